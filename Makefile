@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python >= 3.11, pip and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
+
+.PHONY: setup demo test test-all lint format lock clean
+
+setup: $(READY)
+
+# Build tools first and from their own lock, so that no step builds with something unpinned.
+$(READY): requirements/build.lock requirements/dev.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP_INSTALL) --require-hashes -r requirements/build.lock
+	$(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+	$(PIP_INSTALL) --no-deps -e .
+	touch $@
+
+demo: setup
+	$(BIN)/subkeeper demo
+
+test: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+# Every Python that Subkeeper supports, each in its own virtual environment.
+test-all:
+	$(MAKE) test PYTHON=python3.11 VENV=.venv-3.11
+	$(MAKE) test PYTHON=python3.12 VENV=.venv-3.12
+	$(MAKE) test PYTHON=python3.13 VENV=.venv-3.13
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group build \
+		-o requirements/build.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml \
+		-o requirements/run.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml \
+		--extra sandbox --group dev -o requirements/dev.lock
+
+clean:
+	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
