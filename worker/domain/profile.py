@@ -1,0 +1,156 @@
+"""The auth service's message, decoded once and strictly, at the edge.
+
+What does not decode raises `Rejected` with a reason that can be grouped by; the bytes go to quarantine as they came.
+The traps that this guards against (UTF-16, NaN, duplicate keys, huge integers, deep nesting, NUL, lone surrogates) are
+those that `json.loads(bytes)` and Postgres's `text` would let through or trip over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+from jsonpointer import JsonPointer
+
+from worker.errors import Rejected
+
+MAX_USER_ID, MAX_EMAIL, MAX_NAME = 255, 512, 256
+"""Characters. Email and name are Stripe's limits of a customer; 255 keeps the id in a metadata value and an index."""
+
+MAX_INTEGER_DIGITS = 19
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)  # RFC 3339, section 5.6
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileCreated:
+    """A profile that the auth service created. `created_at` is UTC; `repr` shows nothing personal."""
+
+    user_id: str
+    email: str | None
+    name: str | None
+    created_at: datetime | None
+
+    def __repr__(self) -> str:
+        return f"ProfileCreated(user_id={self.user_id!r}, created_at={self.created_at!r})"
+
+
+class MessageShape:
+    """Where a message keeps each field: JSON pointers (RFC 6901) into its unwrapped body."""
+
+    def __init__(self, *, user_id: str, email: str, name: str, created_at: str) -> None:
+        self._user_id = JsonPointer(user_id)
+        self._email = JsonPointer(email)
+        self._name = JsonPointer(name)
+        self._created_at = JsonPointer(created_at)
+
+    def decode(self, body: bytes) -> ProfileCreated:
+        """The profile in `body`: JSON, bare or in a CloudEvents 1.0 envelope. Raises `Rejected`."""
+        document = _unwrap(_parse(body))
+        return ProfileCreated(
+            user_id=_user_id(self._user_id.resolve(document, None)),
+            email=_text("email", self._email.resolve(document, None), MAX_EMAIL),
+            name=_text("name", self._name.resolve(document, None), MAX_NAME),
+            created_at=_time(self._created_at.resolve(document, None)),
+        )
+
+
+def _parse(body: bytes) -> dict[str, object]:
+    try:
+        document = _decoder.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise Rejected("not_utf8", f"byte {exc.start} is not UTF-8") from None
+    except json.JSONDecodeError as exc:
+        raise Rejected("not_json", f"{exc.msg} at character {exc.pos}") from None
+    except RecursionError:
+        raise Rejected("nested_too_deep", "the JSON nests deeper than the parser goes") from None
+    if not isinstance(document, dict):
+        raise Rejected("not_an_object", f"the message is a JSON {type(document).__name__}, not an object")
+    return document
+
+
+def _unique_members(members: Iterable[tuple[str, object]]) -> dict[str, object]:
+    pairs = list(members)
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise Rejected("duplicate_key", "a member occurs twice in one object")
+    return document
+
+
+def _not_a_number(_: str) -> NoReturn:
+    raise Rejected("not_a_json_number", "NaN and Infinity are not JSON")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_INTEGER_DIGITS + 1:
+        raise Rejected("number_too_long", f"an integer has {len(digits)} digits")
+    return int(digits)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise Rejected("number_too_large", "a number exceeds what a double can hold")
+    return number
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_not_a_number, parse_int=_integer, parse_float=_float
+)
+
+
+def _unwrap(document: dict[str, object]) -> dict[str, object]:
+    """The data of a CloudEvents 1.0 envelope in structured mode; a bare document as it is.
+
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+    """
+    if "specversion" not in document:
+        return document
+    if document["specversion"] != "1.0":
+        raise Rejected("cloudevent_version", "the CloudEvents envelope's specversion is not 1.0")
+    data = document.get("data")
+    if not isinstance(data, dict):
+        raise Rejected("cloudevent_data", "the CloudEvents envelope has no JSON object as its data")
+    return data
+
+
+def _user_id(value: object) -> str:
+    user_id = _text("id", value, MAX_USER_ID)
+    if user_id is None:
+        raise Rejected("id_missing", "id is missing, null or empty")
+    return user_id
+
+
+def _text(field: str, value: object, longest: int) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise Rejected(f"{field}_not_text", f"{field} is a JSON {type(value).__name__}, not a string")
+    if len(value) > longest:
+        raise Rejected(f"{field}_too_long", f"{field} has {len(value)} characters, {longest} is the most")
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise Rejected(f"{field}_unstorable", f"{field} holds a NUL or a lone surrogate")
+    return value
+
+
+def _time(value: object) -> datetime | None:
+    text = _text("created_at", value, 64)
+    if text is None:
+        return None
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise Rejected("created_at_invalid", "created_at is not an RFC 3339 time with its offset")
+    date, minute, second, fraction, offset = match.groups()
+    leap = second == "60"  # RFC 3339 allows a leap second; datetime does not
+    try:
+        local = datetime.fromisoformat(
+            f"{date}T{minute}:{'59' if leap else second}{(fraction or '')[:7]}{offset.upper()}"
+        )
+        return local.astimezone(UTC) + timedelta(seconds=1 if leap else 0)
+    except (ValueError, OverflowError):
+        raise Rejected("created_at_invalid", "created_at is not a date and time that exists") from None

@@ -1,0 +1,83 @@
+"""What Stripe told us, in the few fields that we keep: identifiers, states and times (UTC), nothing personal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+TERMINAL_STATUSES = frozenset({"canceled", "incomplete_expired"})
+"""Subscription statuses that nothing follows (https://docs.stripe.com/api/subscriptions/object)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """A value that was true somewhere in [`seen_from`, `seen_to`] of Stripe's time (design, *How state never goes
+    back*). `replayed`: Stripe answered from memory, so the value is as old as the first request with its key."""
+
+    value: T
+    seen_from: datetime
+    seen_to: datetime
+    replayed: bool
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerFact:
+    """A Stripe customer that is not deleted. `user_digest` is its `metadata.subkeeper`."""
+
+    id: str
+    user_digest: str | None
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionFact:
+    """A Stripe subscription. Period bounds are the minimum start and the maximum end over its items."""
+
+    id: str
+    customer_id: str
+    user_digest: str | None
+    price_id: str
+    price_lookup_key: str | None
+    status: str
+    canceling: bool
+    trial_start: datetime | None
+    trial_end: datetime | None
+    period_start: datetime | None
+    period_end: datetime | None
+    canceled_at: datetime | None
+    ended_at: datetime | None
+    created: datetime
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def plan(self) -> str:
+        """The plan's name in our tables: the price's lookup key; an unknown price by its id."""
+        return self.price_lookup_key or self.price_id
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFact:
+    """A Stripe price. `unit_amount` is in minor currency units; None where the price has no fixed amount."""
+
+    id: str
+    lookup_key: str | None
+    product_id: str
+    active: bool
+    unit_amount: int | None
+    currency: str
+    interval: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFact:
+    """The Stripe account behind the key, and whether the key acts on live data."""
+
+    id: str
+    livemode: bool

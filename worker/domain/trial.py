@@ -1,0 +1,27 @@
+"""When a trial ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worker.domain.profile import ProfileCreated
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPolicy:
+    """How long a trial is, and how old a profile may be to have its trial counted from its creation."""
+
+    length: timedelta
+    max_lag: timedelta
+
+
+def trial_end(profile: ProfileCreated, first_seen: datetime, trial: TrialPolicy) -> datetime:
+    """When this profile's trial ends (UTC, whole seconds).
+
+    Counted from the profile's creation, so that a slow queue neither lengthens nor shortens a trial; from `first_seen`
+    where the profile doesn't say or is older than `trial.max_lag` (a backfill). A creation in the future counts as now.
+    """
+    created = min(profile.created_at or first_seen, first_seen)
+    start = created if first_seen - created <= trial.max_lag else first_seen
+    return (start + trial.length).replace(microsecond=0)

@@ -1,0 +1,122 @@
+"""What can be configured: one TOML file, environment variables over it, secrets from the environment or files.
+
+Every key has a default that works on one machine. `config.example.toml` lists all of them (a test compares the two).
+Durations are in seconds unless the key says otherwise; money is in minor currency units (cents).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Name = Annotated[str, Field(pattern=r"^[.a-zA-Z0-9_-]{1,64}$")]
+"""A topic's or channel's name, as nsqd accepts it. `#ephemeral` is refused on purpose: it forgets messages."""
+
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class DatabaseSettings(_Section):
+    url: SecretStr = SecretStr("postgresql://localhost/subkeeper")
+    pool_size: Annotated[int, Field(ge=2, le=200)] = 20
+    connect_timeout: PositiveSeconds = 5.0
+    statement_timeout: PositiveSeconds = 10.0
+    lock_timeout: PositiveSeconds = 5.0
+
+
+class NsqTlsSettings(_Section):
+    enabled: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class NsqSettings(_Section):
+    nsqd_tcp_addresses: tuple[str, ...] = ("127.0.0.1:4150",)
+    lookupd_http_addresses: tuple[str, ...] = ()
+    lookupd_poll_interval: PositiveSeconds = 15.0
+    lookupd_timeout: PositiveSeconds = 3.0
+    profile_topic: Name = "profile_created"
+    backfill_topic: Name = "profile_backfill"
+    channel: Name = "subkeeper"
+    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    live_weight: Annotated[int, Field(ge=1, le=1000)] = 3
+    backfill_weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    heartbeat_interval: Annotated[float, Field(ge=1, le=60)] = 30.0
+    msg_timeout: Annotated[float, Field(ge=1, le=900)] = 60.0
+    connect_timeout: PositiveSeconds = 5.0
+    reconnect_max: PositiveSeconds = 5.0
+    max_message_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024 + 1024
+    auth_secret: SecretStr | None = None
+    auth_secret_file: Path | None = None
+    tls: NsqTlsSettings = NsqTlsSettings()
+
+
+class MessageSettings(_Section):
+    """Where the auth service's message keeps each field: JSON pointers (RFC 6901) into its (unwrapped) body."""
+
+    id: str = "/id"
+    email: str = "/email"
+    name: str = "/name"
+    created_at: str = "/created_at"
+
+
+class PlanSettings(_Section):
+    """One plan, as Stripe's product and recurring price; the price is found by its lookup key."""
+
+    name: Annotated[str, Field(min_length=1, max_length=250)]
+    lookup_key: Annotated[str, Field(min_length=1, max_length=200)]
+    currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")] = "usd"
+    unit_amount: Annotated[int, Field(ge=0, le=99_999_999)] = 0
+    interval: Literal["day", "week", "month", "year"] = "month"
+
+
+class TrialSettings(_Section):
+    days: Annotated[int, Field(ge=1, le=730)] = 31
+    max_lag_hours: Annotated[float, Field(ge=0)] = 72.0
+    missing_payment_method: Literal["pause", "cancel", "create_invoice"] = "pause"
+
+
+class StripeSettings(_Section):
+    livemode: bool = False
+    api_base: str = "https://api.stripe.com"
+    request_timeout: Annotated[float, Field(gt=0, le=80)] = 10.0
+    billing_mode: Literal["flexible", "classic"] = "flexible"
+    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    endpoint_requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    secret_key: SecretStr | None = None
+    secret_key_file: Path | None = None
+
+
+class SettleSettings(_Section):
+    threads: Annotated[int, Field(ge=1, le=200)] = 16
+    lease: Annotated[float, Field(ge=15, le=600)] = 60.0
+    sweep_interval: PositiveSeconds = 1.0
+    live_weight: Annotated[int, Field(ge=1)] = 80
+    retry_weight: Annotated[int, Field(ge=1)] = 15
+    backfill_weight: Annotated[int, Field(ge=1)] = 5
+
+
+class AbsorbSettings(_Section):
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 500
+
+
+class QuarantineSettings(_Section):
+    expiry_days: Annotated[int, Field(ge=1, le=365)] = 30
+
+
+class HealthSettings(_Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
