@@ -1,45 +1,49 @@
-"""What can be configured: one TOML file, environment variables over it, secrets from the environment or files.
+"""The sections of the configuration, one model each, with every key's default and bounds.
 
-Every key has a default that works on one machine. `config.example.toml` lists all of them (a test compares the two).
 Durations are in seconds unless the key says otherwise; money is in minor currency units (cents).
+`config.example.toml` lists every key with its default (a test compares the two).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
+
+from worker.settings.values import (
+    Address,
+    ApiBase,
+    BadValueError,
+    DatabaseUrl,
+    HttpAddress,
+    Name,
+    Pointer,
+    PositiveSeconds,
+    Section,
+)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Name = Annotated[str, Field(pattern=r"^[.a-zA-Z0-9_-]{1,64}$")]
-"""A topic's or channel's name, as nsqd accepts it. `#ephemeral` is refused on purpose: it forgets messages."""
-
-PositiveSeconds = Annotated[float, Field(gt=0)]
-
-
-class DatabaseSettings(_Section):
-    url: SecretStr = SecretStr("postgresql://localhost/subkeeper")
+class DatabaseSettings(Section):
+    url: DatabaseUrl = SecretStr("postgresql://localhost/subkeeper")
     pool_size: Annotated[int, Field(ge=2, le=200)] = 20
     connect_timeout: PositiveSeconds = 5.0
     statement_timeout: PositiveSeconds = 10.0
     lock_timeout: PositiveSeconds = 5.0
 
 
-class NsqTlsSettings(_Section):
+class NsqTlsSettings(Section):
     enabled: bool = False
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
 
 
-class NsqSettings(_Section):
-    nsqd_tcp_addresses: tuple[str, ...] = ("127.0.0.1:4150",)
-    lookupd_http_addresses: tuple[str, ...] = ()
+class NsqSettings(Section):
+    """Brokers, names and flow. `nsqd_tcp_addresses` is empty by default where nsqlookupd is asked instead."""
+
+    nsqd_tcp_addresses: tuple[Address, ...] = ("127.0.0.1:4150",)
+    lookupd_http_addresses: tuple[HttpAddress, ...] = ()
     lookupd_poll_interval: PositiveSeconds = 15.0
     lookupd_timeout: PositiveSeconds = 3.0
     profile_topic: Name = "profile_created"
@@ -57,17 +61,32 @@ class NsqSettings(_Section):
     auth_secret_file: Path | None = None
     tls: NsqTlsSettings = NsqTlsSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lookupd_replaces_the_local_broker(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("lookupd_http_addresses") and "nsqd_tcp_addresses" not in given:
+            return {**given, "nsqd_tcp_addresses": ()}
+        return given
 
-class MessageSettings(_Section):
+    @model_validator(mode="after")
+    def _some_broker(self) -> NsqSettings:
+        if not self.nsqd_tcp_addresses and not self.lookupd_http_addresses:
+            raise BadValueError("names no broker", "Set nsq.nsqd_tcp_addresses or nsq.lookupd_http_addresses (or both)")
+        if self.profile_topic == self.backfill_topic:
+            raise BadValueError("has one topic for both lanes", "Give nsq.backfill_topic a name of its own")
+        return self
+
+
+class MessageSettings(Section):
     """Where the auth service's message keeps each field: JSON pointers (RFC 6901) into its (unwrapped) body."""
 
-    id: str = "/id"
-    email: str = "/email"
-    name: str = "/name"
-    created_at: str = "/created_at"
+    id: Pointer = "/id"
+    email: Pointer = "/email"
+    name: Pointer = "/name"
+    created_at: Pointer = "/created_at"
 
 
-class PlanSettings(_Section):
+class PlanSettings(Section):
     """One plan, as Stripe's product and recurring price; the price is found by its lookup key."""
 
     name: Annotated[str, Field(min_length=1, max_length=250)]
@@ -77,15 +96,17 @@ class PlanSettings(_Section):
     interval: Literal["day", "week", "month", "year"] = "month"
 
 
-class TrialSettings(_Section):
+class TrialSettings(Section):
     days: Annotated[int, Field(ge=1, le=730)] = 31
     max_lag_hours: Annotated[float, Field(ge=0)] = 72.0
     missing_payment_method: Literal["pause", "cancel", "create_invoice"] = "pause"
 
 
-class StripeSettings(_Section):
+class StripeSettings(Section):
+    """`secret_key` is for the environment (`STRIPE_SECRET_KEY`) alone; without any key, billing is disabled."""
+
     livemode: bool = False
-    api_base: str = "https://api.stripe.com"
+    api_base: ApiBase = "https://api.stripe.com"
     request_timeout: Annotated[float, Field(gt=0, le=80)] = 10.0
     billing_mode: Literal["flexible", "classic"] = "flexible"
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
@@ -95,7 +116,7 @@ class StripeSettings(_Section):
     secret_key_file: Path | None = None
 
 
-class SettleSettings(_Section):
+class SettleSettings(Section):
     threads: Annotated[int, Field(ge=1, le=200)] = 16
     lease: Annotated[float, Field(ge=15, le=600)] = 60.0
     sweep_interval: PositiveSeconds = 1.0
@@ -104,19 +125,19 @@ class SettleSettings(_Section):
     backfill_weight: Annotated[int, Field(ge=1)] = 5
 
 
-class AbsorbSettings(_Section):
+class AbsorbSettings(Section):
     batch: Annotated[int, Field(ge=1, le=10_000)] = 500
 
 
-class QuarantineSettings(_Section):
+class QuarantineSettings(Section):
     expiry_days: Annotated[int, Field(ge=1, le=365)] = 30
 
 
-class HealthSettings(_Section):
-    host: str = "127.0.0.1"
+class HealthSettings(Section):
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"

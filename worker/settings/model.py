@@ -1,0 +1,159 @@
+"""All settings of one process, loaded and checked once, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+
+from worker.errors import Misconfigured
+from worker.settings.keys import KeyPath, keys_of
+from worker.settings.problems import InvalidSettings, translated
+from worker.settings.secrets import check_stripe_key, read_secret, split_secret_keys
+from worker.settings.sections import (
+    AbsorbSettings,
+    DatabaseSettings,
+    HealthSettings,
+    LogSettings,
+    MessageSettings,
+    NsqSettings,
+    PlanSettings,
+    QuarantineSettings,
+    SettleSettings,
+    StripeSettings,
+    TrialSettings,
+)
+from worker.settings.sources import Gathered, gather, suggestion
+from worker.settings.values import Section, Slug
+
+LEASE_MARGIN = 5.0
+"""Seconds that a lease keeps beyond two requests (customer, then subscription): commits, clock steps, scheduling."""
+
+
+class Settings(Section):
+    """The whole configuration. `Settings()` holds the defaults; `Settings.load` is how a process gets its own."""
+
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "subkeeper"
+    pending_plan: Slug = "pending"
+    secret_key: SecretStr | None = None
+    secret_key_file: Path | None = None
+    database: DatabaseSettings = DatabaseSettings()
+    nsq: NsqSettings = NsqSettings()
+    message: MessageSettings = MessageSettings()
+    plans: dict[Slug, PlanSettings] = Field(
+        default_factory=lambda: {"pending": PlanSettings(name="Pending", lookup_key="pending")}
+    )
+    trial: TrialSettings = TrialSettings()
+    stripe: StripeSettings = StripeSettings()
+    settle: SettleSettings = SettleSettings()
+    absorb: AbsorbSettings = AbsorbSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+
+    _written: dict[KeyPath, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("plans", mode="before")
+    @classmethod
+    def _name_plans(cls, plans: Any) -> Any:
+        """A plan is named, and its price looked up, by its key unless it says otherwise."""
+        if not isinstance(plans, dict):
+            return plans
+        return {
+            key: {"name": str(key).replace("_", " ").capitalize(), "lookup_key": key, **plan}
+            if isinstance(plan, dict)
+            else plan
+            for key, plan in plans.items()
+        }
+
+    @classmethod
+    def load(cls, path: Path | None, environ: Mapping[str, str]) -> Settings:
+        """Settings from `path` (else `SUBKEEPER_CONFIG`, else defaults) with the environment over them.
+
+        Raises `InvalidSettings`, a `Misconfigured` that holds every problem found.
+        """
+        found = gather(path, environ, list(keys_of(cls)))
+        try:
+            settings = cls.model_validate(found.values, context=found)
+        except ValidationError as error:
+            problems = [_suggest(problem) for problem in translated(error, found.name_of)]
+            raise InvalidSettings([*found.problems, *problems]) from None
+        problems = [*found.problems, *_problems(settings)]
+        if problems:
+            raise InvalidSettings(problems)
+        return settings
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep who wrote each key, for messages."""
+        if isinstance(context, Gathered):
+            self._written.update(context.written)
+
+    def stripe_secret_key(self) -> str | None:
+        """Stripe's key as it is now (a file is read again), or None: billing is disabled. Raises `Misconfigured`."""
+        name = self.written(("stripe", "secret_key" if self.stripe.secret_key else "secret_key_file"))
+        key = read_secret(name, self.stripe.secret_key, self.stripe.secret_key_file)
+        if key is not None:
+            livemode_name = self.written(("stripe", "livemode"))
+            check_stripe_key(name, key, livemode_name, livemode=self.stripe.livemode)
+        return key
+
+    def secret_keys(self) -> list[str]:
+        """The keys that seal and sign, newest first; at least one. Raises `Misconfigured` where there is none."""
+        name = self.written(("secret_key" if self.secret_key else "secret_key_file",))
+        text = read_secret(name, self.secret_key, self.secret_key_file)
+        if text is None:
+            fix = "Set it to 32 random characters or more (openssl rand -base64 48), or name a file in secret_key_file"
+            raise Misconfigured("SUBKEEPER_SECRET_KEY", "is not set", fix)
+        return split_secret_keys(name, text)
+
+    def nsq_auth_secret(self) -> str | None:
+        """What nsqd is told on AUTH, or None. Raises `Misconfigured`."""
+        name = self.written(("nsq", "auth_secret" if self.nsq.auth_secret else "auth_secret_file"))
+        return read_secret(name, self.nsq.auth_secret, self.nsq.auth_secret_file)
+
+    def written(self, path: KeyPath) -> str:
+        """A key as the user wrote it: an environment variable's name, else `section.key`."""
+        aliases = {("secret_key",): "SUBKEEPER_SECRET_KEY", ("stripe", "secret_key"): "STRIPE_SECRET_KEY"}
+        return self._written.get(path) or aliases.get(path) or ".".join(path)
+
+
+def _problems(settings: Settings) -> Iterator[Misconfigured]:
+    """What no single section can see."""
+    least = 2 * settings.stripe.request_timeout + LEASE_MARGIN
+    if settings.settle.lease < least:
+        name = settings.written(("stripe", "request_timeout"))
+        fix = f"Make it {least:g} or more (twice {name}, plus {LEASE_MARGIN:g}), or shorten {name}"
+        yield Misconfigured(settings.written(("settle", "lease")), "is too short for two requests", fix)
+    if settings.pending_plan not in settings.plans:
+        fix = f"Add a table [plans.{settings.pending_plan}], or name one of: {', '.join(sorted(settings.plans))}"
+        yield Misconfigured(settings.written(("pending_plan",)), "names no plan", fix)
+    lookup_keys = [plan.lookup_key for plan in settings.plans.values()]
+    if len(set(lookup_keys)) < len(lookup_keys):
+        yield Misconfigured("plans", "has one lookup_key twice", "Give each plan a lookup_key of its own")
+    yield from _secret_problems(settings)
+
+
+def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
+    reads: list[Callable[[], object]] = [settings.stripe_secret_key, settings.nsq_auth_secret]
+    if settings.secret_key or settings.secret_key_file:  # commands that seal nothing run without
+        reads.append(settings.secret_keys)
+    for read in reads:
+        try:
+            read()
+        except Misconfigured as problem:
+            yield problem
+
+
+def _suggest(problem: Misconfigured) -> Misconfigured:
+    """An unknown key of the file gets the nearest known one for a fix."""
+    if "extra inputs" not in problem.problem:
+        return problem
+    section = problem.key.rpartition(".")[0]
+    known = [key.dotted for key in keys_of(Settings)]
+    sections = sorted({name.partition(".")[0] for name in known})
+    near = suggestion(problem.key, [*known, *sections])
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    fix = near or f"Remove it; known here: {', '.join(siblings if section else sections)}"
+    return Misconfigured(problem.key, "is no setting", fix)
