@@ -86,6 +86,7 @@ class Provisioning:
     lane: Lane
     attempts: int
     look_first: bool
+    lease_token: int = 0
     customer_request: bytes | None = None
     subscription_request: str | None = None
     stripe_customer_id: str | None = None

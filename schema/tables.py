@@ -1,0 +1,230 @@
+"""Every table, as SQLAlchemy Core metadata (docs/design.md, *Tables*).
+
+Only Stripe's identifiers and states; nothing personal unsealed. Times are `timestamptz`. Migrations are written by
+hand in `schema/migrations/`; `subkeeper db check` and a test hold the two to each other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "ix": "%(table_name)s_%(column_0_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+_Time = DateTime(timezone=True)
+_now = text("now()")
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("stripe_account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    CheckConstraint("only", name="single_row"),
+    comment="The one Stripe account, mode and namespace that this database belongs to",
+)
+
+schema_revisions = Table(
+    "schema_revisions",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    Column("additive", Boolean, nullable=False),
+    Column("applied_at", _Time, nullable=False, server_default=_now),
+    comment="Which migrations are here, and whether a process that does not know one can work beside it",
+)
+
+billing_customers = Table(
+    "billing_customers",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("stripe_customer_id", Text, nullable=False, unique=True),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    Column("deleted_at", _Time),
+    Index("billing_customers_user_id_key", "user_id", unique=True, postgresql_where=text("deleted_at IS NULL")),
+)
+
+billing_subscriptions = Table(
+    "billing_subscriptions",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column(
+        "billing_customer_id",
+        BigInteger,
+        ForeignKey("billing_customers.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("stripe_subscription_id", Text, nullable=False, unique=True),
+    Column("plan", Text, nullable=False),
+    Column("stripe_subscription_status", Text, nullable=False),
+    Column("canceling", Boolean, nullable=False),
+    Column("trial_start", _Time),
+    Column("trial_end", _Time),
+    Column("period_start", _Time),
+    Column("period_end", _Time),
+    Column("canceled_at", _Time),
+    Column("ended_at", _Time),
+    Column("failed_charge_attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_failed_charge", _Time),
+    Column("charge_invoice", Text),
+    Column("charge_invoice_created", _Time),
+    Column("charge_invoice_paid", Boolean),
+    Column("last_notified", _Time),
+    Column("seen_from", _Time, nullable=False),
+    Column("seen_to", _Time, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    Column("updated_at", _Time, nullable=False, server_default=_now),
+)
+
+subscription_refreshes = Table(
+    "subscription_refreshes",
+    metadata,
+    Column("stripe_subscription_id", Text, primary_key=True),
+    Column("wanted", BigInteger, nullable=False, server_default=text("1")),
+    Column("due_at", _Time, nullable=False, server_default=_now, index=True),
+    Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_until", _Time),
+)
+
+subscription_changes = Table(
+    "subscription_changes",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("stripe_subscription_id", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("before", JSONB),
+    Column("after", JSONB, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    Column("sent_at", _Time),
+    Index("subscription_changes_unsent_idx", "id", postgresql_where=text("sent_at IS NULL")),
+    comment="The outbox: every change of a subscription, written in the change's own transaction",
+)
+
+payment_methods = Table(
+    "payment_methods",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column(
+        "billing_customer_id",
+        BigInteger,
+        ForeignKey("billing_customers.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("stripe_payment_method_id", Text, nullable=False, unique=True),
+    Column("priority", Integer, nullable=False),
+    UniqueConstraint("billing_customer_id", "priority", deferrable=True, initially="DEFERRED"),
+)
+
+provisionings = Table(
+    "provisionings",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("generation", Integer, nullable=False, server_default=text("1")),
+    Column("plan", Text, nullable=False),
+    Column("trial_end", _Time, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("look_first", Boolean, nullable=False, server_default=text("false")),
+    Column("customer_request", LargeBinary),
+    Column("subscription_request", Text),
+    Column("due_at", _Time, nullable=False, server_default=_now),
+    Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_until", _Time),
+    Column("last_error", Text),
+    Column("stripe_customer_id", Text),
+    Column("stripe_subscription_id", Text),
+    Column("first_seen_at", _Time, nullable=False, server_default=_now),
+    Column("customer_requested_at", _Time),
+    Column("customer_last_requested_at", _Time),
+    Column("subscription_requested_at", _Time),
+    Column("subscription_last_requested_at", _Time),
+    Column("quarantined_at", _Time),
+    Column("completed_at", _Time),
+    CheckConstraint(
+        "state IN ('pending', 'customer_created', 'completed', 'quarantined', 'erasing', 'erased')", name="state"
+    ),
+    CheckConstraint(
+        "state <> 'completed' OR (stripe_subscription_id IS NOT NULL AND customer_request IS NULL)", name="completed"
+    ),
+    # The one index a sweep reads: unfinished rows by lane and due time, so that its size is the work that is left.
+    Index(
+        "provisionings_due_idx",
+        "lane",
+        "due_at",
+        postgresql_where=text("state IN ('pending', 'customer_created')"),
+    ),
+    Index("provisionings_quarantined_idx", "quarantined_at", postgresql_where=text("state = 'quarantined'")),
+    comment="The ledger: one row a user, for ever, so that a replay months later changes nothing",
+)
+
+processed_stripe_events = Table(
+    "processed_stripe_events",
+    metadata,
+    Column("stripe_event_id", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("object_id", Text),
+    Column("created", _Time, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("processed_at", _Time, nullable=False, server_default=_now, index=True),
+)
+
+stripe_event_cursor = Table(
+    "stripe_event_cursor",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("created", _Time, nullable=False),
+    Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_until", _Time),
+    CheckConstraint("only", name="single_row"),
+)
+
+quarantined_messages = Table(
+    "quarantined_messages",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("nsq_message_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("sealed_body", LargeBinary, nullable=False),
+    Column("body_digest", LargeBinary, nullable=False),
+    Column("published_at", _Time, nullable=False),
+    Column("quarantined_at", _Time, nullable=False, server_default=_now),
+    Column("expires_at", _Time, nullable=False, index=True),
+    # A poisoned message that is delivered again is the same row, not another one.
+    UniqueConstraint("topic", "body_digest"),
+)

@@ -1,0 +1,44 @@
+"""SQL of `billing_customers`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from schema.tables import billing_customers as customers
+from worker.store.errors import CustomerAlreadyExists, StripeCustomerAlreadyExists
+
+
+def record(tx: Connection, user_id: str, stripe_customer_id: str) -> int:
+    """The `billing_customers.id` of this pair, inserted unless it is there (an event may have been first).
+
+    Raises `StripeCustomerAlreadyExists` where the customer is another user's or deleted, `CustomerAlreadyExists` where
+    the user has another one.
+    """
+    inserted = tx.execute(
+        insert(customers)
+        .values(user_id=user_id, stripe_customer_id=stripe_customer_id)
+        .on_conflict_do_nothing()
+        .returning(customers.c.id)
+    ).scalar()
+    if inserted is not None:
+        return int(inserted)
+    there = tx.execute(
+        select(customers.c.id, customers.c.user_id, customers.c.deleted_at).where(
+            customers.c.stripe_customer_id == stripe_customer_id
+        )
+    ).one_or_none()
+    if there is None:
+        raise CustomerAlreadyExists(user_id)
+    if there.user_id != user_id or there.deleted_at is not None:
+        raise StripeCustomerAlreadyExists(stripe_customer_id)
+    return int(there.id)
+
+
+def bury(tx: Connection, stripe_customer_id: str) -> None:
+    """The tombstone of a customer that was deleted at Stripe; it stays for ever, so that no event revives it."""
+    tx.execute(
+        update(customers)
+        .where(customers.c.stripe_customer_id == stripe_customer_id, customers.c.deleted_at.is_(None))
+        .values(deleted_at=func.now())
+    )

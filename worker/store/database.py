@@ -1,0 +1,85 @@
+"""The connection pool, and the one way to a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, exc, text
+
+from worker.errors import Unavailable
+from worker.settings import DatabaseSettings
+from worker.store.errors import translate
+
+
+class Database:
+    """A pool of Postgres connections. Connects lazily: nothing happens before the first transaction."""
+
+    def __init__(self, settings: DatabaseSettings, application_name: str = "subkeeper") -> None:
+        self._engine = _engine(settings, application_name)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Commits at the end, rolls back on an error.
+
+        Raises `Unavailable`, `TryLater`, `Rejected` or a `Conflict` (`worker.store.errors`) for what Postgres says.
+        A commit whose answer is lost raises `Unavailable` though it may have happened: callers must be repeatable.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except exc.DBAPIError as error:
+            if (ours := translate(error)) is not None:
+                raise ours from error
+            raise
+        except exc.TimeoutError as error:  # the pool's
+            raise Unavailable("postgres", "every connection of the pool is in use") from error
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection whose transactions the caller begins and ends (migrations). Raises `Unavailable`."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except exc.OperationalError as error:
+            raise translate(error) or error from error
+
+    def ping(self) -> None:
+        """Raises `Unavailable` unless Postgres answers."""
+        with self.transaction() as tx:
+            tx.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
+    url = settings.url.get_secret_value()
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            url = "postgresql+psycopg://" + url.removeprefix(scheme)
+    timeouts = {
+        "statement_timeout": settings.statement_timeout,
+        "lock_timeout": settings.lock_timeout,
+        "idle_in_transaction_session_timeout": settings.statement_timeout,
+    }
+    options = " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in timeouts.items())
+    return create_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.connect_timeout,
+        pool_use_lifo=True,
+        pool_recycle=1800,
+        hide_parameters=True,
+        connect_args={
+            "application_name": application_name,
+            "connect_timeout": max(2, round(settings.connect_timeout)),
+            "options": f"{options} -c TimeZone=UTC",
+            # A peer that vanished without a word is noticed within the statement timeout, not after hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": round(settings.statement_timeout * 1000),
+        },
+    )

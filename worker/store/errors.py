@@ -1,0 +1,74 @@
+"""What Postgres says, in our words: translated once, most specific first.
+
+Conflict
+├── CustomerAlreadyExists              the user has another live customer
+├── StripeCustomerAlreadyExists        that Stripe customer is another user's
+├── StripeSubscriptionAlreadyExists    that Stripe subscription is another customer's
+├── SubscriptionAlreadyExists          the user's ledger row names another subscription
+└── PaymentMethodAlreadyExists         that payment method, or its priority, is taken
+LeaseLost      the row is another worker's by now: what we learnt is not written
+Unavailable    no connection, no disk, no primary
+TryLater       a deadlock, a lock or statement timeout: the same transaction may work now
+Rejected       a value that Postgres cannot store
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import exc
+
+from worker.errors import Conflict, Rejected, SubkeeperError, TryLater, Unavailable
+
+
+class CustomerAlreadyExists(Conflict):
+    """The user has another customer that is not deleted."""
+
+
+class StripeCustomerAlreadyExists(Conflict):
+    """The Stripe customer belongs to another user."""
+
+
+class StripeSubscriptionAlreadyExists(Conflict):
+    """The Stripe subscription belongs to another customer."""
+
+
+class SubscriptionAlreadyExists(Conflict):
+    """The user has another subscription."""
+
+
+class PaymentMethodAlreadyExists(Conflict):
+    """The payment method is another customer's, or its priority is taken."""
+
+
+class LeaseLost(SubkeeperError):
+    """The row's fencing token has moved: another worker leased it, and its word counts."""
+
+
+_BY_CONSTRAINT: dict[str, type[Conflict]] = {
+    "billing_customers_user_id_key": CustomerAlreadyExists,
+    "billing_customers_stripe_customer_id_key": StripeCustomerAlreadyExists,
+    "billing_subscriptions_stripe_subscription_id_key": StripeSubscriptionAlreadyExists,
+    "payment_methods_stripe_payment_method_id_key": PaymentMethodAlreadyExists,
+    "payment_methods_billing_customer_id_key": PaymentMethodAlreadyExists,
+}
+
+_CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
+"""serialization_failure, deadlock_detected, lock_not_available, query_canceled (a statement timeout)."""
+
+_AWAY = ("08", "25006", "53", "57P", "58")
+"""connection exceptions, read-only primary, insufficient resources (disk full), shutdown, system errors."""
+
+
+def translate(error: exc.DBAPIError) -> SubkeeperError | None:
+    """Our error for Postgres's; None where it shows a bug of ours. Says no value, only codes and names."""
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    if isinstance(error, exc.IntegrityError):
+        constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
+        named = _BY_CONSTRAINT.get(constraint)
+        return named(constraint) if named else None
+    if sqlstate in _CONTENTION:
+        return TryLater(f"postgres {sqlstate}")
+    if isinstance(error, exc.DataError):
+        return Rejected("unstorable", f"postgres {sqlstate or type(error.orig).__name__}")
+    if error.connection_invalidated or not sqlstate or sqlstate.startswith(_AWAY):
+        return Unavailable("postgres", sqlstate or type(error.orig).__name__)
+    return None

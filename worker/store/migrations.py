@@ -1,0 +1,95 @@
+"""Brings a database to this code's schema, and says whether a database suits it.
+
+A process refuses to start on an older schema, and on a newer one unless every revision that it does not know is marked
+additive, so that a rolling deploy may migrate first (docs/design.md, *Schema*).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, select, text
+
+import schema
+from schema.tables import metadata, schema_revisions
+from worker.errors import Misconfigured
+
+_UPGRADE_LOCK = 0x5B6B_0001
+"""Advisory lock: two upgrades at once run one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """The revision before (None: an empty database) and after."""
+
+    before: str | None
+    after: str
+
+
+def upgrade(connection: Connection) -> Upgraded:
+    """Applies what is missing, each migration in a transaction of its own. Safe to repeat and to run twice at once."""
+    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+    connection.commit()
+    try:
+        before = _current(connection)
+        connection.rollback()
+        command.upgrade(_config(connection), "head")
+        connection.commit()
+        return Upgraded(before, _head())
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _UPGRADE_LOCK})
+        connection.commit()
+
+
+def require_compatible(connection: Connection) -> None:
+    """Raises `Misconfigured` unless this code can work on the database's schema."""
+    current = _current(connection)
+    if current == _head():
+        return
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if current is None or current in known:
+        problem = f"the schema is at {current or 'nothing'}, this Subkeeper needs {_head()}"
+        raise Misconfigured("database.url", problem, "Run `subkeeper db upgrade`.")
+    unknown = select(schema_revisions.c.revision).where(
+        schema_revisions.c.revision.not_in(known), schema_revisions.c.additive.is_(False)
+    )
+    if blocking := connection.execute(unknown).scalars().all():
+        problem = f"the schema is newer than this Subkeeper, and {', '.join(blocking)} is not additive"
+        raise Misconfigured("database.url", problem, "Deploy the newer Subkeeper.")
+
+
+def differences(connection: Connection) -> list[str]:
+    """What `schema/tables.py` and the database disagree on, one line each; empty when they agree."""
+    context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+    return [str(difference) for difference in compare_metadata(context, metadata)]
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _head() -> str:
+    head = _scripts().get_current_head()
+    assert head is not None, "schema/migrations/versions is empty"
+    return head
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config(None))
+
+
+def _config(connection: Connection | None) -> Config:
+    config = Config()
+    assert schema.__file__ is not None
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,302 @@
+"""SQL of `provisionings`, the ledger: absorbing, leasing, and the fenced writes of a lease's holder.
+
+A lease is `due_at = lease_until = now() + lease` by the database's clock, under a `lease_token` that grows with every
+lease. A leased row is simply not due; when its worker dies it becomes due by itself. Every write of a holder names its
+token and raises `LeaseLost` where it has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Row, TextClause, text
+
+from worker.domain.provisioning import Lane, Provisioning, Requested, State
+from worker.store.errors import LeaseLost
+
+
+@dataclass(frozen=True, slots=True)
+class NewProvisioning:
+    """What absorbing freezes of a profile. `leased`: the absorbing process settles the row at once."""
+
+    user_id: str
+    customer_request: bytes
+    plan: str
+    trial_end: datetime
+    lane: Lane
+    look_first: bool
+    leased: bool
+
+
+_COLUMNS = """
+    p.user_id, p.state, p.generation, p.plan, p.trial_end, p.lane, p.attempts, p.look_first, p.lease_token,
+    p.customer_request, p.subscription_request, p.stripe_customer_id, p.stripe_subscription_id,
+    p.customer_requested_at, p.customer_last_requested_at,
+    p.subscription_requested_at, p.subscription_last_requested_at,
+    (SELECT c.stripe_customer_id FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NULL)
+        AS known_customer_id
+"""
+
+_INSERT = text(f"""
+    INSERT INTO provisionings AS p
+        (user_id, customer_request, plan, trial_end, lane, look_first,
+         attempts, due_at, lease_until, lease_token, customer_requested_at, customer_last_requested_at)
+    SELECT user_id, customer_request, plan, trial_end, lane, look_first,
+           leased::int, now() + leased::int * :lease, CASE WHEN leased THEN now() + :lease END, leased::int,
+           CASE WHEN leased THEN :stripe_now END, CASE WHEN leased THEN :stripe_now END
+    FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),
+                CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]), CAST(:looks AS boolean[]),
+                CAST(:leased AS boolean[]))
+         AS new (user_id, customer_request, plan, trial_end, lane, look_first, leased)
+    ON CONFLICT (user_id) DO NOTHING
+    RETURNING {_COLUMNS}
+""")  # noqa: S608 - the columns are the constant above
+
+_REPLACE_QUARANTINED = text("""
+    UPDATE provisionings p
+    SET customer_request = new.customer_request, trial_end = new.trial_end, plan = new.plan, lane = new.lane,
+        state = 'pending', generation = p.generation + 1, look_first = true, due_at = now(), lease_until = NULL,
+        lease_token = p.lease_token + 1, quarantined_at = NULL
+    FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),
+                CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]))
+         AS new (user_id, customer_request, plan, trial_end, lane)
+    WHERE p.user_id = new.user_id AND p.state = 'quarantined' AND p.stripe_customer_id IS NULL
+""")
+
+_LEASE_DUE = text(f"""
+    WITH due AS MATERIALIZED (
+        SELECT user_id FROM provisionings
+        WHERE lane = :lane AND state IN ('pending', 'customer_created') AND due_at <= now()
+        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE provisionings p
+    SET lease_token = p.lease_token + 1, lease_until = now() + :lease, due_at = now() + :lease,
+        attempts = p.attempts + 1,
+        customer_requested_at = CASE WHEN p.state = 'pending'
+            THEN coalesce(p.customer_requested_at, :stripe_now) ELSE p.customer_requested_at END,
+        customer_last_requested_at = CASE WHEN p.state = 'pending'
+            THEN :stripe_now ELSE p.customer_last_requested_at END,
+        subscription_requested_at = CASE WHEN p.state = 'customer_created'
+            THEN coalesce(p.subscription_requested_at, :stripe_now) ELSE p.subscription_requested_at END,
+        subscription_last_requested_at = CASE WHEN p.state = 'customer_created'
+            THEN :stripe_now ELSE p.subscription_last_requested_at END
+    FROM due WHERE p.user_id = due.user_id
+    RETURNING {_COLUMNS}
+""")  # noqa: S608 - the columns are the constant above
+
+_FENCE = "WHERE user_id = :user_id AND lease_token = :lease_token AND state IN ('pending', 'customer_created')"
+
+_RECORD_CUSTOMER = text(f"""
+    UPDATE provisionings
+    SET state = 'customer_created', stripe_customer_id = :customer_id, subscription_request = :request,
+        look_first = :look_first, last_error = NULL, lease_until = now() + :lease, due_at = now() + :lease,
+        subscription_requested_at = coalesce(subscription_requested_at, :stripe_now),
+        subscription_last_requested_at = :stripe_now
+    {_FENCE}
+""")  # noqa: S608 - the fence is the constant above
+
+_NEXT_GENERATION = text(f"""
+    UPDATE provisionings
+    SET generation = generation + 1, look_first = :look_first, last_error = :error, trial_end = :trial_end,
+        customer_request = :customer_request, subscription_request = :subscription_request,
+        lease_until = now() + :lease, due_at = now() + :lease,
+        customer_last_requested_at = CASE WHEN state = 'pending'
+            THEN :stripe_now ELSE customer_last_requested_at END,
+        subscription_last_requested_at = CASE WHEN state = 'customer_created'
+            THEN :stripe_now ELSE subscription_last_requested_at END
+    {_FENCE}
+""")  # noqa: S608 - the fence is the constant above
+
+_COMPLETE = text(f"""
+    UPDATE provisionings
+    SET state = 'completed', stripe_subscription_id = :subscription_id, completed_at = clock_timestamp(),
+        customer_request = NULL, look_first = false, last_error = NULL, lease_until = NULL
+    {_FENCE}
+""")  # noqa: S608 - the fence is the constant above
+
+_POSTPONE = text(f"""
+    UPDATE provisionings
+    SET due_at = now() + :delay, lease_until = NULL, lane = :lane, last_error = coalesce(:error, last_error)
+    {_FENCE}
+""")  # noqa: S608 - the fence is the constant above
+
+_QUARANTINE = text(f"""
+    UPDATE provisionings
+    SET state = 'quarantined', quarantined_at = now(), lease_until = NULL, last_error = :error
+    {_FENCE}
+""")  # noqa: S608 - the fence is the constant above
+
+_EXTEND = text(f"""
+    UPDATE provisionings SET lease_until = now() + :lease, due_at = now() + :lease {_FENCE}
+""")  # noqa: S608 - the fence is the constant above
+
+
+_RETRY_QUARANTINED = text("""
+    UPDATE provisionings
+    SET state = CASE WHEN stripe_customer_id IS NULL THEN 'pending' ELSE 'customer_created' END,
+        generation = generation + 1, look_first = true, due_at = now(), lease_until = NULL,
+        lease_token = lease_token + 1, quarantined_at = NULL
+    WHERE user_id = ANY(:user_ids) AND state = 'quarantined'
+      AND (customer_request IS NOT NULL OR stripe_customer_id IS NOT NULL)
+    RETURNING user_id
+""")
+
+_FORGET_EXPIRED = text("""
+    UPDATE provisionings SET customer_request = NULL
+    WHERE state = 'quarantined' AND quarantined_at < now() - :older_than AND customer_request IS NOT NULL
+""")
+
+
+def insert_new(
+    tx: Connection, rows: Sequence[NewProvisioning], *, lease: timedelta, stripe_now: datetime
+) -> list[Provisioning]:
+    """Inserts those of `rows` that are new, in key order, and returns them; known users are left untouched.
+
+    The caller gives `rows` sorted by `user_id`: two batches in opposite orders would deadlock.
+    """
+    parameters = _arrays(rows) | {
+        "looks": [row.look_first for row in rows],
+        "leased": [row.leased for row in rows],
+        "lease": lease,
+        "stripe_now": stripe_now,
+    }
+    return [_provisioning(row) for row in tx.execute(_INSERT, parameters)]
+
+
+def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> int:
+    """Gives quarantined rows without a Stripe object their newer profile, and a new chance. Returns how many."""
+    return tx.execute(_REPLACE_QUARANTINED, _arrays(rows)).rowcount if rows else 0
+
+
+def lease_due(tx: Connection, lane: Lane, limit: int, *, lease: timedelta, stripe_now: datetime) -> list[Provisioning]:
+    """Leases up to `limit` due rows of `lane`, the longest due first, and notes that their step is about to be sent."""
+    parameters = {"lane": int(lane), "limit": limit, "lease": lease, "stripe_now": stripe_now}
+    return [_provisioning(row) for row in tx.execute(_LEASE_DUE, parameters)]
+
+
+def record_customer(
+    tx: Connection,
+    row: Provisioning,
+    *,
+    customer_id: str,
+    subscription_request: str,
+    look_first: bool,
+    lease: timedelta,
+    stripe_now: datetime,
+) -> Provisioning:
+    """The row has its customer; its subscription's request is frozen and about to be sent. Renews the lease."""
+    _fenced(
+        tx,
+        _RECORD_CUSTOMER,
+        row,
+        customer_id=customer_id,
+        request=subscription_request,
+        look_first=look_first,
+        lease=lease,
+        stripe_now=stripe_now,
+    )
+    return replace(
+        row,
+        state=State.CUSTOMER_CREATED,
+        stripe_customer_id=customer_id,
+        subscription_request=subscription_request,
+        look_first=look_first,
+        subscription_requested=Requested(
+            row.subscription_requested.first if row.subscription_requested else stripe_now, stripe_now
+        ),
+    )
+
+
+def next_generation(
+    tx: Connection, row: Provisioning, changed: Provisioning, *, error: str, lease: timedelta, stripe_now: datetime
+) -> Provisioning:
+    """The step's next generation, with the requests and the trial of `changed`. Renews the lease."""
+    _fenced(
+        tx,
+        _NEXT_GENERATION,
+        row,
+        look_first=changed.look_first,
+        error=error,
+        trial_end=changed.trial_end,
+        customer_request=changed.customer_request,
+        subscription_request=changed.subscription_request,
+        lease=lease,
+        stripe_now=stripe_now,
+    )
+    return replace(changed, generation=row.generation + 1)
+
+
+def complete(tx: Connection, row: Provisioning, subscription_id: str) -> None:
+    """The row has its subscription; the sealed profile is erased in this very transaction."""
+    _fenced(tx, _COMPLETE, row, subscription_id=subscription_id)
+
+
+def postpone(tx: Connection, row: Provisioning, *, delay: timedelta, lane: Lane, error: str | None) -> None:
+    """Gives the lease back; the row is due again after `delay`."""
+    _fenced(tx, _POSTPONE, row, delay=delay, lane=int(lane), error=error)
+
+
+def quarantine(tx: Connection, row: Provisioning, error: str) -> None:
+    """The row cannot be settled until somebody acts."""
+    _fenced(tx, _QUARANTINE, row, error=error)
+
+
+def extend(tx: Connection, row: Provisioning, *, lease: timedelta) -> None:
+    """Renews the lease in the middle of a long search."""
+    _fenced(tx, _EXTEND, row, lease=lease)
+
+
+def retry_quarantined(tx: Connection, user_ids: Sequence[str]) -> list[str]:
+    """Makes quarantined rows due again: they look first, in a new generation. Returns the users it did that for.
+
+    A row whose sealed profile has expired before it had a customer cannot be retried: its message is published again.
+    """
+    return list(tx.execute(_RETRY_QUARANTINED, {"user_ids": list(user_ids)}).scalars())
+
+
+def forget_expired_profiles(tx: Connection, older_than: timedelta) -> int:
+    """Erases the sealed profiles of rows quarantined longer ago than `older_than`. Returns how many."""
+    return tx.execute(_FORGET_EXPIRED, {"older_than": older_than}).rowcount
+
+
+def _fenced(tx: Connection, statement: TextClause, row: Provisioning, **values: object) -> None:
+    parameters = {"user_id": row.user_id, "lease_token": row.lease_token, **values}
+    if tx.execute(statement, parameters).rowcount != 1:
+        raise LeaseLost(row.user_id)
+
+
+def _arrays(rows: Sequence[NewProvisioning]) -> dict[str, object]:
+    return {
+        "user_ids": [row.user_id for row in rows],
+        "requests": [row.customer_request for row in rows],
+        "plans": [row.plan for row in rows],
+        "trial_ends": [row.trial_end for row in rows],
+        "lanes": [int(row.lane) for row in rows],
+    }
+
+
+def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:
+    return Provisioning(
+        user_id=row.user_id,
+        state=State(row.state),
+        generation=row.generation,
+        plan=row.plan,
+        trial_end=row.trial_end,
+        lane=Lane(row.lane),
+        attempts=row.attempts,
+        look_first=row.look_first,
+        lease_token=row.lease_token,
+        customer_request=row.customer_request,
+        subscription_request=row.subscription_request,
+        stripe_customer_id=row.stripe_customer_id,
+        stripe_subscription_id=row.stripe_subscription_id,
+        customer_requested=_requested(row.customer_requested_at, row.customer_last_requested_at),
+        subscription_requested=_requested(row.subscription_requested_at, row.subscription_last_requested_at),
+        known_customer_id=row.known_customer_id,
+    )
+
+
+def _requested(first: datetime | None, last: datetime | None) -> Requested | None:
+    return Requested(first, last) if first and last else None
