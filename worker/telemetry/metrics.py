@@ -1,0 +1,115 @@
+"""What Subkeeper counts, for Prometheus. Base units; labels with few values, never a person. docs/metrics.md has the list."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_CALL = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
+_SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
+
+
+class Metrics:
+    """All metrics of one process, on a registry of their own. Every method is safe from any thread."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"subkeeper_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"subkeeper_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"subkeeper_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self._messages = counter("messages", "Messages taken from NSQ, by what became of them", "topic", "outcome")
+        self._batch_size = histogram("batch_messages", "Messages absorbed in one transaction", _SIZES, "topic")
+        self._batch_seconds = histogram("batch_seconds", "Time to absorb one batch, commit included", _FAST, "topic")
+        self._persisted = histogram("publish_to_persisted_seconds", "From nsqd's timestamp to our commit", _LONG)
+        self._newly_found = counter("newly_found", "Profiles that only a backfill brought to us; alert on it")
+        self._settled = histogram(
+            "settle_seconds", "From leasing a profile to its step's commit", _CALL, "lane", "outcome"
+        )
+        self._leases_lost = counter("leases_lost", "Results discarded because another process held the lease")
+        self._quarantined = counter("quarantined", "Profiles and messages put into quarantine", "reason")
+        self._depth = gauge("queue_depth", "Unsettled profiles", "lane")
+        self._age = gauge("queue_oldest_age_seconds", "Age of the oldest unsettled profile of a lane", "lane")
+        self._oldest = gauge("oldest_unsettled_seconds", "Age of the oldest unsettled profile of all; 0: none")
+        self._calls = counter("stripe_calls", "Requests to Stripe", "operation", "outcome")
+        self._call_seconds = histogram("stripe_call_seconds", "Time of one request to Stripe", _CALL, "operation")
+        self._waits = histogram("limiter_wait_seconds", "Time a request waited for the rate limit", _FAST, "lane")
+        self._rate = gauge("limiter_rate_per_second", "Requests per second the limiter allows now", "scope")
+        self._connections = gauge("nsqd_connections", "Connections to nsqd that are ready")
+        self._channel_depth = gauge("channel_depth", "Messages waiting in our channel, all nsqds together", "topic")
+        self._threads = gauge("threads_alive", "Threads of ours that are running")
+        gauge("build_info", "Always 1; the version is in the label", "version").labels(version).set(1)
+
+    def messages(self, topic: str, outcome: str, count: int = 1) -> None:
+        """`count` messages of a topic ended as `outcome` (`new`, `known`, `quarantined`, `released`)."""
+        self._messages.labels(topic, outcome).inc(count)
+
+    def batch(self, topic: str, size: int, seconds: float) -> None:
+        """A batch of `size` messages was absorbed and committed in `seconds`."""
+        self._batch_size.labels(topic).observe(size)
+        self._batch_seconds.labels(topic).observe(seconds)
+
+    def persisted(self, seconds: float) -> None:
+        """A message was committed `seconds` after nsqd's timestamp of it."""
+        self._persisted.observe(seconds)
+
+    def newly_found(self, count: int = 1) -> None:
+        """`count` profiles came by backfill and were unknown."""
+        self._newly_found.inc(count)
+
+    def settled(self, lane: str, outcome: str, seconds: float) -> None:
+        """A leased profile took a step, or failed to, in `seconds`."""
+        self._settled.labels(lane, outcome).observe(seconds)
+
+    def lease_lost(self) -> None:
+        """A result was thrown away: the fencing token had moved."""
+        self._leases_lost.inc()
+
+    def quarantined(self, reason: str) -> None:
+        """A profile or message was quarantined; `reason` is `Rejected.reason`."""
+        self._quarantined.labels(reason).inc()
+
+    def queue(self, lane: str, depth: int, oldest_seconds: float) -> None:
+        """A lane holds `depth` unsettled profiles, the oldest first seen `oldest_seconds` ago (0: none)."""
+        self._depth.labels(lane).set(depth)
+        self._age.labels(lane).set(oldest_seconds)
+
+    def oldest_unsettled(self, seconds: float) -> None:
+        """The oldest unsettled profile of all lanes was first seen `seconds` ago (0: none)."""
+        self._oldest.set(seconds)
+
+    def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:
+        """A request to Stripe (`customers.create`) ended as `outcome` after `seconds`."""
+        self._calls.labels(operation, outcome).inc()
+        self._call_seconds.labels(operation).observe(seconds)
+
+    def limiter_wait(self, lane: str, seconds: float) -> None:
+        """A request waited `seconds` for the limiter."""
+        self._waits.labels(lane).observe(seconds)
+
+    def limiter_rate(self, scope: str, per_second: float) -> None:
+        """The limiter now allows `per_second` requests for `scope` (`account`, or an endpoint)."""
+        self._rate.labels(scope).set(per_second)
+
+    def nsqd_connections(self, ready: int) -> None:
+        """`ready` connections to nsqd can receive."""
+        self._connections.set(ready)
+
+    def channel_depth(self, topic: str, depth: int) -> None:
+        """`depth` messages wait in our channel of `topic`."""
+        self._channel_depth.labels(topic).set(depth)
+
+    def threads_alive(self, count: int) -> None:
+        """`count` of our threads are running."""
+        self._threads.set(count)
+
+    def render(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)
