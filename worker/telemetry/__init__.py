@@ -10,8 +10,9 @@ metrics  Prometheus metrics (docs/metrics.md lists them)
 from __future__ import annotations
 
 from worker.telemetry.events import EVENTS
+from worker.telemetry.health import Condition, Health
 from worker.telemetry.logs import configure_logging, install_crash_hooks
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.scrub import Scrubber
 
-__all__ = ["EVENTS", "Metrics", "Scrubber", "configure_logging", "install_crash_hooks"]
+__all__ = ["EVENTS", "Condition", "Health", "Metrics", "Scrubber", "configure_logging", "install_crash_hooks"]

@@ -1,7 +1,7 @@
 """Every log event and the fields it may carry. A field that is not listed here is masked when it is logged.
 
-Names are `noun.verb_past`. `error` (see `worker.telemetry.errors`), `timestamp` (UTC, ISO 8601) and `level` may stand on
-any event. No field holds personal data: people are named by `user_id`, never by email or name.
+Names are `noun.verb_past`. `error` (see `worker.telemetry.errors`), `timestamp` (UTC, ISO 8601) and `level` may stand
+on any event. No field holds personal data: people are named by `user_id`, never by email or name.
 A test compares this list with the calls in the code, in both directions.
 """
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable
@@ -25,12 +26,13 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from worker.settings import LogSettings
-from worker.telemetry.errors import describe, type_name
+from worker.telemetry.errors import describe
 from worker.telemetry.events import EVENTS
 from worker.telemetry.scrub import MASK, Scrubber
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_ALWAYS = frozenset({"event", "level", "timestamp", "error"})
+_ALWAYS = ("timestamp", "level", "event", "error")
+_EVENT_NAME = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,3}")
 
 
 def configure_logging(settings: LogSettings, stream: TextIO, secrets: Iterable[str] = ()) -> Scrubber:
@@ -77,7 +79,7 @@ def install_crash_hooks() -> None:
     threading.excepthook = thread_crashed
 
 
-def _describe_exception(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+def _describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """`exc_info` (True, an exception or a triple) becomes `error`, which holds no foreign word."""
     info = event.pop("exc_info", None)
     event.pop("stack_info", None)
@@ -89,17 +91,18 @@ def _describe_exception(logger: WrappedLogger, method: str, event: EventDict) ->
     return event
 
 
-def _mask_unlisted(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """A field that the event's entry in `EVENTS` does not list keeps its name and loses its value."""
-    listed = EVENTS.get(event["event"], ())
-    return {
-        name: value if name in _ALWAYS or name in listed else MASK  # a slip shows, and leaks nothing
-        for name, value in event.items()
-    }
+def _mask_unlisted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A field that the event's entry in `EVENTS` does not list loses its value: a slip shows, and leaks nothing."""
+    name = event["event"]
+    listed = EVENTS.get(name, ())
+    fields = {key: value if key in listed else MASK for key, value in event.items() if key not in _ALWAYS}
+    heading = {key: event[key] for key in _ALWAYS if key in event}
+    heading["event"] = name if name in EVENTS or _EVENT_NAME.fullmatch(str(name)) else MASK
+    return {**heading, **fields}
 
 
 def _scrub_with(scrubber: Scrubber) -> Processor:
-    def scrub(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    def scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return {name: scrubber.value(value) for name, value in event.items()}
 
     return scrub
@@ -146,11 +149,11 @@ def _harmless_record(  # the signature is logging's
     pathname: str,
     lineno: int,
     msg: object,
-    args: object,
+    _args: object,
     exc_info: Any,
     func: str | None = None,
-    sinfo: str | None = None,
-    **extra: Any,
+    _sinfo: str | None = None,
+    **_extra: Any,
 ) -> logging.LogRecord:
     """A record without its arguments and its exception's words, and without its text unless that is a constant."""
     frame = _frame_at(pathname, lineno)
@@ -161,7 +164,6 @@ def _harmless_record(  # the signature is logging's
     error = exc_info[1] if isinstance(exc_info, tuple) else None
     if isinstance(error, BaseException):
         record.__dict__["error"] = describe(error)
-        record.msg = template or type_name(error)
     return record
 
 

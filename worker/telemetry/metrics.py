@@ -1,4 +1,7 @@
-"""What Subkeeper counts, for Prometheus. Base units; labels with few values, never a person. docs/metrics.md has the list."""
+"""What Subkeeper counts, for Prometheus. Base units; labels with few values, never a person.
+
+docs/metrics.md has the list (a test compares the two).
+"""
 
 from __future__ import annotations
 

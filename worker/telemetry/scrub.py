@@ -51,7 +51,7 @@ class Scrubber:
         return text
 
     def value(self, value: Any) -> Any:
-        """A field's value as JSON knows it; what is no plain value is named by its type, for its repr may hold anything."""
+        """A field's value as JSON knows it; of any other object only the type, for its repr may hold anything."""
         if isinstance(value, Enum):
             return self.value(value.value)
         if isinstance(value, _PLAIN):

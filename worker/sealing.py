@@ -1,0 +1,78 @@
+"""Authenticated encryption of what we keep of a profile until it is settled, under `SUBKEEPER_SECRET_KEY`.
+
+A sealed value is `version (1 byte) | key id (4) | nonce (12) | AES-256-GCM ciphertext and tag (16)`. The key and its id
+are derived from the secret by HKDF-SHA256, each under a label of its own, so that other uses of the same secret never
+share key bytes. The context (which row, which column) is authenticated with it: a sealed value that is moved to another row
+does not open. Random nonces of 96 bits bound one key to about 2^32 seals (NIST SP 800-38D).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from worker.errors import Misconfigured, SubkeeperError
+
+MIN_KEY_CHARACTERS = 32
+
+_VERSION = b"\x01"
+_KEY_LABEL = b"subkeeper/sealing/v1/key"
+_ID_LABEL = b"subkeeper/sealing/v1/id"
+_ID_BYTES = 4
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_HEADER_BYTES = len(_VERSION) + _ID_BYTES
+
+
+class CannotOpen(SubkeeperError):
+    """A sealed value does not open; `reason` is `malformed`, `unknown_key` or `tampered` (or the wrong context)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"a sealed value does not open: {reason}")
+        self.reason = reason
+
+
+class Sealer:
+    """Seals with the first of its keys, opens what any of them sealed. Safe from any thread.
+
+    `random_bytes(n)` gives nonces; it must never repeat under one key. Raises `Misconfigured` without a key, or for one
+    of fewer than `MIN_KEY_CHARACTERS` characters.
+    """
+
+    def __init__(self, keys: Sequence[str], random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        if not keys or any(len(key) < MIN_KEY_CHARACTERS for key in keys):
+            fix = f"Give at least {MIN_KEY_CHARACTERS} random characters each: openssl rand -base64 48"
+            raise Misconfigured("SUBKEEPER_SECRET_KEY", "is missing or has a key that is too short", fix)
+        ciphers = [
+            (_VERSION + _derive(key, _ID_LABEL, _ID_BYTES), AESGCM(_derive(key, _KEY_LABEL, 32))) for key in keys
+        ]
+        self._header, self._cipher = ciphers[0]
+        self._ciphers = dict(reversed(ciphers))
+        self._random_bytes = random_bytes
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """`plaintext`, encrypted and bound to `context`; 33 bytes longer."""
+        nonce = self._random_bytes(_NONCE_BYTES)
+        return self._header + nonce + self._cipher.encrypt(nonce, plaintext, self._header + context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """What was sealed with this `context`. Raises `CannotOpen`."""
+        if len(sealed) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or sealed[:1] != _VERSION:
+            raise CannotOpen("malformed")
+        header, nonce = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES]
+        cipher = self._ciphers.get(header)
+        if cipher is None:
+            raise CannotOpen("unknown_key")
+        try:
+            return cipher.decrypt(nonce, sealed[_HEADER_BYTES + _NONCE_BYTES :], header + context)
+        except InvalidTag:
+            raise CannotOpen("tampered") from None
+
+
+def _derive(key: str, label: bytes, length: int) -> bytes:
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=label).derive(key.encode())

@@ -1,0 +1,83 @@
+"""A WSGI application on a port of its own, served by waitress in daemon threads, closed promptly."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+from waitress import wasyncore
+from waitress.server import create_server
+
+from worker.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+_THREADS = 2
+_STOP_SECONDS = 2.0
+_MAX_HEADER_BYTES = 16 * 1024
+_MAX_BODY_BYTES = 1024
+
+
+class HttpServer:
+    """Binds when made (so that `port` is known and a taken port is told at once), serves from `start` to `stop`.
+
+    `port` 0 takes a free one. `name` is the section of the settings that it belongs to.
+    """
+
+    def __init__(self, app: WSGIApplication, host: str, port: int, *, name: str) -> None:
+        self._app = app
+        self._name = name
+        self._socket = _bind(host, port, name)
+        self.host: str = self._socket.getsockname()[0]
+        self.port: int = self._socket.getsockname()[1]
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Serve, in milliseconds."""
+        # poll() and not select(), which fails on descriptors of 1024 and more
+        self._server = create_server(
+            self._app,
+            map={},
+            sockets=[self._socket],
+            threads=_THREADS,
+            asyncore_use_poll=True,
+            ident=None,
+            max_request_header_size=_MAX_HEADER_BYTES,
+            max_request_body_size=_MAX_BODY_BYTES,
+        )
+        self._thread = threading.Thread(target=self._server.run, name=f"http-{self._name}", daemon=True)
+        self._thread.start()
+        structlog.get_logger().info("health.listening", host=self.host, port=self.port)
+
+    def is_alive(self) -> bool:
+        """Whether it is serving."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Answer what is being answered, close every socket, end the threads. Safe to repeat."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            self._socket.close()
+            return
+        self._server.task_dispatcher.shutdown(timeout=_STOP_SECONDS)
+        # The loop closes its sockets itself: closing them under its poll() would leave it asleep until a timeout.
+        self._server.trigger.pull_trigger(self._close)
+        thread.join(_STOP_SECONDS)
+
+    def _close(self) -> None:
+        wasyncore.close_all(self._server._map, ignore_all=True)  # noqa: SLF001 - waitress has no public way to it
+
+
+def _bind(host: str, port: int, name: str) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise Misconfigured(f"{name}.host", f"{host} is no address of this machine", "Use 127.0.0.1 or ::1") from None
+    try:
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        problem = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise Misconfigured(f"{name}.port", problem, "Take a free port, or 0 to be given one") from error
