@@ -1,0 +1,142 @@
+"""Stripe's JSON as facts. A required field that is missing is an error that names it, never a None kept silently.
+
+Field names and shapes: https://docs.stripe.com/api at the version in `worker.stripe_api.gateway.API_VERSION`.
+Times are whole seconds of Unix time there, and UTC datetimes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from worker.domain.stripe_facts import AccountFact, CustomerFact, PriceFact, SubscriptionFact
+from worker.errors import Rejected
+
+T = TypeVar("T")
+DIGEST = "subkeeper"
+"""The metadata key under which our objects carry the digest of namespace and user id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductFact:
+    """A Stripe product."""
+
+    id: str
+    active: bool
+
+
+class Fields:
+    """One object of Stripe's, read field by field; raises `Rejected("stripe_answer_incomplete", …)`."""
+
+    __slots__ = ("_data", "_what")
+
+    def __init__(self, what: str, data: object) -> None:
+        """`what` names the object in errors: its type and, once it is known, its id."""
+        if not isinstance(data, Mapping):
+            raise Rejected("stripe_answer_incomplete", f"{what} is no object")
+        self._what = f"{what} {data.get('id', '')}".rstrip()
+        self._data = data
+
+    def get(self, name: str, kind: type[T]) -> T:
+        """The required field `name`, which must be of `kind`."""
+        value = self._data.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise self.incomplete(name)
+        return value
+
+    def maybe(self, name: str, kind: type[T]) -> T | None:
+        """The field `name`, which must be there, but may be null."""
+        if name in self._data and self._data[name] is None:
+            return None
+        return self.get(name, kind)
+
+    def time(self, name: str) -> datetime:
+        return _utc(self.get(name, int))
+
+    def maybe_time(self, name: str) -> datetime | None:
+        seconds = self.maybe(name, int)
+        return None if seconds is None else _utc(seconds)
+
+    def object(self, name: str) -> Fields:
+        return Fields(f"{self._what} {name}", self._data.get(name))
+
+    def objects(self, name: str) -> list[Fields]:
+        return [Fields(f"{self._what} {name}", each) for each in self.get(name, list)]
+
+    def digest(self) -> str | None:
+        """Whose object this is: `metadata.subkeeper`."""
+        digest = self.get("metadata", Mapping).get(DIGEST)  # type: ignore[type-abstract]  # isinstance works on it
+        return digest if isinstance(digest, str) else None
+
+    def flag(self, name: str) -> bool:
+        """A field that is there only when it is true (`deleted`)."""
+        return self._data.get(name) is True
+
+    def incomplete(self, name: str) -> Rejected:
+        return Rejected("stripe_answer_incomplete", f"{self._what} lacks {name}")
+
+
+def customer_fact(data: object) -> CustomerFact:
+    fields = Fields("customer", data)
+    return CustomerFact(fields.get("id", str), fields.digest(), fields.time("created"))
+
+
+def customer_unless_deleted(data: object) -> CustomerFact | None:
+    return None if Fields("customer", data).flag("deleted") else customer_fact(data)
+
+
+def subscription_fact(data: object) -> SubscriptionFact:
+    """A subscription; since API version 2025-03-31 its period is on its items.
+
+    `canceling`: an end is set, at the period's end or (flexible billing) at a time of its own.
+    """
+    fields = Fields("subscription", data)
+    items = fields.object("items").objects("data")
+    if not items or fields.object("items").flag("has_more"):
+        raise fields.incomplete("items")
+    price = items[0].object("price")
+    return SubscriptionFact(
+        id=fields.get("id", str),
+        customer_id=fields.get("customer", str),
+        user_digest=fields.digest(),
+        price_id=price.get("id", str),
+        price_lookup_key=price.maybe("lookup_key", str),
+        status=fields.get("status", str),
+        canceling=fields.get("cancel_at_period_end", bool) or fields.maybe("cancel_at", int) is not None,
+        trial_start=fields.maybe_time("trial_start"),
+        trial_end=fields.maybe_time("trial_end"),
+        period_start=min(item.time("current_period_start") for item in items),
+        period_end=max(item.time("current_period_end") for item in items),
+        canceled_at=fields.maybe_time("canceled_at"),
+        ended_at=fields.maybe_time("ended_at"),
+        created=fields.time("created"),
+    )
+
+
+def price_fact(data: object) -> PriceFact:
+    fields = Fields("price", data)
+    recurring = fields.maybe("recurring", dict)
+    return PriceFact(
+        id=fields.get("id", str),
+        lookup_key=fields.maybe("lookup_key", str),
+        product_id=fields.get("product", str),
+        active=fields.get("active", bool),
+        unit_amount=fields.maybe("unit_amount", int),
+        currency=fields.get("currency", str),
+        interval=None if recurring is None else Fields("price recurring", recurring).get("interval", str),
+    )
+
+
+def product_fact(data: object) -> ProductFact:
+    fields = Fields("product", data)
+    return ProductFact(fields.get("id", str), fields.get("active", bool))
+
+
+def account_fact(data: object, *, livemode: bool) -> AccountFact:
+    return AccountFact(Fields("account", data).get("id", str), livemode)
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,52 @@
+"""How long a request to Stripe may take: always less than the lease it is made under."""
+
+from __future__ import annotations
+
+import time
+
+from worker.errors import TryLater
+
+FLOOR = 0.25
+"""Seconds that must remain before a request is sent: less would rarely bring an answer (Stripe takes 0.1 to 0.5)."""
+
+MARGIN = 0.1
+"""Seconds kept free between a request's own timeout and the deadline, to read and translate its end."""
+
+
+def boot_time() -> float:
+    """Seconds on a clock that never jumps and counts the time in which the machine was suspended, where there is one
+    (Linux); elsewhere the monotonic clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Deadline:
+    """A point in time by `boot_time`, after which nothing may be sent any more."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(boot_time() + seconds)
+
+    def copy(self) -> Deadline:
+        return Deadline(self._at)
+
+    def renew(self, later: Deadline) -> None:
+        """Move to `later`: whoever holds this deadline (a search, page by page) goes on with the renewed one."""
+        self._at = later._at
+
+    def remaining(self) -> float:
+        """Seconds left; negative once it has passed."""
+        return self._at - boot_time()
+
+    def check(self, floor: float = FLOOR) -> None:
+        """Raise `TryLater("deadline_near")` unless at least `floor` seconds remain."""
+        if self.remaining() < floor:
+            raise TryLater("deadline_near")
+
+    def timeout(self, longest: float) -> float:
+        """How long a request that is sent now may take (seconds), at most `longest`."""
+        return min(longest, self.remaining() - MARGIN)

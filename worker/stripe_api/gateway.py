@@ -1,0 +1,197 @@
+"""Stripe, as the use cases speak with it: facts in, facts out, errors of ours.
+
+Every write carries our own idempotency key. Every request, each page of a list too, passes the limiter and is sent only
+if the deadline leaves time for it. Errors: `worker.stripe_api.errors`; `Rejected("stripe_answer_incomplete", …)` where
+Stripe's answer lacks a field that we need; `TryLater` near a deadline.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from urllib.parse import quote
+
+from worker.domain.provisioning import Lane
+from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, PriceFact, SubscriptionFact
+from worker.errors import Rejected
+from worker.settings import StripeSettings
+from worker.stripe_api.answers import (
+    Fields,
+    ProductFact,
+    account_fact,
+    customer_fact,
+    customer_unless_deleted,
+    price_fact,
+    product_fact,
+    subscription_fact,
+)
+from worker.stripe_api.call import Call, Reply
+from worker.stripe_api.caller import Caller
+from worker.stripe_api.clock import StripeClock
+from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.errors import Refused
+from worker.stripe_api.limiter import Limiter
+from worker.stripe_api.observer import StripeObserver
+from worker.stripe_api.session import Session, account_call
+
+PAGE = 100
+"""Objects per page of a list: the most that Stripe gives."""
+
+
+class StripeGateway:
+    """All that Subkeeper asks of Stripe. Any number of threads may share one."""
+
+    def __init__(
+        self,
+        settings: StripeSettings,
+        secret_key: Callable[[], str],
+        limiter: Limiter,
+        *,
+        rng: random.Random,
+        observe: StripeObserver,
+        connections: int = 32,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`secret_key` reads the key from where it is configured. `connections`: kept open, one per settling thread.
+
+        Raises `Misconfigured` where the key's mode isn't `settings.livemode`.
+        """
+        self._session = Session(settings, secret_key, connections)
+        self._clock = StripeClock()
+        self._caller = Caller(self._session, limiter, self._clock, rng=rng, observe=observe, sleep=sleep)
+
+    def now(self) -> datetime:
+        """Stripe's time (UTC): its last answer's `Date` and what has elapsed since; before that, the local clock's."""
+        return self._clock.now()
+
+    def reload(self) -> None:
+        """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""
+        self._session.reload(self._caller.send_with)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._session.close()
+
+    def account(self, deadline: Deadline) -> AccountFact:
+        """The account behind the key. From then on, a key of another account is refused."""
+        reply = self._caller.send(account_call(deadline))
+        fact = account_fact(reply.data, livemode=self._session.livemode)
+        self._session.opened_on(fact)
+        return fact
+
+    def create_customer(
+        self, params: Mapping[str, object], *, key: str, lane: Lane, deadline: Deadline
+    ) -> Answer[CustomerFact]:
+        call = Call("customers.create", "post", "/v1/customers", params, lane, deadline, key)
+        return self._caller.send(call).answer(customer_fact)
+
+    def create_subscription(
+        self, params: Mapping[str, object], *, key: str, lane: Lane, deadline: Deadline
+    ) -> Answer[SubscriptionFact]:
+        call = Call("subscriptions.create", "post", "/v1/subscriptions", params, lane, deadline, key)
+        return self._caller.send(call).answer(subscription_fact)
+
+    def customer(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[CustomerFact | None]:
+        """The customer; None once it is deleted. Raises `CustomerGone` where it never was."""
+        call = Call("customers.retrieve", "get", f"/v1/customers/{_segment(customer_id)}", {}, lane, deadline)
+        return self._caller.send(call).answer(customer_unless_deleted)
+
+    def customers_by_email(self, email: str, *, lane: Lane, deadline: Deadline) -> Iterator[CustomerFact]:
+        """All customers with exactly this email, newest first (consistent, unlike Search)."""
+        return self._customers({"email": email}, lane, deadline)
+
+    def customers_created_between(
+        self, start: datetime, end: datetime, *, lane: Lane, deadline: Deadline
+    ) -> Iterator[CustomerFact]:
+        """All customers created in [start, end], widened to whole seconds, newest first (consistent)."""
+        window = {"gte": math.floor(start.timestamp()), "lte": math.ceil(end.timestamp())}
+        return self._customers({"created": window}, lane, deadline)
+
+    def customers_by_digest_search(self, digest: str, *, lane: Lane, deadline: Deadline) -> Iterator[CustomerFact]:
+        """Customers whose `metadata.subkeeper` is `digest`. The last resort: Search can lag by an hour."""
+        params = {"query": f"metadata['subkeeper']:'{digest}'", "limit": PAGE}
+        call = Call("customers.search", "get", "/v1/customers/search", params, lane, deadline)
+        for page in self._pages(call, _next_search_page):
+            yield from map(customer_fact, _objects(page))
+
+    def subscriptions_of(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[list[SubscriptionFact]]:
+        """All subscriptions of a customer, ended ones too. Raises `CustomerGone`."""
+        params = {"customer": customer_id, "status": "all", "limit": PAGE}
+        call = Call("subscriptions.list", "get", "/v1/subscriptions", params, lane, deadline)
+        pages = list(self._pages(call, _next_list_page))
+        return Answer(
+            value=[subscription_fact(each) for page in pages for each in _objects(page)],
+            seen_from=min(page.seen_from for page in pages),
+            seen_to=max(page.seen_to for page in pages),
+            replayed=False,
+            request_id=pages[-1].request_id,
+        )
+
+    def price_by_lookup_key(self, lookup_key: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> PriceFact | None:
+        """The price with this lookup key, active or not. Stripe lets one price at a time have it."""
+        params = {"lookup_keys": [lookup_key], "limit": 1}
+        reply = self._caller.send(Call("prices.list", "get", "/v1/prices", params, lane, deadline))
+        return next(map(price_fact, _objects(reply)), None)
+
+    def create_price(
+        self, params: Mapping[str, object], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
+    ) -> PriceFact:
+        call = Call("prices.create", "post", "/v1/prices", params, lane, deadline, key)
+        return price_fact(self._caller.send(call).data)
+
+    def product(self, product_id: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> ProductFact | None:
+        """The product, or None where there is none with this id (it may be chosen when creating one)."""
+        call = Call("products.retrieve", "get", f"/v1/products/{_segment(product_id)}", {}, lane, deadline)
+        try:
+            return product_fact(self._caller.send(call).data)
+        except Refused as refused:
+            if refused.failure.code == "resource_missing":
+                return None
+            raise
+
+    def create_product(
+        self, params: Mapping[str, object], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
+    ) -> ProductFact:
+        call = Call("products.create", "post", "/v1/products", params, lane, deadline, key)
+        return product_fact(self._caller.send(call).data)
+
+    def _customers(self, by: Mapping[str, object], lane: Lane, deadline: Deadline) -> Iterator[CustomerFact]:
+        call = Call("customers.list", "get", "/v1/customers", {**by, "limit": PAGE}, lane, deadline)
+        for page in self._pages(call, _next_list_page):
+            yield from map(customer_fact, _objects(page))
+
+    def _pages(self, first: Call, following: Callable[[Reply], Mapping[str, object] | None]) -> Iterator[Reply]:
+        more: Mapping[str, object] | None = {}
+        while more is not None:
+            params = {**first.params, **more}
+            page = self._caller.send(
+                Call(first.operation, first.method, first.path, params, first.lane, first.deadline)
+            )
+            yield page
+            more = following(page)
+
+
+def _objects(page: Reply) -> list[object]:
+    objects: list[object] = Fields("list", page.data).get("data", list)
+    return objects
+
+
+def _next_list_page(page: Reply) -> Mapping[str, object] | None:
+    if not Fields("list", page.data).get("has_more", bool):
+        return None
+    objects = _objects(page)
+    if not objects:
+        raise Rejected("stripe_answer_incomplete", "list has more, but its page is empty")
+    return {"starting_after": Fields("list", objects[-1]).get("id", str)}
+
+
+def _next_search_page(page: Reply) -> Mapping[str, object] | None:
+    fields = Fields("search", page.data)
+    return {"page": fields.get("next_page", str)} if fields.get("has_more", bool) else None
+
+
+def _segment(stripe_id: str) -> str:
+    return quote(stripe_id, safe="")

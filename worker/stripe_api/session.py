@@ -1,0 +1,102 @@
+"""The `stripe` client of the present secret key, and its change while the process runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import cast
+
+import stripe
+
+from worker.domain.provisioning import Lane
+from worker.domain.stripe_facts import AccountFact
+from worker.errors import Misconfigured
+from worker.settings import StripeSettings
+from worker.stripe_api.answers import account_fact
+from worker.stripe_api.call import Call, Reply
+from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.limiter import LIVE_PREFIXES
+from worker.stripe_api.transport import Transport
+
+API_VERSION = "2026-10-28.endive"
+"""Pinned: the shape of what we send and read. Raised on purpose, with the tests that read Stripe's OpenAPI."""
+
+
+def silence_libraries() -> None:
+    """Keep `stripe` and `urllib3` from logging requests: their lines hold emails in bodies and query strings."""
+    stripe.enable_telemetry = False
+    stripe.log = "none"  # type: ignore[assignment]  # neither debug nor info
+    for name in ("stripe", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+class Session:
+    """Holds one client at a time; a request keeps the client that it began with."""
+
+    def __init__(self, settings: StripeSettings, secret_key: Callable[[], str], connections: int) -> None:
+        """`secret_key` reads the key from where it is configured, anew at each call."""
+        silence_libraries()
+        self._settings = settings
+        self._secret_key = secret_key
+        self._lock = threading.Lock()
+        self._transport = Transport(settings.api_base.rstrip("/"), connections)
+        self._account: AccountFact | None = None
+        self._key = secret_key()
+        self.client = self._client(self._key)
+
+    @property
+    def livemode(self) -> bool:
+        return self._key.startswith(LIVE_PREFIXES)
+
+    def request(self, client: stripe.StripeClient, call: Call) -> stripe.StripeResponse:
+        """Send once. `raw_request` and not `client.v1`: its plain JSON costs half the CPU of typed objects."""
+        self._transport.limit(call.deadline.timeout(self._settings.request_timeout))
+        options = {"idempotency_key": call.key} if call.key else {}
+        raw = client.raw_request(call.method, call.path, **call.params, **options)
+        return cast("stripe.StripeResponse", raw)
+
+    def opened_on(self, account: AccountFact) -> None:
+        """Remember whose key it is: a new key must belong to the same account."""
+        self._account = account
+
+    def reload(self, send: Callable[[stripe.StripeClient, Call], Reply]) -> stripe.StripeClient:
+        """Read the key anew, and take it if it has changed. Returns the client that is in force now.
+
+        Raises `Misconfigured`, and keeps the old key, if the new one is of the other mode or of another account.
+        """
+        with self._lock:
+            key = self._secret_key()
+            if key != self._key:
+                client = self._client(key)
+                self._check_account(client, send)
+                self._key, self.client = key, client
+            return self.client
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _client(self, key: str) -> stripe.StripeClient:
+        if key.startswith(LIVE_PREFIXES) != self._settings.livemode:
+            fix = "Set stripe.livemode to match the key, or give the other key"
+            raise Misconfigured("STRIPE_SECRET_KEY", "its mode isn't that of stripe.livemode", fix)
+        return stripe.StripeClient(
+            key,
+            stripe_version=API_VERSION,
+            base_addresses={"api": self._settings.api_base.rstrip("/")},
+            http_client=self._transport,
+            max_network_retries=0,
+        )
+
+    def _check_account(self, client: stripe.StripeClient, send: Callable[[stripe.StripeClient, Call], Reply]) -> None:
+        if self._account is None:
+            return
+        deadline = Deadline.after(self._settings.request_timeout)
+        found = account_fact(send(client, account_call(deadline)).data, livemode=self._settings.livemode)
+        if found.id != self._account.id:
+            fix = "Give a key of the account that this deployment was set up with"
+            raise Misconfigured("STRIPE_SECRET_KEY", "the new key belongs to another Stripe account", fix)
+
+
+def account_call(deadline: Deadline) -> Call:
+    return Call("account.retrieve", "get", "/v1/account", {}, Lane.LIVE, deadline)

@@ -1,0 +1,100 @@
+"""The HTTP under the `stripe` client: keep-alive connections and one total deadline per request.
+
+Socket timeouts bound each read, not their sum: a peer that sends a byte a second would hold a thread for ever. Here
+every read of a response, headers included, gets only what is left of the request's time.
+
+    APIConnectionError(code=…)
+    ├── stripe_timeout       no complete answer in time; it may have happened
+    ├── stripe_connection    refused, reset or closed before an answer (`should_retry`: it failed at once)
+    ├── stripe_tls           the certificate or the handshake
+    └── stripe_answer_size   more than MAX_BODY
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import ClassVar
+
+import stripe
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError, SSLError
+
+from worker.stripe_api.connection import pool_for
+
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes. A page of 100 subscriptions has under 1 MB."""
+
+CHUNK = 64 * 1024
+
+
+class Transport(stripe.HTTPClient):
+    """One origin, a pool of connections, no redirects, no retries, verified TLS.
+
+    `stripe`'s client passes no timeout to its HTTP client, so each thread sets its own with `limit` before a call.
+    """
+
+    name: ClassVar[str] = "urllib3"
+
+    def __init__(self, origin: str, connections: int) -> None:
+        """`origin`: scheme, host and port. `connections`: how many are kept open; more threads open more."""
+        super().__init__()
+        self._origin = origin
+        self._pool = pool_for(origin, connections)
+        self._mine = threading.local()
+
+    def limit(self, seconds: float) -> None:
+        """The total time that this thread's next requests may take, each."""
+        self._mine.timeout = seconds
+
+    def request(  # type: ignore[override]  # the base class says str, and hands bytes through
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        post_data: str | None = None,
+        *,
+        _usage: list[str] | None = None,
+    ) -> tuple[bytes, int, dict[str, str]]:
+        """Send and read completely. Header names come back in lower case, as `stripe` wants to find them."""
+        try:
+            response = self._pool.urlopen(
+                method.upper(),
+                url.removeprefix(self._origin),
+                body=post_data,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(total=self._mine.timeout),
+                preload_content=False,
+            )
+            return _body(response), response.status, {name.lower(): value for name, value in response.headers.items()}
+        except (HTTPError, OSError) as error:
+            raise _unanswered(error) from error
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _body(response: urllib3.BaseHTTPResponse) -> bytes:
+    chunks, size = [], 0
+    while chunk := response.read(CHUNK, decode_content=False):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            response.close()
+            raise _no_answer("stripe_answer_size")
+    return b"".join(chunks)
+
+
+def _unanswered(error: Exception) -> stripe.APIConnectionError:
+    if isinstance(error, SSLError):
+        return _no_answer("stripe_tls")
+    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):
+        return _no_answer("stripe_timeout")
+    return _no_answer("stripe_connection", at_once=True)
+
+
+def _no_answer(code: str, *, at_once: bool = False) -> stripe.APIConnectionError:
+    return stripe.APIConnectionError(code, code=code, should_retry=at_once)  # type: ignore[no-untyped-call]  # stripe's
