@@ -19,4 +19,11 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "health.listening": ("host", "port"),
     "health.changed": ("part", "ok", "detail"),
     "health.failed": ("reason",),
+    # The broker. `reason` is a constant, `detail` an NSQ error code or the system's words; `topic` is empty when publishing.
+    "nsqd.connected": ("address", "topic"),
+    "nsqd.refused": ("address", "topic", "reason", "detail"),
+    "nsqd.disconnected": ("address", "topic", "reason", "detail"),
+    "nsqd.finish_failed": ("address", "topic", "code"),
+    "nsqlookupd.failed": ("address", "reason"),
+    "nsqlookupd.recovered": ("address",),
 }

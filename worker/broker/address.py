@@ -1,0 +1,29 @@
+"""Where an nsqd or nsqlookupd listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.errors import Misconfigured
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """A host (name, IPv4, or IPv6 without brackets) and its port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str, key: str = "nsq.nsqd_tcp_addresses") -> Address:
+    """`host:port` or `[ipv6]:port`; Misconfigured names the setting `key` otherwise."""
+    host, colon, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    in_range = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    if not colon or not host or not in_range or (":" in host and not bracketed):
+        raise Misconfigured(key, f"{text!r} is no address", "Write host:port, or [::1]:port for IPv6")
+    return Address(host, int(port))

@@ -1,0 +1,182 @@
+"""All links of a reader: found, connected, watched, reconnected; one selector over their sockets."""
+
+from __future__ import annotations
+
+import random
+import selectors
+from collections.abc import Callable, Collection
+from itertools import product
+
+from worker.broker.address import Address, parse_address
+from worker.broker.connection import Broken, NsqConnection
+from worker.broker.dialer import Dialer, Route
+from worker.broker.link import Link
+from worker.broker.lookup import Discovery
+from worker.broker.messages import Message
+from worker.broker.peering import consumer_peering
+from worker.broker.waker import Waker
+from worker.settings import NsqSettings
+
+TICK = 1.0
+"""Seconds between two looks at what has no event of its own: the watchdog, messages that timed out."""
+
+
+class Fleet:
+    """Single-threaded but for `waker`. `on_message` is called for each message as it arrives."""
+
+    def __init__(
+        self,
+        settings: NsqSettings,
+        topics: Collection[str],
+        rng: random.Random,
+        clock: Callable[[], float],
+        on_message: Callable[[Message], None],
+    ) -> None:
+        self.waker = Waker()
+        self.links: dict[Route, Link] = {}
+        self.live: dict[NsqConnection, Link] = {}
+        self._settings, self._rng, self._clock, self._on_message = settings, rng, clock, on_message
+        self._peering = consumer_peering(settings, clock)
+        self._fixed = {parse_address(text) for text in settings.nsqd_tcp_addresses}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self.waker.socket, selectors.EVENT_READ)
+        self._dialer = Dialer(self._peering, settings.channel, self.waker.poke)
+        self._discovery = Discovery(settings, tuple(topics), rng, self.waker.poke)
+        self._seen_rounds = 0
+        self._next_tick = clock() + TICK
+        self._recruiting = True
+        for route in product(self._fixed, topics):
+            self._add(*route)
+
+    # -- the loop's two halves --------------------------------------------------------------------------------------
+
+    def poll(self, wait: float) -> None:
+        """Wait up to `wait` seconds for anything; read what has arrived and send what waits to be sent."""
+        for key, events in self._selector.select(max(0.0, wait)):
+            if key.data is None:
+                self.waker.drain()
+                continue
+            link: Link = key.data
+            if events & selectors.EVENT_READ:
+                self._receive(link)
+            if link.connection is not None and link.connection.unsent:
+                self.flush(link)
+
+    def service(self) -> None:
+        """Everything that is due: finished attempts, new addresses, reconnects, the watchdog."""
+        now = self._clock()
+        for dialed in self._dialer.ended():
+            self._adopt(dialed.route, dialed.outcome, now)
+        self._follow_discovery()
+        if self._recruiting:
+            self._dial_due(now)
+        if now >= self._next_tick:
+            self._next_tick = now + TICK
+            self._tick()
+
+    def next_due(self) -> float:
+        """When (by the clock) `service` has something to do that no socket tells."""
+        away = [link.retry_at for link in self.links.values() if link.connection is None and not link.dialing]
+        return min([self._next_tick, *away] if self._recruiting else [self._next_tick])
+
+    # -- sending ----------------------------------------------------------------------------------------------------
+
+    def flush(self, link: Link) -> None:
+        """Send what the socket takes now; the selector tells when it takes more."""
+        connection = link.connection
+        if connection is None:
+            return
+        try:
+            connection.flush()
+        except Broken as exc:
+            self.drop(link, exc)
+            return
+        writing = selectors.EVENT_WRITE if connection.unsent else 0
+        events = selectors.EVENT_READ | writing
+        if self._selector.get_key(connection.sock).events != events:
+            self._selector.modify(connection.sock, events, link)
+
+    def drop(self, link: Link, broken: Broken) -> None:
+        connection = link.connection
+        if connection is None:
+            return
+        self._selector.unregister(connection.sock)
+        del self.live[connection]
+        link.drop(broken, self._clock())
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def stop_recruiting(self) -> None:
+        """No new connections from here on; the present ones go on."""
+        self._recruiting = False
+        self._discovery.close()
+        self._dialer.close()
+
+    def release(self, link: Link) -> None:
+        """Close this link's connection on our own wish."""
+        connection = link.connection
+        if connection is not None:
+            self._selector.unregister(connection.sock)
+            del self.live[connection]
+            connection.close()
+            link.connection, link.ready = None, 0
+
+    def close(self) -> None:
+        self.stop_recruiting()
+        for link in list(self.live.values()):
+            self.release(link)
+        self._selector.close()
+        self.waker.close()
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _add(self, address: Address, topic: str) -> None:
+        route = Route(address, topic)
+        if route not in self.links:
+            self.links[route] = Link(route, self._peering, self._settings.reconnect_max, self._rng)
+
+    def _receive(self, link: Link) -> None:
+        if link.connection is None:
+            return
+        try:
+            for message in link.receive():
+                self._on_message(message)
+        except Broken as exc:
+            self.drop(link, exc)
+
+    def _adopt(self, route: Route, outcome: NsqConnection | Broken, now: float) -> None:
+        link = self.links[route]
+        if isinstance(outcome, Broken):
+            link.refused(outcome, now)
+            return
+        link.attach(outcome, now)
+        self.live[outcome] = link
+        self._selector.register(outcome.sock, selectors.EVENT_READ, link)
+
+    def _follow_discovery(self) -> None:
+        if self._discovery.rounds == self._seen_rounds:
+            return
+        self._seen_rounds = self._discovery.rounds
+        found = self._discovery.routes()
+        for address, topic in found:
+            self._add(address, topic)
+        for route, link in list(self.links.items()):
+            if link.connection is None and not link.dialing and not self._wanted(route, found):
+                del self.links[route]
+
+    def _wanted(self, route: Route, found: Collection[tuple[Address, str]]) -> bool:
+        return route.address in self._fixed or route in found
+
+    def _dial_due(self, now: float) -> None:
+        for link in self.links.values():
+            if link.connection is None and not link.dialing and link.retry_at <= now:
+                link.dialing = True
+                self._dialer.dial(link.route)
+
+    def _tick(self) -> None:
+        for link in list(self.live.values()):
+            link.forget_timed_out()
+            try:
+                link.check_silence()
+            except Broken as exc:
+                self.drop(link, exc)

@@ -1,0 +1,144 @@
+"""One subscription on one nsqd, through all its connections."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import structlog
+from nsq import constants
+from nsq.response import Error
+from nsq.response import Message as NsqMessage
+
+from worker.broker.backoff import reconnect_delay
+from worker.broker.connection import Broken, NsqConnection, error_code
+from worker.broker.dialer import Route
+from worker.broker.messages import Message, published_at
+from worker.broker.peering import Peering
+
+HARMLESS = frozenset({"E_FIN_FAILED", "E_REQ_FAILED", "E_TOUCH_FAILED"})
+"""The message timed out meanwhile and will come again, or another consumer has it: no error of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """A link as `/readyz` and the metrics show it. `ready` is its RDY, `in_flight` what it waits to be finished."""
+
+    address: str
+    topic: str
+    alive: bool
+    in_flight: int
+    ready: int
+
+
+class Link:
+    """Holds the connection while there is one, else says when to try again (`retry_at`, by the reader's clock).
+
+    `drained`: nsqd answered CLS, nothing more comes. `ending`: we have hung up, and wait for nsqd to do so.
+    """
+
+    def __init__(self, route: Route, peering: Peering, maximum: float, rng: random.Random) -> None:
+        self.route = route
+        self.connection: NsqConnection | None = None
+        self.dialing = False
+        self.retry_at = 0.0
+        self.ready = 0
+        self.drained = False
+        self.ending = False
+        self._peering = peering
+        self._maximum = maximum
+        self._rng = rng
+        self._attempts = 0
+        self._since = 0.0
+        self._last_reason = ""
+        self._log = structlog.get_logger().bind(address=str(route.address), topic=route.topic)
+
+    def state(self) -> ConnectionState:
+        in_flight = len(self.connection.in_flight) if self.connection else 0
+        return ConnectionState(
+            str(self.route.address), self.route.topic, self.connection is not None, in_flight, self.ready
+        )
+
+    def attach(self, connection: NsqConnection, now: float) -> None:
+        self.connection, self.dialing, self._since, self.ready = connection, False, now, 0
+        self._last_reason = ""
+        self._log.info("nsqd.connected")
+
+    def refused(self, broken: Broken, now: float) -> None:
+        """An attempt failed: said once for each reason, tried again after a growing delay."""
+        self.dialing = False
+        if str(broken) != self._last_reason:
+            self._log.warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
+        self._last_reason = str(broken)
+        self._postpone(now)
+
+    def drop(self, broken: Broken, now: float) -> None:
+        """Close the connection; nsqd gives what was in flight to somebody once msg_timeout is over."""
+        assert self.connection is not None
+        if not self.ending:
+            self._log.warning("nsqd.disconnected", reason=broken.reason, detail=broken.detail)
+        self.connection.close()
+        self.connection, self.ready = None, 0
+        if now - self._since > self._maximum:  # it was good for a while: the next failure is a new story
+            self._attempts = 0
+        self._postpone(now)
+
+    def _postpone(self, now: float) -> None:
+        self._attempts += 1
+        self.retry_at = now + reconnect_delay(self._attempts, self._maximum, self._rng)
+
+    def receive(self) -> Iterator[Message]:
+        """The messages that have arrived. Answers heartbeats; Broken for an error that is not harmless."""
+        assert self.connection is not None
+        connection, topic, now = self.connection, self.route.topic, self._peering.clock()
+        for response in connection.receive():
+            if isinstance(response, NsqMessage):
+                connection.in_flight[response.id] = now
+                yield Message(
+                    topic,
+                    response.body,
+                    response.id,
+                    response.attempts,
+                    published_at(response.timestamp),
+                    connection,
+                )
+            elif isinstance(response, Error):
+                self._judge(error_code(response))
+            elif response.data == constants.HEARTBEAT:
+                connection.nop()
+            elif response.data == b"CLOSE_WAIT":
+                self.drained = True
+        if connection.fault is not None:
+            raise connection.fault
+
+    def _judge(self, code: str) -> None:
+        if code not in HARMLESS:
+            raise Broken("refused", code)
+        self._log.debug("nsqd.finish_failed", code=code)
+
+    def forget_timed_out(self) -> None:
+        """What nsqd has taken back by itself is no longer in flight here."""
+        assert self.connection is not None
+        horizon = self._peering.clock() - self._peering.msg_timeout
+        in_flight = self.connection.in_flight
+        for message_id in [key for key, since in in_flight.items() if since < horizon]:
+            del in_flight[message_id]
+
+    def check_silence(self) -> None:
+        """Broken when nothing came for two heartbeats: a half-open connection looks alive for ever."""
+        assert self.connection is not None
+        silence = self._peering.silence
+        if silence is not None and self._peering.clock() - self.connection.last_received > silence:
+            raise Broken("silent", f"nothing received for {silence:g} s")
+
+    def end_when_drained(self) -> None:
+        """Say goodbye once nsqd has said that nothing more comes (CLOSE_WAIT) and has all our answers."""
+        if self.connection is not None and self.drained and not self.ending and not self.connection.unsent:
+            self.ending = True
+            self.connection.half_close()
+
+    def set_ready(self, count: int) -> None:
+        if self.connection is not None and count != self.ready:
+            self.connection.rdy(count)
+            self.ready = count

@@ -1,0 +1,122 @@
+"""nsqlookupd: which nsqds carry a topic."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+import urllib3
+
+from worker.broker.address import Address
+from worker.errors import Unavailable
+from worker.settings import NsqSettings
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+
+class Node(NamedTuple):
+    """An nsqd as nsqlookupd knows it: where it speaks TCP and where HTTP."""
+
+    tcp: Address
+    http: Address
+
+
+class LookupClient:
+    """One nsqlookupd's HTTP interface, with a timeout; Unavailable for whatever goes wrong."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        self.address = address
+        self._base = address if "://" in address else f"http://{address}"
+        self._http = urllib3.PoolManager(timeout=urllib3.Timeout(total=timeout), retries=False, maxsize=1)
+
+    def producers(self, topic: str) -> set[Address]:
+        """The nsqds that carry `topic`; none while nobody has published to it."""
+        return {node.tcp for node in self._nodes("/lookup", {"topic": topic})}
+
+    def nodes(self) -> set[Node]:
+        """Every nsqd that is registered."""
+        return self._nodes("/nodes", {})
+
+    def close(self) -> None:
+        self._http.clear()
+
+    def _nodes(self, path: str, fields: Mapping[str, str]) -> set[Node]:
+        try:
+            found = self._get(path, fields).get("producers") or []
+            return {_node(producer) for producer in found}
+        except (urllib3.exceptions.HTTPError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise Unavailable("nsqlookupd", f"{self.address}: {type(exc).__name__}") from exc
+
+    def _get(self, path: str, fields: Mapping[str, str]) -> Any:
+        response = self._http.request("GET", self._base + path, fields=dict(fields), preload_content=False)
+        try:
+            body = response.read(MAX_ANSWER_BYTES)
+        finally:
+            response.release_conn()
+        if response.status == 404:
+            return {}  # TOPIC_NOT_FOUND
+        if response.status != 200:
+            raise Unavailable("nsqlookupd", f"{self.address}: HTTP {response.status}")
+        return json.loads(body)
+
+
+def _node(producer: Mapping[str, Any]) -> Node:
+    host = str(producer["broadcast_address"])
+    return Node(Address(host, int(producer["tcp_port"])), Address(host, int(producer["http_port"])))
+
+
+class Discovery:
+    """Asks every nsqlookupd in a thread of its own; `routes()` is what they said last.
+
+    A lookupd that is away changes nothing: what it said before stays. `notify` is called from the thread after a round.
+    """
+
+    def __init__(
+        self, settings: NsqSettings, topics: Sequence[str], rng: random.Random, notify: Callable[[], None]
+    ) -> None:
+        self._clients = [LookupClient(text, settings.lookupd_timeout) for text in settings.lookupd_http_addresses]
+        self._topics = tuple(topics)
+        self._interval = settings.lookupd_poll_interval
+        self._rng = rng
+        self._notify = notify
+        self._known: dict[tuple[str, str], set[Address]] = {}
+        self._failing: set[str] = set()
+        self._stop = threading.Event()
+        self.rounds = 0
+        if self._clients:
+            threading.Thread(target=self._run, name="nsqlookupd", daemon=True).start()
+
+    def routes(self) -> set[tuple[Address, str]]:
+        """Every (nsqd, topic) that some nsqlookupd named in its last answer."""
+        known = dict(self._known)
+        return {(address, topic) for (_, topic), addresses in known.items() for address in addresses}
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for client in self._clients:
+                self._ask(client)
+            self.rounds += 1
+            self._notify()
+            self._stop.wait(self._interval * self._rng.uniform(0.8, 1.2))
+        for client in self._clients:
+            client.close()
+
+    def _ask(self, client: LookupClient) -> None:
+        try:
+            for topic in self._topics:
+                self._known[client.address, topic] = client.producers(topic)
+        except Unavailable as exc:
+            if client.address not in self._failing:
+                structlog.get_logger().warning("nsqlookupd.failed", address=client.address, reason=exc.detail)
+            self._failing.add(client.address)
+            return
+        if client.address in self._failing:
+            self._failing.discard(client.address)
+            structlog.get_logger().info("nsqlookupd.recovered", address=client.address)

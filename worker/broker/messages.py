@@ -1,0 +1,29 @@
+"""What the broker hands to the use cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery of an NSQ message. Its repr never shows the body, which holds personal data.
+
+    `id` is nsqd's (16 bytes, unique per nsqd, the same on redelivery); `attempts` counts deliveries from 1;
+    `published_at` is nsqd's clock at publishing. `source` is the connection it came on, for the broker's own use.
+    """
+
+    topic: str
+    body: bytes = field(repr=False)
+    id: bytes
+    attempts: int
+    published_at: datetime
+    source: object = field(default=None, repr=False, compare=False)
+
+
+def published_at(nanoseconds: int) -> datetime:
+    """nsqd's timestamp (nanoseconds since 1970, 64 bits signed, so between 1677 and 2262) as UTC."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -1,0 +1,154 @@
+"""Publishes, and returns only once nsqd has the messages."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from worker.broker.address import Address, parse_address
+from worker.broker.backoff import reconnect_delay
+from worker.broker.batches import split
+from worker.broker.connection import Broken, NsqConnection
+from worker.broker.lookup import LookupClient
+from worker.broker.peering import publisher_peering
+from worker.errors import Rejected, Unavailable
+from worker.settings import NsqSettings
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds to wait for nsqd's OK before another connection is tried (an OK takes 1 ms, with a fsync each)."""
+
+_REFUSED_BODY = {"E_BAD_MESSAGE", "E_BAD_BODY"}
+
+
+class Publisher:
+    """Keeps one connection, to whichever of the nsqds answered; moves on to the next when it fails. Thread-safe.
+
+    The nsqds are the configured ones and those that nsqlookupd knows.
+    """
+
+    def __init__(self, settings: NsqSettings, *, rng: random.Random) -> None:
+        self._peering = publisher_peering(settings)
+        self._max_message = settings.max_message_bytes
+        self._retry_max = min(1.0, settings.reconnect_max)
+        self._rng = rng
+        self._fixed = [parse_address(text) for text in settings.nsqd_tcp_addresses]
+        self._lookups = [LookupClient(text, settings.lookupd_timeout) for text in settings.lookupd_http_addresses]
+        self._candidates: list[Address] = []
+        self._connection: NsqConnection | None = None
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def publish(self, topic: str, bodies: Sequence[bytes], timeout: float = 10.0) -> None:
+        """Publish `bodies` to `topic`, at least once each, within `timeout` seconds; returns after nsqd's OK.
+
+        Unavailable at the deadline: what nsqd did not confirm may or may not have arrived. Rejected when nsqd refuses a
+        body for its size (`message_too_big`, `message_empty`) or the topic's name (`topic_invalid`): then nothing of
+        the frame (see `batches`) with that body has arrived.
+        """
+        for body in bodies:
+            self._check(body)
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout=max(0.0, timeout)):
+            raise Unavailable("nsqd", "another publication is still waiting for it")
+        try:
+            for frame in split(bodies):
+                self._deliver(topic, frame, deadline)
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Close the connection; a publication that is waiting fails as Unavailable."""
+        self._closed.set()
+        with self._lock:
+            self._hang_up()
+            for lookup in self._lookups:
+                lookup.close()
+
+    def _check(self, body: bytes) -> None:
+        if not body:
+            raise Rejected("message_empty", "nsqd takes no empty message")
+        if len(body) > self._max_message:
+            raise Rejected("message_too_big", f"{len(body)} bytes are over nsq.max_message_bytes ({self._max_message})")
+
+    def _deliver(self, topic: str, bodies: Sequence[bytes], deadline: float) -> None:
+        """Try until the deadline, each time on a connection that is believed good."""
+        attempt = 0
+        while True:
+            try:
+                self._send(topic, bodies, deadline)
+            except Broken as broken:
+                self._hang_up()
+                _raise_if_hopeless(broken, len(bodies))
+                attempt += 1
+                wait = reconnect_delay(attempt, self._retry_max, self._rng)
+                if time.monotonic() + wait >= deadline or self._closed.wait(wait):
+                    raise Unavailable("nsqd", str(broken)) from broken
+            else:
+                return
+
+    def _send(self, topic: str, bodies: Sequence[bytes], deadline: float) -> None:
+        if self._closed.is_set():
+            raise Unavailable("nsqd", "the publisher is closed")
+        connection = self._connected()
+        if len(bodies) == 1:
+            connection.pub(topic.encode(), bodies[0])
+        else:
+            connection.mpub(topic.encode(), *bodies)
+        answer = connection.await_answer(min(deadline, time.monotonic() + ANSWER_TIMEOUT))
+        if answer != b"OK":
+            raise Broken("bad_frame", "nsqd's answer was not OK")
+
+    def _connected(self) -> NsqConnection:
+        """The connection, unless nsqd has closed it while it was idle; else a new one to the next candidate."""
+        if self._connection is not None and not self._connection.is_idle():
+            self._hang_up()
+        if self._connection is None:
+            address = self._next_candidate()
+            try:
+                self._connection = NsqConnection(address, self._peering)
+            except Broken as broken:
+                self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
+                raise
+            self._log(address).info("nsqd.connected")
+        return self._connection
+
+    def _next_candidate(self) -> Address:
+        if not self._candidates:
+            self._candidates = sorted({*self._fixed, *self._discovered()})
+            self._rng.shuffle(self._candidates)
+        if not self._candidates:
+            raise Broken("unreachable", "no nsqd is known")
+        return self._candidates.pop()
+
+    def _discovered(self) -> set[Address]:
+        found: set[Address] = set()
+        for lookup in self._lookups:
+            try:
+                found |= {node.tcp for node in lookup.nodes()}
+            except Unavailable as exc:
+                structlog.get_logger().warning("nsqlookupd.failed", address=lookup.address, reason=exc.detail)
+        return found
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @staticmethod
+    def _log(address: Address) -> structlog.typing.FilteringBoundLogger:
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(address=str(address), topic="")
+        return log
+
+
+def _raise_if_hopeless(broken: Broken, count: int) -> None:
+    if broken.reason != "refused":
+        return
+    if broken.detail in _REFUSED_BODY:
+        which = "the message" if count == 1 else f"one of {count} messages"
+        raise Rejected("message_too_big", f"{which} is over nsqd's --max-msg-size ({broken.detail})") from broken
+    if broken.detail == "E_BAD_TOPIC":
+        raise Rejected("topic_invalid", "nsqd refuses the topic's name") from broken

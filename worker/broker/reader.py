@@ -1,0 +1,211 @@
+"""Reads several topics from several nsqds, in one thread and on one selector."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from worker.broker.backlog import Backlog
+from worker.broker.connection import NsqConnection
+from worker.broker.fleet import Fleet
+from worker.broker.flow import Flow
+from worker.broker.link import ConnectionState, Link
+from worker.broker.messages import Message
+from worker.settings import NsqSettings
+
+__all__ = ["ConnectionState", "Counts", "Reader", "Subscription"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic to read on the configured channel; a weight of 3 gets three messages for one of weight 1."""
+
+    topic: str
+    weight: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened since the start, for the metrics."""
+
+    received: int = 0
+    finished: int = 0
+    requeued: int = 0
+    orphaned: int = 0
+    """Finished or requeued after their connection was gone: nsqd delivers them again."""
+
+
+class Reader:
+    """Everything but `wake` belongs to one thread, which calls `read` at least once per heartbeat interval.
+
+    Nothing that a broker does raises out of here: a connection that fails is closed, logged, and dialed again.
+    """
+
+    def __init__(
+        self,
+        settings: NsqSettings,
+        subscriptions: Sequence[Subscription],
+        *,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        weights = {subscription.topic: subscription.weight for subscription in subscriptions}
+        self.counts = Counts()
+        self._clock = clock
+        self._max_in_flight = settings.max_in_flight
+        self._backlog = Backlog(weights)
+        self._flow = Flow(settings.max_in_flight, weights, clock)
+        self._fleet = Fleet(settings, list(weights), rng, clock, self._accept)
+        self._woken = False
+        self._stopping = False
+        self._closed = False
+        self._fleet.service()
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def read(self, limit: int, timeout: float) -> list[Message]:
+        """Up to `limit` messages: waits up to `timeout` seconds for the first, then takes what has arrived.
+
+        Empty after `timeout`, after `wake`, while paused, and once stopped. Heartbeats, reconnects, discovery and RDY
+        are looked after in here.
+        """
+        if self._closed:
+            return []
+        deadline = self._clock() + timeout
+        wait = 0.0
+        while True:
+            self._turn(wait)
+            batch = self._take(limit)
+            now = self._clock()
+            if batch or self._woken or now >= deadline:
+                self._woken = False
+                return batch
+            wait = min(deadline, self._fleet.next_due(), self._flow.next_turn) - now
+
+    def _turn(self, wait: float) -> None:
+        self._fleet.poll(wait)
+        self._fleet.service()
+        self._flow.update(list(self._fleet.live.values()))
+        self._flush()
+
+    def _accept(self, message: Message) -> None:
+        self.counts.received += 1
+        if self._stopping:
+            self.requeue([message])
+        else:
+            self._backlog.add(message)
+
+    def _take(self, limit: int) -> list[Message]:
+        if self._flow.paused:
+            return []
+        in_hand = sum(len(connection.in_flight) for connection in self._fleet.live) - len(self._backlog)
+        return self._backlog.take(min(limit, self._max_in_flight - max(0, in_hand)))
+
+    # -- answering --------------------------------------------------------------------------------------------------
+
+    def finish(self, messages: Iterable[Message]) -> None:
+        """FIN each, flushed without blocking (what the sockets don't take goes with the next read).
+
+        A message whose connection is gone, or that is finished already, is passed over: nsqd delivers it again, or not.
+        """
+        for message in messages:
+            connection = self._holder(message)
+            if connection is not None:
+                connection.fin(message.id)
+                self.counts.finished += 1
+        self._flush()
+
+    def requeue(self, messages: Iterable[Message], delay: float = 0.0) -> None:
+        """REQ each: nsqd delivers it again after `delay` seconds (which it clamps to its --max-req-timeout)."""
+        for message in messages:
+            connection = self._holder(message)
+            if connection is not None:
+                connection.req(message.id, int(delay * 1000))
+                self.counts.requeued += 1
+        self._flush()
+
+    def _holder(self, message: Message) -> NsqConnection | None:
+        """The live connection that waits for this message's answer; it waits no longer."""
+        connection = message.source
+        if isinstance(connection, NsqConnection) and connection.in_flight.pop(message.id, None) is not None:
+            return connection
+        self.counts.orphaned += 1
+        return None
+
+    def _flush(self) -> None:
+        for connection, link in list(self._fleet.live.items()):
+            if connection.unsent:
+                self._fleet.flush(link)
+
+    # -- steering ---------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """RDY 0 everywhere; the subscriptions stay, and so does what has arrived until `resume`."""
+        self._set_paused(paused=True)
+
+    def resume(self) -> None:
+        self._set_paused(paused=False)
+
+    def _set_paused(self, *, paused: bool) -> None:
+        if not self._closed and not self._stopping:
+            self._flow.paused = paused
+            self._flow.update(list(self._fleet.live.values()))
+            self._flush()
+
+    def wake(self) -> None:
+        """Make a blocked `read` (or the next one) return at once. Thread-safe, also from a signal handler."""
+        self._woken = True
+        self._fleet.waker.poke()
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def stop_receiving(self) -> None:
+        """CLS on every connection; what was not handed out goes back to nsqd. What was can still be finished."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._flow.paused = True
+        self._fleet.stop_recruiting()
+        for connection in self._fleet.live:
+            connection.cls()
+        self.requeue(self._backlog.take(len(self._backlog)))
+
+    def close(self, timeout: float) -> None:
+        """Give back what was not finished, see everything sent and handled by nsqd, close every socket.
+
+        Takes `timeout` seconds at most; what an unreachable nsqd did not hear comes again after msg_timeout.
+        """
+        if self._closed:
+            return
+        self.stop_receiving()
+        deadline = self._clock() + timeout
+        for link in self._fleet.live.values():
+            self._give_back(link)
+        while self._fleet.live and self._clock() < deadline:
+            for link in self._fleet.live.values():
+                link.end_when_drained()
+            self._fleet.poll(min(0.05, deadline - self._clock()))
+        self._closed = True
+        self._fleet.close()
+
+    def _give_back(self, link: Link) -> None:
+        connection = link.connection
+        assert connection is not None
+        for message_id in list(connection.in_flight):
+            connection.req(message_id, 0)
+        connection.in_flight.clear()
+
+    # -- watching ---------------------------------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> list[ConnectionState]:
+        """One for each topic on each known nsqd, connected or not."""
+        return [link.state() for link in list(self._fleet.links.values())]
+
+    @property
+    def connected(self) -> bool:
+        """Whether every topic that some nsqd carries can be received from at least one."""
+        states = self.connections
+        return bool(states) and {s.topic for s in states} == {s.topic for s in states if s.alive}
