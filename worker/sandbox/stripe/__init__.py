@@ -1,0 +1,5 @@
+"""A stateful stand-in for Stripe's API: a real HTTP server that any unmodified Stripe client talks to.
+
+It models what Subkeeper uses (account, customers, products, prices, subscriptions, invoices, events), refuses what
+it does not model instead of ignoring it, and misbehaves on demand (`faults.py`). It imports nothing of the worker.
+"""

@@ -1,0 +1,32 @@
+"""`python -m worker.sandbox.stripe --port P`: this Stripe alone; prints its address and key as one line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from worker.sandbox.stripe.identifiers import secret_key
+from worker.sandbox.stripe.server import serve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--seed", default="sandbox")
+    parser.add_argument("--secret-key")
+    parser.add_argument("--state-file", type=Path)
+    given = parser.parse_args()
+    key = given.secret_key or secret_key(given.seed)
+
+    def ready(url: str) -> None:
+        sys.stdout.write(json.dumps({"stripe_api_base": url, "stripe_secret_key": key}) + "\n")
+        sys.stdout.flush()
+
+    serve(given.host, given.port, secret_key=key, seed=given.seed, ready=ready, state_file=given.state_file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""One request on its way through the sandbox, and the answer it gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.sandbox.stripe.errors import ApiError
+from worker.sandbox.stripe.forms import Form
+from worker.sandbox.stripe.ledger import Ledger, Transaction
+from worker.sandbox.stripe.params import Params
+
+
+@dataclass(slots=True)
+class Call:
+    """A request as read: `params` is the decoded form, `key` the idempotency key of a POST."""
+
+    method: str
+    path: str
+    params: Form
+    request_id: str
+    authorization: str
+    version: str
+    key: str | None
+    user_id: str | None
+    malformed: ApiError | None = None
+    fingerprint: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """A response: JSON `body`, Stripe's `headers`, and what the request log wants to know."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    replayed: bool = False
+
+
+@dataclass(slots=True)
+class Context:
+    """What an endpoint works with: the ledger to read, a transaction to write, its parameters, its path's id."""
+
+    ledger: Ledger
+    tx: Transaction
+    params: Params
+    identifier: str
+    account: str
+
+    @property
+    def now(self) -> int:
+        return self.tx.now
+
+    def fields(self, *names: str) -> dict[str, Any]:
+        """Those of the named parameters that were sent."""
+        return {name: self.params[name] for name in names if name in self.params}

@@ -1,0 +1,42 @@
+"""Identifiers in Stripe's form, drawn from a seed so that a run can be repeated."""
+
+from __future__ import annotations
+
+import random
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SHORT = 14  # customers, products, subscription items, requests
+_LONG = 24  # everything newer
+
+
+class Identifiers:
+    """Draws identifiers; the same seed gives the same ones in the same order."""
+
+    def __init__(self, seed: str) -> None:
+        self._rng = random.Random(seed)  # noqa: S311 - identifiers of a sandbox are no secrets
+
+    def _draw(self, length: int) -> str:
+        number = self._rng.getrandbits(6 * length)
+        characters = []
+        for _ in range(length):
+            number, digit = divmod(number, 62)
+            characters.append(_ALPHABET[digit])
+        return "".join(characters)
+
+    def short(self, prefix: str) -> str:
+        """`cus_…`, `prod_…`, `si_…`, `req_…`: 14 characters."""
+        return f"{prefix}_{self._draw(_SHORT)}"
+
+    def long(self, prefix: str) -> str:
+        """`sub_1…`, `price_1…`, `in_1…`, `evt_1…`: 25 characters."""
+        return f"{prefix}_1{self._draw(_LONG)}"
+
+
+def secret_key(seed: str) -> str:
+    """The sandbox's default secret key."""
+    return f"sk_test_{Identifiers(f'secret:{seed}')._draw(32)}"  # noqa: SLF001 - same module
+
+
+def account_id(seed: str) -> str:
+    """The sandbox's account: another seed is another account."""
+    return f"acct_1{Identifiers(f'account:{seed}')._draw(16)}"  # noqa: SLF001 - same module

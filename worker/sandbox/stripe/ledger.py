@@ -1,0 +1,139 @@
+"""All of this Stripe's state, and the one place where it changes: `Ledger.commit`."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from worker.sandbox.stripe.idempotency import IdempotencyStore, Saved
+from worker.sandbox.stripe.identifiers import Identifiers
+from worker.sandbox.stripe.journal import Journal
+from worker.sandbox.stripe.objects import Obj, event
+from worker.sandbox.stripe.search import SearchIndex
+from worker.sandbox.stripe.table import Table
+
+_INDEXES = {
+    "customer": ("email",),
+    "product": (),
+    "price": ("lookup_key", "product"),
+    "subscription": ("customer",),
+    "invoice": ("customer",),
+    "event": (),
+}
+_PREFIXES = {
+    "cus": "customer",
+    "prod": "product",
+    "price": "price",
+    "sub": "subscription",
+    "in": "invoice",
+    "evt": "event",
+}
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one request (or one passing of time) changes; nothing of it shows until it is committed."""
+
+    now: int
+    ids: Identifiers
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    puts: dict[str, Obj] = field(default_factory=dict)
+
+    def put(self, obj: Obj) -> Obj:
+        self.puts[obj["id"]] = obj
+        return obj
+
+    def emit(self, kind: str, obj: Obj, previous: Obj | None = None, at: int | None = None) -> None:
+        """Records an event of `kind` about `obj` as it is now; `previous` holds the changed fields' old values."""
+        data: Obj = {"object": obj}
+        if previous is not None:
+            data["previous_attributes"] = {name: old for name, old in previous.items() if obj.get(name) != old}
+        request = {"id": self.request_id, "idempotency_key": self.idempotency_key}
+        self.put(event(self.ids.long("evt"), self.now if at is None else at, kind, data, request))
+
+
+class Ledger:
+    """Objects by kind, the idempotency store, the search index and the agenda of what time will change."""
+
+    def __init__(self, seed: str, journal: Journal | None) -> None:
+        self._seed = seed
+        self._journal = journal
+        self._clear()
+
+    def _clear(self) -> None:
+        self.tables = {kind: Table(fields) for kind, fields in _INDEXES.items()}
+        self.idempotency = IdempotencyStore()
+        self.search = SearchIndex()
+        self.agenda: list[tuple[int, str]] = []
+        self.ids = Identifiers(f"{self._seed}:0")
+
+    def load(self) -> float:
+        """Replays the journal; returns the clock's offset as it was (seconds)."""
+        offset, count = 0.0, 0
+        for count, entry in enumerate(self._journal.entries() if self._journal else (), start=1):  # noqa: B007 - the count is used below
+            self._apply(entry.get("put", ()), entry.get("at", 0))
+            if "save" in entry:
+                self.idempotency.keep(Saved(**entry["save"]))
+            offset = entry.get("clock", offset)
+        self.ids = Identifiers(f"{self._seed}:{count}")  # never the identifiers of the process before
+        return offset
+
+    def commit(self, tx: Transaction, saved: Saved | None = None) -> None:
+        """Applies a transaction and its idempotency result, journal first."""
+        puts = list(tx.puts.values())
+        if self._journal is not None and (puts or saved):
+            entry: dict[str, Any] = {"at": tx.now, "put": puts}
+            if saved is not None:
+                entry["save"] = asdict(saved)
+            self._journal.append(entry)
+        self._apply(puts, tx.now)
+        if saved is not None:
+            self.idempotency.keep(saved)
+
+    def _apply(self, puts: Iterable[Obj], now: int) -> None:
+        for obj in puts:
+            kind = obj["object"]
+            self.tables[kind].put(obj)
+            if kind in ("customer", "subscription"):
+                self.search.put(obj, now)
+            if kind == "subscription":
+                self._schedule(obj, now)
+
+    def _schedule(self, sub: Obj, now: int) -> None:
+        """Notes when time will next change this subscription."""
+        if sub["status"] == "trialing":
+            times = [sub["trial_end"] - 3 * 86400, sub["trial_end"], sub["cancel_at"] or 0]
+        else:
+            times = [sub["cancel_at"] or 0] if sub["ended_at"] is None else []
+        for when in times:
+            if when > now:
+                heapq.heappush(self.agenda, (when, sub["id"]))
+
+    def due(self, now: int) -> list[tuple[int, str]]:
+        """Takes what the agenda holds up to `now`: (when, subscription id)."""
+        found = []
+        while self.agenda and self.agenda[0][0] <= now:
+            found.append(heapq.heappop(self.agenda))
+        return found
+
+    def remember_clock(self, offset: float) -> None:
+        if self._journal is not None:
+            self._journal.append({"clock": offset})
+
+    def reset(self) -> None:
+        """An empty account again (keys, limits and faults are not the ledger's)."""
+        if self._journal is not None:
+            self._journal.clear()
+        self._clear()
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    def find(self, identifier: str) -> Obj | None:
+        """Any object by its id; a deleted one as what remains of it."""
+        kind = _PREFIXES.get(identifier.partition("_")[0])
+        return self.tables[kind].rows.get(identifier) if kind else None
