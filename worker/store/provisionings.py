@@ -109,6 +109,10 @@ _NEXT_GENERATION = text(f"""
     {_FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
+_FREEZE_SUBSCRIPTION = text(f"""
+    UPDATE provisionings SET subscription_request = :request {_FENCE}
+""")  # noqa: S608 - the fence is the constant above
+
 _COMPLETE = text(f"""
     UPDATE provisionings
     SET state = 'completed', stripe_subscription_id = :subscription_id, completed_at = clock_timestamp(),
@@ -124,7 +128,8 @@ _POSTPONE = text(f"""
 
 _QUARANTINE = text(f"""
     UPDATE provisionings
-    SET state = 'quarantined', quarantined_at = now(), lease_until = NULL, last_error = :error
+    SET state = 'quarantined', quarantined_at = now(), lease_until = NULL, last_error = :error,
+        stripe_customer_id = CASE WHEN :customer_gone THEN NULL ELSE stripe_customer_id END
     {_FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
@@ -137,7 +142,7 @@ _RETRY_QUARANTINED = text("""
     UPDATE provisionings
     SET state = CASE WHEN stripe_customer_id IS NULL THEN 'pending' ELSE 'customer_created' END,
         generation = generation + 1, look_first = true, due_at = now(), lease_until = NULL,
-        lease_token = lease_token + 1, quarantined_at = NULL
+        lease_token = lease_token + 1, quarantined_at = NULL, subscription_request = NULL
     WHERE user_id = ANY(:user_ids) AND state = 'quarantined'
       AND (customer_request IS NOT NULL OR stripe_customer_id IS NOT NULL)
     RETURNING user_id
@@ -209,6 +214,12 @@ def record_customer(
     )
 
 
+def freeze_subscription_request(tx: Connection, row: Provisioning, request: str) -> Provisioning:
+    """The request that every attempt of this generation sends."""
+    _fenced(tx, _FREEZE_SUBSCRIPTION, row, request=request)
+    return replace(row, subscription_request=request)
+
+
 def next_generation(
     tx: Connection, row: Provisioning, changed: Provisioning, *, error: str, lease: timedelta, stripe_now: datetime
 ) -> Provisioning:
@@ -238,9 +249,9 @@ def postpone(tx: Connection, row: Provisioning, *, delay: timedelta, lane: Lane,
     _fenced(tx, _POSTPONE, row, delay=delay, lane=int(lane), error=error)
 
 
-def quarantine(tx: Connection, row: Provisioning, error: str) -> None:
-    """The row cannot be settled until somebody acts."""
-    _fenced(tx, _QUARANTINE, row, error=error)
+def quarantine(tx: Connection, row: Provisioning, *, error: str, customer_gone: bool) -> None:
+    """The row cannot be settled until somebody acts. A customer that is gone is forgotten: a retry makes another."""
+    _fenced(tx, _QUARANTINE, row, error=error, customer_gone=customer_gone)
 
 
 def extend(tx: Connection, row: Provisioning, *, lease: timedelta) -> None:

@@ -1,0 +1,40 @@
+"""Who is served next when lanes share something scarce: weighted, with a floor for each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from worker.domain.provisioning import Lane
+
+
+class LaneSchedule:
+    """Shares `seats` (settling threads) among lanes by weight.
+
+    A free seat goes to the waiting lane that has had least for its weight (stride scheduling), so an idle lane's share
+    goes to the others. The floor keeps seats free for lanes that are not there yet: a million backfilled rows, or
+    retries that hang in timeouts, never hold the last seats that a live signup needs.
+    """
+
+    def __init__(self, seats: int, weights: Mapping[Lane, int]) -> None:
+        self._weights = dict(weights)
+        self._passes = dict.fromkeys(weights, 0.0)
+        floor = {Lane.LIVE: seats // 4, Lane.RETRY: seats // 16, Lane.BACKFILL: seats // 16}
+        self._most = {lane: seats - sum(n for other, n in floor.items() if other is not lane) for lane in weights}
+
+    def most(self, lane: Lane) -> int:
+        """How many seats `lane` may hold at once."""
+        return self._most[lane]
+
+    def next(self, waiting: Collection[Lane], running: Mapping[Lane, int]) -> Lane | None:
+        """The lane to serve now; None when every waiting lane holds all it may."""
+        allowed = [lane for lane in waiting if running.get(lane, 0) < self._most[lane]]
+        if not allowed:
+            return None
+        lane = min(allowed, key=lambda lane: (self._passes[lane], lane))
+        # A lane that was idle starts level with the others: what it did not use is not owed to it.
+        level = self._passes[lane]
+        for other in self._passes:
+            if other not in waiting:
+                self._passes[other] = max(self._passes[other], level)
+        self._passes[lane] += 1.0 / self._weights[lane]
+        return lane

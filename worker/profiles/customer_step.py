@@ -1,0 +1,103 @@
+"""The first half of settling: the profile's Stripe customer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from worker.domain.provisioning import idempotency_key, look_window, must_look, our_customer, user_digest
+from worker.domain.stripe_facts import Answer, CustomerFact
+from worker.errors import TryLater
+from worker.profiles.ledger import Lease, Ledger
+from worker.profiles.terms import Terms
+from worker.sealing import Sealer
+from worker.stripe_api.errors import FieldRefused, KeyBurnt
+from worker.stripe_api.gateway import StripeGateway
+
+MOST_GENERATIONS = 3
+"""A lease. A key that is burnt again and again is somebody else's doing; the row waits before it tries the next."""
+
+
+class CustomerStep:
+    """`pending → customer_created`: reuses, finds or creates the customer, and freezes the subscription's request."""
+
+    def __init__(self, gateway: StripeGateway, ledger: Ledger, sealer: Sealer, terms: Terms) -> None:
+        self._gateway = gateway
+        self._ledger = ledger
+        self._sealer = sealer
+        self._terms = terms
+
+    def give(self, lease: Lease) -> None:
+        """Returns with the customer committed; raises what the gateway raises for anything that must wait or stop."""
+        if lease.row.known_customer_id is not None:
+            self._commit(lease, lease.row.known_customer_id, adopted=True)
+            return
+        look, burnt = must_look(lease.row, self._ledger.now()), False
+        for _ in range(MOST_GENERATIONS):
+            if look and (found := self._find(lease, burnt=burnt)) is not None:
+                self._commit(lease, found.id, adopted=True)
+                return
+            if burnt:
+                self._ledger.next_generation(lease, replace(lease.row, look_first=True), "key_burnt")
+            try:
+                answer = self._create(lease)
+            except KeyBurnt:
+                look = burnt = True
+            except FieldRefused as refusal:
+                burnt = False
+                self._drop(lease, refusal.field)
+            else:
+                self._commit(lease, answer.value.id, adopted=answer.replayed)
+                return
+        raise TryLater("generations_exhausted")
+
+    def _create(self, lease: Lease) -> Answer[CustomerFact]:
+        row = lease.row
+        return self._gateway.create_customer(
+            self._request(lease),
+            key=idempotency_key(self._terms.namespace, row),
+            lane=row.lane,
+            deadline=lease.deadline,
+        )
+
+    def _commit(self, lease: Lease, customer_id: str, *, adopted: bool) -> None:
+        request = self._terms.request(lease.row, customer_id)
+        self._ledger.record_customer(lease, customer_id, request, adopted=adopted)
+
+    def _drop(self, lease: Lease, field: str) -> None:
+        """The next generation, without a field that Stripe refused."""
+        request = {name: value for name, value in self._request(lease).items() if name != field}
+        sealed = self._sealer.seal(json.dumps(request, separators=(",", ":")).encode(), lease.row.user_id.encode())
+        self._ledger.next_generation(lease, replace(lease.row, customer_request=sealed), f"{field}_refused")
+
+    def _find(self, lease: Lease, *, burnt: bool) -> CustomerFact | None:
+        """The customer that carries our digest, from the most exact list to the widest."""
+        digest = user_digest(self._terms.namespace, lease.row.user_id)
+        for candidates in self._candidates(lease, digest, burnt=burnt):
+            if (found := our_customer(self._keeping(lease, candidates), digest)) is not None:
+                return found
+        return None
+
+    def _candidates(self, lease: Lease, digest: str, *, burnt: bool) -> Iterator[Iterable[CustomerFact]]:
+        row, lane = lease.row, lease.row.lane
+        email = self._request(lease).get("email")
+        if email is not None:
+            yield self._gateway.customers_by_email(email, lane=lane, deadline=lease.deadline)
+        if row.customer_requested is not None and (burnt or row.customer_requested.repeated):
+            start, end = look_window(row.customer_requested)
+            yield self._gateway.customers_created_between(start, end, lane=lane, deadline=lease.deadline)
+        elif email is None:  # Search lags; it is asked only where no list can tell
+            yield self._gateway.customers_by_digest_search(digest, lane=lane, deadline=lease.deadline)
+
+    def _keeping(self, lease: Lease, facts: Iterable[CustomerFact]) -> Iterator[CustomerFact]:
+        for fact in facts:
+            self._ledger.keep(lease)
+            yield fact
+
+    def _request(self, lease: Lease) -> dict[str, Any]:
+        sealed = lease.row.customer_request
+        assert sealed is not None, "absorbing sealed it, completing erases it"
+        request: dict[str, Any] = json.loads(self._sealer.open(sealed, lease.row.user_id.encode()))
+        return request

@@ -1,0 +1,145 @@
+"""Takes profile-created messages into `provisionings`; a message is finished only after its row is committed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from worker.broker.messages import Message
+from worker.domain.profile import MessageShape, ProfileCreated
+from worker.domain.provisioning import KEY_TRUSTED_FOR, Lane, Provisioning, customer_request
+from worker.domain.trial import TrialPolicy, trial_end
+from worker.errors import Rejected
+from worker.profiles.settler import Settler
+from worker.sealing import Sealer
+from worker.store import provisionings, quarantine
+from worker.store.database import Database
+from worker.store.provisionings import NewProvisioning
+from worker.store.quarantine import QuarantinedMessage
+
+Absorbed = Counter[tuple[str, str]]
+"""A batch's messages by (topic, outcome): each is in exactly one of `new`, `known`, `quarantined`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """What a profile is frozen with at first sight."""
+
+    namespace: str
+    plan: str
+    trial: TrialPolicy
+
+
+class ProfileInbox:
+    """Absorbs batches. `now` tells Stripe's time (UTC): it is Stripe that times the trials frozen here."""
+
+    def __init__(
+        self,
+        database: Database,
+        settler: Settler,
+        sealer: Sealer,
+        *,
+        shape: MessageShape,
+        freeze: Freeze,
+        lanes: Mapping[str, Lane],
+        quarantine_for: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._settler = settler
+        self._sealer = sealer
+        self._shape = shape
+        self._freeze = freeze
+        self._lanes = lanes
+        self._quarantine_for = quarantine_for
+        self._now = now
+        self._log = structlog.get_logger(__name__)
+
+    def absorb(self, batch: Sequence[Message]) -> Absorbed:
+        """Commits what `batch` means. Raises `Unavailable` or `TryLater`: then nothing is known to be committed, and
+        the same batch may be absorbed again."""
+        profiles: dict[str, tuple[ProfileCreated, Lane]] = {}
+        refused: list[tuple[Message, Rejected]] = []
+        counts: Absorbed = Counter()
+        topics: dict[str, str] = {}
+        for message in batch:
+            counts[message.topic, "known"] += 1
+            try:
+                profile = self._shape.decode(message.body)
+            except Rejected as refusal:
+                refused.append((message, refusal))
+            else:  # of several messages for one user, the first counts, as it does across batches
+                profiles.setdefault(profile.user_id, (profile, self._lanes[message.topic]))
+                topics.setdefault(profile.user_id, message.topic)
+        try:
+            new = self._commit(profiles, refused)
+        except Rejected as refusal:
+            return self._absorb_apart(batch, refusal)
+        outcomes = [(topics[row.user_id], "new") for row in new]
+        outcomes += [(message.topic, "quarantined") for message, _ in refused]
+        counts.update(outcomes)
+        counts.subtract((topic, "known") for topic, _ in outcomes)
+        return +counts
+
+    def _absorb_apart(self, batch: Sequence[Message], refusal: Rejected) -> Absorbed:
+        """Postgres refused a value that decoding let through: find the message, so that the others get in."""
+        if len(batch) > 1:
+            return sum((self.absorb([message]) for message in batch), Counter())
+        self._commit({}, [(batch[0], refusal)])
+        return Counter({(batch[0].topic, "quarantined"): 1})
+
+    def _commit(
+        self, profiles: Mapping[str, tuple[ProfileCreated, Lane]], refused: Sequence[tuple[Message, Rejected]]
+    ) -> list[Provisioning]:
+        """One transaction. Returns the rows that are new."""
+        now = self._now()
+        lanes = [lane for _, lane in profiles.values()]
+        with self._settler.seats({lane: lanes.count(lane) for lane in set(lanes)}) as seats:
+            rows = []
+            for user_id in sorted(profiles):
+                profile, lane = profiles[user_id]
+                rows.append(self._frozen(profile, lane, now, leased=seats.take(lane)))
+            new: list[Provisioning] = []
+            with self._database.transaction() as tx:
+                if rows:
+                    new = provisionings.insert_new(tx, rows, lease=seats.lease, stripe_now=now)
+                if len(new) < len(rows):
+                    fresh = {row.user_id for row in new}
+                    provisionings.replace_quarantined(tx, [row for row in rows if row.user_id not in fresh])
+                quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
+            seats.settle([row for row in new if row.lease_token])
+        for message, refusal in refused:
+            self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
+        return new
+
+    def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime, *, leased: bool) -> NewProvisioning:
+        freeze = self._freeze
+        request = customer_request(freeze.namespace, profile.user_id, profile.email, profile.name)
+        body = json.dumps(request, separators=(",", ":")).encode()
+        return NewProvisioning(
+            user_id=profile.user_id,
+            customer_request=self._sealer.seal(body, profile.user_id.encode()),
+            plan=freeze.plan,
+            trial_end=trial_end(profile, now, freeze.trial),
+            lane=lane,
+            # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
+            look_first=profile.created_at is None or now - profile.created_at > KEY_TRUSTED_FOR,
+            leased=leased,
+        )
+
+    def _refused(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:
+        return QuarantinedMessage(
+            topic=message.topic,
+            nsq_message_id=message.id.decode("ascii", "replace"),
+            reason=refusal.reason,
+            detail=refusal.detail,
+            sealed_body=self._sealer.seal(message.body, message.topic.encode()),
+            body_digest=self._sealer.fingerprint(message.body),
+            published_at=message.published_at,
+            expires_at=now + self._quarantine_for,
+        )

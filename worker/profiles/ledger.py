@@ -1,0 +1,110 @@
+"""Leases of ledger rows, and what their holders commit: each a transaction of its own, under the row's fence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worker.domain.provisioning import Lane, Provisioning
+from worker.domain.stripe_facts import Answer, SubscriptionFact
+from worker.store import customers, provisionings, subscriptions
+from worker.store.database import Database
+from worker.stripe_api.deadline import Deadline
+
+
+@dataclass(slots=True)
+class Lease:
+    """A row that this process may settle, as last written under the lease, until the deadline.
+
+    The deadline counts suspension and began before the lease was written, so it ends before the database lets another
+    worker have the row.
+    """
+
+    row: Provisioning
+    deadline: Deadline
+
+
+class Ledger:
+    """Leases of `length`, stamped with Stripe's time by `now` (UTC). Every write may raise `LeaseLost`."""
+
+    def __init__(self, database: Database, *, length: timedelta, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self.length = length
+        self.now = now
+
+    def new_deadline(self) -> Deadline:
+        """The deadline of leases that are about to be written."""
+        return Deadline.after(self.length.total_seconds())
+
+    def lease_due(self, wanted: Mapping[Lane, int]) -> list[Lease]:
+        """Up to so many due rows of each lane, the longest due first."""
+        deadline = self.new_deadline()
+        with self._database.transaction() as tx:
+            rows = [
+                row
+                for lane, limit in sorted(wanted.items())
+                for row in provisionings.lease_due(tx, lane, limit, lease=self.length, stripe_now=self.now())
+            ]
+        return [Lease(row, deadline.copy()) for row in rows]
+
+    def record_customer(self, lease: Lease, customer_id: str, subscription_request: str, *, adopted: bool) -> None:
+        """The user has this customer. Raises `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`."""
+        deadline = self.new_deadline()
+        with self._database.transaction() as tx:
+            row = provisionings.record_customer(
+                tx,
+                lease.row,
+                customer_id=customer_id,
+                subscription_request=subscription_request,
+                look_first=adopted,
+                lease=self.length,
+                stripe_now=self.now(),
+            )
+            customers.record(tx, row.user_id, customer_id)
+        lease.row = row
+        lease.deadline.renew(deadline)
+
+    def next_generation(self, lease: Lease, changed: Provisioning, error: str) -> None:
+        """The step starts over with a new key and with the requests and trial of `changed`."""
+        deadline = self.new_deadline()
+        with self._database.transaction() as tx:
+            row = provisionings.next_generation(
+                tx, lease.row, changed, error=error, lease=self.length, stripe_now=self.now()
+            )
+        lease.row = row
+        lease.deadline.renew(deadline)
+
+    def freeze_subscription_request(self, lease: Lease, request: str) -> None:
+        with self._database.transaction() as tx:
+            lease.row = provisionings.freeze_subscription_request(tx, lease.row, request)
+
+    def complete(self, lease: Lease, answer: Answer[SubscriptionFact], *, cause: str) -> None:
+        """The user has this subscription."""
+        row = lease.row
+        assert row.stripe_customer_id is not None, "a customer comes first"
+        with self._database.transaction() as tx:
+            provisionings.complete(tx, row, answer.value.id)
+            customer = customers.record(tx, row.user_id, row.stripe_customer_id)
+            subscriptions.record_created(tx, row.user_id, customer, answer, cause=cause)
+
+    def postpone(self, lease: Lease, *, delay: float, lane: Lane, error: str | None) -> None:
+        """Gives the row back, due after `delay` seconds."""
+        with self._database.transaction() as tx:
+            provisionings.postpone(tx, lease.row, delay=timedelta(seconds=delay), lane=lane, error=error)
+
+    def quarantine(self, lease: Lease, error: str, *, customer_gone: bool = False) -> None:
+        """Sets the row aside until somebody acts; a customer that is gone gets its tombstone."""
+        with self._database.transaction() as tx:
+            provisionings.quarantine(tx, lease.row, error=error, customer_gone=customer_gone)
+            if customer_gone and lease.row.stripe_customer_id is not None:
+                customers.bury(tx, lease.row.stripe_customer_id)
+
+    def keep(self, lease: Lease) -> None:
+        """Renews a lease that is half used up, in the middle of a long search."""
+        if lease.deadline.remaining() > self.length.total_seconds() / 2:
+            return
+        deadline = self.new_deadline()
+        with self._database.transaction() as tx:
+            provisionings.extend(tx, lease.row, lease=self.length)
+        lease.deadline.renew(deadline)

@@ -1,0 +1,88 @@
+"""Settles one leased ledger row, and commits what came of it.
+
+What makes this safe is the order: a request, and that it may be sent, are committed before it is sent; what Stripe
+answers is committed under the lease's fence; whatever is not known to have happened is asked again with the same key,
+or looked for (docs/design.md, *Provisioning*).
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from enum import StrEnum
+
+import structlog
+
+from worker.domain.provisioning import State, retry_delay, retry_lane
+from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
+from worker.profiles.customer_step import CustomerStep
+from worker.profiles.ledger import Lease, Ledger
+from worker.profiles.subscription_step import SubscriptionStep
+from worker.store.errors import CustomerAlreadyExists, LeaseLost, StripeCustomerAlreadyExists
+from worker.stripe_api.errors import CustomerGone
+
+
+class Settled(StrEnum):
+    """What came of one lease."""
+
+    COMPLETED = "completed"
+    POSTPONED = "postponed"
+    QUARANTINED = "quarantined"
+    LEASE_LOST = "lease_lost"
+
+
+class Provisioner:
+    """`rng` jitters retries."""
+
+    def __init__(
+        self, customer: CustomerStep, subscription: SubscriptionStep, ledger: Ledger, rng: random.Random
+    ) -> None:
+        self._customer = customer
+        self._subscription = subscription
+        self._ledger = ledger
+        self._rng = rng
+        self._log = structlog.get_logger(__name__)
+
+    def settle(self, lease: Lease) -> Settled:
+        """Brings the row as far as it goes now.
+
+        Raises `Misconfigured` when settling must stop for every row (this one is given back), and `Unavailable` when
+        Postgres is away (the lease then runs out by itself).
+        """
+        try:
+            return self._settle(lease)
+        except LeaseLost:
+            self._log.warning("lease.lost", user_id=lease.row.user_id)
+            return Settled.LEASE_LOST
+
+    def postpone_crashed(self, lease: Lease, error: Exception) -> None:
+        """Gives back a row whose settling raised what nobody foresaw: it is tried again, ever more rarely."""
+        with suppress(SubkeeperError):  # the lease runs out by itself
+            self._postpone(lease, TryLater(f"crashed: {type(error).__name__}"))
+
+    def _settle(self, lease: Lease) -> Settled:
+        try:
+            if lease.row.state is State.PENDING:
+                self._customer.give(lease)
+            self._subscription.give(lease)
+        except (Rejected, StripeCustomerAlreadyExists) as refusal:
+            return self._quarantine(lease, refusal)
+        except (TryLater, CustomerAlreadyExists) as later:
+            return self._postpone(lease, later)
+        except Misconfigured:
+            self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=None)
+            raise
+        self._log.info("subscription.created", user_id=lease.row.user_id, attempts=lease.row.attempts)
+        return Settled.COMPLETED
+
+    def _quarantine(self, lease: Lease, refusal: SubkeeperError) -> Settled:
+        self._ledger.quarantine(lease, str(refusal), customer_gone=isinstance(refusal, CustomerGone))
+        self._log.error("provisioning.quarantined", user_id=lease.row.user_id, reason=str(refusal))
+        return Settled.QUARANTINED
+
+    def _postpone(self, lease: Lease, later: SubkeeperError) -> Settled:
+        row = lease.row
+        delay = (later.after if isinstance(later, TryLater) else 0) or retry_delay(max(row.attempts, 1), self._rng)
+        self._ledger.postpone(lease, delay=delay, lane=retry_lane(row.lane), error=str(later))
+        self._log.warning("provisioning.postponed", user_id=row.user_id, seconds=round(delay, 3), reason=str(later))
+        return Settled.POSTPONED

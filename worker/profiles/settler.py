@@ -1,0 +1,239 @@
+"""The threads that settle ledger rows: those just absorbed at once, retries and dead processes' rows by sweeping."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from worker.domain.lanes import LaneSchedule
+from worker.domain.provisioning import Lane, Provisioning
+from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable
+from worker.profiles.ledger import Lease, Ledger
+from worker.profiles.provisioner import Provisioner
+from worker.telemetry import Metrics
+
+PROBE_INTERVAL = 5.0
+"""Seconds between attempts to settle again while settling is halted."""
+
+LEAST_LEASE = 2.0
+"""Seconds of its lease that a row must have left when a thread takes it up; less, and it is given back."""
+
+
+class Settler:
+    """Settles leased rows on `threads` threads, shared among the lanes by `schedule`.
+
+    Halted (at first, and whenever Stripe refuses what all rows share) it leases nothing and tries again every few
+    seconds: `preflight` must pass, then a single row must not be refused. `report(reason)` hears why it is halted, or
+    None when it is not.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        provisioner: Provisioner,
+        schedule: LaneSchedule,
+        metrics: Metrics,
+        *,
+        threads: int,
+        sweep_interval: float,
+        preflight: Callable[[], None],
+        report: Callable[[str | None], None],
+    ) -> None:
+        self._ledger = ledger
+        self._provisioner = provisioner
+        self._schedule = schedule
+        self._metrics = metrics
+        self._threads = threads
+        self._sweep_interval = sweep_interval
+        self._preflight = preflight
+        self._report = report
+        self._log = structlog.get_logger(__name__)
+        self._changed = threading.Condition()
+        # All of the following under the condition's lock.
+        self._queues: dict[Lane, deque[Lease]] = {lane: deque() for lane in Lane}
+        self._running: Counter[Lane] = Counter()
+        self._reserved: Counter[Lane] = Counter()
+        self._backlog = True
+        self._halted = True
+        self._stopping = False
+
+    def start(self, spawn: Callable[[str, Callable[[], None]], None]) -> None:
+        spawn("sweeper", self._sweep_for_ever)
+        for number in range(self._threads):
+            spawn(f"settler-{number}", self._settle_for_ever)
+
+    def stop(self) -> None:
+        """Takes no more work: rows under way are finished, waiting ones given back. The threads then end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    # For absorbing: rows that are leased in the transaction that inserts them
+
+    @contextmanager
+    def seats(self, wanted: Mapping[Lane, int]) -> Iterator[Seats]:
+        """Room for up to `wanted` rows, held until the block ends."""
+        with self._changed:
+            granted = Counter({lane: min(count, self._room(lane)) for lane, count in wanted.items()})
+            self._reserved += granted
+        seats = Seats(self._ledger, granted)
+        try:
+            yield seats
+        finally:
+            with self._changed:
+                self._reserved -= granted
+                for lease in seats.leases:
+                    self._queues[lease.row.lane].append(lease)
+                self._backlog = self._backlog or sum(granted.values()) < sum(wanted.values())
+                self._changed.notify_all()
+
+    def _room(self, lane: Lane) -> int:
+        if self._halted or self._stopping:
+            return 0
+        held = self._running[lane] + len(self._queues[lane]) + self._reserved[lane]
+        return max(0, self._schedule.most(lane) - held)
+
+    # The settling threads
+
+    def _settle_for_ever(self) -> None:
+        while (lease := self._next_lease()) is not None:
+            lane = lease.row.lane
+            try:
+                self._settle(lease)
+            finally:
+                with self._changed:
+                    self._running[lane] -= 1
+                    self._changed.notify_all()
+
+    def _next_lease(self) -> Lease | None:
+        with self._changed:
+            while True:
+                if self._stopping:
+                    return None
+                waiting = [lane for lane, queue in self._queues.items() if queue]
+                lane = self._schedule.next(waiting, self._running) if waiting else None
+                if lane is not None:
+                    self._running[lane] += 1
+                    return self._queues[lane].popleft()
+                self._changed.wait()
+
+    def _settle(self, lease: Lease) -> None:
+        row, started = lease.row, time.monotonic()
+        try:
+            if lease.deadline.remaining() < LEAST_LEASE:
+                self._ledger.postpone(lease, delay=0, lane=row.lane, error=None)
+                outcome = "given_back"
+            else:
+                outcome = self._provisioner.settle(lease)
+        except Misconfigured as stop:
+            self._halt(stop)
+            outcome = "halted"
+        except (Unavailable, TryLater):  # Postgres: nothing can be written, so the lease runs out
+            outcome = "unrecorded"
+        except Exception as error:  # noqa: BLE001 - a bug that one row shows must not keep all others from settling
+            self._log.critical("settling.crashed", user_id=row.user_id, exc_info=error)
+            self._provisioner.postpone_crashed(lease, error)
+            outcome = "crashed"
+        self._metrics.settled(row.lane, outcome, time.monotonic() - started)
+
+    # Sweeping
+
+    def _sweep_for_ever(self) -> None:
+        while not self._stopping:
+            try:
+                full = self._resume() if self._halted else self._sweep()
+            except (Unavailable, TryLater):
+                full = False
+            with self._changed:
+                self._backlog = full
+                pause = PROBE_INTERVAL if self._halted else self._sweep_interval
+                self._changed.wait_for(self._has_reason_to_sweep, timeout=pause)
+        self._give_back_waiting()
+
+    def _has_reason_to_sweep(self) -> bool:
+        """There is more to lease, and room for half of what a lane may hold."""
+        if self._stopping:
+            return True
+        return self._backlog and any(self._room(lane) * 2 >= self._schedule.most(lane) for lane in Lane)
+
+    def _sweep(self) -> bool:
+        """Leases what there is room for. Returns whether a lane may hold more than that."""
+        with self._changed:
+            wanted = {lane: room for lane in Lane if (room := self._room(lane))}
+        if not wanted:
+            return True
+        leases = self._ledger.lease_due(wanted)
+        with self._changed:
+            for lease in leases:
+                self._queues[lease.row.lane].append(lease)
+            self._changed.notify_all()
+        found = Counter(lease.row.lane for lease in leases)
+        return any(found[lane] == limit for lane, limit in wanted.items())
+
+    # Halting
+
+    def _halt(self, stop: Misconfigured) -> None:
+        with self._changed:
+            first, self._halted = not self._halted, True
+        self._report(str(stop))
+        if first:
+            self._log.error("settling.halted", reason=str(stop))
+        self._give_back_waiting()
+
+    def _resume(self) -> bool:
+        """Tries whether settling works again: the preflight, then one row. Returns whether there may be more."""
+        try:
+            self._preflight()
+            for lane in Lane:
+                for lease in self._ledger.lease_due({lane: 1}):
+                    self._provisioner.settle(lease)
+                    return self._resumed()
+        except Misconfigured as stop:
+            self._report(str(stop))
+            return False
+        except SubkeeperError as away:
+            self._report(str(away))
+            return False
+        return self._resumed()
+
+    def _resumed(self) -> bool:
+        with self._changed:
+            self._halted = False
+        self._report(None)
+        self._log.info("settling.resumed")
+        return True
+
+    def _give_back_waiting(self) -> None:
+        with self._changed:
+            waiting = [lease for queue in self._queues.values() for lease in queue]
+            for queue in self._queues.values():
+                queue.clear()
+        for lease in waiting:
+            try:
+                self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=None)
+            except SubkeeperError:  # lost, or Postgres is away: the lease runs out by itself
+                continue
+
+
+class Seats:
+    """Granted room; `settle` what was inserted under it."""
+
+    def __init__(self, ledger: Ledger, granted: Counter[Lane]) -> None:
+        self.lease = ledger.length
+        self.leases: list[Lease] = []
+        self._left = Counter(granted)
+        self._deadline = ledger.new_deadline()
+
+    def take(self, lane: Lane) -> bool:
+        """Whether one more row of `lane` is to be leased at once."""
+        self._left[lane] -= 1
+        return self._left[lane] >= 0
+
+    def settle(self, rows: Sequence[Provisioning]) -> None:
+        """Hands committed, leased rows to the threads (when the block ends)."""
+        self.leases.extend(Lease(row, self._deadline.copy()) for row in rows)

@@ -1,0 +1,95 @@
+"""The second half of settling: the customer's subscription on the frozen plan and trial."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from worker.domain.provisioning import (
+    Provisioning,
+    has_ended,
+    idempotency_key,
+    must_look,
+    trial_is_spent,
+    usable_subscription,
+    user_digest,
+)
+from worker.domain.stripe_facts import Answer, SubscriptionFact
+from worker.errors import TryLater
+from worker.profiles.customer_step import MOST_GENERATIONS
+from worker.profiles.ledger import Lease, Ledger
+from worker.profiles.terms import Terms
+from worker.stripe_api.errors import KeyBurnt, SharedRefusal, TrialPassed
+from worker.stripe_api.gateway import StripeGateway
+
+
+class SubscriptionStep:
+    """`customer_created → completed`: finds or creates the subscription."""
+
+    def __init__(self, gateway: StripeGateway, ledger: Ledger, terms: Terms) -> None:
+        self._gateway = gateway
+        self._ledger = ledger
+        self._terms = terms
+
+    def give(self, lease: Lease) -> None:
+        """Returns with the row completed; raises what the gateway raises for anything that must wait or stop."""
+        spent = trial_is_spent(lease.row, self._ledger.now())
+        look, renew = spent or must_look(lease.row, self._ledger.now()), "trial_spent" if spent else None
+        for _ in range(MOST_GENERATIONS):
+            if look and self._adopted(lease, renew):
+                return
+            try:
+                answer = self._create(lease)
+            except KeyBurnt:
+                look, renew = True, "key_burnt"
+            except TrialPassed:
+                look, renew = True, "trial_passed"
+            except SharedRefusal:
+                # Nothing was created; the next generation is built from what the settings say by then.
+                self._ledger.next_generation(lease, _unfrozen(lease.row), "shared_refusal")
+                raise
+            else:
+                self._ledger.complete(lease, answer, cause="provisioned")
+                return
+        raise TryLater("generations_exhausted")
+
+    def _adopted(self, lease: Lease, renew: str | None) -> bool:
+        """Completes the row with a subscription that is there; else makes ready to create one, in a new generation if
+        `renew` (why) says so or if our own one has ended."""
+        row = lease.row
+        assert row.stripe_customer_id is not None, "a customer comes first"
+        digest = user_digest(self._terms.namespace, row.user_id)
+        answer = self._gateway.subscriptions_of(row.stripe_customer_id, lane=row.lane, deadline=lease.deadline)
+        found = usable_subscription(answer.value, digest)
+        if found is not None:
+            one = Answer(found, answer.seen_from, answer.seen_to, replayed=False, request_id=answer.request_id)
+            self._ledger.complete(lease, one, cause="adopted")
+            return True
+        if renew or has_ended(answer.value, digest):
+            self._renew(lease, renew or "subscription_ended")
+        return False
+
+    def _renew(self, lease: Lease, why: str) -> None:
+        row, now = _unfrozen(lease.row), self._ledger.now()
+        if why == "trial_passed" or trial_is_spent(row, now):
+            row = replace(row, trial_end=(now + self._terms.trial).replace(microsecond=0))
+        self._ledger.next_generation(lease, row, why)
+
+    def _create(self, lease: Lease) -> Answer[SubscriptionFact]:
+        row = lease.row
+        if row.subscription_request is None:
+            assert row.stripe_customer_id is not None, "a customer comes first"
+            self._ledger.freeze_subscription_request(lease, self._terms.request(row, row.stripe_customer_id))
+        frozen = lease.row.subscription_request
+        assert frozen is not None, "frozen just now"
+        return self._gateway.create_subscription(
+            json.loads(frozen),
+            key=idempotency_key(self._terms.namespace, lease.row),
+            lane=row.lane,
+            deadline=lease.deadline,
+        )
+
+
+def _unfrozen(row: Provisioning) -> Provisioning:
+    """The row ready for a generation whose request is yet to be built, and which looks before it creates."""
+    return replace(row, subscription_request=None, look_first=True)

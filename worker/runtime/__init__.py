@@ -1,0 +1,6 @@
+"""Builds everything from `Settings`, starts it, drains it: the one composition root, which tests use too.
+
+process     one process from start to exit
+profiles    the main job's parts, put together
+setup       what must exist before a process starts
+"""

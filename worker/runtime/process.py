@@ -1,0 +1,131 @@
+"""One process from start to exit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from types import FrameType
+
+import structlog
+
+from worker.broker.admin import depths
+from worker.errors import TryLater, Unavailable
+from worker.runtime.profiles import Profiles, profile_reader
+from worker.settings import Settings
+from worker.stripe_api.errors import Unauthorized
+from worker.telemetry import Health, Metrics
+from worker.threads import Threads
+from worker.version import VERSION
+from worker.web.health import health_server
+
+DRAIN_SECONDS = 20.0
+"""For what is in flight at SIGTERM; with the closing of connections it stays below the 25 s that supervisors grant."""
+
+OPENING_PAUSE = 1.0
+DEPTH_INTERVAL = 15.0
+
+
+class Process:
+    """`run` returns the exit code; `stop` may be called from anywhere, also from a signal handler."""
+
+    def __init__(self, settings: Settings, rng: random.Random) -> None:
+        self.settings = settings
+        self.metrics = Metrics(VERSION)
+        self.health = Health(["nsqd"])
+        self.http = health_server(settings.health, self.health, self.metrics)
+        self._rng = rng
+        self._stopping = threading.Event()
+        self._failed = False
+        self._threads = Threads(self._thread_failed)
+        self._log = structlog.get_logger(__name__)
+
+    def stop(self) -> None:
+        """Asks the process to drain."""
+        self._stopping.set()
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT drain; a second one ends the process at once."""
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            if self._stopping.is_set():
+                os._exit(128 + number)
+            self.stop()
+
+        signal.signal(signal.SIGTERM, handle)
+        signal.signal(signal.SIGINT, handle)
+
+    def run(self) -> int:
+        """Serves until `stop`, or until a thread dies. Raises `Misconfigured` where it must not start."""
+        self.http.start()
+        try:
+            if self.settings.stripe_secret_key() is None:
+                self._run_disabled()
+            else:
+                self._run_profiles()
+        finally:
+            self.http.stop()
+        return 1 if self._failed else 0
+
+    def _thread_failed(self, name: str) -> None:
+        self._failed = True
+        self.health.fatal(f"thread {name} died")
+        self._stopping.set()
+
+    def _run_disabled(self) -> None:
+        """Keeps the channel, so that nothing published meanwhile is lost; consumes nothing; reports its depth."""
+        nsq = self.settings.nsq
+        self._log.warning("billing.disabled", channel=nsq.channel)
+        self._threads.spawn("watcher", self._watch_depth)
+        reader = profile_reader(nsq, self._rng)
+        reader.pause()
+        while not self._stopping.is_set():
+            reader.read(1, timeout=1.0)
+            self.health.set(
+                "nsqd", ok=reader.connected, detail="billing is disabled: messages are kept in their channel"
+            )
+            self.metrics.nsqd_connections(sum(state.alive for state in reader.connections))
+        reader.close(timeout=2.0)
+        self._threads.join(DRAIN_SECONDS)
+
+    def _watch_depth(self) -> None:
+        nsq = self.settings.nsq
+        while not self._stopping.is_set():
+            try:
+                for topic, depth in depths(nsq, [nsq.profile_topic, nsq.backfill_topic], nsq.channel).items():
+                    self.metrics.channel_depth(topic, depth)
+            except Unavailable:  # the readiness of nsqd says so already
+                pass
+            self._stopping.wait(DEPTH_INTERVAL)
+
+    def _run_profiles(self) -> None:
+        profiles = Profiles(self.settings, self.metrics, self.health, self._rng)
+        try:
+            if self._open(profiles):
+                profiles.start(self._threads)
+                self._log.info("process.started", version=VERSION)
+                self._stopping.wait()
+                self._log.info("process.draining")
+                profiles.stop()
+                if left := self._threads.join(DRAIN_SECONDS):
+                    self._log.warning("process.cut_short", threads=left)
+        finally:
+            profiles.close()
+        self._log.info("process.stopped")
+
+    def _open(self, profiles: Profiles) -> bool:
+        """Waits until schema and deployment are known to be ours; False if stopped before that.
+
+        Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced.
+        """
+        for part, gate in (("postgres", profiles.require_schema), ("stripe", profiles.claim_deployment)):
+            self.health.set(part, ok=False, detail="opening")
+            while not self._stopping.is_set():
+                try:
+                    gate()
+                    break
+                except (Unavailable, TryLater, Unauthorized) as away:
+                    self.health.set(part, ok=False, detail=str(away))
+                    self._stopping.wait(OPENING_PAUSE * self._rng.uniform(0.5, 1.0))
+        return not self._stopping.is_set()

@@ -1,0 +1,221 @@
+"""The main job's parts, put together: profiles in, subscriptions out."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from worker.broker.admin import depths
+from worker.broker.consumer import Consumer
+from worker.broker.reader import Reader, Subscription
+from worker.domain.lanes import LaneSchedule
+from worker.domain.profile import MessageShape
+from worker.domain.provisioning import Lane
+from worker.domain.trial import TrialPolicy
+from worker.errors import Misconfigured, SubkeeperError
+from worker.profiles.catalogue import Catalogue
+from worker.profiles.customer_step import CustomerStep
+from worker.profiles.inbox import Freeze, ProfileInbox
+from worker.profiles.ledger import Ledger
+from worker.profiles.provisioner import Provisioner
+from worker.profiles.settler import Settler
+from worker.profiles.subscription_step import SubscriptionStep
+from worker.profiles.terms import Terms
+from worker.sealing import Sealer
+from worker.settings import NsqSettings, Settings
+from worker.store import deployment, migrations, provisionings, quarantine, queues
+from worker.store.database import Database
+from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.limiter import Limiter, limiter_for
+from worker.telemetry import Health, Metrics
+from worker.threads import Threads
+
+WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
+"""Seconds between two looks at the queues; in every so many of them, what has expired is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StripeSide:
+    """Stripe as one process speaks with it."""
+
+    gateway: StripeGateway
+    limiter: Limiter
+    catalogue: Catalogue
+
+
+def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random) -> StripeSide:
+    """Raises `Misconfigured` without a usable key."""
+
+    def secret_key() -> str:
+        key = settings.stripe_secret_key()
+        if key is None:
+            raise Misconfigured("STRIPE_SECRET_KEY", "is not set", "Give a secret or restricted key of your account.")
+        return key
+
+    limiter = limiter_for(settings.stripe, secret_key(), lane_weights(settings), metrics.limiter_wait)
+    gateway = StripeGateway(
+        settings.stripe, secret_key, limiter, rng=rng, observe=metrics, connections=settings.settle.threads + 2
+    )
+    return StripeSide(gateway, limiter, Catalogue(gateway, settings.plans, settings.namespace))
+
+
+def lane_weights(settings: Settings) -> dict[Lane, int]:
+    settle = settings.settle
+    return {
+        Lane.LIVE: settle.live_weight,
+        Lane.RETRY: settle.retry_weight,
+        Lane.BACKFILL: settle.backfill_weight,
+    }
+
+
+def profile_reader(settings: NsqSettings, rng: random.Random) -> Reader:
+    """Reads both topics, which subscribes our channel to them."""
+    weights = {settings.profile_topic: settings.live_weight, settings.backfill_topic: settings.backfill_weight}
+    return Reader(settings, [Subscription(topic, weight) for topic, weight in weights.items()], rng=rng)
+
+
+class Profiles:
+    """Connects to nothing until it is used. `require_schema` and `claim_deployment` come before `start`."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._stopping = threading.Event()
+        self.database = Database(settings.database)
+        self.stripe = stripe_side(settings, metrics, rng)
+        sealer = Sealer(settings.secret_keys())
+        ledger = Ledger(self.database, length=timedelta(seconds=settings.settle.lease), now=self.stripe.gateway.now)
+        self.settler = self._settler(ledger, sealer, rng)
+        self.inbox = self._inbox(sealer)
+        self.consumer = Consumer(
+            profile_reader(settings.nsq, rng),
+            self.inbox.absorb,
+            metrics,
+            batch=settings.absorb.batch,
+            rng=rng,
+            report=lambda ok, detail: health.set("nsqd", ok=ok, detail=detail),
+        )
+
+    def _settler(self, ledger: Ledger, sealer: Sealer, rng: random.Random) -> Settler:
+        settings, gateway = self._settings, self.stripe.gateway
+        terms = Terms(
+            namespace=settings.namespace,
+            trial=timedelta(days=settings.trial.days),
+            missing_payment_method=settings.trial.missing_payment_method,
+            billing_mode=settings.stripe.billing_mode,
+            price_id=self.stripe.catalogue.price_id,
+        )
+        provisioner = Provisioner(
+            CustomerStep(gateway, ledger, sealer, terms), SubscriptionStep(gateway, ledger, terms), ledger, rng
+        )
+        return Settler(
+            ledger,
+            provisioner,
+            LaneSchedule(settings.settle.threads, lane_weights(settings)),
+            self._metrics,
+            threads=settings.settle.threads,
+            sweep_interval=settings.settle.sweep_interval,
+            preflight=self._preflight,
+            report=self._report_settling,
+        )
+
+    def _inbox(self, sealer: Sealer) -> ProfileInbox:
+        settings, message = self._settings, self._settings.message
+        trial = TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours))
+        return ProfileInbox(
+            self.database,
+            self.settler,
+            sealer,
+            shape=MessageShape(
+                user_id=message.id, email=message.email, name=message.name, created_at=message.created_at
+            ),
+            freeze=Freeze(settings.namespace, settings.pending_plan, trial),
+            lanes={settings.nsq.profile_topic: Lane.LIVE, settings.nsq.backfill_topic: Lane.BACKFILL},
+            quarantine_for=timedelta(days=settings.quarantine.expiry_days),
+            now=self.stripe.gateway.now,
+        )
+
+    # What must hold before anything is taken in
+
+    def require_schema(self) -> None:
+        """Raises `Misconfigured` on a schema that this code can't work on, `Unavailable` while Postgres is away."""
+        with self.database.connection() as connection:
+            migrations.require_compatible(connection)
+        self._health.set("postgres", ok=True)
+
+    def claim_deployment(self) -> None:
+        """Raises `Misconfigured` where the database belongs to another Stripe account, mode or namespace, or the key
+        is refused; `TryLater` or `Unavailable` while that can't be told."""
+        account = self.stripe.gateway.account(Deadline.after(self._settings.stripe.request_timeout))
+        with self.database.transaction() as tx:
+            deployment.claim(tx, account, self._settings.namespace)
+
+    def _preflight(self) -> None:
+        """What must hold for any row to settle: a key that works, and the price of the plan that we give."""
+        self.stripe.gateway.reload()
+        self.stripe.catalogue.refresh(self._settings.pending_plan)
+
+    def _report_settling(self, halted: str | None) -> None:
+        self._health.set("stripe", ok=halted is None, detail=halted or "")
+
+    # Running
+
+    def start(self, threads: Threads) -> None:
+        self.settler.start(threads.spawn)
+        threads.spawn("absorber", self.consumer.run)
+        threads.spawn("watcher", lambda: self._watch(threads.alive))
+
+    def stop(self) -> None:
+        """Takes no new work; the threads end once what they hold is finished or given back."""
+        self._stopping.set()
+        self.consumer.stop()
+        self.settler.stop()
+
+    def close(self) -> None:
+        self.stripe.gateway.close()
+        self.database.close()
+
+    def _watch(self, alive: Callable[[], Iterable[str]]) -> None:
+        """Keeps the gauges current, and deletes what has expired."""
+        turn = 0
+        while not self._stopping.is_set():
+            self._metrics.threads_alive(len(list(alive())))
+            for scope, rate in self.stripe.limiter.rates().items():
+                self._metrics.limiter_rate(scope, rate)
+            self._attempt("postgres", self._watch_queues)
+            self._attempt("channel", self._watch_channel)
+            if turn % CLEAN_EVERY == 0:
+                self._attempt("postgres", self._forget_expired)
+            turn += 1
+            self._stopping.wait(WATCH_INTERVAL)
+
+    def _attempt(self, part: str, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except SubkeeperError as away:
+            if part == "postgres":
+                self._health.set("postgres", ok=False, detail=str(away))
+
+    def _watch_queues(self) -> None:
+        with self.database.transaction() as tx:
+            state = queues.state(tx)
+        for lane in Lane:
+            self._metrics.queue(lane, state.depth.get(lane, 0), state.age.get(lane, 0.0))
+        self._metrics.oldest_unsettled(state.oldest_unsettled)
+        self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
+        self._health.set("postgres", ok=True)
+
+    def _watch_channel(self) -> None:
+        nsq = self._settings.nsq
+        for topic, depth in depths(nsq, [nsq.profile_topic, nsq.backfill_topic], nsq.channel).items():
+            self._metrics.channel_depth(topic, depth)
+
+    def _forget_expired(self) -> None:
+        with self.database.transaction() as tx:
+            provisionings.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
+            quarantine.forget_expired(tx)
