@@ -42,12 +42,12 @@ _now = text("now()")
 deployment = Table(
     "deployment",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
     Column("stripe_account_id", Text, nullable=False),
     Column("livemode", Boolean, nullable=False),
     Column("namespace", Text, nullable=False),
     Column("created_at", _Time, nullable=False, server_default=_now),
-    CheckConstraint("only", name="single_row"),
+    CheckConstraint("singleton", name="single_row"),
     comment="The one Stripe account, mode and namespace that this database belongs to",
 )
 
@@ -205,11 +205,11 @@ processed_stripe_events = Table(
 stripe_event_cursor = Table(
     "stripe_event_cursor",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
     Column("created", _Time, nullable=False),
     Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
     Column("lease_until", _Time),
-    CheckConstraint("only", name="single_row"),
+    CheckConstraint("singleton", name="single_row"),
 )
 
 quarantined_messages = Table(

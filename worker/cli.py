@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sys
@@ -94,15 +93,15 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON instead of TOML.")
+@click.option("--json", "json_wanted", is_flag=True, help="As JSON instead of TOML.")
 @click.pass_context
-def check(context: click.Context, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def check(context: click.Context, json_wanted: bool) -> None:
     """Check the settings, and print those in effect with secrets masked."""
-    from worker.settings.effective import effective, to_toml
+    from worker.settings.effective import as_json, as_toml, effective
 
     with explained():
         found = effective(Settings.load(context.find_root().obj, os.environ))
-        click.echo(json.dumps(found, indent=2) if as_json else to_toml(found))
+        click.echo(as_json(found) if json_wanted else as_toml(found))
 
 
 @main.group()

@@ -2,12 +2,13 @@
 
 A sealed value is `version (1 byte) | key id (4) | nonce (12) | AES-256-GCM ciphertext and tag (16)`. The key and its id
 are derived from the secret by HKDF-SHA256, each under a label of its own, so that other uses of the same secret never
-share key bytes. The context (which row, which column) is authenticated with it: a sealed value that is moved to another row
-does not open. Random nonces of 96 bits bound one key to about 2^32 seals (NIST SP 800-38D).
+share key bytes. The context (which row, which column) is authenticated with it: a sealed value that is moved to another
+row does not open. Random nonces of 96 bits bound one key to about 2^32 seals (NIST SP 800-38D).
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,7 @@ from worker.errors import Misconfigured, SubkeeperError
 MIN_KEY_CHARACTERS = 32
 
 _VERSION = b"\x01"
+_FINGERPRINT_LABEL = b"subkeeper/fingerprint/v1/key"
 _KEY_LABEL = b"subkeeper/sealing/v1/key"
 _ID_LABEL = b"subkeeper/sealing/v1/id"
 _ID_BYTES = 4
@@ -54,6 +56,7 @@ class Sealer:
         self._header, self._cipher = ciphers[0]
         self._ciphers = dict(reversed(ciphers))
         self._random_bytes = random_bytes
+        self._fingerprint_key = _derive(keys[0], _FINGERPRINT_LABEL, 32)
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """`plaintext`, encrypted and bound to `context`; 33 bytes longer."""
@@ -72,6 +75,11 @@ class Sealer:
             return cipher.decrypt(nonce, sealed[_HEADER_BYTES + _NONCE_BYTES :], header + context)
         except InvalidTag:
             raise CannotOpen("tampered") from None
+
+    def fingerprint(self, content: bytes) -> bytes:
+        """32 bytes that tell equal contents (under the first key), and nothing else of them: keyed, so that what it
+        stands for cannot be guessed and tried."""
+        return hmac.digest(self._fingerprint_key, content, "sha256")
 
 
 def _derive(key: str, label: bytes, length: int) -> bytes:

@@ -19,6 +19,7 @@ from worker.profiles.customer_step import CustomerStep
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.subscription_step import SubscriptionStep
 from worker.store.errors import CustomerAlreadyExists, LeaseLost, StripeCustomerAlreadyExists
+from worker.stripe_api.deadline import OutOfTime
 from worker.stripe_api.errors import CustomerGone
 
 
@@ -67,6 +68,9 @@ class Provisioner:
             self._subscription.give(lease)
         except (Rejected, StripeCustomerAlreadyExists) as refusal:
             return self._quarantine(lease, refusal)
+        except OutOfTime as late:  # the limiter is the bottleneck: the row keeps its lane and its place
+            self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=str(late))
+            return Settled.POSTPONED
         except (TryLater, CustomerAlreadyExists) as later:
             return self._postpone(lease, later)
         except Misconfigured:

@@ -19,6 +19,10 @@ def boot_time() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+class OutOfTime(TryLater):
+    """The lease leaves no time for another request; nothing is wrong with the row."""
+
+
 class Deadline:
     """A point in time by `boot_time`, after which nothing may be sent any more."""
 
@@ -43,9 +47,9 @@ class Deadline:
         return self._at - boot_time()
 
     def check(self, floor: float = FLOOR) -> None:
-        """Raise `TryLater("deadline_near")` unless at least `floor` seconds remain."""
+        """Raise `OutOfTime` unless at least `floor` seconds remain."""
         if self.remaining() < floor:
-            raise TryLater("deadline_near")
+            raise OutOfTime("deadline_near")
 
     def timeout(self, longest: float) -> float:
         """How long a request that is sent now may take (seconds), at most `longest`."""

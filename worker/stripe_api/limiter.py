@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from worker.domain.provisioning import Lane
-from worker.errors import TryLater
 from worker.settings import StripeSettings
-from worker.stripe_api.deadline import FLOOR, Deadline
+from worker.stripe_api.deadline import FLOOR, Deadline, OutOfTime
 from worker.stripe_api.queueing import Queues, Ticket
 
 LIVE_PREFIXES = ("sk_live_", "rk_live_")
@@ -77,7 +76,7 @@ class Limiter:
 
     @contextmanager
     def permit(self, endpoint: str, lane: Lane, deadline: Deadline) -> Iterator[None]:
-        """Hold a permit for one request. Raises `TryLater("limiter_busy")` if none is to be had before the deadline."""
+        """Hold a permit for one request. Raises `OutOfTime` if none is to be had before the deadline."""
         ticket = self.acquire(endpoint, lane, deadline)
         try:
             yield
@@ -125,7 +124,7 @@ class Limiter:
             left = deadline.remaining() - FLOOR
             if left <= 0:
                 self._queues.cancel(ticket)
-                raise TryLater("limiter_busy")
+                raise OutOfTime("limiter_busy")
             if self._keeper is None:
                 self._keeper = ticket
             self._bells[ticket].wait(min(left, self._nap()) if self._keeper is ticket else left)

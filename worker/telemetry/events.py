@@ -19,11 +19,34 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "health.listening": ("host", "port"),
     "health.changed": ("part", "ok", "detail"),
     "health.failed": ("reason",),
-    # The broker. `reason` is a constant, `detail` an NSQ error code or the system's words; `topic` is empty when publishing.
+    # The broker. `reason` is a constant, `detail` an NSQ error code or the system's words; no `topic` when publishing.
     "nsqd.connected": ("address", "topic"),
     "nsqd.refused": ("address", "topic", "reason", "detail"),
     "nsqd.disconnected": ("address", "topic", "reason", "detail"),
     "nsqd.finish_failed": ("address", "topic", "code"),
     "nsqlookupd.failed": ("address", "reason"),
     "nsqlookupd.recovered": ("address",),
+    # A request to Stripe failed: Stripe's constants and its request id, never its message. `outcome` names our error.
+    "stripe_call.failed": ("operation", "outcome", "status", "type", "code", "param", "request_id", "reason"),
+    # A new secret key, read from where it is configured, has replaced the one that Stripe refused.
+    "stripe_key.changed": (),
+    # A process from start to end. `threads`: those that SIGTERM's drain did not wait for any longer.
+    "process.started": ("version",),
+    "process.draining": (),
+    "process.cut_short": ("threads",),
+    "process.stopped": (),
+    # No STRIPE_SECRET_KEY: messages stay in `channel`.
+    "billing.disabled": ("channel",),
+    # A message that can never work as it is; `reason` is a constant, `detail` says what was wrong with it.
+    "message.quarantined": ("topic", "reason", "detail"),
+    # What came of leasing a profile's row. `seconds`: until it is tried again.
+    "subscription.created": ("user_id", "attempts"),
+    "provisioning.postponed": ("user_id", "seconds", "reason"),
+    "provisioning.quarantined": ("user_id", "reason"),
+    "lease.lost": ("user_id",),
+    # A bug: the row waits, the others go on.
+    "settling.crashed": ("user_id",),
+    # Settling stopped for every profile because a person must act, and went on again.
+    "settling.halted": ("reason",),
+    "settling.resumed": (),
 }

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from worker.domain.provisioning import Lane
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CALL = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
+
+
+def _name(lane: Lane) -> str:
+    return lane.name.lower()
 
 
 class Metrics:
@@ -29,8 +35,8 @@ class Metrics:
             return Histogram(f"subkeeper_{name}", text, labels, registry=registry, buckets=buckets)
 
         self._messages = counter("messages", "Messages taken from NSQ, by what became of them", "topic", "outcome")
-        self._batch_size = histogram("batch_messages", "Messages absorbed in one transaction", _SIZES, "topic")
-        self._batch_seconds = histogram("batch_seconds", "Time to absorb one batch, commit included", _FAST, "topic")
+        self._batch_size = histogram("batch_messages", "Messages absorbed in one transaction", _SIZES)
+        self._batch_seconds = histogram("batch_seconds", "Time to absorb one batch, commit included", _FAST)
         self._persisted = histogram("publish_to_persisted_seconds", "From nsqd's timestamp to our commit", _LONG)
         self._newly_found = counter("newly_found", "Profiles that only a backfill brought to us; alert on it")
         self._settled = histogram(
@@ -38,6 +44,7 @@ class Metrics:
         )
         self._leases_lost = counter("leases_lost", "Results discarded because another process held the lease")
         self._quarantined = counter("quarantined", "Profiles and messages put into quarantine", "reason")
+        self._in_quarantine = gauge("in_quarantine", "What waits in quarantine for a person", "kind")
         self._depth = gauge("queue_depth", "Unsettled profiles", "lane")
         self._age = gauge("queue_oldest_age_seconds", "Age of the oldest unsettled profile of a lane", "lane")
         self._oldest = gauge("oldest_unsettled_seconds", "Age of the oldest unsettled profile of all; 0: none")
@@ -54,10 +61,10 @@ class Metrics:
         """`count` messages of a topic ended as `outcome` (`new`, `known`, `quarantined`, `released`)."""
         self._messages.labels(topic, outcome).inc(count)
 
-    def batch(self, topic: str, size: int, seconds: float) -> None:
+    def batch(self, size: int, seconds: float) -> None:
         """A batch of `size` messages was absorbed and committed in `seconds`."""
-        self._batch_size.labels(topic).observe(size)
-        self._batch_seconds.labels(topic).observe(seconds)
+        self._batch_size.observe(size)
+        self._batch_seconds.observe(seconds)
 
     def persisted(self, seconds: float) -> None:
         """A message was committed `seconds` after nsqd's timestamp of it."""
@@ -67,9 +74,9 @@ class Metrics:
         """`count` profiles came by backfill and were unknown."""
         self._newly_found.inc(count)
 
-    def settled(self, lane: str, outcome: str, seconds: float) -> None:
+    def settled(self, lane: Lane, outcome: str, seconds: float) -> None:
         """A leased profile took a step, or failed to, in `seconds`."""
-        self._settled.labels(lane, outcome).observe(seconds)
+        self._settled.labels(_name(lane), outcome).observe(seconds)
 
     def lease_lost(self) -> None:
         """A result was thrown away: the fencing token had moved."""
@@ -79,10 +86,15 @@ class Metrics:
         """A profile or message was quarantined; `reason` is `Rejected.reason`."""
         self._quarantined.labels(reason).inc()
 
-    def queue(self, lane: str, depth: int, oldest_seconds: float) -> None:
+    def queue(self, lane: Lane, depth: int, oldest_seconds: float) -> None:
         """A lane holds `depth` unsettled profiles, the oldest first seen `oldest_seconds` ago (0: none)."""
-        self._depth.labels(lane).set(depth)
-        self._age.labels(lane).set(oldest_seconds)
+        self._depth.labels(_name(lane)).set(depth)
+        self._age.labels(_name(lane)).set(oldest_seconds)
+
+    def in_quarantine(self, rows: int, messages: int) -> None:
+        """So many ledger rows and so many messages wait in quarantine for a person."""
+        self._in_quarantine.labels("provisioning").set(rows)
+        self._in_quarantine.labels("message").set(messages)
 
     def oldest_unsettled(self, seconds: float) -> None:
         """The oldest unsettled profile of all lanes was first seen `seconds` ago (0: none)."""
@@ -93,9 +105,9 @@ class Metrics:
         self._calls.labels(operation, outcome).inc()
         self._call_seconds.labels(operation).observe(seconds)
 
-    def limiter_wait(self, lane: str, seconds: float) -> None:
+    def limiter_wait(self, lane: Lane, seconds: float) -> None:
         """A request waited `seconds` for the limiter."""
-        self._waits.labels(lane).observe(seconds)
+        self._waits.labels(_name(lane)).observe(seconds)
 
     def limiter_rate(self, scope: str, per_second: float) -> None:
         """The limiter now allows `per_second` requests for `scope` (`account`, or an endpoint)."""

@@ -35,13 +35,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "deployment",
-        sa.Column("only", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("singleton", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("stripe_account_id", sa.Text(), nullable=False),
         sa.Column("livemode", sa.Boolean(), nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("only", name=op.f("deployment_single_row_check")),
-        sa.PrimaryKeyConstraint("only", name=op.f("deployment_pkey")),
+        sa.CheckConstraint("singleton", name=op.f("deployment_single_row_check")),
+        sa.PrimaryKeyConstraint("singleton", name=op.f("deployment_pkey")),
         comment="The one Stripe account, mode and namespace that this database belongs to",
     )
     op.create_table(
@@ -134,12 +134,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "stripe_event_cursor",
-        sa.Column("only", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("singleton", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("lease_token", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("only", name=op.f("stripe_event_cursor_single_row_check")),
-        sa.PrimaryKeyConstraint("only", name=op.f("stripe_event_cursor_pkey")),
+        sa.CheckConstraint("singleton", name=op.f("stripe_event_cursor_single_row_check")),
+        sa.PrimaryKeyConstraint("singleton", name=op.f("stripe_event_cursor_pkey")),
     )
     op.create_table(
         "subscription_changes",
