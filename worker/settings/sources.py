@@ -16,6 +16,8 @@ from worker.errors import Misconfigured
 from worker.settings.keys import PREFIX, SECRETS_OF_THE_ENVIRONMENT, STRIPE_NAMES, Key, KeyPath
 
 CONFIG_VARIABLE = "SUBKEEPER_CONFIG"
+_NO_SETTINGS = frozenset({CONFIG_VARIABLE, "SUBKEEPER_TEST_SEED"})
+"""Variables with our prefix that mean something else."""
 
 _KUBERNETES = re.compile(
     r"[A-Z0-9]+(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)"
@@ -100,7 +102,7 @@ def _table(values: dict[str, Any], path: KeyPath) -> dict[str, Any] | None:
 
 
 def _is_ours(name: str, value: str) -> bool:
-    if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+    if not name.startswith(PREFIX) or name in _NO_SETTINGS:
         return False
     from_kubernetes = _KUBERNETES.fullmatch(name) or (name.endswith("_PORT") and value.startswith("tcp://"))
     return "__" in name or not from_kubernetes

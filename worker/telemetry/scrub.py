@@ -53,7 +53,7 @@ class Scrubber:
     def value(self, value: Any) -> Any:
         """A field's value as JSON knows it; of any other object only the type, for its repr may hold anything."""
         if isinstance(value, Enum):
-            return self.value(value.value)
+            return value.name.lower()
         if isinstance(value, _PLAIN):
             return value
         if isinstance(value, str):
