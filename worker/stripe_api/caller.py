@@ -17,8 +17,8 @@ from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.deadline import boot_time
 from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear, translate
 from worker.stripe_api.limiter import Limiter
-from worker.stripe_api.observer import StripeObserver
 from worker.stripe_api.session import Session
+from worker.telemetry import Metrics
 
 RETRY_WITHIN = 1.8
 """Seconds after its first attempt in which a call may be attempted again here; what takes longer is the row's to wait
@@ -38,7 +38,7 @@ class Caller:
         clock: StripeClock,
         *,
         rng: random.Random,
-        observe: StripeObserver,
+        observe: Metrics,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._session = session

@@ -34,8 +34,8 @@ from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.limiter import Limiter
-from worker.stripe_api.observer import StripeObserver
 from worker.stripe_api.session import Session, account_call
+from worker.telemetry import Metrics
 
 PAGE = 100
 """Objects per page of a list: the most that Stripe gives."""
@@ -51,7 +51,7 @@ class StripeGateway:
         limiter: Limiter,
         *,
         rng: random.Random,
-        observe: StripeObserver,
+        observe: Metrics,
         connections: int = 32,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:

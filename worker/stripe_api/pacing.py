@@ -5,6 +5,7 @@ Stripe's limits (https://docs.stripe.com/rate-limits): so many requests a second
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 GUARD = 0.015
@@ -26,7 +27,7 @@ CAP_RECOVERY = 1.0
 
 
 class Pace:
-    """A rate that adapts: evenly spaced, and never more than `rate` permits in any second."""
+    """A rate that adapts: evenly spaced, and never more than `rate` permits (rounded up) in any second."""
 
     def __init__(self, rate: float, now: float) -> None:
         """`rate`: permits per second, the most that will ever be given."""
@@ -35,7 +36,7 @@ class Pace:
         self._rate_at = now
         self._cut_at = float("-inf")
         self._due = now
-        self._given: deque[float] = deque()
+        self._given: deque[float] = deque(maxlen=math.ceil(rate))
 
     def rate(self, now: float) -> float:
         """The present rate, in permits per second."""
@@ -45,11 +46,8 @@ class Pace:
     def free_at(self, now: float) -> float:
         """The earliest time at which the next permit may be given, as seen from `now`."""
         rate = self.rate(now)
-        burst = max(1, int(rate))
-        window = burst / rate * (1 + GUARD)
-        while self._given and self._given[0] <= now - window:
-            self._given.popleft()
-        full_until = self._given[-burst] + window if len(self._given) >= burst else now
+        most = math.ceil(rate)
+        full_until = self._given[-most] + most / rate * (1 + GUARD) if len(self._given) >= most else now
         return max(now, self._due - TOLERANCE, full_until)
 
     def take(self, now: float) -> None:

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import stripe
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
 from worker.stripe_api.connection import pool_for
 
@@ -91,7 +91,8 @@ def _body(response: urllib3.BaseHTTPResponse) -> bytes:
 def _unanswered(error: Exception) -> stripe.APIConnectionError:
     if isinstance(error, SSLError):
         return _no_answer("stripe_tls")
-    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):
+    timed_out = isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
+    if timed_out and not isinstance(error, NewConnectionError):  # refused, though it derives from a timeout
         return _no_answer("stripe_timeout")
     return _no_answer("stripe_connection", at_once=True)
 
