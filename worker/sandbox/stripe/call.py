@@ -25,6 +25,7 @@ class Call:
     user_id: str | None
     malformed: ApiError | None = None
     fingerprint: str = ""
+    holds_key: bool = False
 
 
 @dataclass(slots=True)

@@ -61,6 +61,7 @@ class Ledger:
     def __init__(self, seed: str, journal: Journal | None) -> None:
         self._seed = seed
         self._journal = journal
+        self._generation = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -68,7 +69,7 @@ class Ledger:
         self.idempotency = IdempotencyStore()
         self.search = SearchIndex()
         self.agenda: list[tuple[int, str]] = []
-        self.ids = Identifiers(f"{self._seed}:0")
+        self.ids = Identifiers(f"{self._seed}:{self._generation}:0")
 
     def load(self) -> float:
         """Replays the journal; returns the clock's offset as it was (seconds)."""
@@ -78,7 +79,7 @@ class Ledger:
             if "save" in entry:
                 self.idempotency.keep(Saved(**entry["save"]))
             offset = entry.get("clock", offset)
-        self.ids = Identifiers(f"{self._seed}:{count}")  # never the identifiers of the process before
+        self.ids = Identifiers(f"{self._seed}:0:{count}")  # never the identifiers of the process before
         return offset
 
     def commit(self, tx: Transaction, saved: Saved | None = None) -> None:
@@ -127,6 +128,7 @@ class Ledger:
         """An empty account again (keys, limits and faults are not the ledger's)."""
         if self._journal is not None:
             self._journal.clear()
+        self._generation += 1  # identifiers of the account before never come back
         self._clear()
 
     def close(self) -> None:

@@ -118,13 +118,18 @@ class Service:
         if not call.key:
             return None
         call.fingerprint = fingerprint(call.method, call.path, call.params)
-        saved = self.ledger.idempotency.begin(call.key, call.fingerprint, call.path, call.request_id, self.clock.time())
-        return None if saved is None else self._replay(call, saved)
+        store, now = self.ledger.idempotency, self.clock.time()
+        saved = store.begin(call.key, call.fingerprint, call.path, call.request_id, now)
+        if saved is not None:
+            return self._replay(call, saved)
+        call.holds_key = True
+        return None
 
     def abandon(self, call: Call) -> None:
-        """Execution will not happen, or is over: the key is free unless an answer is kept under it."""
-        if call.key:
+        """Execution will not happen, or is over: a key that this request took is free unless an answer was kept."""
+        if call.key and call.holds_key:
             self.ledger.idempotency.release(call.key)
+            call.holds_key = False
 
     def execute(self, call: Call, fault: Fault | None) -> Answer:
         """Does what the request asks and keeps the answer under its key; `fault` may replace effect or answer."""

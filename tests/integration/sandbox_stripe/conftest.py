@@ -1,0 +1,60 @@
+"""A Stripe of each test's own (it starts in milliseconds), and ways to talk to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import stripe
+
+from tests.integration.sandbox_stripe.raw import Raw
+from worker.sandbox.stripe.control import Control
+from worker.sandbox.stripe.server import StripeServer
+
+
+@pytest.fixture
+def server() -> Iterator[StripeServer]:
+    with StripeServer(seed="tests") as server:
+        yield server
+
+
+@pytest.fixture
+def control(server: StripeServer) -> Control:
+    return Control(server.url)
+
+
+@pytest.fixture
+def raw(server: StripeServer) -> Raw:
+    return Raw(server.url, server.secret_key)
+
+
+@pytest.fixture
+def http_client() -> Iterator[stripe.HTTPClient]:
+    client = stripe.RequestsClient(timeout=5)
+    yield client
+    client.close()  # type: ignore[no-untyped-call]  # the library's own
+
+
+@pytest.fixture
+def client(server: StripeServer, http_client: stripe.HTTPClient) -> stripe.StripeClient:
+    """The unmodified client, which retries nothing by itself."""
+    return stripe.StripeClient(
+        server.secret_key, base_addresses={"api": server.url}, http_client=http_client, max_network_retries=0
+    )
+
+
+@pytest.fixture
+def price(raw: Raw) -> str:
+    """The Pending plan's price."""
+    answer = raw(
+        "POST",
+        "/v1/prices",
+        {
+            "currency": "usd",
+            "unit_amount": 0,
+            "recurring[interval]": "month",
+            "lookup_key": "pending",
+            "product_data[name]": "Pending",
+        },
+    )
+    return str(answer.body["id"])

@@ -1,0 +1,101 @@
+"""Every shape that is answered fits Stripe's published OpenAPI description."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.sandbox_stripe.raw import Raw
+from tests.stripe_spec import answer_problem, object_problem
+from worker.sandbox.stripe.control import Control
+
+
+@pytest.fixture
+def order(raw: Raw, price: str) -> dict[str, object]:
+    customer = raw("POST", "/v1/customers", {"email": "a@example.com", "address[city]": "Ulm"}).body["id"]
+    return {"customer": customer, "items[0][price]": price, "trial_period_days": 31, "metadata[user_id]": "u1"}
+
+
+def test_what_is_read_and_listed_fits(raw: Raw, order: dict[str, object]) -> None:
+    subscription = raw("POST", "/v1/subscriptions", order).body
+    assert answer_problem("POST", "/v1/subscriptions", subscription) is None
+    named = {
+        "/v1/account": "",
+        "/v1/customers/{customer}": order["customer"],
+        "/v1/prices/{price}": order["items[0][price]"],
+        "/v1/products/{id}": subscription["items"]["data"][0]["price"]["product"],
+        "/v1/subscriptions/{subscription_exposed_id}": subscription["id"],
+        "/v1/invoices/{invoice}": subscription["latest_invoice"],
+        "/v1/events/{id}": raw.get("/v1/events").body["data"][0]["id"],
+    }
+    for path, identifier in named.items():
+        answer = raw.get(path.partition("{")[0] + str(identifier))
+        assert (answer.status, answer_problem("GET", path, answer.body)) == (200, None), path
+
+
+@pytest.mark.parametrize("kind", ["customers", "prices", "products", "subscriptions", "invoices", "events"])
+def test_a_list_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
+    raw("POST", "/v1/subscriptions", order)
+    answer = raw.get(f"/v1/{kind}")
+    assert answer.body["data"]
+    assert answer_problem("GET", f"/v1/{kind}", answer.body) is None
+
+
+@pytest.mark.parametrize("kind", ["customers", "subscriptions"])
+def test_a_search_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
+    raw("POST", "/v1/subscriptions", order)
+    answer = raw.get(f"/v1/{kind}/search", query="created>0")
+    assert answer.body["data"]
+    assert answer_problem("GET", f"/v1/{kind}/search", answer.body) is None
+
+
+def test_what_is_expanded_fits(raw: Raw, order: dict[str, object]) -> None:
+    expand = {"expand[0]": "customer", "expand[1]": "latest_invoice.customer", "expand[2]": "items.data.price.product"}
+    answer = raw("POST", "/v1/subscriptions", {**order, **expand}).body
+    assert answer["latest_invoice"]["customer"]["object"] == "customer"
+    assert object_problem("subscription", answer) is None
+
+
+@pytest.mark.parametrize("behavior", ["pause", "cancel", "create_invoice"])
+def test_a_subscription_after_its_trial_and_its_invoices_fit(
+    raw: Raw, control: Control, order: dict[str, object], behavior: str
+) -> None:
+    settings = {"trial_settings[end_behavior][missing_payment_method]": behavior, "billing_mode[type]": "classic"}
+    identifier = raw("POST", "/v1/subscriptions", {**order, **settings}).body["id"]
+    control.jump(40 * 86_400)
+    assert object_problem("subscription", raw.get(f"/v1/subscriptions/{identifier}").body) is None
+    assert answer_problem("GET", "/v1/invoices", raw.get("/v1/invoices").body) is None
+
+
+def test_what_is_deleted_or_canceled_fits(raw: Raw, order: dict[str, object]) -> None:
+    subscription = raw("POST", "/v1/subscriptions", order).body["id"]
+    canceled = raw("DELETE", f"/v1/subscriptions/{subscription}").body
+    assert object_problem("subscription", canceled) is None
+    for _ in range(2):
+        customer = raw("GET", f"/v1/customers/{order['customer']}").body
+        name = "deleted_customer" if customer.get("deleted") else "customer"
+        assert object_problem(name, customer) is None
+        raw("DELETE", f"/v1/customers/{order['customer']}")
+    product = raw.post("/v1/products", name="P").body["id"]
+    assert object_problem("deleted_product", raw("DELETE", f"/v1/products/{product}").body) is None
+
+
+def test_errors_fit(raw: Raw, control: Control) -> None:
+    control.fault("status", status=500, match={"path": "/v1/prices"})
+    control.fault("status", status=429, match={"path": "/v1/products"})
+    answers = [
+        raw.get("/v1/customers/cus_none"),
+        raw.post("/v1/customers", email="x"),
+        raw("GET", "/v1/customers", Authorization=""),
+        raw.get("/v1/prices"),
+        raw.get("/v1/products"),
+        raw.get("/v1/nothing"),
+    ]
+    assert [answer.status for answer in answers] == [404, 400, 401, 500, 429, 404]
+    assert [object_problem("error", answer.body) for answer in answers] == [None] * 6
+
+
+def test_the_description_would_notice_a_wrong_shape(raw: Raw, order: dict[str, object]) -> None:
+    subscription = raw("POST", "/v1/subscriptions", order).body
+    assert object_problem("subscription", {**subscription, "status": "sleeping"}) is not None
+    assert object_problem("subscription", {**subscription, "trial_end": "soon"}) is not None
+    assert object_problem("customer", {"id": "cus_x", "object": "customer"}) is not None
