@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -50,9 +50,13 @@ class Key:
             PREFIX + "__".join(self.path).upper(),
         )
 
-    def matches(self, path: KeyPath) -> bool:
-        return len(path) == len(self.path) and all(
-            mine in (ANY, theirs) for mine, theirs in zip(self.path, path, strict=True)
+    def matches(self, path: Sequence[str]) -> bool:
+        return len(path) == len(self.path) and self.matches_table(path)
+
+    def matches_table(self, path: Sequence[str]) -> bool:
+        """Whether the key lies in (or below) the table at `path`; the empty path is the whole file."""
+        return len(path) <= len(self.path) and all(
+            mine in (ANY, theirs) for mine, theirs in zip(self.path, path, strict=False)
         )
 
 

@@ -147,13 +147,12 @@ def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
 
 
 def _suggest(problem: Misconfigured) -> Misconfigured:
-    """An unknown key of the file gets the nearest known one for a fix."""
+    """An unknown key of the file gets the nearest known one of its table for a fix."""
     if "extra inputs" not in problem.problem:
         return problem
-    section = problem.key.rpartition(".")[0]
-    known = [key.dotted for key in keys_of(Settings)]
-    sections = sorted({name.partition(".")[0] for name in known})
-    near = suggestion(problem.key, [*known, *sections])
-    siblings = [name for name in known if name.rpartition(".")[0] == section]
-    fix = near or f"Remove it; known here: {', '.join(siblings if section else sections)}"
+    section, _, name = problem.key.rpartition(".")
+    depth = section.count(".") + 1 if section else 0
+    known = {key.path[depth] for key in keys_of(Settings) if key.matches_table(problem.key.split(".")[:depth])}
+    near = suggestion(name, sorted(known))
+    fix = f"Did you mean {near}?" if near else f"Remove it; known here: {', '.join(sorted(known))}"
     return Misconfigured(problem.key, "is no setting", fix)

@@ -35,7 +35,7 @@ def translated(error: ValidationError, written: Callable[[tuple[str, ...]], str]
 
 
 def _translate(detail: ErrorDetails, written: Callable[[tuple[str, ...]], str]) -> Misconfigured:
-    key = written(tuple(part for part in detail["loc"] if isinstance(part, str)))
+    key = written(tuple(part for part in detail["loc"] if isinstance(part, str) and part != "[key]"))
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, BadValueError):
         return Misconfigured(key, cause.problem, cause.fix)

@@ -43,6 +43,8 @@ class NsqSettings(Section):
     """Brokers, names and flow. `nsqd_tcp_addresses` is empty by default where nsqlookupd is asked instead."""
 
     nsqd_tcp_addresses: tuple[Address, ...] = ("127.0.0.1:4150",)
+    nsqd_http_addresses: tuple[HttpAddress, ...] = ()
+    """For a channel's depth where nsqlookupd does not tell them, and the HTTP port is not the TCP port + 1."""
     lookupd_http_addresses: tuple[HttpAddress, ...] = ()
     lookupd_poll_interval: PositiveSeconds = 15.0
     lookupd_timeout: PositiveSeconds = 3.0

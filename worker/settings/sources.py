@@ -132,15 +132,13 @@ def _read_variable(name: str, text: str, keys: Sequence[Key], found: Gathered) -
 
 
 def _unknown_variable(name: str, keys: Sequence[Key]) -> Misconfigured:
-    return Misconfigured(
-        name, "is no setting", suggestion(name, [key.variable for key in keys]) or "Unset it, or correct it"
-    )
+    near = suggestion(name, [key.variable for key in keys])
+    return Misconfigured(name, "is no setting", f"Did you mean {near}?" if near else "Unset it, or correct it")
 
 
 def suggestion(name: str, candidates: Sequence[str]) -> str | None:
-    """The nearest known name as a sentence, or None if nothing is near."""
-    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
-    return f"Did you mean {near[0]}?" if near else None
+    """The nearest known name, or None if nothing is near."""
+    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.65)), None)
 
 
 def _parse(text: str, key: Key) -> Any:

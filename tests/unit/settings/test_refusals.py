@@ -1,0 +1,145 @@
+"""What cannot be used is refused with the key as it was written, and a fix; never with a secret's value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from worker.settings import InvalidSettings, Settings
+
+WriteConfig = Callable[[str], Path]
+
+
+def _refused(path: Path | None, environ: Mapping[str, str]) -> InvalidSettings:
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.load(path, environ)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "said"),
+    [
+        ('[nsq]\nchanel = "x"', "nsq.chanel", "Did you mean channel?"),
+        ("[nqs]\nchannel = 1", "nqs", "Did you mean nsq?"),
+        ("[health]\nzzz = 1", "health.zzz", "known here: host, port"),
+        ("[plans.pending]\nprice = 1", "plans.pending.price", "is no setting"),
+        ('[plans."Not a slug"]', "plans.Not a slug", "should match"),
+        ("[health]\nport = 70000", "health.port", "less than or equal to 65535"),
+        ("[settle]\nlease = inf", "settle.lease", "finite"),
+        ('[log]\nlevel = "loud"', "log.level", "'debug', 'info'"),
+        ("nsq = 3", "nsq", "valid dictionary"),
+        ('[nsq]\nchannel = "c#ephemeral"', "nsq.channel", "without #ephemeral"),
+        ('[nsq]\nprofile_topic = "t#ephemeral"', "nsq.profile_topic", "ephemeral"),
+        ('[nsq]\nbackfill_topic = "a b"', "nsq.backfill_topic", "no name that nsqd accepts"),
+        ('[nsq]\nbackfill_topic = "profile_created"', "nsq", "one topic for both lanes"),
+        ("[nsq]\nnsqd_tcp_addresses = []", "nsq", "names no broker"),
+        ('[nsq]\nnsqd_tcp_addresses = ["a"]', "nsq.nsqd_tcp_addresses", "Write host:port"),
+        ('[nsq]\nnsqd_tcp_addresses = ["a:0"]', "nsq.nsqd_tcp_addresses", "Write host:port"),
+        ('[nsq]\nnsqd_tcp_addresses = ["::1:4150"]', "nsq.nsqd_tcp_addresses", "Write host:port"),
+        ('[nsq]\nnsqd_tcp_addresses = ["[1:2]:4150"]', "nsq.nsqd_tcp_addresses", "IPv6"),
+        ('[nsq]\nlookupd_http_addresses = ["https://a:1"]', "nsq.lookupd_http_addresses", "https"),
+        ('[message]\nid = "id"', "message.id", "JSON pointer"),
+        ('[message]\nemail = ""', "message.email", "JSON pointer"),
+        ('[message]\nemail = "/a~2"', "message.email", "JSON pointer"),
+        ('[stripe]\napi_base = "http://example.com"', "stripe.api_base", "Use https"),
+        ('[stripe]\napi_base = "http://127.0.0.1.example.com"', "stripe.api_base", "Use https"),
+        ('[stripe]\napi_base = "ftp://localhost"', "stripe.api_base", "no http(s) URL"),
+        ('[stripe]\napi_base = "http://localhost:99999"', "stripe.api_base", "no http(s) URL"),
+        ('[stripe]\napi_base = "https://api.stripe.com/v1"', "stripe.api_base", "more than scheme"),
+        ('[database]\nurl = "mysql://localhost/x"', "database.url", "no Postgres URL"),
+        ('[database]\nurl = "postgresql://u:pw@h/x"', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql:///x?password=pw"', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('secret_key = "x"', "secret_key", "Set SUBKEEPER_SECRET_KEY"),
+        ('[stripe]\nsecret_key = "sk_test_x"', "stripe.secret_key", "Set STRIPE_SECRET_KEY"),
+        ('[nsq]\nauth_secret = "x"', "nsq.auth_secret", "nsq.auth_secret_file"),
+        ("[settle]\nlease = 24", "settle.lease", "Make it 25 or more"),
+        ("[stripe]\nrequest_timeout = 40", "settle.lease", "shorten stripe.request_timeout"),
+        ('pending_plan = "gold"', "pending_plan", "[plans.gold]"),
+        ("[plans.basic]", "pending_plan", "[plans.pending]"),
+        ('[plans.pending]\n[plans.b]\nlookup_key = "pending"', "plans", "lookup_key twice"),
+        ('namespace = ""', "namespace", "should match"),
+    ],
+)
+def test_a_bad_key_of_the_file_is_refused(write_config: WriteConfig, toml: str, key: str, said: str) -> None:
+    error = _refused(write_config(toml), {})
+    assert error.key == key
+    assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("SUBKEEPER_NSQ__CHANEL", "x", "Did you mean SUBKEEPER_NSQ__CHANNEL?"),
+        ("SUBKEEPER_NSQ_CHANNEL", "x", "Did you mean SUBKEEPER_NSQ__CHANNEL?"),
+        ("SUBKEEPER_PORT", "80", "is no setting"),
+        ("SUBKEEPER_SECRETKEY", "k" * 32, "Did you mean SUBKEEPER_SECRET_KEY"),
+        ("SUBKEEPER_HEALTH__PORT", "http", "valid integer"),
+        ("SUBKEEPER_NSQ__CHANNEL", "c#ephemeral", "ephemeral"),
+        ("SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES", '["a:1"', "JSON list"),
+        ("SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES", "a", "Write host:port"),
+        ("SUBKEEPER_STRIPE__SHARE", "nan", "finite"),
+        ("SUBKEEPER_SETTLE__LEASE", "15", "too short"),
+        ("SUBKEEPER_CONFIG", "/nowhere/at/all.toml", "cannot read /nowhere"),
+        ("STRIPE_SECRET_KEY", "pk_test_1", "no secret key of Stripe"),
+        ("STRIPE_SECRET_KEY_FILE", "/nowhere/key", "cannot read /nowhere/key"),
+        ("SUBKEEPER_SECRET_KEY", "short", "too short"),
+        ("SUBKEEPER_SECRET_KEY", "k" * 32 + ",short", "too short"),
+        ("SUBKEEPER_SECRET_KEY", ",", "empty"),
+        ("SUBKEEPER_SECRET_KEY_FILE", "/nowhere/key", "cannot read /nowhere/key"),
+        ("SUBKEEPER_NSQ__AUTH_SECRET_FILE", "/nowhere/key", "cannot read /nowhere/key"),
+    ],
+)
+def test_a_bad_variable_is_refused_under_its_own_name(variable: str, text: str, said: str) -> None:
+    error = _refused(None, {variable: text})
+    assert error.key == variable
+    assert said in str(error)
+
+
+def test_a_live_key_is_refused_beside_livemode_false() -> None:
+    error = _refused(None, {"STRIPE_SECRET_KEY": "sk_live_abc"})
+    assert error.key == "STRIPE_SECRET_KEY"
+    assert "set stripe.livemode = true" in error.fix
+
+
+def test_a_test_key_is_refused_beside_livemode_true() -> None:
+    error = _refused(None, {"STRIPE_SECRET_KEY": "rk_test_abc", "SUBKEEPER_STRIPE__LIVEMODE": "true"})
+    assert "set SUBKEEPER_STRIPE__LIVEMODE = false" in error.fix
+
+
+def test_a_file_that_names_an_empty_secret_is_refused(write_config: WriteConfig) -> None:
+    config = write_config('[stripe]\nsecret_key_file = "empty"')
+    config.with_name("empty").write_text("\n")
+    error = _refused(config, {})
+    assert (error.key, error.problem) == ("stripe.secret_key_file", f"{config.with_name('empty')} is empty")
+
+
+def test_a_file_that_is_no_toml_is_refused_with_the_place(write_config: WriteConfig) -> None:
+    assert "line 1" in str(_refused(write_config("namespace = x"), {}))
+
+
+def test_all_problems_are_told_at_once(write_config: WriteConfig) -> None:
+    config = write_config('namespace = "a b"\nzzz = 1\n[health]\nport = -1\n[stripe]\nsecret_key = "sk_test_x"')
+    error = _refused(config, {"SUBKEEPER_NSQ__CHANNEL": "#", "SUBKEEPER_NOPE": "1"})
+    keys = {problem.key for problem in error.problems}
+    assert keys == {"namespace", "zzz", "health.port", "stripe.secret_key", "SUBKEEPER_NSQ__CHANNEL", "SUBKEEPER_NOPE"}
+    assert len(str(error).splitlines()) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("STRIPE_SECRET_KEY", "sk_live_PLANTED"),
+        ("STRIPE_SECRET_KEY", "PLANTED"),
+        ("SUBKEEPER_SECRET_KEY", "PLANTED"),
+        ("SUBKEEPER_DATABASE__URL", "mysql://u:PLANTED@h/x"),
+        ("SUBKEEPER_DATABASE__URL", "postgresql://u:PLANTED@h:port/x"),
+        ("SUBKEEPER_STRIPE__API_BASE", "http://u:PLANTED@h/x"),
+        ("SUBKEEPER_HEALTH__PORT", "PLANTED"),
+    ],
+)
+def test_no_error_repeats_a_value(variable: str, text: str) -> None:
+    error = _refused(None, {variable: text})
+    assert "PLANTED" not in f"{error} {error!r} {error.__cause__!r} {error.problems!r}"
+    assert error.__suppress_context__ or error.__context__ is None
