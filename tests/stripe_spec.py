@@ -53,3 +53,17 @@ def answer_problem(method: str, path: str, value: object) -> str | None:
     operation = _description()["paths"][path][method.lower()]
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
     return problem(_json_schema(schema), value)
+
+
+def known_parameters(method: str, path: str) -> set[str]:
+    """The names of the parameters that the description gives for an operation."""
+    operation = _description()["paths"][path][method.lower()]
+    names = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"}
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        names |= set(content["schema"].get("properties", {}))
+    return names
+
+
+def paths() -> list[str]:
+    """Every path that the description knows."""
+    return list(_description()["paths"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.integration.sandbox_stripe.raw import Raw
-from tests.stripe_spec import answer_problem, object_problem
+from tests.stripe_spec import answer_problem, known_parameters, object_problem, paths
 from worker.sandbox.stripe.control import Control
+from worker.sandbox.stripe.routes import ROUTES
 
 
 @pytest.fixture
@@ -99,3 +102,10 @@ def test_the_description_would_notice_a_wrong_shape(raw: Raw, order: dict[str, o
     assert object_problem("subscription", {**subscription, "status": "sleeping"}) is not None
     assert object_problem("subscription", {**subscription, "trial_end": "soon"}) is not None
     assert object_problem("customer", {"id": "cus_x", "object": "customer"}) is not None
+
+
+@pytest.mark.parametrize(("method", "path"), list(ROUTES), ids=" ".join)
+def test_nothing_is_taken_that_stripe_would_not_take(method: str, path: str) -> None:
+    described = {re.sub(r"{[a-z_]+}", "*", known): known for known in paths()}
+    taken = set(ROUTES[method, path].spec.fields)
+    assert taken <= known_parameters(method, described[path])

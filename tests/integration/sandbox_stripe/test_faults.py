@@ -109,6 +109,14 @@ def test_latency_counts_as_handling_time(raw: Raw, control: Control) -> None:
     assert [entry["n"] for entry in control.requests(since=slow["n"])] == [fast["n"]]
 
 
+def test_an_effect_outlives_a_client_that_gave_up(raw: Raw, control: Control) -> None:
+    control.fault("latency", ms=400, times=1)
+    with pytest.raises(TimeoutError):
+        raw.post("/v1/customers", key="k", timeout=0.1)
+    eventually(lambda: _customers(control) == 1)
+    assert raw.post("/v1/customers", key="k").headers["Idempotent-Replayed"] == "true"
+
+
 def test_chaos_from_one_seed_is_the_same_chaos(raw: Raw, control: Control) -> None:
     def run() -> list[int]:
         control.reset()

@@ -48,6 +48,12 @@ def test_the_end_of_a_trial_is_announced_three_days_ahead(raw: Raw, control: Con
     assert len(raw.get("/v1/events", type=kind).body["data"]) == 1
 
 
+def test_a_short_trial_is_announced_at_once(raw: Raw, price: str) -> None:
+    customer = raw.post("/v1/customers").body["id"]
+    raw("POST", "/v1/subscriptions", {"customer": customer, "items[0][price]": price, "trial_period_days": 2})
+    assert len(raw.get("/v1/events", type="customer.subscription.trial_will_end").body["data"]) == 1
+
+
 def test_a_paused_subscription_is_resumed(raw: Raw, control: Control, price: str) -> None:
     subscription = _trial(raw, price, "pause")
     control.jump(32 * DAY)

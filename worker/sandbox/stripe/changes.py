@@ -23,7 +23,16 @@ from worker.sandbox.stripe.params import (
     timestamp,
 )
 from worker.sandbox.stripe.passing_time import start_period
-from worker.sandbox.stripe.subscriptions import DETAILS, KEPT, SHARED, TERMINAL, cancel_fields, new_item, trial_end_of
+from worker.sandbox.stripe.subscriptions import (
+    DETAILS,
+    KEPT,
+    SHARED,
+    TERMINAL,
+    announce_short_trial,
+    cancel_fields,
+    new_item,
+    trial_end_of,
+)
 
 _ITEM = Spec({"id": text(), "price": text(), "quantity": integer(0), "deleted": boolean, "metadata": metadata})
 _PAUSE = Spec(
@@ -52,6 +61,8 @@ def update(ctx: Context) -> Obj:
         sub = _with_trial(ctx, sub)
     ctx.tx.put(sub)
     ctx.tx.emit("customer.subscription.updated", sub, before)
+    if "trial_end" in ctx.params:
+        announce_short_trial(ctx, sub)
     return sub
 
 

@@ -67,7 +67,10 @@ class IdempotencyStore:
     def keep(self, saved: Saved) -> None:
         """Execution is over; from now on the key answers from memory."""
         self._in_use.pop(saved.key, None)
+        self._saved.pop(saved.key, None)
         self._saved[saved.key] = saved
+        while saved.at - (oldest := next(iter(self._saved.values()))).at >= KEPT_SECONDS:
+            del self._saved[oldest.key]
 
     def prune_all(self, now: float) -> int:
         """Drops every key whose time is up; how many are left."""

@@ -14,6 +14,7 @@ from worker.sandbox.stripe.objects import Obj, event
 from worker.sandbox.stripe.search import SearchIndex
 from worker.sandbox.stripe.table import Table
 
+_NOTICE = 3 * 86_400  # seconds between the announcement of a trial's end and the end
 _INDEXES = {
     "customer": ("email",),
     "product": (),
@@ -106,7 +107,7 @@ class Ledger:
     def _schedule(self, sub: Obj, now: int) -> None:
         """Notes when time will next change this subscription."""
         if sub["status"] == "trialing":
-            times = [sub["trial_end"] - 3 * 86400, sub["trial_end"], sub["cancel_at"] or 0]
+            times = [sub["trial_end"] - _NOTICE, sub["trial_end"], sub["cancel_at"] or 0]
         else:
             times = [sub["cancel_at"] or 0] if sub["ended_at"] is None else []
         for when in times:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from worker.sandbox.stripe.invoices import invoice
 from worker.sandbox.stripe.ledger import Ledger, Transaction
 from worker.sandbox.stripe.objects import Obj
-from worker.sandbox.stripe.subscriptions import end_now, next_period
+from worker.sandbox.stripe.subscriptions import NOTICE, end_now, next_period
 
 
 def settle(ledger: Ledger, now: int) -> None:
@@ -26,7 +26,7 @@ def _fall_due(tx: Transaction, ledger: Ledger, sub: Obj, when: int) -> None:
         end_now(tx, sub, at=when)
     elif sub["status"] == "trialing" and sub["trial_end"] <= when:
         _end_trial(tx, ledger, sub, when)
-    elif sub["status"] == "trialing" and sub["trial_end"] - when == 3 * 86_400:
+    elif sub["status"] == "trialing" and sub["trial_end"] - when == NOTICE:
         tx.emit("customer.subscription.trial_will_end", sub, at=when)
 
 

@@ -67,18 +67,18 @@ def _routes() -> dict[tuple[str, str], Route]:
     }
 
 
-_ROUTES = _routes()
+ROUTES = _routes()
 
 
 def route(method: str, path: str) -> tuple[Route, str]:
     """The endpoint and the id in its path ("" without one); 404 as Stripe's for anything else."""
-    exact = _ROUTES.get((method, path))
+    exact = ROUTES.get((method, path))
     if exact is not None:
         return exact, ""
     segments = path.split("/")
     if len(segments) > 3:
         pattern = "/".join((*segments[:3], "*", *segments[4:]))
-        found = _ROUTES.get((method, pattern))
+        found = ROUTES.get((method, pattern))
         if found is not None and segments[3]:
             return found, segments[3]
     message = f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs."

@@ -30,6 +30,7 @@ from worker.sandbox.stripe.params import (
 
 DAY = 86_400
 MAX_TRIAL = 730 * DAY
+NOTICE = 3 * DAY
 TERMINAL = {"canceled", "incomplete_expired"}
 _STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 _INTERVALS = {"day": DAY, "week": 7 * DAY, "month": 30 * DAY, "year": 365 * DAY}
@@ -92,10 +93,17 @@ def create(ctx: Context) -> Obj:
     sub = ctx.tx.put({**sub, "latest_invoice": bill["id"]})
     ctx.tx.put(bill)
     ctx.tx.emit("customer.subscription.created", sub)
+    announce_short_trial(ctx, sub)
     ctx.tx.emit("invoice.created", bill)
     if bill["status"] == "paid":
         ctx.tx.emit("invoice.paid", bill)
     return sub
+
+
+def announce_short_trial(ctx: Context, sub: Obj) -> None:
+    """A trial of three days or less is said to end as soon as it is known; a longer one three days ahead."""
+    if sub["status"] == "trialing" and sub["trial_end"] - ctx.now <= NOTICE:
+        ctx.tx.emit("customer.subscription.trial_will_end", sub)
 
 
 def trial_end_of(ctx: Context) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 
 from aiohttp import web
 
@@ -27,7 +28,7 @@ class Handler:
         path, _, query = request.raw_path.partition("?")
         body = await request.read()
         if path.startswith(admin.PREFIX):
-            return _response(admin.answer(self._service, request.method, path, query, body))
+            return _response(self._control(request, path, query, body))
         form = body if request.method == "POST" else query.encode()
         call = self._service.open(request.method, path, form, request.headers)
         entry = self._service.log.add(call, self._service.clock.time())
@@ -35,6 +36,12 @@ class Handler:
             return await self._handle(request, call, entry)
         finally:
             entry.handled_ms = (self._service.monotonic() - started) * 1000
+
+    def _control(self, request: web.BaseRequest, path: str, query: str, body: bytes) -> Answer:
+        """Whoever controls the sandbox sits on the same machine (403 for anybody else)."""
+        if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104 - stands for unknown
+            return Answer(403, b'{"error":"the control endpoint answers on loopback only"}')
+        return admin.answer(self._service, request.method, path, query, body)
 
     async def _handle(self, request: web.BaseRequest, call: Call, entry: Entry) -> web.StreamResponse:
         plan = self._service.faults.draw(call)
@@ -50,7 +57,10 @@ class Handler:
         if plan.latency:
             await asyncio.sleep(plan.latency / 2)
         entry.replayed = answer.replayed
-        return await _deliver(request, answer, plan.fault, entry)
+        try:
+            return await _deliver(request, answer, plan.fault, entry)
+        except ConnectionResetError:  # the client went before its answer came
+            return web.Response()
 
     async def _wait_before(self, request: web.BaseRequest, plan: Plan) -> bool:
         """Half of the latency; True if the request ends here, without effect."""
