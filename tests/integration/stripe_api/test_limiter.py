@@ -1,0 +1,98 @@
+"""The limiter among real threads: pace, order, deadlines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.integration.stripe_api.conftest import WEIGHTS
+from worker.domain.provisioning import Lane
+from worker.errors import TryLater
+from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.limiter import Limiter
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def stamps(limiter: Limiter, seconds: float, threads: int, *, held: float = 0.0) -> list[float]:
+    """When permits were had by so many threads that want one all the time."""
+    had: list[float] = []
+    end = Deadline.after(seconds)
+
+    def work(_number: int) -> None:
+        while end.remaining() > 0:
+            try:
+                with limiter.permit("a", Lane.LIVE, Deadline.after(end.remaining() + 0.25)):
+                    had.append(time.monotonic())
+                    time.sleep(held)
+            except TryLater:
+                return
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+    return sorted(had)
+
+
+@pytest.mark.parametrize("rate", [100, 25])
+def test_many_threads_together_use_the_whole_rate_and_no_more(rate: int) -> None:
+    limiter = Limiter(rate, rate, weights=WEIGHTS)
+    had = stamps(limiter, 3.0, threads=30, held=0.05)
+    assert len(had) >= 0.95 * rate * 3
+    for index, at in enumerate(had):
+        assert sum(1 for other in had[: index + 1] if other > at - 1) <= rate
+
+
+def test_a_waiter_gives_up_before_its_deadline_and_the_next_one_keeps_the_time() -> None:
+    limiter = Limiter(1, 1, weights=WEIGHTS)
+    limiter.release(limiter.acquire("a", Lane.LIVE, Deadline.after(5)))
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        hasty = pool.submit(limiter.acquire, "a", Lane.LIVE, Deadline.after(0.5))
+        wait_for(lambda: limiter.waiters()[Lane.LIVE] == 1)
+        patient = pool.submit(limiter.acquire, "a", Lane.LIVE, Deadline.after(5))
+        with pytest.raises(TryLater, match="limiter_busy"):
+            hasty.result()
+        assert time.monotonic() - began < 0.5
+        assert patient.result().granted
+    assert 0.9 < time.monotonic() - began < 1.5
+    assert limiter.waiters()[Lane.LIVE] == 0
+
+
+def test_live_requests_pass_waiting_backfill() -> None:
+    limiter = Limiter(20, 20, weights=WEIGHTS)
+    order: list[Lane] = []
+    lock = threading.Lock()
+
+    def take(lane: Lane) -> None:
+        with limiter.permit("a", lane, Deadline.after(10)), lock:
+            order.append(lane)
+
+    with ThreadPoolExecutor(40) as pool:
+        backfill = [pool.submit(take, Lane.BACKFILL) for _ in range(20)]
+        wait_for(lambda: limiter.waiters()[Lane.BACKFILL] >= 10)
+        live = [pool.submit(take, Lane.LIVE) for _ in range(10)]
+        for each in live:
+            each.result()
+        with lock:
+            before_the_last_live = order.count(Lane.BACKFILL)
+        for each in backfill:
+            each.result()
+    assert before_the_last_live <= 15
+
+
+def test_a_permit_is_given_back_when_the_request_fails() -> None:
+    limiter = Limiter(1000, 1000, weights=WEIGHTS)
+    with limiter.permit("a", Lane.LIVE, Deadline.after(5)):
+        limiter.throttled("a", "global-concurrency")  # from now on, one at a time
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), limiter.permit("a", Lane.LIVE, Deadline.after(1)):
+            raise ZeroDivisionError

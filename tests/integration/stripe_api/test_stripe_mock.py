@@ -1,0 +1,106 @@
+"""Every request that we make, checked by Stripe's own stripe-mock against Stripe's OpenAPI description."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.integration.stripe_api.conftest import NewGateway
+from worker.domain.provisioning import Lane, customer_request
+from worker.sandbox.binaries import stripe_mock
+from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.errors import Refused
+from worker.stripe_api.gateway import StripeGateway
+
+NOW = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def mock_url() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(stripe_mock()), "-http-addr", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _await_listening(process, port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _await_listening(process: subprocess.Popen[bytes], port: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        assert process.poll() is None, "stripe-mock ended"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    pytest.fail("stripe-mock does not listen")
+
+
+def subscription_parameters() -> dict[str, object]:
+    """As `worker.domain.provisioning.subscription_request` freezes them."""
+    return {
+        "customer": "cus_1",
+        "items": [{"price": "price_1"}],
+        "trial_end": int(time.time()) + 86_400,
+        "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}},
+        "billing_mode": {"type": "flexible"},
+        "metadata": {"subkeeper": "d1", "user_id": "u1"},
+    }
+
+
+REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
+    "account": lambda stripe, _lane, by: stripe.account(by),
+    "create_customer": lambda stripe, lane, by: stripe.create_customer(
+        customer_request("test", "u1", "ada@example.org", "Ada"), key="k1", lane=lane, deadline=by
+    ),
+    "create_subscription": lambda stripe, lane, by: stripe.create_subscription(
+        subscription_parameters(), key="k2", lane=lane, deadline=by
+    ),
+    "customer": lambda stripe, lane, by: stripe.customer("cus_1", lane=lane, deadline=by),
+    "by_email": lambda stripe, lane, by: next(stripe.customers_by_email("ada@example.org", lane=lane, deadline=by)),
+    "created_between": lambda stripe, lane, by: next(
+        stripe.customers_created_between(NOW - timedelta(minutes=10), NOW, lane=lane, deadline=by)
+    ),
+    "search": lambda stripe, lane, by: next(stripe.customers_by_digest_search("d1", lane=lane, deadline=by)),
+    "subscriptions": lambda stripe, lane, by: stripe.subscriptions_of("cus_1", lane=lane, deadline=by).value[0],
+    "price": lambda stripe, _lane, by: stripe.price_by_lookup_key("pending", deadline=by),
+    "product": lambda stripe, _lane, by: stripe.product("prod_1", deadline=by),
+    "create_product": lambda stripe, _lane, by: stripe.create_product(
+        {"id": "subkeeper_pending", "name": "Pending"}, key="k3", deadline=by
+    ),
+    "create_price": lambda stripe, _lane, by: stripe.create_price(
+        {
+            "product": "subkeeper_pending",
+            "currency": "usd",
+            "unit_amount": 0,
+            "recurring": {"interval": "month"},
+            "lookup_key": "pending",
+        },
+        key="k4",
+        deadline=by,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_stripe_would_understand_each_of_our_requests(new_gateway: NewGateway, mock_url: str, name: str) -> None:
+    assert REQUESTS[name](new_gateway(mock_url), Lane.LIVE, Deadline.after(10)) is not None
+
+
+def test_stripe_mock_would_tell(new_gateway: NewGateway, mock_url: str) -> None:
+    with pytest.raises(Refused):
+        new_gateway(mock_url).create_customer({"nope": 1}, key="k5", lane=Lane.LIVE, deadline=Deadline.after(10))
+
+
+def test_every_public_request_of_the_gateway_is_checked_here() -> None:
+    helpers = {"now", "reload", "close"}
+    public = {name for name in vars(StripeGateway) if not name.startswith("_")} - helpers
+    assert len(REQUESTS) == len(public)
