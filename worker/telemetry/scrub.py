@@ -15,13 +15,17 @@ from uuid import UUID
 
 MASK = "[masked]"
 
+_BETWEEN = r"\s<>\"'(),:;=\[\]{}\\"
+"""What separates an email from its surroundings (inside a character class)."""
+
 _PATTERNS = (
     # user:password@ in a URL; before emails, which would take the password for the local part
     re.compile(r"(?<=://)[^/\s@]*:[^/\s]*@"),
     re.compile(r"\b(?:sk|rk|pk|whsec)_[A-Za-z0-9_]+"),
     re.compile(r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"),
     re.compile(r"(?i)\bpassword=[^&\s]+"),
-    re.compile(r"[^\s@<>\"'(),:;=\[\]{}\\]+(?:@|%40)[^\s@<>\"'(),:;=\[\]{}\\]+"),
+    # from the start of a word only: a long text without an @ must not take quadratic time
+    re.compile(rf"(?<![^{_BETWEEN}@])[^{_BETWEEN}@]+(?:@|%40)[^{_BETWEEN}]+"),
 )
 _PLAIN = (bool, int, float, type(None))
 _PRINTABLE = (date, timedelta, UUID, PurePath)
