@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
+from functools import partial
 
 import pytest
 
@@ -126,6 +127,24 @@ def test_chaos_from_one_seed_is_the_same_chaos(raw: Raw, control: Control) -> No
     first = run()
     assert run() == first
     assert set(first) == {200, 429, 503}
+
+
+def test_whoever_repeats_with_the_same_keys_gets_each_customer_once_in_any_chaos(raw: Raw, control: Control) -> None:
+    rates = {"drop_before": 0.1, "drop_after": 0.1, "partial": 0.1, "rate_limited": 0.1, "unavailable": 0.1}
+    control.chaos(5, {**rates, "lock_timeout": 0.1}, {"ms": 1})
+
+    def settled(user: int) -> bool:
+        try:
+            answer = raw("POST", "/v1/customers", {"metadata[user_id]": f"u{user}"}, key=f"k{user}")
+        except (ConnectionError, http.client.HTTPException):
+            return False
+        return answer.status == 200
+
+    for user in range(30):
+        eventually(partial(settled, user))
+    assert control.state()["counts"]["customer"] == 30
+    assert control.duplicates() == {}
+    assert {entry["fault"] for entry in control.requests()} >= {"drop:before", "drop:after", "partial", None}
 
 
 def test_an_unknown_fault_is_refused_with_a_sentence(control: Control) -> None:

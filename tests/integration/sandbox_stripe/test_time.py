@@ -71,6 +71,26 @@ def test_a_moved_trial_ends_at_its_new_end_only(raw: Raw, control: Control, pric
     assert raw.get(path).body["status"] == "paused"
 
 
+def test_a_subscription_that_changes_meanwhile_is_announced_once(raw: Raw, control: Control, price: str) -> None:
+    subscription = _trial(raw, price, "pause")
+    for n in range(3):
+        raw("POST", f"/v1/subscriptions/{subscription['id']}", {"metadata[n]": n})
+    control.jump(40 * DAY)
+    for kind in ("trial_will_end", "paused"):
+        assert len(raw.get("/v1/events", type=f"customer.subscription.{kind}").body["data"]) == 1
+
+
+def test_an_active_subscription_goes_from_month_to_month(raw: Raw, control: Control, price: str) -> None:
+    subscription = _trial(raw, price, "create_invoice")
+    control.jump((31 + 70) * DAY)
+    found = raw.get(f"/v1/subscriptions/{subscription['id']}").body
+    item = found["items"]["data"][0]
+    assert item["current_period_start"] < control.health()["now"] < item["current_period_end"]
+    assert 28 * DAY <= item["current_period_end"] - item["current_period_start"] <= 31 * DAY
+    bills = raw.get("/v1/invoices").body["data"]
+    assert [bill["billing_reason"] for bill in bills] == ["subscription_cycle"] * 3 + ["subscription_create"]
+
+
 def test_a_scheduled_cancellation_falls_due(raw: Raw, control: Control, price: str) -> None:
     subscription = _trial(raw, price, "create_invoice")
     path = f"/v1/subscriptions/{subscription['id']}"

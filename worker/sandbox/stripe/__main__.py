@@ -1,9 +1,11 @@
-"""`python -m worker.sandbox.stripe --port P`: this Stripe alone; prints its address and key as one line of JSON."""
+"""`python -m worker.sandbox.stripe --port P`: this Stripe alone; prints its address and key as one line of
+JSON. The key is `STRIPE_SECRET_KEY`'s value, else drawn from the seed."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,10 +18,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--seed", default="sandbox")
-    parser.add_argument("--secret-key")
     parser.add_argument("--state-file", type=Path)
     given = parser.parse_args()
-    key = given.secret_key or secret_key(given.seed)
+    key = os.environ.get("STRIPE_SECRET_KEY") or secret_key(given.seed)
 
     def ready(url: str) -> None:
         sys.stdout.write(json.dumps({"stripe_api_base": url, "stripe_secret_key": key}) + "\n")

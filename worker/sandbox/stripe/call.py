@@ -8,7 +8,7 @@ from typing import Any
 from worker.sandbox.stripe.errors import ApiError
 from worker.sandbox.stripe.forms import Form
 from worker.sandbox.stripe.ledger import Ledger, Transaction
-from worker.sandbox.stripe.params import Params
+from worker.sandbox.stripe.params import Params, merged
 
 
 @dataclass(slots=True)
@@ -55,3 +55,7 @@ class Context:
     def fields(self, *names: str) -> dict[str, Any]:
         """Those of the named parameters that were sent."""
         return {name: self.params[name] for name in names if name in self.params}
+
+    def metadata(self, known: dict[str, str]) -> dict[str, Any]:
+        """The metadata after this request, under its name, if it was sent; `known` is what there was."""
+        return {"metadata": merged(known, self.params["metadata"])} if "metadata" in self.params else {}

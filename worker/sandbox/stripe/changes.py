@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.sandbox.stripe.call import Context
-from worker.sandbox.stripe.catalog import usable_price
 from worker.sandbox.stripe.errors import no_such, refused
 from worker.sandbox.stripe.lists import EXPAND, alive
 from worker.sandbox.stripe.objects import Obj
@@ -23,16 +22,9 @@ from worker.sandbox.stripe.params import (
     timestamp,
 )
 from worker.sandbox.stripe.passing_time import start_period
-from worker.sandbox.stripe.subscriptions import (
-    DETAILS,
-    KEPT,
-    SHARED,
-    TERMINAL,
-    announce_short_trial,
-    cancel_fields,
-    new_item,
-    trial_end_of,
-)
+from worker.sandbox.stripe.prices import usable_price
+from worker.sandbox.stripe.subscriptions import TERMINAL, announce_short_trial, new_item
+from worker.sandbox.stripe.terms import DETAILS, KEPT, SHARED, cancel_fields, trial_end_of
 
 _ITEM = Spec({"id": text(), "price": text(), "quantity": integer(0), "deleted": boolean, "metadata": metadata})
 _PAUSE = Spec(
@@ -112,7 +104,7 @@ def _with_trial(ctx: Context, sub: Obj) -> Obj:
     trial_end = trial_end_of(ctx)
     if trial_end is None:
         ended = {**sub, "trial_end": ctx.now if sub["trial_end"] else None, "billing_cycle_anchor": ctx.now}
-        return start_period(ctx.tx, ctx.ledger, ended, ctx.now) if sub["status"] == "trialing" else sub
+        return start_period(ctx.tx, ctx.ledger, ended) if sub["status"] == "trialing" else sub
     items = [{**item, "current_period_end": trial_end} for item in sub["items"]["data"]]
     return {
         **sub,
@@ -129,7 +121,7 @@ def resume(ctx: Context) -> Obj:
     before = alive(ctx, "subscription", ctx.identifier)
     if before["status"] != "paused":
         raise refused("Only paused subscriptions can be resumed.")
-    sub = ctx.tx.put(start_period(ctx.tx, ctx.ledger, before, ctx.now))
+    sub = ctx.tx.put(start_period(ctx.tx, ctx.ledger, before))
     ctx.tx.emit("customer.subscription.resumed", sub, before)
     ctx.tx.emit("customer.subscription.updated", sub, before)
     return sub

@@ -47,13 +47,13 @@ class Transaction:
         self.puts[obj["id"]] = obj
         return obj
 
-    def emit(self, kind: str, obj: Obj, previous: Obj | None = None, at: int | None = None) -> None:
+    def emit(self, kind: str, obj: Obj, previous: Obj | None = None) -> None:
         """Records an event of `kind` about `obj` as it is now; `previous` holds the changed fields' old values."""
         data: Obj = {"object": obj}
         if previous is not None:
             data["previous_attributes"] = {name: old for name, old in previous.items() if obj.get(name) != old}
         request = {"id": self.request_id, "idempotency_key": self.idempotency_key}
-        self.put(event(self.ids.long("evt"), self.now if at is None else at, kind, data, request))
+        self.put(event(self.ids.long("evt"), self.now, kind, data, request))
 
 
 class Ledger:
@@ -69,7 +69,8 @@ class Ledger:
         self.tables = {kind: Table(fields) for kind, fields in _INDEXES.items()}
         self.idempotency = IdempotencyStore()
         self.search = SearchIndex()
-        self.agenda: list[tuple[int, str]] = []
+        self._agenda: list[tuple[int, str]] = []
+        self._noted: set[tuple[int, str]] = set()
         self.ids = Identifiers(f"{self._seed}:{self._generation}:0")
 
     def load(self) -> float:
@@ -106,20 +107,22 @@ class Ledger:
 
     def _schedule(self, sub: Obj, now: int) -> None:
         """Notes when time will next change this subscription."""
+        times = [sub["cancel_at"] or 0] if sub["ended_at"] is None else []
         if sub["status"] == "trialing":
-            times = [sub["trial_end"] - _NOTICE, sub["trial_end"], sub["cancel_at"] or 0]
-        else:
-            times = [sub["cancel_at"] or 0] if sub["ended_at"] is None else []
-        for when in times:
-            if when > now:
-                heapq.heappush(self.agenda, (when, sub["id"]))
+            times += [sub["trial_end"] - _NOTICE, sub["trial_end"]]
+        elif sub["status"] == "active":
+            times.append(sub["items"]["data"][0]["current_period_end"])
+        for entry in {(when, sub["id"]) for when in times if when > now} - self._noted:
+            self._noted.add(entry)
+            heapq.heappush(self._agenda, entry)
 
-    def due(self, now: int) -> list[tuple[int, str]]:
-        """Takes what the agenda holds up to `now`: (when, subscription id)."""
-        found = []
-        while self.agenda and self.agenda[0][0] <= now:
-            found.append(heapq.heappop(self.agenda))
-        return found
+    def due(self, now: int) -> tuple[int, str] | None:
+        """Takes the first entry of the agenda up to `now`: (when, subscription id)."""
+        if not self._agenda or self._agenda[0][0] > now:
+            return None
+        entry = heapq.heappop(self._agenda)
+        self._noted.discard(entry)
+        return entry
 
     def remember_clock(self, offset: float) -> None:
         if self._journal is not None:

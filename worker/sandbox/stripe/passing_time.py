@@ -8,49 +8,55 @@ from __future__ import annotations
 from worker.sandbox.stripe.invoices import invoice
 from worker.sandbox.stripe.ledger import Ledger, Transaction
 from worker.sandbox.stripe.objects import Obj
-from worker.sandbox.stripe.subscriptions import NOTICE, end_now, next_period
+from worker.sandbox.stripe.subscriptions import end_now, next_period
+from worker.sandbox.stripe.terms import NOTICE
 
 
 def settle(ledger: Ledger, now: int) -> None:
-    """Applies all that fell due up to `now`, in order."""
-    for when, identifier in ledger.due(now):
+    """Applies all that fell due up to `now`, one after the other, each at its own time."""
+    while (entry := ledger.due(now)) is not None:
+        when, identifier = entry
         sub = ledger.tables["subscription"].live(identifier)
         if sub is not None and sub["ended_at"] is None:
-            tx = Transaction(now, ledger.ids)
-            _fall_due(tx, ledger, sub, when)
+            tx = Transaction(when, ledger.ids)
+            _fall_due(tx, ledger, sub)
             ledger.commit(tx)
 
 
-def _fall_due(tx: Transaction, ledger: Ledger, sub: Obj, when: int) -> None:
-    if sub["cancel_at"] is not None and sub["cancel_at"] <= when:
-        end_now(tx, sub, at=when)
-    elif sub["status"] == "trialing" and sub["trial_end"] <= when:
-        _end_trial(tx, ledger, sub, when)
-    elif sub["status"] == "trialing" and sub["trial_end"] - when == NOTICE:
-        tx.emit("customer.subscription.trial_will_end", sub, at=when)
+def _fall_due(tx: Transaction, ledger: Ledger, sub: Obj) -> None:
+    if sub["cancel_at"] is not None and sub["cancel_at"] <= tx.now:
+        end_now(tx, sub)
+    elif sub["status"] == "trialing" and sub["trial_end"] <= tx.now:
+        _end_trial(tx, ledger, sub)
+    elif sub["status"] == "trialing" and sub["trial_end"] - tx.now == NOTICE:
+        tx.emit("customer.subscription.trial_will_end", sub)
+    elif sub["status"] == "active" and sub["items"]["data"][0]["current_period_end"] <= tx.now:
+        tx.emit("customer.subscription.updated", tx.put(start_period(tx, ledger, sub)), sub)
 
 
-def _end_trial(tx: Transaction, ledger: Ledger, sub: Obj, when: int) -> None:
+def _end_trial(tx: Transaction, ledger: Ledger, sub: Obj) -> None:
     """Nobody has a payment method here, so `trial_settings` decides."""
     behavior = sub["trial_settings"]["end_behavior"]["missing_payment_method"]
     if behavior == "cancel":
-        end_now(tx, sub, at=when)
+        end_now(tx, sub)
         return
-    after = {**sub, "status": "paused"} if behavior == "pause" else start_period(tx, ledger, sub, when)
-    tx.put(after)
+    after = tx.put({**sub, "status": "paused"} if behavior == "pause" else start_period(tx, ledger, sub))
     if behavior == "pause":
-        tx.emit("customer.subscription.paused", after, sub, at=when)
-    tx.emit("customer.subscription.updated", after, sub, at=when)
+        tx.emit("customer.subscription.paused", after, sub)
+    tx.emit("customer.subscription.updated", after, sub)
 
 
-def start_period(tx: Transaction, ledger: Ledger, sub: Obj, when: int) -> Obj:
-    """`sub` active, its items in a new period from `when`, with that period's invoice (free ones are paid)."""
+def start_period(tx: Transaction, ledger: Ledger, sub: Obj) -> Obj:
+    """`sub` active, its items in a new period from now on, with that period's invoice.
+
+    A free period's invoice is paid. Another's stays open and the subscription active: payments are not modelled.
+    """
     items = [
-        {**item, "current_period_start": when, "current_period_end": next_period(when, item["price"])}
+        {**item, "current_period_start": tx.now, "current_period_end": next_period(tx.now, item["price"])}
         for item in sub["items"]["data"]
     ]
     active = {**sub, "status": "active", "items": {**sub["items"], "data": items}}
     customer = ledger.tables["customer"].rows[sub["customer"]]
-    bill = tx.put(invoice(tx.ids.long("in"), when, active, customer, reason="subscription_cycle", trial=False))
-    tx.emit("invoice.created", bill, at=when)
+    bill = tx.put(invoice(tx.ids.long("in"), tx.now, active, customer, reason="subscription_cycle", trial=False))
+    tx.emit("invoice.created", bill)
     return {**active, "latest_invoice": bill["id"]}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from worker.sandbox.stripe import catalog, changes, customers, reading, subscriptions
+from worker.sandbox.stripe import changes, customers, prices, products, reading, subscriptions
 from worker.sandbox.stripe.call import Context
 from worker.sandbox.stripe.errors import ApiError
 from worker.sandbox.stripe.lists import EXPAND, SEARCH
@@ -38,15 +38,15 @@ def _routes() -> dict[tuple[str, str], Route]:
         ("GET", "/v1/customers/*", "customer", _READ, customers.retrieve),
         ("POST", "/v1/customers/*", "customer", customers.WRITE, customers.update),
         ("DELETE", "/v1/customers/*", "customer", _NONE, customers.delete),
-        ("POST", "/v1/products", "product", catalog.PRODUCT_CREATE, catalog.create_product),
-        ("GET", "/v1/products", "product", catalog.PRODUCT_LIST, catalog.list_products),
-        ("GET", "/v1/products/*", "product", _READ, catalog.retrieve_product),
-        ("POST", "/v1/products/*", "product", catalog.PRODUCT_UPDATE, catalog.update_product),
-        ("DELETE", "/v1/products/*", "product", _NONE, catalog.delete_product),
-        ("POST", "/v1/prices", "plan", catalog.PRICE_CREATE, catalog.create_price),
-        ("GET", "/v1/prices", "plan", catalog.PRICE_LIST, catalog.list_prices),
-        ("GET", "/v1/prices/*", "plan", _READ, catalog.retrieve_price),
-        ("POST", "/v1/prices/*", "plan", catalog.PRICE_UPDATE, catalog.update_price),
+        ("POST", "/v1/products", "product", products.CREATE, products.create),
+        ("GET", "/v1/products", "product", products.LIST, products.list_all),
+        ("GET", "/v1/products/*", "product", _READ, products.retrieve),
+        ("POST", "/v1/products/*", "product", products.UPDATE, products.update),
+        ("DELETE", "/v1/products/*", "product", _NONE, products.delete),
+        ("POST", "/v1/prices", "plan", prices.CREATE, prices.create),
+        ("GET", "/v1/prices", "plan", prices.LIST, prices.list_all),
+        ("GET", "/v1/prices/*", "plan", _READ, prices.retrieve),
+        ("POST", "/v1/prices/*", "plan", prices.UPDATE, prices.update),
         ("POST", "/v1/subscriptions", "subscription", subscriptions.CREATE, subscriptions.create),
         ("GET", "/v1/subscriptions", "subscription", subscriptions.LIST, subscriptions.list_all),
         ("GET", "/v1/subscriptions/search", "subscription", SEARCH, subscriptions.search),

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from worker.sandbox.stripe import objects
 from worker.sandbox.stripe.call import Context
-from worker.sandbox.stripe.catalog import usable_price
 from worker.sandbox.stripe.errors import invalid, no_such, refused
 from worker.sandbox.stripe.invoices import amount_of, invoice
 from worker.sandbox.stripe.ledger import Transaction
 from worker.sandbox.stripe.lists import EXPAND, alive, answer_list, answer_search, list_spec
 from worker.sandbox.stripe.objects import Obj
 from worker.sandbox.stripe.params import (
-    Check,
     Spec,
     boolean,
     choice,
-    clearable,
     integer,
     list_of,
     merged,
     metadata,
-    now_or,
     text,
-    timestamp,
 )
+from worker.sandbox.stripe.prices import usable_price
+from worker.sandbox.stripe.terms import DAY, DETAILS, KEPT, NOTICE, SHARED, cancel_fields, trial_end_of
 
-DAY = 86_400
-MAX_TRIAL = 730 * DAY
-NOTICE = 3 * DAY
 TERMINAL = {"canceled", "incomplete_expired"}
 _STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
-_INTERVALS = {"day": DAY, "week": 7 * DAY, "month": 30 * DAY, "year": 365 * DAY}
-
-_END = Spec(
-    {"missing_payment_method": choice("cancel", "create_invoice", "pause")}, required=("missing_payment_method",)
-)
-DETAILS = Spec({"comment": clearable(text()), "feedback": clearable(text())})
-SHARED: dict[str, Check] = {
-    "cancel_at": clearable(timestamp),
-    "cancel_at_period_end": boolean,
-    "collection_method": choice("charge_automatically", "send_invoice"),
-    "days_until_due": integer(0),
-    "description": clearable(text(500)),
-    "expand": EXPAND,
-    "metadata": metadata,
-    "off_session": boolean,
-    "payment_behavior": choice(
-        "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
-    ),
-    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
-    "trial_end": now_or(timestamp),
-    "trial_settings": Spec({"end_behavior": _END}, required=("end_behavior",)),
-}
+_DAYS = {"day": 1, "week": 7}
 _ITEM = Spec({"price": text(), "quantity": integer(0), "metadata": metadata}, required=("price",))
 CREATE = Spec(
     {
@@ -76,7 +51,6 @@ LIST = list_spec(
     }
 )
 CANCEL = Spec({"cancellation_details": DETAILS, "invoice_now": boolean, "prorate": boolean, "expand": EXPAND})
-KEPT = ("cancel_at_period_end", "collection_method", "days_until_due", "description", "trial_settings")
 
 
 def create(ctx: Context) -> Obj:
@@ -85,6 +59,7 @@ def create(ctx: Context) -> Obj:
         raise invalid("Missing required param: items.", param="items", code="parameter_missing")
     customer = alive(ctx, "customer", ctx.params["customer"], "customer")
     prices = [usable_price(ctx, item["price"], f"items[{n}][price]") for n, item in enumerate(ctx.params["items"])]
+    _same_currency(prices, str(ctx.params.get("currency") or prices[0]["currency"]))
     trial_end = trial_end_of(ctx)
     sub = _assemble(ctx, customer, prices, trial_end)
     bill = invoice(
@@ -100,24 +75,16 @@ def create(ctx: Context) -> Obj:
     return sub
 
 
+def _same_currency(prices: list[Obj], currency: str) -> None:
+    if {price["currency"] for price in prices} != {currency}:
+        message = "The prices of a subscription must all have its currency; these have another, or several."
+        raise refused(message, param="currency")
+
+
 def announce_short_trial(ctx: Context, sub: Obj) -> None:
     """A trial of three days or less is said to end as soon as it is known; a longer one three days ahead."""
     if sub["status"] == "trialing" and sub["trial_end"] - ctx.now <= NOTICE:
         ctx.tx.emit("customer.subscription.trial_will_end", sub)
-
-
-def trial_end_of(ctx: Context) -> int | None:
-    """When the trial that was asked for ends: after now, within two years (400, param `trial_end`)."""
-    sent = ctx.params.get("trial_end")
-    if sent is None and "trial_period_days" in ctx.params:
-        sent = ctx.now + ctx.params["trial_period_days"] * DAY
-    if sent is None or sent == "now":
-        return None
-    if sent <= ctx.now:
-        raise refused("Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end")
-    if sent > ctx.now + MAX_TRIAL:
-        raise refused("Invalid timestamp: can be no more than two years in the future.", param="trial_end")
-    return int(sent)
 
 
 def _assemble(ctx: Context, customer: Obj, prices: list[Obj], trial_end: int | None) -> Obj:
@@ -156,9 +123,15 @@ def new_item(ctx: Context, owner: str, price: Obj, sent: Mapping[str, Any], peri
 
 
 def next_period(start: int, price: Obj) -> int:
-    """The end of a period that starts at `start`; a month counts 30 days here, which no caller may rely on."""
-    recurring = price["recurring"]
-    return int(start + _INTERVALS[recurring["interval"]] * recurring["interval_count"])
+    """The end of a period that starts at `start`: the same time of day (UTC), at latest on the month's last day."""
+    interval, count = price["recurring"]["interval"], int(price["recurring"]["interval_count"])
+    if interval in _DAYS:
+        return start + _DAYS[interval] * count * DAY
+    begin = datetime.fromtimestamp(start, UTC)
+    months = begin.month - 1 + count * (12 if interval == "year" else 1)
+    year, month = begin.year + months // 12, months % 12 + 1
+    day = min(begin.day, monthrange(year, month)[1])
+    return int(begin.replace(year=year, month=month, day=day).timestamp())
 
 
 def _first_status(ctx: Context, items: list[Obj]) -> str:
@@ -169,24 +142,6 @@ def _first_status(ctx: Context, items: list[Obj]) -> str:
         return "incomplete"
     message = "This customer has no attached payment source or default payment method."
     raise refused(message, code="resource_missing")
-
-
-def cancel_fields(ctx: Context, period_end: int) -> dict[str, Any]:
-    """What `cancel_at` and `cancel_at_period_end` mean for the subscription."""
-    if ctx.params.get("cancel_at_period_end"):
-        return {"cancel_at": period_end, "canceled_at": ctx.now, **_requested()}
-    if "cancel_at" in ctx.params:
-        when = ctx.params["cancel_at"]
-        if when is not None and when <= ctx.now:
-            raise refused("Invalid timestamp: must be an integer Unix timestamp in the future.", param="cancel_at")
-        return {"cancel_at": when, "canceled_at": ctx.now if when else None}
-    if "cancel_at_period_end" in ctx.params:
-        return {"cancel_at": None, "canceled_at": None, "cancellation_details": objects.cancellation()}
-    return {}
-
-
-def _requested() -> dict[str, Any]:
-    return {"cancellation_details": objects.cancellation("cancellation_requested")}
 
 
 def retrieve(ctx: Context) -> Obj:
@@ -202,11 +157,10 @@ def cancel(ctx: Context) -> Obj:
     return end_now(ctx.tx, {**sub, "cancellation_details": objects.cancellation("cancellation_requested", **details)})
 
 
-def end_now(tx: Transaction, sub: Obj, at: int | None = None) -> Obj:
-    """Cancels `sub` as of `at` (default: now)."""
-    when = tx.now if at is None else at
-    ended = tx.put({**sub, "status": "canceled", "canceled_at": sub["canceled_at"] or when, "ended_at": when})
-    tx.emit("customer.subscription.deleted", ended, at=when)
+def end_now(tx: Transaction, sub: Obj) -> Obj:
+    """Cancels `sub` as of the transaction's time."""
+    ended = tx.put({**sub, "status": "canceled", "canceled_at": sub["canceled_at"] or tx.now, "ended_at": tx.now})
+    tx.emit("customer.subscription.deleted", ended)
     return ended
 
 

@@ -1,4 +1,4 @@
-"""/v1/products and /v1/prices."""
+"""/v1/prices: recurring or one-time, found by lookup key."""
 
 from __future__ import annotations
 
@@ -21,28 +21,14 @@ from worker.sandbox.stripe.params import (
     metadata,
     text,
 )
-
-_PRODUCT: dict[str, Check] = {
-    "active": boolean,
-    "description": clearable(text(40_000)),
-    "images": list_of(text(), limit=8),
-    "name": text(250),
-    "shippable": boolean,
-    "statement_descriptor": clearable(text(22)),
-    "tax_code": clearable(text()),
-    "unit_label": clearable(text(12)),
-    "url": clearable(text()),
-}
-PRODUCT_CREATE = Spec({**_PRODUCT, "id": text(), "metadata": metadata, "expand": EXPAND}, required=("name",))
-PRODUCT_UPDATE = Spec({**_PRODUCT, "metadata": metadata, "expand": EXPAND})
-PRODUCT_LIST = list_spec({"active": boolean, "ids": list_of(text())})
+from worker.sandbox.stripe.products import new_product
 
 _INTERVAL = choice("day", "week", "month", "year")
 _RECURRING = Spec(
     {"interval": _INTERVAL, "interval_count": integer(1, 1095), "usage_type": choice("licensed")},
     required=("interval",),
 )
-_PRICE: dict[str, Check] = {
+_FIELDS: dict[str, Check] = {
     "active": boolean,
     "nickname": clearable(text()),
     "tax_behavior": choice("exclusive", "inclusive", "unspecified"),
@@ -63,9 +49,9 @@ _FIXED: dict[str, Check] = {
     "recurring": _RECURRING,
     "unit_amount": integer(0, 99_999_999),
 }
-PRICE_CREATE = Spec({**_PRICE, **_LOOKUP, **_FIXED}, required=("currency", "unit_amount"))
-PRICE_UPDATE = Spec({**_PRICE, **_LOOKUP})
-PRICE_LIST = list_spec(
+CREATE = Spec({**_FIELDS, **_LOOKUP, **_FIXED}, required=("currency", "unit_amount"))
+UPDATE = Spec({**_FIELDS, **_LOOKUP})
+LIST = list_spec(
     {
         "active": boolean,
         "currency": text(3),
@@ -77,52 +63,8 @@ PRICE_LIST = list_spec(
 )
 
 
-def _metadata(ctx: Context, known: dict[str, str]) -> dict[str, Any]:
-    return {"metadata": merged(known, ctx.params["metadata"])} if "metadata" in ctx.params else {}
-
-
-def create_product(ctx: Context) -> Obj:
-    return _new_product(ctx, ctx.params.get("id"), {**ctx.fields(*_PRODUCT), **_metadata(ctx, {})})
-
-
-def _new_product(ctx: Context, identifier: str | None, fields: dict[str, Any]) -> Obj:
-    if identifier is not None and ctx.ledger.tables["product"].live(identifier) is not None:
-        raise refused("Product already exists.", param="id", code="resource_already_exists")
-    product = ctx.tx.put(objects.product(identifier or ctx.tx.ids.short("prod"), ctx.now, fields))
-    ctx.tx.emit("product.created", product)
-    return product
-
-
-def retrieve_product(ctx: Context) -> Obj:
-    return alive(ctx, "product", ctx.identifier)
-
-
-def update_product(ctx: Context) -> Obj:
-    before = alive(ctx, "product", ctx.identifier)
-    changed = {**ctx.fields(*_PRODUCT), **_metadata(ctx, before["metadata"]), "updated": ctx.now}
-    product = ctx.tx.put({**before, **changed})
-    ctx.tx.emit("product.updated", product, before)
-    return product
-
-
-def delete_product(ctx: Context) -> Obj:
-    product = alive(ctx, "product", ctx.identifier)
-    if ctx.ledger.tables["price"].by("product", product["id"]):
-        raise refused("This product cannot be deleted because it has one or more user-created prices.")
-    ctx.tx.emit("product.deleted", product)
-    return ctx.tx.put(objects.deleted(product))
-
-
-def list_products(ctx: Context) -> Obj:
-    ids = ctx.params.get("ids")
-    active = ctx.fields("active")
-    return answer_list(
-        ctx, "product", keep=lambda obj: (ids is None or obj["id"] in ids) and active.items() <= obj.items()
-    )
-
-
-def create_price(ctx: Context) -> Obj:
-    fields = {**ctx.fields("currency", "unit_amount", *_PRICE, "lookup_key"), **_metadata(ctx, {})}
+def create(ctx: Context) -> Obj:
+    fields = {**ctx.fields("currency", "unit_amount", *_FIELDS, "lookup_key"), **ctx.metadata({})}
     fields["currency"] = _currency(fields["currency"])
     recurring = ctx.params.get("recurring")
     if recurring is not None:
@@ -149,7 +91,7 @@ def _product_of(ctx: Context) -> str:
     data = dict(sent["product_data"])
     identifier = data.pop("id", None)
     data["metadata"] = merged({}, data.get("metadata", {}))
-    return str(_new_product(ctx, identifier, data)["id"])
+    return str(new_product(ctx, identifier, data)["id"])
 
 
 def _one_of_product(sent: dict[str, Any]) -> ApiError:
@@ -174,20 +116,20 @@ def _claim_lookup_key(ctx: Context, own: str | None) -> None:
         ctx.tx.emit("price.updated", ctx.tx.put({**holder, "lookup_key": None}), holder)
 
 
-def retrieve_price(ctx: Context) -> Obj:
+def retrieve(ctx: Context) -> Obj:
     return alive(ctx, "price", ctx.identifier)
 
 
-def update_price(ctx: Context) -> Obj:
+def update(ctx: Context) -> Obj:
     before = alive(ctx, "price", ctx.identifier)
     _claim_lookup_key(ctx, before["id"])
-    fields = {**ctx.fields(*_PRICE, "lookup_key"), **_metadata(ctx, before["metadata"])}
+    fields = {**ctx.fields(*_FIELDS, "lookup_key"), **ctx.metadata(before["metadata"])}
     price = ctx.tx.put({**before, **fields})
     ctx.tx.emit("price.updated", price, before)
     return price
 
 
-def list_prices(ctx: Context) -> Obj:
+def list_all(ctx: Context) -> Obj:
     keys, recurring = ctx.params.get("lookup_keys"), ctx.params.get("recurring", {})
     fields = ctx.fields("active", "currency", "product", "type")
 
