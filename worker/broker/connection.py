@@ -195,13 +195,14 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
     def receive(self) -> list[Response]:
         """Every whole frame that has arrived, without waiting. Sets `fault` once the peer is gone or talks nonsense.
 
-        A fault does not take away what came before it: a broker that died may have lost those messages itself.
+        What came together with the answer to SUB waits in the buffer already, whether the socket has more or not. A
+        fault does not take away what came before it: a broker that died may have lost those messages itself.
         """
         responses: list[Response] = []
         try:
-            for _ in range(READS_PER_TURN):
-                if not self._fill():
-                    break
+            more, turns = True, 0
+            while more and turns < READS_PER_TURN:
+                more, turns = self._fill(), turns + 1
                 responses.extend(self._frames())
         except Broken as exc:
             self.fault = exc

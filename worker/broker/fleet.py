@@ -152,6 +152,7 @@ class Fleet:
         link.attach(outcome, now)
         self.live[outcome] = link
         self._selector.register(outcome.sock, selectors.EVENT_READ, link)
+        self._receive(link)
 
     def _follow_discovery(self) -> None:
         if self._discovery.rounds == self._seen_rounds:

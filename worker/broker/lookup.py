@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
-import urllib3
 
 from worker.broker.address import Address
+from worker.broker.http import HttpApi
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
-
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 class Node(NamedTuple):
@@ -26,42 +23,32 @@ class Node(NamedTuple):
 
 
 class LookupClient:
-    """One nsqlookupd's HTTP interface, with a timeout; Unavailable for whatever goes wrong."""
+    """One nsqlookupd; Unavailable for whatever goes wrong."""
 
     def __init__(self, address: str, timeout: float) -> None:
         self.address = address
-        self._base = address if "://" in address else f"http://{address}"
-        self._http = urllib3.PoolManager(timeout=urllib3.Timeout(total=timeout), retries=False, maxsize=1)
+        self._api = HttpApi("nsqlookupd", address, timeout)
 
     def producers(self, topic: str) -> set[Address]:
         """The nsqds that carry `topic`; none while nobody has published to it."""
-        return {node.tcp for node in self._nodes("/lookup", {"topic": topic})}
+        return {node.tcp for node in self._nodes("/lookup", topic=topic)}
 
     def nodes(self) -> set[Node]:
         """Every nsqd that is registered."""
-        return self._nodes("/nodes", {})
+        return self._nodes("/nodes")
+
+    def create_channel(self, topic: str, channel: str) -> None:
+        """An nsqd that gets the topic later asks for the channels known here, and creates them first."""
+        self._api.post("/channel/create", topic=topic, channel=channel)
 
     def close(self) -> None:
-        self._http.clear()
+        self._api.close()
 
-    def _nodes(self, path: str, fields: Mapping[str, str]) -> set[Node]:
+    def _nodes(self, path: str, **fields: str) -> set[Node]:
         try:
-            found = self._get(path, fields).get("producers") or []
-            return {_node(producer) for producer in found}
-        except (urllib3.exceptions.HTTPError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
-            raise Unavailable("nsqlookupd", f"{self.address}: {type(exc).__name__}") from exc
-
-    def _get(self, path: str, fields: Mapping[str, str]) -> Any:
-        response = self._http.request("GET", self._base + path, fields=dict(fields), preload_content=False)
-        try:
-            body = response.read(MAX_ANSWER_BYTES)
-        finally:
-            response.release_conn()
-        if response.status == 404:
-            return {}  # TOPIC_NOT_FOUND
-        if response.status != 200:
-            raise Unavailable("nsqlookupd", f"{self.address}: HTTP {response.status}")
-        return json.loads(body)
+            return {_node(producer) for producer in self._api.get(path, **fields).get("producers") or []}
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise self._api.failed(f"an answer that is none ({type(exc).__name__})") from exc
 
 
 def _node(producer: Mapping[str, Any]) -> Node:

@@ -1,0 +1,209 @@
+"""The publisher: back only after nsqd's OK, whatever happens on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import NewNsqd
+from tests.integration.broker.conftest import CHANNEL, settings_for
+from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame
+from worker.broker.publisher import Publisher
+from worker.errors import Rejected, Unavailable
+from worker.sandbox.nsq import Nsqd, Nsqlookupd
+from worker.settings import NsqSettings
+
+NewPublisher = Callable[[NsqSettings], Publisher]
+
+
+def depth(nsqd: Nsqd, topic: str) -> int:
+    """What has arrived there; it is all still waiting, as the topic has no channel."""
+    nsqd.create_channel(topic, CHANNEL)
+    return int(nsqd.channel(topic, CHANNEL)["message_count"])
+
+
+def eventually_holds(nsqd: Nsqd, topic: str, count: int) -> bool:
+    """nsqd moves messages from a topic to its channel in its own time."""
+    deadline = time.monotonic() + 5
+    while depth(nsqd, topic) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return depth(nsqd, topic) == count
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 500])
+def test_what_was_published_is_there(nsqd: Nsqd, topic: str, new_publisher: NewPublisher, count: int) -> None:
+    new_publisher(settings_for(nsqd.tcp_address)).publish(topic, [b"%d" % number for number in range(count)])
+    assert eventually_holds(nsqd, topic, count)
+
+
+def test_more_than_one_frame_takes_is_split(nsqd: Nsqd, topic: str, new_publisher: NewPublisher) -> None:
+    new_publisher(settings_for(nsqd.tcp_address)).publish(topic, [b"x" * 1_000_000] * 12)
+    assert eventually_holds(nsqd, topic, 12)
+
+
+def test_a_restart_between_two_publications_is_not_noticed(
+    new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher
+) -> None:
+    nsqd = new_nsqd()
+    publisher = new_publisher(settings_for(nsqd.tcp_address))
+    publisher.publish(topic, [b"before"])
+    nsqd.restart()
+    publisher.publish(topic, [b"after"])
+    assert eventually_holds(nsqd, topic, 2)
+
+
+def test_an_idle_connection_asks_for_no_heartbeats_which_nobody_would_answer(
+    peer: Peer, topic: str, new_publisher: NewPublisher
+) -> None:
+    publisher = new_publisher(settings_for(peer.address))
+    with ThreadPoolExecutor(1) as pool:
+        publication = pool.submit(publisher.publish, topic, [b"x"])
+        session = peer.accept()
+        assert session.identify()["heartbeat_interval"] == -1
+        session.send(frame(RESPONSE, b"OK"))
+        publication.result(5)
+
+
+def test_an_nsqd_that_is_away_is_waited_for(new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher) -> None:
+    nsqd = new_nsqd()
+    nsqd.stop()
+    publisher = new_publisher(settings_for(nsqd.tcp_address))
+    with ThreadPoolExecutor(1) as pool:
+        publication = pool.submit(publisher.publish, topic, [b"late"], 10.0)
+        time.sleep(0.3)
+        nsqd.start()
+        publication.result(10)
+    assert eventually_holds(nsqd, topic, 1)
+
+
+def test_another_nsqd_takes_over(new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher) -> None:
+    brokers = [new_nsqd(), new_nsqd()]
+    publisher = new_publisher(settings_for(*[broker.tcp_address for broker in brokers]))
+    publisher.publish(topic, [b"first"])
+    [used] = [broker for broker in brokers if publisher._connection and broker.tcp_port == publisher._connection.port]
+    [other] = [broker for broker in brokers if broker is not used]
+    used.kill()
+    publisher.publish(topic, [b"second"])
+    assert eventually_holds(other, topic, 1)
+
+
+def test_nobody_to_publish_to_is_unavailable_at_the_deadline(
+    new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher
+) -> None:
+    nsqd = new_nsqd()
+    nsqd.stop()
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="nsqd is unavailable: unreachable"):
+        new_publisher(settings_for(nsqd.tcp_address)).publish(topic, [b"x"], timeout=0.5)
+    assert time.monotonic() - began < 1.0
+
+
+def test_an_nsqd_that_hangs_is_unavailable_at_the_deadline(
+    new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher
+) -> None:
+    nsqd = new_nsqd()
+    publisher = new_publisher(settings_for(nsqd.tcp_address))
+    publisher.publish(topic, [b"before"])
+    nsqd.pause()
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        publisher.publish(topic, [b"x"], timeout=1.0)
+    assert time.monotonic() - began < 1.5
+    nsqd.resume()
+    publisher.publish(topic, [b"after"])
+
+
+def test_a_lost_ok_means_publishing_again(peer: Peer, topic: str, new_publisher: NewPublisher) -> None:
+    publisher = new_publisher(settings_for(peer.address))
+    with ThreadPoolExecutor(1) as pool:
+        publication = pool.submit(publisher.publish, topic, [b"twice"])
+        for attempt in range(2):
+            session = peer.accept()
+            session.identify()
+            assert session.command(b"PUB") == b"PUB " + topic.encode()
+            assert session.body() == b"twice"
+            assert not publication.done()
+            if attempt:
+                session.send(frame(RESPONSE, b"_heartbeat_") + frame(RESPONSE, b"OK"))
+            else:
+                session.close()
+        publication.result(5)
+
+
+def test_a_topics_passing_failure_is_tried_again(peer: Peer, topic: str, new_publisher: NewPublisher) -> None:
+    publisher = new_publisher(settings_for(peer.address))
+    with ThreadPoolExecutor(1) as pool:
+        publication = pool.submit(publisher.publish, topic, [b"x"])
+        for answer in (frame(ERROR, b"E_PUB_FAILED exiting"), frame(RESPONSE, b"OK")):
+            session = peer.accept()
+            session.identify()
+            session.command(b"PUB")
+            session.send(answer)
+        publication.result(5)
+
+
+@pytest.mark.parametrize(
+    "bodies", [[b"x" * 2000], [b"ok", b"x" * 2000], [b"x" * 900_000], [b"y"] * 9 + [b"x" * 900_000]]
+)
+def test_a_body_beyond_nsqds_limit_is_rejected_and_the_next_goes_through(
+    new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher, bodies: list[bytes]
+) -> None:
+    nsqd = new_nsqd(flags=["--max-msg-size=1024"])
+    publisher = new_publisher(settings_for(nsqd.tcp_address))
+    with pytest.raises(Rejected) as caught:
+        publisher.publish(topic, bodies, timeout=3.0)
+    assert caught.value.reason == "message_too_big"
+    publisher.publish(topic, [b"fits"])
+    assert eventually_holds(nsqd, topic, 1)
+
+
+@pytest.mark.parametrize(
+    ("bodies", "reason"), [([b""], "message_empty"), ([b"x", b""], "message_empty"), ([b"x" * 5000], "message_too_big")]
+)
+def test_what_we_could_not_read_back_is_not_published(
+    nsqd: Nsqd, topic: str, new_publisher: NewPublisher, bodies: list[bytes], reason: str
+) -> None:
+    publisher = new_publisher(settings_for(nsqd.tcp_address, max_message_bytes=2048))
+    with pytest.raises(Rejected) as caught:
+        publisher.publish(topic, bodies)
+    assert caught.value.reason == reason
+
+
+def test_a_topic_that_nsqd_refuses_is_rejected(nsqd: Nsqd, new_publisher: NewPublisher) -> None:
+    with pytest.raises(Rejected) as caught:
+        new_publisher(settings_for(nsqd.tcp_address)).publish("no+topic", [b"x"])
+    assert caught.value.reason == "topic_invalid"
+
+
+def test_threads_share_a_publisher(nsqd: Nsqd, topic: str, new_publisher: NewPublisher) -> None:
+    publisher = new_publisher(settings_for(nsqd.tcp_address))
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(publisher.publish, topic, [b"a", b"b"]) for _ in range(50)]:
+            done.result(10)
+    assert eventually_holds(nsqd, topic, 100)
+
+
+def test_closing_ends_a_publication_that_waits(new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher) -> None:
+    nsqd = new_nsqd()
+    nsqd.stop()
+    publisher = new_publisher(settings_for(nsqd.tcp_address))
+    with ThreadPoolExecutor(1) as pool:
+        publication = pool.submit(publisher.publish, topic, [b"x"], 30.0)
+        threading.Event().wait(0.2)
+        publisher.close()
+        with pytest.raises(Unavailable):
+            publication.result(5)
+    with pytest.raises(Unavailable, match="closed"):
+        publisher.publish(topic, [b"x"])
+
+
+def test_an_nsqd_is_found_through_nsqlookupd(
+    nsqd: Nsqd, nsqlookupd: Nsqlookupd, topic: str, new_publisher: NewPublisher
+) -> None:
+    settings = settings_for(lookupd_http_addresses=("127.0.0.1:1", nsqlookupd.http_address))
+    new_publisher(settings).publish(topic, [b"found"])
+    assert eventually_holds(nsqd, topic, 1)

@@ -1,0 +1,151 @@
+"""The broker's rules that need no socket."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nsq.response import Error
+
+from worker.broker.address import Address, parse_address
+from worker.broker.backlog import Backlog
+from worker.broker.backoff import reconnect_delay
+from worker.broker.batches import split
+from worker.broker.connection import error_code
+from worker.broker.messages import Message, published_at
+from worker.broker.ready import Rotation, spread
+from worker.errors import Misconfigured
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def message(topic: str, body: bytes = b"x") -> Message:
+    return Message(topic, body, b"0" * 16, 1, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:4150", "127.0.0.1", 4150), ("[::1]:4150", "::1", 4150), (" nsqd.internal:1 ", "nsqd.internal", 1)],
+)
+def test_an_address_is_read_and_written_alike(text: str, host: str, port: int) -> None:
+    assert parse_address(text) == Address(host, port)
+    assert str(parse_address(text)) == text.strip()
+
+
+@pytest.mark.parametrize("text", ["", "nsqd", "nsqd:", ":4150", "::1:4150", "nsqd:0", "nsqd:65536", "nsqd:x", "[]:1"])
+def test_what_is_no_address_names_the_setting(text: str) -> None:
+    with pytest.raises(Misconfigured, match=r"nsq\.nsqd_tcp_addresses"):
+        parse_address(text)
+
+
+@given(st.integers(1, 10_000), st.floats(0.05, 60), st.integers())
+def test_a_reconnect_waits_some_time_and_never_longer_than_the_maximum(attempt: int, maximum: float, seed: int) -> None:
+    assert 0 < reconnect_delay(attempt, maximum, random.Random(seed)) <= maximum
+
+
+@given(st.dictionaries(st.integers(), st.floats(0.01, 1000), min_size=1, max_size=50), st.integers(0, 100_000))
+def test_ready_counts_add_up_and_leave_nobody_out(weights: dict[int, float], more: int) -> None:
+    total = len(weights) + more
+    shares = spread(total, weights, dict.fromkeys(weights, 10**9))
+    assert sum(shares.values()) == total
+    assert min(shares.values()) >= 1
+
+
+@given(st.dictionaries(st.integers(), st.floats(0.01, 1000), min_size=1, max_size=50), st.integers(0, 100_000))
+def test_no_ready_count_is_above_its_cap(weights: dict[int, float], more: int) -> None:
+    assert max(spread(len(weights) + more, weights, dict.fromkeys(weights, 2500)).values()) <= 2500
+
+
+def test_ready_counts_follow_the_weights() -> None:
+    assert spread(1000, {"live": 3, "backfill": 1}, {"live": 2500, "backfill": 2500}) in (
+        {"live": 750, "backfill": 250},
+        {"live": 749, "backfill": 251},
+        {"live": 751, "backfill": 249},
+    )
+
+
+@given(st.integers(1, 5), st.integers(1, 10))
+def test_connections_that_take_turns_get_their_weight_in_turns(slots: int, weight: int) -> None:
+    weights: dict[int | str, float] = {**dict.fromkeys(range(slots * 2), 1.0), "heavy": float(weight)}
+    rotation: Rotation[int | str] = Rotation()
+    turns: Counter[int | str] = Counter()
+    rounds = 200
+    for _ in range(rounds):
+        turn = rotation.turn(slots, weights)
+        assert len(set(turn)) == slots
+        turns.update(turn)
+    assert set(turns) == set(weights), "somebody starved"
+    light = {turns[name] for name in range(slots * 2)}
+    assert max(light) - min(light) <= 2
+    assert turns["heavy"] >= min(light) - 2
+
+
+def test_small_batches_keep_the_weights() -> None:
+    backlog = Backlog({"live": 3, "backfill": 1})
+    for _ in range(100):
+        backlog.add(message("live"))
+        backlog.add(message("backfill"))
+    taken = Counter(backlog.take(1)[0].topic for _ in range(40))
+    assert taken == {"live": 30, "backfill": 10}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=60), st.lists(st.integers(0, 20)))
+def test_a_backlog_loses_and_invents_nothing_and_fills_every_batch(
+    arrivals: list[tuple[str, int]], limits: list[int]
+) -> None:
+    backlog = Backlog({"a": 5, "b": 2, "c": 1})
+    for topic, number in arrivals:
+        backlog.add(message(topic, b"%d" % number))
+    taken = []
+    for limit in [*limits, 1000]:
+        before = len(backlog)
+        batch = backlog.take(limit)
+        assert len(batch) == min(limit, before)
+        assert [found.topic for found in batch] == sorted(found.topic for found in batch)
+        taken += batch
+    for topic in "abc":
+        expected = [b"%d" % number for name, number in arrivals if name == topic]
+        assert [found.body for found in taken if found.topic == topic] == expected
+    assert len(backlog) == 0
+
+
+@given(st.lists(st.integers(1, 100), max_size=50), st.integers(50, 300))
+def test_frames_stay_within_nsqds_limit_and_keep_the_order(sizes: list[int], limit: int) -> None:
+    bodies = [b"x" * size for size in sizes]
+    frames = list(split(bodies, limit))
+    assert [body for frame in frames for body in frame] == bodies
+    assert all(frames)
+    assert all(len(frame) == 1 or 4 + sum(4 + len(body) for body in frame) <= limit for frame in frames)
+
+
+def test_a_message_does_not_show_its_body() -> None:
+    assert "ada@example.com" not in repr(message("t", b"ada@example.com"))
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_any_timestamp_is_a_time(nanoseconds: int) -> None:
+    assert published_at(nanoseconds).tzinfo is UTC
+
+
+def test_nsqds_timestamp_is_nanoseconds_since_1970() -> None:
+    expected = datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
+    assert published_at(1_700_000_000_123_456_789) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"E_FIN_FAILED FIN 0123 failed", "E_FIN_FAILED"),
+        (b"E_INVALID", "E_INVALID"),
+        (b"", "E_UNKNOWN"),
+        (b"ada@example.com wrote", "E_UNKNOWN"),
+        (b"E_\xff\xfe", "E_UNKNOWN"),
+        (b"E_ada@example.com", "E_UNKNOWN"),
+    ],
+)
+def test_an_error_is_known_by_its_code_alone(data: bytes, code: str) -> None:
+    assert error_code(Error(None, 1, data)) == code

@@ -1,0 +1,119 @@
+"""Topics and channels: created on every nsqd, and how deep they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from worker.broker.address import Address, parse_address
+from worker.broker.connection import Broken, NsqConnection
+from worker.broker.http import HttpApi
+from worker.broker.lookup import LookupClient
+from worker.broker.peering import consumer_peering
+from worker.errors import Unavailable
+from worker.settings import NsqSettings
+
+
+class Nsqd(NamedTuple):
+    """An nsqd and its HTTP interface, where that is known (`host:port`)."""
+
+    tcp: Address
+    http: str | None
+
+
+def ensure_channel(settings: NsqSettings, topic: str, channel: str) -> bool | None:
+    """Create `topic` with `channel` on every nsqd: whether some nsqd lacked it (None: no nsqd could tell).
+
+    A channel gets only what is published after it exists. Unavailable when an nsqd or nsqlookupd cannot be reached: a
+    setup that left one out would lose messages later.
+    """
+    found = [_ensure_on(nsqd, settings, topic, channel) for nsqd in known_nsqds(settings)]
+    for client in _lookups(settings):
+        client.create_channel(topic, channel)
+    told = [created for created in found if created is not None]
+    return any(told) if told else None
+
+
+def depths(settings: NsqSettings, topics: Iterable[str], channel: str) -> dict[str, int]:
+    """Messages that wait in `channel` of each topic, all nsqds together; without those that cannot tell.
+
+    Empty when no nsqd's HTTP interface is known. Unavailable when one that is known does not answer.
+    """
+    apis = [_api(nsqd.http, settings) for nsqd in known_nsqds(settings) if nsqd.http]
+    if not apis:
+        return {}
+    return {topic: sum(_depth(api, topic, channel) for api in apis) for topic in topics}
+
+
+def known_nsqds(settings: NsqSettings) -> list[Nsqd]:
+    """Configured by TCP or HTTP address, or registered with an nsqlookupd; each once."""
+    found: dict[Address, Nsqd] = {}
+    for client in _lookups(settings):
+        found |= {node.tcp: Nsqd(node.tcp, str(node.http)) for node in client.nodes()}
+    for text in settings.nsqd_http_addresses:
+        tcp = Address(parse_address(text, "nsq.nsqd_http_addresses").host, _tcp_port(_api(text, settings)))
+        found[tcp] = Nsqd(tcp, text)
+    for tcp in map(parse_address, settings.nsqd_tcp_addresses):
+        if tcp not in found:
+            found[tcp] = Nsqd(tcp, _http_beside(tcp, settings))
+    return sorted(found.values())
+
+
+def _http_beside(tcp: Address, settings: NsqSettings) -> str | None:
+    """The next port is NSQ's default for HTTP (4150, 4151): taken if what answers there says it is this nsqd."""
+    http = str(Address(tcp.host, tcp.port + 1))
+    try:
+        return http if _tcp_port(_api(http, settings)) == tcp.port else None
+    except Unavailable:
+        return None
+
+
+def _ensure_on(nsqd: Nsqd, settings: NsqSettings, topic: str, channel: str) -> bool | None:
+    if nsqd.http is not None:
+        api = _api(nsqd.http, settings)
+        existed = channel in {entry.get("channel_name") for entry in _channels(api, topic, channel)}
+        api.post("/topic/create", topic=topic)
+        api.post("/channel/create", topic=topic, channel=channel)
+        return not existed
+    try:
+        _subscribe_once(nsqd.tcp, settings, topic, channel)
+    except Broken as broken:
+        raise Unavailable("nsqd", f"{nsqd.tcp}: {broken}") from broken
+    return None
+
+
+def _subscribe_once(address: Address, settings: NsqSettings, topic: str, channel: str) -> None:
+    """nsqd creates both at SUB; with RDY never sent, nothing is delivered to this connection."""
+    connection = NsqConnection(address, consumer_peering(settings, time.monotonic))
+    try:
+        connection.subscribe(topic, channel)
+    finally:
+        connection.close()
+
+
+def _depth(api: HttpApi, topic: str, channel: str) -> int:
+    return sum(int(entry.get("depth", 0)) for entry in _channels(api, topic, channel))
+
+
+def _channels(api: HttpApi, topic: str, channel: str) -> list[dict[str, Any]]:
+    stats = api.get("/stats", format="json", topic=topic, channel=channel, include_clients="false", include_mem="false")
+    try:
+        return [entry for found in stats.get("topics") or [] for entry in found.get("channels") or []]
+    except (AttributeError, TypeError) as exc:
+        raise api.failed("an answer that is none") from exc
+
+
+def _tcp_port(api: HttpApi) -> int:
+    port = api.get("/info").get("tcp_port")
+    if not isinstance(port, int):
+        raise api.failed("it is no nsqd")
+    return port
+
+
+def _api(address: str, settings: NsqSettings) -> HttpApi:
+    return HttpApi("nsqd", address, settings.lookupd_timeout)
+
+
+def _lookups(settings: NsqSettings) -> Sequence[LookupClient]:
+    return [LookupClient(text, settings.lookupd_timeout) for text in settings.lookupd_http_addresses]
