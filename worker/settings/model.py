@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
@@ -112,6 +113,14 @@ class Settings(Section):
         """What nsqd is told on AUTH, or None. Raises `Misconfigured`."""
         name = self.written(("nsq", "auth_secret" if self.nsq.auth_secret else "auth_secret_file"))
         return read_secret(name, self.nsq.auth_secret, self.nsq.auth_secret_file)
+
+    def secret_values(self) -> list[str]:
+        """Every secret at hand, for the log to mask by value. Raises `Misconfigured` for a file that went away."""
+        sealing = self.secret_keys() if self.secret_key or self.secret_key_file else []
+        password = urlsplit(self.database.url.get_secret_value()).password
+        decoded = unquote(password) if password else None
+        secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), password, decoded, *sealing)
+        return [secret for secret in secrets if secret]
 
     def written(self, path: KeyPath) -> str:
         """A key as the user wrote it: an environment variable's name, else `section.key`."""

@@ -154,6 +154,20 @@ def test_nsqds_secret_comes_from_the_environment_or_a_file(tmp_path: Path) -> No
     assert Settings.load(None, {}).nsq_auth_secret() is None
 
 
+def test_every_secret_is_known_to_whoever_masks_them(tmp_path: Path) -> None:
+    file = tmp_path / "auth"
+    file.write_text("nsq-secret")
+    environ = {
+        "STRIPE_SECRET_KEY": "sk_test_1",
+        "SUBKEEPER_SECRET_KEY": f"{'n' * 32},{'o' * 32}",
+        "SUBKEEPER_NSQ__AUTH_SECRET_FILE": str(file),
+        "SUBKEEPER_DATABASE__URL": "postgresql://me:p%40ss@h/db",
+    }
+    known = {"sk_test_1", "n" * 32, "o" * 32, "nsq-secret", "p%40ss", "p@ss"}
+    assert set(Settings.load(None, environ).secret_values()) == known
+    assert Settings().secret_values() == []
+
+
 def test_importing_the_settings_leaves_out_whatever_starts_slowly() -> None:
     """A process is ready within a second: the settings must not bring a client library or pydantic-settings along."""
     code = "import sys, json, worker.settings; print(json.dumps(sorted(sys.modules)))"
