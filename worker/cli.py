@@ -13,7 +13,9 @@ from typing import TextIO
 import click
 
 from worker.errors import Misconfigured, SubkeeperError
-from worker.settings import Settings
+from worker.sandbox.commands import build_group
+from worker.sandbox.demo.commands import demo_command
+from worker.settings import LogSettings, Settings
 from worker.telemetry import configure_logging, install_crash_hooks
 from worker.version import VERSION
 
@@ -132,3 +134,17 @@ def db_check(context: click.Context) -> None:
     if differences:
         sys.exit(FAILED)
     click.echo("schema: current; tables and migrations agree")
+
+
+def prepare(config: Path) -> None:
+    """Makes a fresh sandbox ready, as `subkeeper setup` would."""
+    from worker.runtime.setup import setup as set_up
+
+    settings = Settings.load(config, os.environ)
+    configure_logging(LogSettings(level="warning", format="console"), sys.stderr)
+    for _ in set_up(settings, seeded()):
+        pass
+
+
+main.add_command(build_group(prepare))
+main.add_command(demo_command(prepare))

@@ -18,7 +18,9 @@ Absorb = Callable[[Sequence[Message]], Counter[tuple[str, str]]]
 """Commits a batch; counts its messages by (topic, outcome). Raises `Unavailable` or `TryLater`: nothing is known to be
 committed, and the same batch may be absorbed again."""
 
-READ_TIMEOUT = 1.0
+READ_TIMEOUT, CONNECTING_TIMEOUT = 1.0, 0.1
+"""Seconds a read waits for a message; shorter while there is no connection, to tell of it soon."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts to absorb a batch while Postgres is away. The batch stays in hand, and the loop keeps
 answering heartbeats; what nsqd meanwhile times out and delivers again is a known row by then."""
@@ -48,7 +50,7 @@ class Consumer:
     def run(self) -> None:
         """Absorbs until `stop`, then gives back what is left and closes every connection."""
         while not self._stopping.is_set():
-            batch = self._reader.read(self._batch, READ_TIMEOUT)
+            batch = self._reader.read(self._batch, READ_TIMEOUT if self._reader.connected else CONNECTING_TIMEOUT)
             self._report_connections()
             if batch:
                 self._take(batch)

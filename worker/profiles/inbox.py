@@ -21,6 +21,7 @@ from worker.store import provisionings, quarantine
 from worker.store.database import Database
 from worker.store.provisionings import NewProvisioning
 from worker.store.quarantine import QuarantinedMessage
+from worker.telemetry import Metrics
 
 Absorbed = Counter[tuple[str, str]]
 """A batch's messages by (topic, outcome): each is in exactly one of `new`, `known`, `quarantined`."""
@@ -36,13 +37,14 @@ class Freeze:
 
 
 class ProfileInbox:
-    """Absorbs batches. `now` tells Stripe's time (UTC): it is Stripe that times the trials frozen here."""
+    """Absorbs batches. `now` is the time of first sight (UTC)."""
 
     def __init__(
         self,
         database: Database,
         settler: Settler,
         sealer: Sealer,
+        metrics: Metrics,
         *,
         shape: MessageShape,
         freeze: Freeze,
@@ -53,6 +55,7 @@ class ProfileInbox:
         self._database = database
         self._settler = settler
         self._sealer = sealer
+        self._metrics = metrics
         self._shape = shape
         self._freeze = freeze
         self._lanes = lanes
@@ -113,7 +116,9 @@ class ProfileInbox:
                     provisionings.replace_quarantined(tx, [row for row in rows if row.user_id not in fresh])
                 quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
             seats.settle([row for row in new if row.lease_token])
+        self._metrics.newly_found(sum(row.lane is Lane.BACKFILL for row in new))
         for message, refusal in refused:
+            self._metrics.quarantined(refusal.reason)
             self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
         return new
 

@@ -21,6 +21,7 @@ from worker.profiles.subscription_step import SubscriptionStep
 from worker.store.errors import CustomerAlreadyExists, LeaseLost, StripeCustomerAlreadyExists
 from worker.stripe_api.deadline import OutOfTime
 from worker.stripe_api.errors import CustomerGone
+from worker.telemetry import Metrics
 
 
 class Settled(StrEnum):
@@ -36,11 +37,17 @@ class Provisioner:
     """`rng` jitters retries."""
 
     def __init__(
-        self, customer: CustomerStep, subscription: SubscriptionStep, ledger: Ledger, rng: random.Random
+        self,
+        customer: CustomerStep,
+        subscription: SubscriptionStep,
+        ledger: Ledger,
+        metrics: Metrics,
+        rng: random.Random,
     ) -> None:
         self._customer = customer
         self._subscription = subscription
         self._ledger = ledger
+        self._metrics = metrics
         self._rng = rng
         self._log = structlog.get_logger(__name__)
 
@@ -53,6 +60,7 @@ class Provisioner:
         try:
             return self._settle(lease)
         except LeaseLost:
+            self._metrics.lease_lost()
             self._log.warning("lease.lost", user_id=lease.row.user_id)
             return Settled.LEASE_LOST
 
@@ -81,6 +89,7 @@ class Provisioner:
 
     def _quarantine(self, lease: Lease, refusal: SubkeeperError) -> Settled:
         self._ledger.quarantine(lease, str(refusal), customer_gone=isinstance(refusal, CustomerGone))
+        self._metrics.quarantined(refusal.reason if isinstance(refusal, Rejected) else "customer_of_another_user")
         self._log.error("provisioning.quarantined", user_id=lease.row.user_id, reason=str(refusal))
         return Settled.QUARANTINED
 

@@ -58,7 +58,7 @@ class Settler:
         self._queues: dict[Lane, deque[Lease]] = {lane: deque() for lane in Lane}
         self._running: Counter[Lane] = Counter()
         self._reserved: Counter[Lane] = Counter()
-        self._backlog = True
+        self._backlog = set(Lane)
         self._halted = True
         self._stopping = False
 
@@ -89,7 +89,7 @@ class Settler:
                 self._reserved -= granted
                 for lease in seats.leases:
                     self._queues[lease.row.lane].append(lease)
-                self._backlog = self._backlog or sum(granted.values()) < sum(wanted.values())
+                self._backlog |= {lane for lane, count in wanted.items() if granted[lane] < count}
                 self._changed.notify_all()
 
     def _room(self, lane: Lane) -> int:
@@ -146,34 +146,35 @@ class Settler:
     def _sweep_for_ever(self) -> None:
         while not self._stopping:
             try:
-                full = self._resume() if self._halted else self._sweep()
+                if self._halted:
+                    self._resume()
+                if not self._halted:
+                    self._sweep()
             except (Unavailable, TryLater):
-                full = False
+                pass  # tried again after the pause
             with self._changed:
-                self._backlog = full
                 pause = PROBE_INTERVAL if self._halted else self._sweep_interval
                 self._changed.wait_for(self._has_reason_to_sweep, timeout=pause)
         self._give_back_waiting()
 
     def _has_reason_to_sweep(self) -> bool:
-        """There is more to lease, and room for half of what a lane may hold."""
-        if self._stopping:
-            return True
-        return self._backlog and any(self._room(lane) * 2 >= self._schedule.most(lane) for lane in Lane)
+        """A lane has more to lease, and room for half of what it may hold."""
+        return self._stopping or any(self._room(lane) * 2 >= self._schedule.most(lane) for lane in self._backlog)
 
-    def _sweep(self) -> bool:
-        """Leases what there is room for. Returns whether a lane may hold more than that."""
+    def _sweep(self) -> None:
+        """Leases what there is room for, and notes which lanes may hold more than that."""
         with self._changed:
             wanted = {lane: room for lane in Lane if (room := self._room(lane))}
+            self._backlog -= wanted.keys()  # what is absorbed from here on puts them back
         if not wanted:
-            return True
+            return
         leases = self._ledger.lease_due(wanted)
         with self._changed:
             for lease in leases:
                 self._queues[lease.row.lane].append(lease)
+            found = Counter(lease.row.lane for lease in leases)
+            self._backlog |= {lane for lane, limit in wanted.items() if found[lane] == limit}
             self._changed.notify_all()
-        found = Counter(lease.row.lane for lease in leases)
-        return any(found[lane] == limit for lane, limit in wanted.items())
 
     # Halting
 
@@ -185,28 +186,25 @@ class Settler:
             self._log.error("settling.halted", reason=str(stop))
         self._give_back_waiting()
 
-    def _resume(self) -> bool:
-        """Tries whether settling works again: the preflight, then one row. Returns whether there may be more."""
+    def _resume(self) -> None:
+        """Tries whether settling works again: the preflight, then one row."""
         try:
             self._preflight()
-            for lane in Lane:
-                for lease in self._ledger.lease_due({lane: 1}):
-                    self._provisioner.settle(lease)
-                    return self._resumed()
-        except Misconfigured as stop:
-            self._report(str(stop))
-            return False
-        except SubkeeperError as away:
-            self._report(str(away))
-            return False
-        return self._resumed()
-
-    def _resumed(self) -> bool:
+            self._settle_one()
+        except SubkeeperError as still:
+            self._report(str(still))
+            return
         with self._changed:
             self._halted = False
+            self._backlog = set(Lane)
         self._report(None)
         self._log.info("settling.resumed")
-        return True
+
+    def _settle_one(self) -> None:
+        for lane in Lane:
+            for lease in self._ledger.lease_due({lane: 1}):
+                self._provisioner.settle(lease)
+                return
 
     def _give_back_waiting(self) -> None:
         with self._changed:

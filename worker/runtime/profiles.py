@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from worker.broker.admin import depths
 from worker.broker.consumer import Consumer
@@ -111,7 +111,11 @@ class Profiles:
             price_id=self.stripe.catalogue.price_id,
         )
         provisioner = Provisioner(
-            CustomerStep(gateway, ledger, sealer, terms), SubscriptionStep(gateway, ledger, terms), ledger, rng
+            CustomerStep(gateway, ledger, sealer, terms),
+            SubscriptionStep(gateway, ledger, terms),
+            ledger,
+            self._metrics,
+            rng,
         )
         return Settler(
             ledger,
@@ -131,14 +135,20 @@ class Profiles:
             self.database,
             self.settler,
             sealer,
+            self._metrics,
             shape=MessageShape(
                 user_id=message.id, email=message.email, name=message.name, created_at=message.created_at
             ),
             freeze=Freeze(settings.namespace, settings.pending_plan, trial),
             lanes={settings.nsq.profile_topic: Lane.LIVE, settings.nsq.backfill_topic: Lane.BACKFILL},
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
-            now=self.stripe.gateway.now,
+            now=self._first_sight,
         )
+
+    def _first_sight(self) -> datetime:
+        """Now (UTC), for what is frozen at first sight: Stripe's time where it is ahead, as it judges trials; else our
+        own clock's, since `Date` has whole seconds and would cap a profile that was created within this one."""
+        return max(self.stripe.gateway.now(), datetime.now(UTC))
 
     # What must hold before anything is taken in
 
@@ -206,7 +216,7 @@ class Profiles:
             state = queues.state(tx)
         for lane in Lane:
             self._metrics.queue(lane, state.depth.get(lane, 0), state.age.get(lane, 0.0))
-        self._metrics.oldest_unsettled(state.oldest_unsettled)
+        self._metrics.oldest_unsettled(max(state.age.values(), default=0.0))
         self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
         self._health.set("postgres", ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -46,8 +47,16 @@ class Part:
         """The program and its arguments."""
         raise NotImplementedError
 
+    def environment(self) -> Mapping[str, str] | None:
+        """The program's environment; None for our own. Secrets go here, never among the arguments."""
+        return None
+
     def choose_ports(self) -> None:
         """Picks free ports; called before the first start, and again while somebody else is faster to take them."""
+        raise NotImplementedError
+
+    def ports(self) -> set[int]:
+        """The TCP ports that it listens on."""
         raise NotImplementedError
 
     def answers(self) -> bool:
@@ -82,13 +91,13 @@ class Part:
         """Ends the program gracefully, as a supervisor would; a paused one is resumed first."""
         if self._process is None or not self.running:
             return
-        self._process.send_signal(self.stop_signal)
         self.resume()
+        self._process.send_signal(self.stop_signal)
         try:
             self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise PartFailed(self.name, f"it did not stop within {STOP_TIMEOUT:.0f} s\n{self._log_end()}") from None
+            raise PartFailed(self.name, f"it did not stop within {STOP_TIMEOUT:.0f} s\n{self.log_end()}") from None
 
     def kill(self) -> None:
         """Ends the program and its children by SIGKILL, as the kernel or a pulled plug would."""
@@ -127,21 +136,35 @@ class Part:
     def _started(self) -> bool:
         """Spawns the program and waits until it answers; False when its port was taken at its first start."""
         self._process = self._workspace.spawn(
-            self.command(), log=self.log, stop_signal=self.abandon_signal, user=self.user
+            self.command(),
+            log=self.log,
+            stop_signal=self.abandon_signal,
+            user=self.user,
+            env=self.environment(),
         )
         deadline = time.monotonic() + START_TIMEOUT
-        while not (self.answers() and self.running):
+        while not (self._listens() and self.answers()):
             if not self.running:
-                if not self._ports_are_final and "address already in use" in self._log_end().lower():
+                if not self._ports_are_final and "address already in use" in self.log_end().lower():
                     return False
-                raise PartFailed(self.name, f"it ended with {self._process.returncode}\n{self._log_end()}")
+                raise PartFailed(self.name, f"it ended with {self._process.returncode}\n{self.log_end()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise PartFailed(self.name, f"no answer within {START_TIMEOUT:.0f} s\n{self._log_end()}")
+                raise PartFailed(self.name, f"no answer within {START_TIMEOUT:.0f} s\n{self.log_end()}")
             time.sleep(0.01)
         return True
 
-    def _log_end(self) -> str:
+    def _listens(self) -> bool:
+        """Whether all its ports are its own by now, rather than those of somebody who was faster."""
+        assert self._process is not None
+        try:
+            connections = psutil.Process(self._process.pid).net_connections("tcp")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended
+            return False
+        return self.ports() <= {held.laddr.port for held in connections if held.status == psutil.CONN_LISTEN}
+
+    def log_end(self) -> str:
+        """The last 2,000 characters of its log, for a message about its failure."""
         return self.log.read_text(errors="replace")[-2000:]
 
 

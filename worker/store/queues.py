@@ -11,19 +11,17 @@ from worker.domain.provisioning import Lane
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """Unfinished ledger rows by lane, and the age in seconds of the longest due row of each lane."""
+    """Unfinished ledger rows by lane, and how long ago (seconds) the oldest of each was first seen."""
 
     depth: dict[Lane, int]
     age: dict[Lane, float]
-    oldest_unsettled: float
     quarantined_rows: int
     quarantined_messages: int
 
 
 _UNFINISHED = text("""
     SELECT lane, count(*) AS depth,
-           greatest(0, extract(epoch FROM now() - min(due_at)))::float8 AS age,
-           greatest(0, extract(epoch FROM now() - min(first_seen_at)))::float8 AS oldest
+           greatest(0, extract(epoch FROM now() - min(first_seen_at)))::float8 AS age
     FROM provisionings WHERE state IN ('pending', 'customer_created') GROUP BY lane
 """)
 
@@ -38,7 +36,6 @@ def state(tx: Connection) -> QueueState:
     return QueueState(
         depth={Lane(row.lane): row.depth for row in rows},
         age={Lane(row.lane): row.age for row in rows},
-        oldest_unsettled=max((row.oldest for row in rows), default=0.0),
         quarantined_rows=quarantined_rows,
         quarantined_messages=quarantined_messages,
     )

@@ -32,7 +32,6 @@ from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.caller import Caller
 from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.deadline import Deadline
-from worker.stripe_api.errors import Refused
 from worker.stripe_api.limiter import Limiter
 from worker.stripe_api.session import Session, account_call
 from worker.telemetry import Metrics
@@ -144,13 +143,9 @@ class StripeGateway:
 
     def product(self, product_id: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> ProductFact | None:
         """The product, or None where there is none with this id (it may be chosen when creating one)."""
-        call = Call("products.retrieve", "get", f"/v1/products/{_segment(product_id)}", {}, lane, deadline)
-        try:
-            return product_fact(self._caller.send(call).data)
-        except Refused as refused:
-            if refused.failure.code == "resource_missing":
-                return None
-            raise
+        params = {"ids": [product_id], "limit": 1}
+        reply = self._caller.send(Call("products.list", "get", "/v1/products", params, lane, deadline))
+        return next(map(product_fact, _objects(reply)), None)
 
     def create_product(
         self, params: Mapping[str, object], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE

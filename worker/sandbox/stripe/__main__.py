@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def main() -> None:
     key = os.environ.get("STRIPE_SECRET_KEY") or secret_key(given.seed)
 
     def ready(url: str) -> None:
-        sys.stdout.write(json.dumps({"stripe_api_base": url, "stripe_secret_key": key}) + "\n")
+        said = {"stripe_api_base": url} | ({} if own_key else {"stripe_secret_key": key})
+        sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
 
     serve(given.host, given.port, secret_key=key, seed=given.seed, ready=ready, state_file=given.state_file)

@@ -1,0 +1,102 @@
+"""`subkeeper sandbox …`: the sandbox from the command line.
+
+What needs the packages of the extra `sandbox` is imported inside the commands: the worker itself runs without them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from worker.sandbox.errors import PartFailed
+
+if TYPE_CHECKING:
+    from worker.sandbox.sandbox import Addresses
+
+DEFAULT_SECRET_KEY = "sk_test_subkeeper_sandbox"  # noqa: S105 (opens nothing but a Stripe that is not one)
+_CHECK_INTERVAL = 0.5
+
+
+def build_group(prepare: Callable[[Path], None]) -> click.Group:
+    """The group `sandbox`; `prepare` makes a fresh sandbox ready, given its configuration (see `sandbox.Prepare`)."""
+
+    @click.group("sandbox", help="Try Subkeeper without an account, on real parts and a Stripe of its own.")
+    def group() -> None:
+        pass
+
+    @group.command("up", help="Start everything on free ports, until Ctrl-C or SIGTERM; then remove every trace.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON.")
+    @click.option("--seed", default="sandbox", show_default=True, help="What Stripe's chance is drawn from.")
+    @click.option(
+        "--stripe-latency", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="MS",
+        help="Median time that a Stripe call takes, in milliseconds.",
+    )  # fmt: skip
+    def up(as_json: bool, seed: str, stripe_latency: float) -> None:
+        _up(prepare, as_json=as_json, seed=seed, stripe_latency=stripe_latency)
+
+    group.add_command(stripe)
+    return group
+
+
+@click.command(
+    "stripe", help="Run the sandbox's Stripe alone, until Ctrl-C or SIGTERM. It accepts the key in STRIPE_SECRET_KEY."
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), required=True, help="Where to listen; 0 for a free port.")
+@click.option("--seed", default="sandbox", show_default=True, help="What its chance is drawn from.")
+@click.option("--state-file", type=click.Path(path_type=Path), help="Keep its objects there; else in memory.")
+def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
+    secret_key = os.environ.get("STRIPE_SECRET_KEY") or DEFAULT_SECRET_KEY
+    server = _import("worker.sandbox.stripe.server")
+
+    def ready(url: str) -> None:
+        click.echo(json.dumps({"stripe_api_base": url, "stripe_secret_key": secret_key}))
+
+    server.serve(host, port, secret_key=secret_key, seed=seed, ready=ready, state_file=state_file)
+
+
+def _up(prepare: Callable[[Path], None], *, as_json: bool, seed: str, stripe_latency: float) -> None:
+    module = _import("worker.sandbox.sandbox")
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _stop)
+    try:
+        with module.Sandbox(prepare, seed=seed, stripe_latency=stripe_latency) as sandbox:
+            click.echo(json.dumps(asdict(sandbox.addresses)) if as_json else _described(sandbox.addresses))
+            while True:
+                time.sleep(_CHECK_INTERVAL)
+                sandbox.check()
+    except PartFailed as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _stop(*_: object) -> NoReturn:
+    """Unwinds what is under way, once: what is being cleaned up then is not interrupted."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    sys.exit(0)
+
+
+def _described(addresses: Addresses) -> str:
+    return (
+        f"Up: nsqd {addresses.nsqd_tcp} (http {addresses.nsqd_http}), nsqlookupd http {addresses.nsqlookupd_http}, "
+        f"Postgres {addresses.database_url}, Stripe {addresses.stripe_api_base} (key {addresses.stripe_secret_key}). "
+        f"Use it with --config {addresses.config}; Ctrl-C ends it."
+    )
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        fix = "pip install 'subkeeper[sandbox]'"
+        raise click.ClickException(f"the sandbox needs {error.name}, which is not installed: {fix}") from error

@@ -1,0 +1,55 @@
+"""The configuration that points Subkeeper at a sandbox, its secrets in files of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+_TEMPLATE = """\
+# Points Subkeeper at this sandbox; config.example.toml explains every key.
+secret_key_file = {secret_key_file}
+
+[database]
+url = {database_url}
+
+[nsq]
+nsqd_tcp_addresses = [{nsqd_tcp}]
+lookupd_http_addresses = [{nsqlookupd_http}]
+
+[stripe]
+api_base = {stripe_api_base}
+secret_key_file = {stripe_secret_key_file}
+requests_per_second = 1000 # this Stripe limits nothing unless it is told to
+endpoint_requests_per_second = 1000
+
+[health]
+port = 0 # a free one, so that several processes can run side by side
+"""
+
+
+def write_config(
+    directory: Path, *, database_url: str, nsqd_tcp: str, nsqlookupd_http: str, stripe_api_base: str, stripe_key: str
+) -> Path:
+    """Writes `config.toml` and two files of secrets (readable by their owner alone) to `directory`; returns its path.
+
+    `SUBKEEPER_SECRET_KEY` is drawn anew: it seals nothing that outlives the sandbox.
+    """
+    values = {
+        "secret_key_file": _write_secret(directory / "secret-key", secrets.token_urlsafe(48)),
+        "stripe_secret_key_file": _write_secret(directory / "stripe-secret-key", stripe_key),
+        "database_url": database_url,
+        "nsqd_tcp": nsqd_tcp,
+        "nsqlookupd_http": nsqlookupd_http,
+        "stripe_api_base": stripe_api_base,
+    }
+    config = directory / "config.toml"
+    config.write_text(_TEMPLATE.format_map({name: json.dumps(value) for name, value in values.items()}))
+    return config
+
+
+def _write_secret(path: Path, secret: str) -> str:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+        handle.write(f"{secret}\n")
+    return str(path)
