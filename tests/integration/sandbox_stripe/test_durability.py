@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from worker.sandbox.stripe.server import StripeServer
 @contextmanager
 def _process(state_file: Path) -> Iterator[tuple[subprocess.Popen[str], Raw, Control]]:
     command = [sys.executable, "-m", "worker.sandbox.stripe", "--seed", "durable", "--state-file", str(state_file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    environment = {name: value for name, value in os.environ.items() if name != "STRIPE_SECRET_KEY"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
             said = json.loads(process.stdout.readline())
@@ -81,3 +83,16 @@ def test_duplicates_are_counted_by_user(tmp_path: Path) -> None:
         for user in ("u1", "u2", "u1"):
             raw("POST", "/v1/customers", {"metadata[user_id]": user})
         assert Control(server.url).duplicates() == {"u1": 2}
+
+
+def test_a_given_key_is_taken_and_not_repeated() -> None:
+    command = [sys.executable, "-m", "worker.sandbox.stripe"]
+    environment = {**os.environ, "STRIPE_SECRET_KEY": "sk_test_mine"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert "sk_test_mine" not in line
+            assert Raw(json.loads(line)["stripe_api_base"], "sk_test_mine").get("/v1/account").status == 200
+        finally:
+            process.kill()

@@ -1,11 +1,13 @@
-"""`python -m worker.sandbox.stripe --port P`: this Stripe alone; prints its address and key as one line of
-JSON. The key is `STRIPE_SECRET_KEY`'s value, else drawn from the seed."""
+"""`python -m worker.sandbox.stripe --port P`: this Stripe alone; prints one line of JSON when it listens.
+
+The line has `stripe_api_base`, and `stripe_secret_key` if that was drawn from the seed: a key that was given (in
+`STRIPE_SECRET_KEY`, off the command line that everybody can read) is not repeated.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import os
 import sys
 from pathlib import Path
@@ -21,7 +23,8 @@ def main() -> None:
     parser.add_argument("--seed", default="sandbox")
     parser.add_argument("--state-file", type=Path)
     given = parser.parse_args()
-    key = os.environ.get("STRIPE_SECRET_KEY") or secret_key(given.seed)
+    own_key = os.environ.get("STRIPE_SECRET_KEY")
+    key = own_key or secret_key(given.seed)
 
     def ready(url: str) -> None:
         said = {"stripe_api_base": url} | ({} if own_key else {"stripe_secret_key": key})
