@@ -116,7 +116,7 @@ def test_poisoned_messages_are_kept_sealed_with_their_reason_and_the_batch_aroun
     stack.assert_exactly_one(*names)
     kept = stack.rows("SELECT * FROM quarantined_messages")
     assert sorted(row["reason"] for row in kept) == sorted(POISON)
-    assert not any(body in bytes(row["sealed_body"]) for row in kept for body in (b"poison@", b"id"))
+    assert not any(b"poison@" in bytes(row["sealed_body"]) for row in kept)
     assert all(row["expires_at"] - row["quarantined_at"] > timedelta(days=29) for row in kept)
     assert worker.metric("subkeeper_messages_total", topic=stack.topic, outcome="quarantined") == len(POISON)
     assert worker.is_ready()
@@ -156,7 +156,7 @@ def test_a_cloudevent_carries_the_profile_in_its_data(stack: Stack) -> None:
 def test_ids_of_every_script_and_length_are_served(stack: Stack) -> None:
     names = ["Ünïcode-用户", "a" * 255, "😀" * 250, "  spaces  ", "'; DROP TABLE provisionings; --", "x\n\ty", "{}", "0"]
     stack.start_worker()
-    stack.publish(*[profile(name, email=f"u{number}@example.org") for number, name in enumerate(names)])
+    stack.publish(*[profile(name, email=f"u{number}@example.org", name=None) for number, name in enumerate(names)])
     stack.await_completed(*names)
     stack.assert_exactly_one(*names)
 
