@@ -6,8 +6,6 @@ for one of its own (`new_nsqd`, `new_postgres`). Each test gets names of its own
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import itertools
 import os
 import random
@@ -18,10 +16,16 @@ from contextlib import ExitStack
 from typing import Protocol
 
 import pytest
+from pydantic import SecretStr
 
 from worker.sandbox.nsq import Nsqd, Nsqlookupd, Tls
 from worker.sandbox.postgres import PostgresServer
+from worker.sandbox.stripe.control import Control
+from worker.sandbox.stripe.server import StripeServer
 from worker.sandbox.workspace import Workspace
+from worker.settings import DatabaseSettings
+from worker.store.database import Database
+from worker.store.migrations import upgrade
 
 TEMPLATE = "subkeeper_template"
 
@@ -98,11 +102,26 @@ def new_postgres(workspace: Workspace) -> Iterator[Callable[[], PostgresServer]]
 
 
 @pytest.fixture(scope="session")
+def shared_stripe_server() -> Iterator[StripeServer]:
+    with StripeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def stripe_server(shared_stripe_server: StripeServer) -> StripeServer:
+    """The sandbox's Stripe in a thread, its account empty and its faults off."""
+    Control(shared_stripe_server.url).reset()
+    return shared_stripe_server
+
+
+@pytest.fixture(scope="session")
 def migrated_template(postgres_server: PostgresServer) -> str:
     """The name of a database with the newest schema and no rows, to copy."""
     url = postgres_server.create_database(TEMPLATE)
-    if importlib.util.find_spec("worker.store.migrations"):
-        importlib.import_module("worker.store.migrations").upgrade(url)
+    database = Database(DatabaseSettings(url=SecretStr(url)))
+    with database.connection() as connection:
+        upgrade(connection)
+    database.close()
     return TEMPLATE
 
 

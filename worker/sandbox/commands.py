@@ -56,11 +56,13 @@ def build_group(prepare: Callable[[Path], None]) -> click.Group:
 @click.option("--seed", default="sandbox", show_default=True, help="What its chance is drawn from.")
 @click.option("--state-file", type=click.Path(path_type=Path), help="Keep its objects there; else in memory.")
 def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
-    secret_key = os.environ.get("STRIPE_SECRET_KEY") or DEFAULT_SECRET_KEY
+    own_key = os.environ.get("STRIPE_SECRET_KEY")
+    secret_key = own_key or DEFAULT_SECRET_KEY
     server = _import("worker.sandbox.stripe.server")
 
     def ready(url: str) -> None:
-        click.echo(json.dumps({"stripe_api_base": url, "stripe_secret_key": secret_key}))
+        said = {"stripe_api_base": url} | ({} if own_key else {"stripe_secret_key": secret_key})
+        click.echo(json.dumps(said))
 
     server.serve(host, port, secret_key=secret_key, seed=seed, ready=ready, state_file=state_file)
 

@@ -36,6 +36,9 @@ class _NsqPart(Part):
     def choose_ports(self) -> None:
         self.tcp_port, self.http_port = ports.free_port(), ports.free_port()
 
+    def ports(self) -> set[int]:
+        return {self.tcp_port, self.http_port}
+
     @property
     def tcp_address(self) -> str:
         """`host:port` of the TCP protocol."""
@@ -51,7 +54,7 @@ class _NsqPart(Part):
             self._request("GET", "/ping")
         except (OSError, http.client.HTTPException):
             return False
-        return ports.answers(self.tcp_port)
+        return True
 
     def http(self, method: str, path: str, *, body: bytes | None = None, **query: str) -> bytes:
         """The answer of the HTTP interface to this request; raises `PartFailed` unless it is a 200."""

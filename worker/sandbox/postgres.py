@@ -50,6 +50,9 @@ class PostgresServer(Part):
     def choose_ports(self) -> None:
         self.port = ports.free_port()
 
+    def ports(self) -> set[int]:
+        return {self.port}
+
     def database_url(self, database: str = "postgres") -> str:
         """`postgresql://…` of this database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"

@@ -20,7 +20,10 @@ from worker.sandbox.stripe_process import StripeProcess
 from worker.sandbox.workspace import Workspace
 
 Prepare = Callable[[Path], None]
-"""Makes a fresh sandbox ready for Subkeeper (schema, plans, topics), given the path of its configuration."""
+"""Makes a fresh sandbox ready for Subkeeper (schema, plans, topics), given the path of its configuration.
+
+It should read that file alone: a key for the real Stripe in the environment would win over the sandbox's.
+"""
 
 DATABASE = "subkeeper"
 

@@ -54,7 +54,7 @@ def _run_go(module: str, arguments: Sequence[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="subkeeper-go-") as scratch:
         work = Path(shutil.copytree(MODULES / module, Path(scratch, "module")))
         done = subprocess.run(
-            [go, *arguments], cwd=work, env=_environment(go), capture_output=True, text=True, check=False
+            [go, *arguments], cwd=work, env=_environment(go, scratch), capture_output=True, text=True, check=False
         )
     if done.returncode != 0:
         what = f"`go {' '.join(arguments)}` failed with {go}\n{done.stdout}{done.stderr}"
@@ -62,11 +62,11 @@ def _run_go(module: str, arguments: Sequence[str]) -> str:
     return done.stdout
 
 
-def _environment(go: Path) -> dict[str, str]:
-    """Go's environment: nothing but what go.sum pins, and no traces outside our cache of a Go that is ours."""
+def _environment(go: Path, scratch: str) -> dict[str, str]:
+    """Go's environment: nothing but what go.sum pins; a Go of ours leaves its modules in our cache and no objects."""
     ours = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -modcacherw", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     if go.is_relative_to(cache.directory()):
-        ours |= {"GOPATH": str(cache.directory() / "gopath"), "GOCACHE": str(cache.directory() / "go-build")}
+        ours |= {"GOPATH": str(cache.directory() / "gopath"), "GOCACHE": f"{scratch}/go-build"}
     return {**os.environ, **ours}
 
 

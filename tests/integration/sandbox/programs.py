@@ -1,0 +1,47 @@
+"""`subkeeper sandbox` as a process of its own, for tests that end it in every way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_PROGRAM = """\
+from worker.sandbox.commands import build_group
+build_group(lambda config: config.with_name("prepared").touch())()
+"""
+
+
+@contextmanager
+def sandbox_command(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """`subkeeper sandbox <arguments>`, prepared by a file `prepared` beside the configuration; killed if it is left."""
+    command = [sys.executable, "-c", _PROGRAM, *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ}
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    """What it prints when it is ready."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.stderr and process.stderr.read()
+    return line
+
+
+def eventually(condition: Callable[[], object], timeout: float = 10.0) -> bool:
+    """Whether the condition holds within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
