@@ -148,7 +148,7 @@ def usable_price(ctx: Context, identifier: str, param: str) -> Obj:
         raise no_such("price", identifier, param)
     if not price["active"]:
         message = f"The price specified is inactive. This field only accepts active prices. ({identifier})"
-        raise refused(message, param=param, code="price_inactive")
+        raise refused(message, param=param)
     if price["type"] != "recurring":
         message = "The price specified is set to `type=one_time` but this field only accepts `type=recurring`."
         raise refused(message, param=param)
