@@ -29,7 +29,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Misconfigured as error:
-        click.echo(f"subkeeper: {error}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"subkeeper: {line}", err=True)
         sys.exit(BAD_SETTINGS)
     except SubkeeperError as error:
         click.echo(f"subkeeper: {error}", err=True)
@@ -53,8 +54,7 @@ def main(context: click.Context, config: Path | None) -> None:
 def loaded(context: click.Context, logs: TextIO) -> Settings:
     """The settings of this invocation, with logging set up to keep their secrets out."""
     settings = Settings.load(context.find_root().obj, os.environ)
-    secrets = [settings.stripe_secret_key(), settings.nsq_auth_secret()]
-    configure_logging(settings.log, logs, [secret for secret in secrets if secret])
+    configure_logging(settings.log, logs, settings.secret_values())
     install_crash_hooks()
     return settings
 

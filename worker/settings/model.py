@@ -30,7 +30,7 @@ from worker.settings.sources import Gathered, gather, suggestion
 from worker.settings.values import Section, Slug
 
 LEASE_MARGIN = 5.0
-"""Seconds that a lease keeps beyond two requests (customer, then subscription): commits, clock steps, scheduling."""
+"""Seconds that a lease keeps beyond one request: commits, clock steps, scheduling. Each step's commit renews it."""
 
 
 class Settings(Section):
@@ -130,11 +130,11 @@ class Settings(Section):
 
 def _problems(settings: Settings) -> Iterator[Misconfigured]:
     """What no single section can see."""
-    least = 2 * settings.stripe.request_timeout + LEASE_MARGIN
+    least = settings.stripe.request_timeout + LEASE_MARGIN
     if settings.settle.lease < least:
         name = settings.written(("stripe", "request_timeout"))
-        fix = f"Make it {least:g} or more (twice {name}, plus {LEASE_MARGIN:g}), or shorten {name}"
-        yield Misconfigured(settings.written(("settle", "lease")), "is too short for two requests", fix)
+        fix = f"Make it {least:g} or more ({name} and {LEASE_MARGIN:g} more), or shorten {name}"
+        yield Misconfigured(settings.written(("settle", "lease")), "is too short for a request", fix)
     if settings.pending_plan not in settings.plans:
         fix = f"Add a table [plans.{settings.pending_plan}], or name one of: {', '.join(sorted(settings.plans))}"
         yield Misconfigured(settings.written(("pending_plan",)), "names no plan", fix)

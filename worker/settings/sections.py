@@ -120,7 +120,7 @@ class StripeSettings(Section):
 
 class SettleSettings(Section):
     threads: Annotated[int, Field(ge=1, le=200)] = 16
-    lease: Annotated[float, Field(ge=15, le=600)] = 60.0
+    lease: Annotated[float, Field(ge=5, le=600)] = 20.0
     sweep_interval: PositiveSeconds = 1.0
     live_weight: Annotated[int, Field(ge=1)] = 80
     retry_weight: Annotated[int, Field(ge=1)] = 15
