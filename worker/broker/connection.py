@@ -20,7 +20,7 @@ from nsq.connection import Connection
 from nsq.response import Error, Response
 
 from worker.broker.address import Address
-from worker.broker.peering import Peering
+from worker.broker.peering import MAX_FRAME, Peering
 from worker.broker.quiet import quiet_nsq
 
 READ_BYTES = 64 * 1024
@@ -246,8 +246,8 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
 
     def _frame_size(self, view: memoryview, start: int) -> int:
         size: int = _LENGTH.unpack_from(view, start)[0]
-        if not 4 <= size <= self._peering.max_frame:
-            raise Broken("bad_frame", f"{size} bytes (at most {self._peering.max_frame}, by nsq.max_message_bytes)")
+        if not 4 <= size <= MAX_FRAME:
+            raise Broken("bad_frame", f"a length of {size}")
         return size
 
     def _decode(self, raw: bytes) -> Response:

@@ -38,7 +38,10 @@ class Dialer:
         self._closed = False
 
     def dial(self, route: Route) -> None:
-        threading.Thread(target=self._attempt, args=(route,), name=f"dial {route.address}", daemon=True).start()
+        try:
+            threading.Thread(target=self._attempt, args=(route,), name=f"dial {route.address}", daemon=True).start()
+        except RuntimeError:  # the system gives us no thread now
+            self._ended.put(Dialed(route, Broken("unexpected", "no thread")))
 
     def ended(self) -> list[Dialed]:
         """The attempts that ended since the last call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
+from worker.broker.connection import NsqConnection
 from worker.broker.link import Link
 from worker.broker.ready import Rotation, spread
 
@@ -23,11 +24,11 @@ class Flow:
         self._clock = clock
         self._rotation: Rotation[Link] = Rotation()
         self._turn: list[Link] = []
-        self._seen: tuple[bool, tuple[Link, ...]] | None = None
+        self._seen: tuple[bool, tuple[NsqConnection | None, ...]] | None = None
 
     def update(self, links: Collection[Link]) -> None:
         """Queue a RDY where a share has changed. `links` are those that are connected."""
-        seen = (self.paused, tuple(links))
+        seen = (self.paused, tuple(link.connection for link in links))
         if seen == self._seen and len(links) <= self._total:
             return
         self._seen = seen

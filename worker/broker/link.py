@@ -95,14 +95,8 @@ class Link:
         for response in connection.receive():
             if isinstance(response, NsqMessage):
                 connection.in_flight[response.id] = now
-                yield Message(
-                    topic,
-                    response.body,
-                    response.id,
-                    response.attempts,
-                    published_at(response.timestamp),
-                    connection,
-                )
+                body, sent_at = self._cut(response.body), published_at(response.timestamp)
+                yield Message(topic, body, response.id, response.attempts, sent_at, connection)
             elif isinstance(response, Error):
                 self._judge(error_code(response))
             elif response.data == constants.HEARTBEAT:
@@ -111,6 +105,16 @@ class Link:
                 self.drained = True
         if connection.fault is not None:
             raise connection.fault
+
+    def _cut(self, body: bytes) -> bytes:
+        """At most max_message_bytes of it: its reader quarantines what is left.
+
+        Refusing the frame would cost the connection, with all that is in flight on it, at each of its deliveries.
+        """
+        if len(body) <= self._peering.max_message:
+            return body
+        self._log.warning("nsqd.message_cut", size=len(body), limit=self._peering.max_message)
+        return body[: self._peering.max_message]
 
     def _judge(self, code: str) -> None:
         if code not in HARMLESS:

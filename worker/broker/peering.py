@@ -7,11 +7,11 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from worker.errors import Misconfigured
 from worker.settings import NsqSettings, NsqTlsSettings
 from worker.settings.secrets import read_secret
+from worker.version import VERSION
 
 OUTPUT_BUFFER_MS = 25
 """nsqd holds output back for 250 ms by default (116 ms p50 from publish to receipt, measured); 25 is its minimum. Never
@@ -20,18 +20,18 @@ OUTPUT_BUFFER_MS = 25
 FRAME_OVERHEAD = 4 + 8 + 2 + 16
 """Bytes of a message's frame beside its body: frame type, timestamp, attempts, id."""
 
-LEAST_MAX_FRAME = 64 * 1024
-"""Answers to IDENTIFY and error texts must fit, however small messages are configured to be."""
+MAX_FRAME = 64 * 1024 * 1024 + FRAME_OVERHEAD
+"""What no nsqd sends: four bytes of another protocol, taken for a length, are far beyond it ("HTTP" is 1.2 GB)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peering:
-    """What every connection of one kind has in common. Times are in seconds, `max_frame` in bytes."""
+    """What every connection of one kind has in common. Times are in seconds, `max_message` is in bytes."""
 
     connect_timeout: float
     silence: float | None
     msg_timeout: float
-    max_frame: int
+    max_message: int
     identify: Mapping[str, object]
     auth_secret: bytes | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
@@ -60,7 +60,7 @@ def _peering(
         connect_timeout=settings.connect_timeout,
         silence=silence,
         msg_timeout=settings.msg_timeout,
-        max_frame=max(settings.max_message_bytes + FRAME_OVERHEAD, LEAST_MAX_FRAME),
+        max_message=settings.max_message_bytes,
         identify={**_identify(settings), **heartbeat},
         auth_secret=secret.encode() if secret else None,
         tls=tls_context(settings.tls) if settings.tls.enabled else None,
@@ -73,7 +73,7 @@ def _identify(settings: NsqSettings) -> dict[str, object]:
     return {
         "client_id": hostname.partition(".")[0],
         "hostname": hostname,
-        "user_agent": f"subkeeper/{version('subkeeper')}",
+        "user_agent": f"subkeeper/{VERSION}",
         "feature_negotiation": True,
         "output_buffer_timeout": OUTPUT_BUFFER_MS,
         "msg_timeout": int(settings.msg_timeout * 1000),

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -82,6 +83,10 @@ class Publisher:
                 self._send(topic, bodies, deadline)
             except Broken as broken:
                 self._hang_up()
+                if broken.detail == "E_BAD_BODY" and len(bodies) > 1:  # this nsqd has a smaller --max-body-size
+                    self._deliver(topic, bodies[: len(bodies) // 2], deadline)
+                    self._deliver(topic, bodies[len(bodies) // 2 :], deadline)
+                    return
                 _raise_if_hopeless(broken, len(bodies))
                 attempt += 1
                 wait = reconnect_delay(attempt, self._retry_max, self._rng)
@@ -93,7 +98,7 @@ class Publisher:
     def _send(self, topic: str, bodies: Sequence[bytes], deadline: float) -> None:
         if self._closed.is_set():
             raise Unavailable("nsqd", "the publisher is closed")
-        connection = self._connected()
+        connection = self._connected(deadline)
         if len(bodies) == 1:
             connection.pub(topic.encode(), bodies[0])
         else:
@@ -102,14 +107,15 @@ class Publisher:
         if answer != b"OK":
             raise Broken("bad_frame", "nsqd's answer was not OK")
 
-    def _connected(self) -> NsqConnection:
+    def _connected(self, deadline: float) -> NsqConnection:
         """The connection, unless nsqd has closed it while it was idle; else a new one to the next candidate."""
         if self._connection is not None and not self._connection.is_idle():
             self._hang_up()
         if self._connection is None:
             address = self._next_candidate()
+            patience = max(0.01, min(self._peering.connect_timeout, deadline - time.monotonic()))
             try:
-                self._connection = NsqConnection(address, self._peering)
+                self._connection = NsqConnection(address, replace(self._peering, connect_timeout=patience))
             except Broken as broken:
                 self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
                 raise

@@ -23,6 +23,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "nsqd.connected": ("address", "topic"),
     "nsqd.refused": ("address", "topic", "reason", "detail"),
     "nsqd.disconnected": ("address", "topic", "reason", "detail"),
+    "nsqd.message_cut": ("address", "topic", "size", "limit"),
     "nsqd.finish_failed": ("address", "topic", "code"),
     "nsqlookupd.failed": ("address", "reason"),
     "nsqlookupd.recovered": ("address",),

@@ -45,6 +45,14 @@ def test_more_than_one_frame_takes_is_split(nsqd: Nsqd, topic: str, new_publishe
     assert eventually_holds(nsqd, topic, 12)
 
 
+def test_an_nsqd_that_takes_smaller_frames_gets_smaller_ones(
+    new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher
+) -> None:
+    nsqd = new_nsqd(flags=["--max-body-size=20000"])
+    new_publisher(settings_for(nsqd.tcp_address)).publish(topic, [b"x" * 1000] * 100)
+    assert eventually_holds(nsqd, topic, 100)
+
+
 def test_a_restart_between_two_publications_is_not_noticed(
     new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher
 ) -> None:
@@ -106,7 +114,7 @@ def test_an_nsqd_that_hangs_is_unavailable_at_the_deadline(
     new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher
 ) -> None:
     nsqd = new_nsqd()
-    publisher = new_publisher(settings_for(nsqd.tcp_address))
+    publisher = new_publisher(settings_for(nsqd.tcp_address, connect_timeout=5.0))
     publisher.publish(topic, [b"before"])
     nsqd.pause()
     began = time.monotonic()

@@ -100,13 +100,19 @@ def test_a_message_that_arrives_slowly_keeps_its_connection(peer: Peer, new_read
     assert receive(reader, 1)[0].body == b"slow"
 
 
-def test_a_message_at_the_limit_is_read_and_one_beyond_it_is_not(peer: Peer, new_reader: NewReader) -> None:
+def test_a_message_beyond_the_limit_is_cut_and_keeps_nobody_from_the_next(peer: Peer, new_reader: NewReader) -> None:
     reader = new_reader(settings_for(peer.address, max_message_bytes=100_000), "topic")
     session = peer.accept().subscribed()
-    session.send(message_frame(b"x" * 100_000))
-    assert len(receive(reader, 1)[0].body) == 100_000
-    session.send(message_frame(b"x" * 100_001))
-    until(lambda: not reader.connected, reader)
+    with structlog.testing.capture_logs() as logs:
+        until(lambda: reader.connected, reader)
+        session.send(message_frame(b"x" * 100_000))
+        assert len(receive(reader, 1)[0].body) == 100_000
+        assert [entry["event"] for entry in logs] == ["nsqd.connected"]
+        sender = threading.Thread(target=lambda: session.send(message_frame(b"x" * 9_000_000) + message_frame(b"next")))
+        sender.start()
+        assert [len(message.body) for message in receive(reader, 2)] == [100_000, 4]
+        sender.join()
+    assert logs[-1]["event"] == "nsqd.message_cut"
 
 
 @pytest.mark.parametrize(
