@@ -15,9 +15,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.deadline import boot_time
-from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear, translate
+from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear
 from worker.stripe_api.limiter import Limiter
 from worker.stripe_api.session import Session
+from worker.stripe_api.translate import translate
 from worker.telemetry import Metrics
 
 RETRY_WITHIN = 1.8

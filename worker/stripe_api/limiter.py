@@ -91,10 +91,12 @@ class Limiter:
             self._bells[ticket] = threading.Condition(self._lock)
             try:
                 self._wait(ticket, deadline)
+                left = self._clock()
+                ticket.leaves(left)
             finally:
                 del self._bells[ticket]
                 self._hand_over(ticket)
-        self._waited(lane, self._clock() - began)
+        self._waited(lane, left - began)
         return ticket
 
     def release(self, ticket: Ticket) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.domain.provisioning import Lane
-from worker.stripe_api.pacing import Bucket
+from worker.stripe_api.pacing import Bucket, Stamp
 
 BY_REASON = {
     "global-rate": ("account", "rate"),
@@ -28,7 +28,16 @@ class Ticket:
 
     endpoint: str
     lane: Lane
-    granted: bool = False
+    stamp: Stamp | None = None
+
+    @property
+    def granted(self) -> bool:
+        return self.stamp is not None
+
+    def leaves(self, now: float) -> None:
+        """The permit is about to be used, and not when it was given."""
+        assert self.stamp is not None
+        self.stamp.at = max(self.stamp.at, now)
 
 
 class Queues:
@@ -117,11 +126,11 @@ class Queues:
         queue.popleft()
         if queue:
             self._waiting[ticket.lane][ticket.endpoint] = queue  # behind the lane's other endpoints: round robin
-        self._account.take(now)
-        self._endpoints[ticket.endpoint].take(now)
+        ticket.stamp = Stamp(now)
+        self._account.take(ticket.stamp)
+        self._endpoints[ticket.endpoint].take(ticket.stamp)
         self._virtual = max(self._virtual, self._passed[ticket.lane])
         self._passed[ticket.lane] += self._stride[ticket.lane]
-        ticket.granted = True
 
     def _forget_if_empty(self, ticket: Ticket) -> None:
         if not self._waiting[ticket.lane][ticket.endpoint]:

@@ -78,9 +78,9 @@ def test_a_deleted_customer_is_none(new_gateway: NewGateway) -> None:
 
 
 def test_a_product_that_is_not_there_is_none(new_gateway: NewGateway) -> None:
-    missing = refuse(404, type="invalid_request_error", code="resource_missing", param="id")
-    with Peer(missing) as peer:
+    with Peer(answer({"data": [], "has_more": False})) as peer:
         assert new_gateway(peer.url).product("prod_1", deadline=Deadline.after(10)) is None
+    assert peer.requests[0].params["ids[0]"] == "prod_1"
 
 
 def test_an_id_cannot_lead_elsewhere(new_gateway: NewGateway) -> None:

@@ -48,7 +48,8 @@ def test_many_threads_together_use_the_whole_rate_and_no_more(rate: int) -> None
     had = stamps(limiter, 3.0, threads=30, held=0.05)
     assert len(had) >= 0.95 * rate * 3
     for index, at in enumerate(had):
-        assert sum(1 for other in had[: index + 1] if other > at - 1) <= rate
+        # 50 ms for a machine that is too busy to let a thread note the time at once; to the instant: test_pacing.py
+        assert sum(1 for other in had[: index + 1] if other > at - 0.95) <= rate
 
 
 def test_a_waiter_gives_up_before_its_deadline_and_the_next_one_keeps_the_time() -> None:

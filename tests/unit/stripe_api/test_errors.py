@@ -21,8 +21,8 @@ from worker.stripe_api.errors import (
     TrialPassed,
     Unauthorized,
     Unclear,
-    translate,
 )
+from worker.stripe_api.translate import translate
 
 SECRET = "ada@example.org is no valid email"
 KINDS: dict[int, type[stripe.StripeError]] = {401: stripe.AuthenticationError, 429: stripe.RateLimitError}
@@ -84,6 +84,10 @@ REPLAYED = {"idempotent-replayed": "true"}
         (400, {**INVALID, "param": "customer"}, {}, Refused),
         (400, INVALID, {}, Refused),
         (402, {"type": "card_error", "code": "card_declined"}, {}, Refused),
+        (400, {**INVALID, "code": "testmode_charges_only"}, {}, SharedRefusal),
+        (404, INVALID, {}, SharedRefusal),
+        (404, {**INVALID, "code": "resource_missing", "param": "source"}, {}, Refused),
+        (413, None, {}, Unclear),
     ],
 )
 def test_each_refusal_has_one_meaning(
@@ -99,9 +103,11 @@ def test_the_refused_field_is_named() -> None:
 
 
 def test_a_name_that_is_refused_in_the_catalogue_is_everybodys_matter() -> None:
-    error = translated(400, {**INVALID, "param": "unit_amount"}, operation="prices.create")
-    assert isinstance(error, SharedRefusal)
-    assert not isinstance(translated(400, {**INVALID, "param": "name"}, operation="products.create"), FieldRefused)
+    assert isinstance(translated(400, {**INVALID, "param": "name"}, operation="products.create"), SharedRefusal)
+
+
+def test_what_is_refused_without_any_profile_in_it_is_everybodys_matter() -> None:
+    assert isinstance(translated(400, INVALID, operation="account.retrieve"), SharedRefusal)
 
 
 def test_a_broken_connection_is_unclear_and_says_how_it_broke() -> None:

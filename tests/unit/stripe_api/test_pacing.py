@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.stripe_api.pacing import CUT, LEAST, Cap, Pace
+from worker.stripe_api.pacing import CUT, LEAST, Cap, Pace, Stamp
 
 JITTER = 0.002
 """How late a thread may wake, in seconds."""
@@ -19,7 +19,7 @@ def saturate(pace: Pace, start: float, seconds: float, lateness: list[float]) ->
     taken: list[float] = []
     now = start
     while now < start + seconds:
-        pace.take(now)
+        pace.take(Stamp(now))
         taken.append(now)
         now = pace.free_at(now) + lateness[len(taken) % len(lateness)]
     return taken
@@ -42,6 +42,21 @@ lateness = st.lists(st.floats(0, 0.2), min_size=1, max_size=20)
 def test_no_second_holds_more_than_the_rate(rate: float, late: list[float]) -> None:
     taken = saturate(Pace(rate, 0.0), 0.0, 4.0, late)
     assert most_in(1, taken) <= math.ceil(rate)
+
+
+@given(rate=st.integers(1, 60), dawdling=st.lists(st.floats(0, 0.3), min_size=1, max_size=20))
+def test_no_second_holds_more_than_the_rate_although_requests_leave_after_their_permit(
+    rate: int, dawdling: list[float]
+) -> None:
+    pace, stamps, now = Pace(float(rate), 0.0), list[tuple[float, Stamp]](), 0.0
+    for number in range(rate * 4):
+        while (free := pace.free_at(now)) > now or any(stamp.at < leaves <= now for leaves, stamp in stamps):
+            now = free
+            for leaves, stamp in stamps:
+                stamp.at = leaves if leaves <= now else stamp.at
+        stamps.append((now + dawdling[number % len(dawdling)], Stamp(now)))
+        pace.take(stamps[-1][1])
+    assert most_in(1, sorted(leaves for leaves, _ in stamps)) <= rate
 
 
 @given(rate=rates, idle=st.lists(st.floats(0, 3), max_size=5))
