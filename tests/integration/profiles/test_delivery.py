@@ -19,8 +19,8 @@ def test_a_profile_gets_one_customer_and_one_trial_subscription(stack: Stack) ->
     stack.assert_exactly_one("ada")
     customer = stack.customers("ada")[0]
     assert (customer["email"], customer["name"]) == ("ada@example.org", "Name of ada")
-    assert timedelta(0) <= stack.ledger("ada")["trial_end"] - TRIAL - before.replace(microsecond=0) < timedelta(
-        seconds=5
+    assert (
+        timedelta(0) <= stack.ledger("ada")["trial_end"] - TRIAL - before.replace(microsecond=0) < timedelta(seconds=5)
     )
 
 
@@ -154,7 +154,16 @@ def test_a_cloudevent_carries_the_profile_in_its_data(stack: Stack) -> None:
 
 
 def test_ids_of_every_script_and_length_are_served(stack: Stack) -> None:
-    names = ["Ünïcode-用户", "a" * 255, "😀" * 250, "  spaces  ", "'; DROP TABLE provisionings; --", "x\n\ty", "{}", "0"]
+    names = [
+        "Ünïcode-用户",
+        "a" * 255,
+        "😀" * 250,
+        "  spaces  ",
+        "'; DROP TABLE provisionings; --",
+        "x\n\ty",
+        "{}",
+        "0",
+    ]
     stack.start_worker()
     stack.publish(*[profile(name, email=f"u{number}@example.org", name=None) for number, name in enumerate(names)])
     stack.await_completed(*names)
