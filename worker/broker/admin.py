@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from worker.broker.address import Address, parse_address
-from worker.broker.connection import Broken, NsqConnection
+from worker.broker.connection import NsqConnection
+from worker.broker.faults import Broken
 from worker.broker.http import HttpApi
 from worker.broker.lookup import LookupClient
 from worker.broker.peering import consumer_peering

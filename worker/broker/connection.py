@@ -6,12 +6,10 @@ import contextlib
 import json
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
 from itertools import islice
 from typing import Any
 
@@ -20,24 +18,16 @@ from nsq.connection import Connection
 from nsq.response import Error, Response
 
 from worker.broker.address import Address
-from worker.broker.peering import MAX_FRAME, Peering
+from worker.broker.faults import Broken, broken_by, error_code, system_words
+from worker.broker.frames import pack, take_frames
+from worker.broker.peering import Peering
 from worker.broker.quiet import quiet_nsq
 
 READ_BYTES = 64 * 1024
 READS_PER_TURN = 16
 """At most 1 MiB is read from one connection before the others have their turn."""
 
-_LENGTH = struct.Struct(">l")
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-class Broken(Exception):
-    """This connection cannot go on. `reason` is a constant to count by, `detail` is never a body or a secret."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
 
 
 class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
@@ -82,7 +72,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
             raise
         except OSError as exc:
             self.close()
-            raise _broken(exc) from exc
+            raise broken_by(exc) from exc
         return True
 
     def _dial(self) -> None:
@@ -91,7 +81,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         try:
             sock = socket.create_connection((self.host, self.port), timeout=timeout)
         except (OSError, UnicodeError) as exc:
-            raise Broken("unreachable", _errno_name(exc)) from exc
+            raise Broken("unreachable", system_words(exc)) from exc
         self._socket: socket.socket | None = sock
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -163,7 +153,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         """Queue a command; it leaves with the next `flush`."""
         frame = command + constants.NL
         if message is not None:
-            frame += _pack(message)
+            frame += pack(message)
         self._pending.append(frame)
 
     @property
@@ -185,7 +175,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
             except _WOULD_BLOCK:
                 break
             except OSError as exc:
-                raise _broken(exc) from exc
+                raise broken_by(exc) from exc
             self._out_buffer = self._out_buffer[sent:]
             total += sent
         return total
@@ -203,7 +193,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
             more, turns = True, 0
             while more and turns < READS_PER_TURN:
                 more, turns = self._fill(), turns + 1
-                responses.extend(self._frames())
+                responses.extend(take_frames(self._buffer, self))
         except Broken as exc:
             self.fault = exc
         return responses
@@ -217,7 +207,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         except _WOULD_BLOCK:
             return False
         except OSError as exc:
-            raise _broken(exc) from exc
+            raise broken_by(exc) from exc
         if not packet:
             raise Broken("closed_by_peer")
         self.last_received = self._peering.clock()
@@ -226,35 +216,8 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
 
     def _read(self, limit: int = sys.maxsize) -> list[Response]:
         """Up to `limit` whole frames out of the buffer."""
-        with contextlib.closing(self._frames()) as frames:
+        with contextlib.closing(take_frames(self._buffer, self)) as frames:
             return list(islice(frames, limit))
-
-    def _frames(self) -> Generator[Response, None, None]:
-        """Whole frames out of the buffer, which keeps the rest; a partial one waits there for its end."""
-        end = 0
-        view = memoryview(self._buffer)
-        try:
-            while len(view) - end >= 4:
-                size = self._frame_size(view, end)
-                if len(view) - end - 4 < size:
-                    break
-                start, end = end + 4, end + 4 + size
-                yield self._decode(bytes(view[start:end]))
-        finally:
-            view.release()
-            del self._buffer[:end]
-
-    def _frame_size(self, view: memoryview, start: int) -> int:
-        size: int = _LENGTH.unpack_from(view, start)[0]
-        if not 4 <= size <= MAX_FRAME:
-            raise Broken("bad_frame", f"a length of {size}")
-        return size
-
-    def _decode(self, raw: bytes) -> Response:
-        try:
-            return Response.from_raw(self, raw)
-        except (TypeError, struct.error) as exc:
-            raise Broken("bad_frame", "unknown type or too short") from exc
 
     def await_answer(self, deadline: float) -> bytes:
         """Flush, then block until nsqd answers (its bytes), or Broken: refused with its error code, or late.
@@ -308,35 +271,8 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
                 sock.close()
 
 
-def error_code(response: Error) -> str:
-    """`E_SOMETHING` out of nsqd's error; the text behind it is left out, as it can quote what we sent."""
-    code = bytes(response.data).partition(b" ")[0][:40].decode("ascii", "replace")
-    return code if code.startswith("E_") and code.replace("_", "").isalnum() else "E_UNKNOWN"
-
-
-def _pack(message: bytes | list[bytes]) -> bytes:
-    """nsq-py's `pack`, without its copies of a copy."""
-    if isinstance(message, bytes):
-        return _LENGTH.pack(len(message)) + message
-    parts = [part for body in message for part in (_LENGTH.pack(len(body)), body)]
-    inner = _LENGTH.pack(len(message)) + b"".join(parts)
-    return _LENGTH.pack(len(inner)) + inner
-
-
 def _remaining(deadline: float) -> float:
     remaining = deadline - time.monotonic()
     if remaining <= 0:
         raise Broken("timeout")
     return remaining
-
-
-def _broken(exc: OSError) -> Broken:
-    if isinstance(exc, ssl.SSLError):
-        return Broken("tls_failed", str(exc.reason or type(exc).__name__))
-    if isinstance(exc, TimeoutError):
-        return Broken("timeout")
-    return Broken("socket_error", _errno_name(exc))
-
-
-def _errno_name(exc: Exception) -> str:
-    return str(getattr(exc, "strerror", None) or type(exc).__name__)

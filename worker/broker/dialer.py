@@ -8,7 +8,8 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from worker.broker.address import Address
-from worker.broker.connection import Broken, NsqConnection
+from worker.broker.connection import NsqConnection
+from worker.broker.faults import Broken
 from worker.broker.peering import Peering
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 from itertools import product
 
 from worker.broker.address import Address, parse_address
-from worker.broker.connection import Broken, NsqConnection
+from worker.broker.connection import NsqConnection
 from worker.broker.dialer import Dialer, Route
+from worker.broker.faults import Broken
 from worker.broker.link import Link
 from worker.broker.lookup import Discovery
 from worker.broker.messages import Message

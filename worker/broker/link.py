@@ -12,8 +12,9 @@ from nsq.response import Error
 from nsq.response import Message as NsqMessage
 
 from worker.broker.backoff import reconnect_delay
-from worker.broker.connection import Broken, NsqConnection, error_code
+from worker.broker.connection import NsqConnection
 from worker.broker.dialer import Route
+from worker.broker.faults import Broken, error_code
 from worker.broker.messages import Message, published_at
 from worker.broker.peering import Peering
 

@@ -13,7 +13,8 @@ import structlog
 from worker.broker.address import Address, parse_address
 from worker.broker.backoff import reconnect_delay
 from worker.broker.batches import split
-from worker.broker.connection import Broken, NsqConnection
+from worker.broker.connection import NsqConnection
+from worker.broker.faults import Broken
 from worker.broker.lookup import LookupClient
 from worker.broker.peering import publisher_peering
 from worker.errors import Rejected, Unavailable

@@ -14,7 +14,8 @@ import structlog
 from tests.integration.broker.conftest import NewReader, receive, settings_for, until
 from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame, message_frame
 from worker.broker.address import parse_address
-from worker.broker.connection import Broken, NsqConnection
+from worker.broker.connection import NsqConnection
+from worker.broker.faults import Broken
 from worker.broker.peering import consumer_peering
 from worker.broker.reader import Reader
 

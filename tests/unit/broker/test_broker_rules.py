@@ -15,7 +15,7 @@ from worker.broker.address import Address, parse_address
 from worker.broker.backlog import Backlog
 from worker.broker.backoff import reconnect_delay
 from worker.broker.batches import split
-from worker.broker.connection import error_code
+from worker.broker.faults import error_code
 from worker.broker.messages import Message, published_at
 from worker.broker.ready import Rotation, spread
 from worker.errors import Misconfigured
