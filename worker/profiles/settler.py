@@ -129,17 +129,23 @@ class Settler:
                 self._ledger.postpone(lease, delay=0, lane=row.lane, error=None)
                 outcome = "given_back"
             else:
-                outcome = self._provisioner.settle(lease)
+                outcome = self._settled(lease)
         except Misconfigured as stop:
             self._halt(stop)
             outcome = "halted"
         except (Unavailable, TryLater):  # Postgres: nothing can be written, so the lease runs out
             outcome = "unrecorded"
-        except Exception as error:  # noqa: BLE001 - a bug that one row shows must not keep all others from settling
-            self._log.critical("settling.crashed", user_id=row.user_id, exc_info=error)
-            self._provisioner.postpone_crashed(lease, error)
-            outcome = "crashed"
         self._metrics.settled(row.lane, outcome, time.monotonic() - started)
+
+    def _settled(self, lease: Lease) -> str:
+        try:
+            return self._provisioner.settle(lease)
+        except (Misconfigured, Unavailable, TryLater):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug that one row shows must not keep all others from settling
+            self._log.critical("settling.crashed", user_id=lease.row.user_id, exc_info=error)
+            self._provisioner.postpone_crashed(lease, error)
+            return "crashed"
 
     # Sweeping
 
@@ -203,7 +209,7 @@ class Settler:
     def _settle_one(self) -> None:
         for lane in Lane:
             for lease in self._ledger.lease_due({lane: 1}):
-                self._provisioner.settle(lease)
+                self._settled(lease)
                 return
 
     def _give_back_waiting(self) -> None:

@@ -32,11 +32,12 @@ def test_an_answer_that_times_out_after_stripe_wrote_is_asked_for_again_with_the
 @pytest.mark.parametrize("kind", ["drop", "partial", "slow_body"])
 @pytest.mark.parametrize("path", STEPS)
 def test_a_connection_that_breaks_in_the_middle_leaves_one_of_each(stack: Stack, path: str, kind: str) -> None:
-    details: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "drop": {"when": "after"},
         "partial": {},
         "slow_body": {"ms": 100, "finish": False},
-    }[kind]
+    }
+    details = kinds[kind]
     stack.control.fault(kind, match={"path": path, "method": "POST"}, times=2, **details)
     stack.start_worker(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="0.5")
     stack.publish(profile("ada"))
