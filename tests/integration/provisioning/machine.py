@@ -1,0 +1,233 @@
+"""The rules by which a test plays with two workers: whatever can happen, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.integration.provisioning.process import LEASE, REQUEST_TIMEOUT, TOPICS, Process
+from tests.integration.provisioning.puppet import Order, Place
+from tests.integration.provisioning.world import USER, World, flight_of
+from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, State
+from worker.sandbox.stripe.faults import Fault
+
+T = TypeVar("T")
+
+A_LEASE = LEASE + timedelta(seconds=1)
+MOST_ROUNDS = 60
+"""Leases after which a row must be completed once nothing goes wrong any more."""
+
+FAULTS = {
+    "saved 500 without effect": Fault("status", "before", status=500, sticky=True),
+    "saved 500 with effect": Fault("status", "after", status=500, sticky=True),
+    "saved 402": Fault("status", "before", status=402, sticky=True),
+    "503 without effect": Fault("status", "before", status=503),
+    "503 with effect": Fault("status", "after", status=503),
+    "429": Fault("status", "before", status=429),
+    "lock timeout": Fault("status", "before", status=429, code="lock_timeout"),
+}
+WRITES_ONLY = {"saved 402"}
+"""A list that is refused quarantines a row whose requests may still be under way; a person retries it later."""
+
+SPANS = [timedelta(minutes=5), timedelta(minutes=11), timedelta(hours=22), timedelta(hours=25), timedelta(days=90)]
+picks = st.integers(0, 3)
+
+
+def pick(options: Sequence[T], number: int) -> T:
+    return options[number % len(options)]
+
+
+class Interleavings(RuleBasedStateMachine):
+    """One user, two workers. `new_world` makes an empty one."""
+
+    def __init__(self, new_world: Callable[[], World]) -> None:
+        super().__init__()
+        self.world = new_world()
+        self.email: str | None = None
+        self.age: timedelta | None = None
+        self.deletes = self.deleted = False
+        self.wrong = False
+
+    @initialize(
+        email=st.sampled_from(["ada@example.com", None]),
+        age=st.sampled_from([timedelta(0), timedelta(hours=30), timedelta(hours=100), None]),
+        deletes=st.integers(0, 7).map(lambda number: number == 7),
+    )
+    def begin(self, email: str | None, age: timedelta | None, deletes: bool) -> None:
+        self.email, self.age, self.deletes = email, age, deletes
+        self.world.stripe.ledger.search.lag = 3600.0
+
+    # NSQ
+
+    @precondition(lambda self: self.world.idle)
+    @rule(number=picks, topic=st.sampled_from(list(TOPICS)), email=st.sampled_from(["same", "other", "none"]))
+    def deliver(self, number: int, topic: str, email: str) -> None:
+        """A message, perhaps once more, perhaps edited."""
+        sent = {"same": self.email, "other": "ada@example.org", "none": None}[email]
+        pick(self.world.idle, number).deliver(topic, self.world.message(sent, self.age))
+
+    # The workers
+
+    @precondition(lambda self: self.world.idle)
+    @rule(number=picks)
+    def work(self, number: int) -> None:
+        pick(self.world.idle, number).work()
+
+    @precondition(lambda self: self.world.busy())
+    @rule(number=picks, steps=st.integers(1, 8))
+    def go_on(self, number: int, steps: int) -> None:
+        process = pick(self.world.busy(), number)
+        for _ in range(steps):
+            if not process.idle:
+                self._step(process)
+
+    def _step(self, process: Process) -> None:
+        """To the next gate, as if nothing were wrong; what was sent too long ago is not waited for."""
+        gate = process.puppet.at
+        assert gate is not None
+        order = Order.GO
+        if gate.flight is not None and self.world.time() - gate.flight.sent_at > REQUEST_TIMEOUT:
+            order = Order.FAIL
+        process.puppet.go(order)
+        self.world.settle_time()
+
+    @precondition(lambda self: self.world.busy())
+    @rule(number=picks)
+    def kill(self, number: int) -> None:
+        self.world.kill(pick(self.world.busy(), number))
+
+    @precondition(lambda self: self.world.busy(Place.COMMIT, Place.COMMITTED))
+    @rule(number=picks)
+    def lose_commit(self, number: int) -> None:
+        """It fails, or its answer is lost."""
+        pick(self.world.busy(Place.COMMIT, Place.COMMITTED), number).puppet.go(Order.FAIL)
+        self.world.settle_time()
+
+    # Requests to Stripe: sent, begun, in effect, answered
+
+    @precondition(lambda self: self.world.sending())
+    @rule(number=picks)
+    def reach_stripe(self, number: int) -> None:
+        self.world.wire.begin(flight_of(pick(self.world.sending(), number)))
+
+    @precondition(lambda self: self.world.busy(Place.REQUEST))
+    @rule(number=picks)
+    def take_effect(self, number: int) -> None:
+        self.world.wire.land(flight_of(pick(self.world.busy(Place.REQUEST), number)))
+
+    @precondition(lambda self: self.world.busy(Place.REQUEST))
+    @rule(number=picks, order=st.sampled_from([Order.FAIL, Order.FAIL_AT_ONCE]))
+    def lose_answer(self, number: int, order: Order) -> None:
+        """The worker hears nothing; the request goes its way."""
+        pick(self.world.busy(Place.REQUEST), number).puppet.go(order)
+
+    @precondition(lambda self: self.world.orphans())
+    @rule(number=picks)
+    def take_effect_late(self, number: int) -> None:
+        self.world.wire.land(pick(self.world.orphans(), number))
+
+    @precondition(lambda self: self.world.orphans())
+    @rule(number=picks)
+    def vanish(self, number: int) -> None:
+        self.world.wire.vanish(pick(self.world.orphans(), number))
+
+    @precondition(lambda self: self.world.sending())
+    @rule(number=picks, name=st.sampled_from(list(FAULTS)))
+    def fail_at_stripe(self, number: int, name: str) -> None:
+        process = pick(self.world.sending(), number)
+        flight = flight_of(process)
+        if flight.is_write or name not in WRITES_ONLY:
+            flight.fault = FAULTS[name]
+            self._step(process)
+
+    # Time
+
+    @rule()
+    def outlast_leases(self) -> None:
+        self.world.pass_time(A_LEASE)
+
+    @rule(span=st.sampled_from(SPANS))
+    def pass_time(self, span: timedelta) -> None:
+        self.world.pass_time(span)
+
+    @rule()
+    def near_the_end_of_the_trial(self) -> None:
+        """Half a minute before so little of the trial is left that it isn't sent any more."""
+        row = self.world.row()
+        if row is not None and row.trial_end - self.world.now() > SHORTEST_TRIAL_TO_SEND + A_LEASE:
+            span = row.trial_end - self.world.now() - SHORTEST_TRIAL_TO_SEND - A_LEASE / 2
+            self.world.pass_time(span)
+
+    # People
+
+    @precondition(lambda self: self.world.idle)
+    @rule()
+    def retry_quarantined(self) -> None:
+        row = self.world.row()
+        if row is not None and row.state == State.QUARANTINED:
+            self.world.retry_quarantined()
+
+    @rule()
+    def add_stranger_with_the_same_email(self) -> None:
+        self.world.ask_stripe("POST", "/v1/customers", "email=ada%40example.com&metadata[subkeeper]=somebody-else")
+
+    @precondition(lambda self: self.deletes and not self.deleted and self.world.customers())
+    @rule()
+    def delete_customer(self) -> None:
+        self.deleted = True
+        self.world.ask_stripe("DELETE", f"/v1/customers/{self.world.customers()[0]['id']}")
+
+    # What always holds, and what holds at the end
+
+    @invariant()
+    def never_two(self) -> None:
+        customers, subscriptions = self.world.customers(), self.world.subscriptions()
+        self.wrong = len(customers) > 1 or len(subscriptions) > 1
+        assert len(customers) <= 1, "two customers"
+        assert len(subscriptions) <= 1, "two subscriptions"
+
+    def teardown(self) -> None:
+        try:
+            if not self.wrong:
+                self._finish()
+        finally:
+            self.world.stop()
+
+    def _finish(self) -> None:
+        """Nothing goes wrong any more, except that what is under way takes effect as late as it can."""
+        self._until_idle()
+        self.world.processes[0].deliver("profile_created", self.world.message(self.email, self.age))
+        self._until_idle()
+        for _ in range(MOST_ROUNDS):
+            row = self.world.row()
+            if row is not None and row.state == State.COMPLETED:
+                break
+            if row is not None and row.state == State.QUARANTINED:
+                self.world.retry_quarantined()
+            self.world.pass_time(A_LEASE)
+            self.world.processes[0].work()
+            self._until_idle()
+        for flight in self.world.orphans():
+            self.world.wire.land(flight)
+        self._check_end()
+
+    def _until_idle(self) -> None:
+        while busy := self.world.busy():
+            self._step(busy[0])
+
+    def _check_end(self) -> None:
+        self.never_two()
+        row = self.world.row()
+        assert row is not None
+        assert row.state == State.COMPLETED, f"{row.state} after {row.attempts} attempts: {row.last_error}"
+        assert row.customer_request is None, "the sealed profile is still there"
+        assert self.world.billing() == [(USER, row.stripe_customer_id, row.stripe_subscription_id)]
+        if self.deleted:
+            return  # a subscription that Stripe told us of before its customer was deleted has ended with it
+        assert [customer["id"] for customer in self.world.customers()] == [row.stripe_customer_id]
+        assert [subscription["id"] for subscription in self.world.subscriptions()] == [row.stripe_subscription_id]
+        assert self.world.subscriptions()[0]["customer"] == row.stripe_customer_id

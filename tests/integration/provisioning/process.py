@@ -1,0 +1,191 @@
+"""One worker's process: the parts of production, with gates at each request to Stripe and around each commit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from unittest import mock
+
+from sqlalchemy import Connection
+
+from tests.integration.provisioning.puppet import Gate, Order, Place, Puppet
+from tests.integration.provisioning.wire import Flight, Wire, WireTransport, lost
+from worker.broker.messages import Message
+from worker.domain.lanes import LaneSchedule
+from worker.domain.profile import MessageShape
+from worker.domain.provisioning import Lane
+from worker.domain.trial import TrialPolicy
+from worker.errors import TryLater, Unavailable
+from worker.profiles.catalogue import Catalogue
+from worker.profiles.customer_step import CustomerStep
+from worker.profiles.inbox import Freeze, ProfileInbox
+from worker.profiles.ledger import Lease, Ledger
+from worker.profiles.provisioner import Provisioner
+from worker.profiles.settler import Settler
+from worker.profiles.subscription_step import SubscriptionStep
+from worker.profiles.terms import Terms
+from worker.sealing import Sealer
+from worker.settings import PlanSettings, StripeSettings
+from worker.store.database import Database
+from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.limiter import Limiter
+from worker.telemetry import Metrics
+
+NAMESPACE, PLAN = "interleavings", "pending"
+LEASE, TRIAL, MAX_LAG = timedelta(seconds=60), timedelta(days=31), timedelta(hours=72)
+TOPICS = {"profile_created": Lane.LIVE, "profile_backfill": Lane.BACKFILL}
+REQUEST_TIMEOUT = 10.0
+WEIGHTS = {Lane.LIVE: 80, Lane.RETRY: 15, Lane.BACKFILL: 5}
+SECRET = "an-example-of-a-secret-key-of-more-than-32-characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the processes share."""
+
+    database: Database
+    wire: Wire
+    stripe_key: str
+    metrics: Metrics
+
+
+class GatedDatabase(Database):
+    """Another process's database: its transactions stop before and after they commit."""
+
+    def __init__(self, shared: Database, puppet: Puppet) -> None:
+        self._engine = shared._engine
+        self._puppet = puppet
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        with super().transaction() as tx:
+            yield tx
+            self._stop_at(Place.COMMIT)
+        self._stop_at(Place.COMMITTED)
+
+    def _stop_at(self, place: Place) -> None:
+        if self._puppet.pass_gate(Gate(place)) is not Order.GO:
+            raise Unavailable("postgres", "the answer to COMMIT is lost")
+
+
+class Watched(Provisioner):
+    """Remembers what nobody foresaw, which production logs and goes on after."""
+
+    def postpone_crashed(self, lease: Lease, error: Exception) -> None:
+        raise AssertionError("settling crashed") from error
+
+
+class Process:
+    """A worker, from its start to its death; `puppet` does one thing at a time."""
+
+    def __init__(self, outside: Outside) -> None:
+        self.puppet = Puppet()
+        self._gateway = _gateway(outside, self._wait_for_answer)
+        self._gateway.account(Deadline.after(REQUEST_TIMEOUT))  # as every process does at its start
+        catalogue = Catalogue(self._gateway, {PLAN: PlanSettings(name="Pending", lookup_key=PLAN)}, NAMESPACE)
+        catalogue.ensure(PLAN)
+        catalogue.refresh(PLAN)
+        database = GatedDatabase(outside.database, self.puppet)
+        sealer = Sealer([SECRET])
+        self._settler = _settler(self._gateway, catalogue, database, sealer, outside.metrics)
+        self._inbox = ProfileInbox(
+            database,
+            self._settler,
+            sealer,
+            outside.metrics,
+            shape=MessageShape(user_id="/id", email="/email", name="/name", created_at="/created_at"),
+            freeze=Freeze(NAMESPACE, PLAN, TrialPolicy(TRIAL, MAX_LAG)),
+            lanes=TOPICS,
+            quarantine_for=timedelta(days=30),
+            now=self._gateway.now,
+        )
+
+    @property
+    def idle(self) -> bool:
+        return self.puppet.at is None
+
+    def deliver(self, topic: str, body: bytes) -> None:
+        """Begins to absorb a message; the row is leased with it if settling isn't halted."""
+        message = Message(topic, body, b"0123456789abcdef", 1, datetime.now(UTC))
+        self.puppet.perform(lambda: self._absorb(message))
+
+    def work(self) -> None:
+        """Begins to settle what is due."""
+        self.puppet.perform(self._work)
+
+    def stop(self) -> None:
+        self.puppet.kill()
+        self._gateway.close()
+
+    def _absorb(self, message: Message) -> None:
+        try:
+            self._inbox.absorb([message])
+        except (Unavailable, TryLater):
+            return  # NSQ delivers it again, perhaps
+
+    def _work(self) -> None:
+        """What the sweeper's and a settling thread's loop do, once."""
+        settler = self._settler
+        try:
+            if settler._halted:
+                settler._resume()
+            if not settler._halted:
+                settler._sweep()
+        except (Unavailable, TryLater):
+            return
+        while any(settler._queues.values()):
+            lease = settler._next_lease()
+            assert lease is not None
+            try:
+                settler._settle(lease)
+            finally:
+                settler._running[lease.row.lane] -= 1
+
+    def _wait_for_answer(self, flight: Flight) -> None:
+        order = self.puppet.pass_gate(Gate(Place.REQUEST, flight))
+        if order is not Order.GO:
+            raise lost(at_once=order is Order.FAIL_AT_ONCE)
+
+
+def _gateway(outside: Outside, wait: Callable[[Flight], None]) -> StripeGateway:
+    def transport(origin: str, _connections: int) -> WireTransport:
+        return WireTransport(origin, outside.wire, wait)
+
+    limiter = Limiter(10_000, 10_000, weights=WEIGHTS)
+    with mock.patch("worker.stripe_api.session.Transport", transport):
+        return StripeGateway(
+            StripeSettings(api_base="http://127.0.0.1:1", request_timeout=REQUEST_TIMEOUT),
+            lambda: outside.stripe_key,
+            limiter,
+            rng=random.Random(1),
+            observe=outside.metrics,
+            sleep=lambda _: None,
+        )
+
+
+def _settler(
+    gateway: StripeGateway, catalogue: Catalogue, database: Database, sealer: Sealer, metrics: Metrics
+) -> Settler:
+    ledger = Ledger(database, length=LEASE, now=gateway.now)
+    terms = Terms(
+        namespace=NAMESPACE,
+        trial=TRIAL,
+        missing_payment_method="pause",
+        billing_mode="flexible",
+        price_id=catalogue.price_id,
+    )
+    customer, subscription = CustomerStep(gateway, ledger, sealer, terms), SubscriptionStep(gateway, ledger, terms)
+    return Settler(
+        ledger,
+        Watched(customer, subscription, ledger, metrics, random.Random(1)),
+        LaneSchedule(4, WEIGHTS),
+        metrics,
+        threads=1,
+        sweep_interval=1.0,
+        preflight=lambda: None,
+        report=lambda _: None,
+    )

@@ -1,0 +1,177 @@
+"""Everything around the two workers: time, Stripe, the database, and how they are seen from outside."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from tests.integration.provisioning.process import NAMESPACE, Outside, Process
+from tests.integration.provisioning.puppet import Place
+from tests.integration.provisioning.wire import Flight, Wire
+from worker.domain.provisioning import user_digest
+from worker.sandbox.stripe.objects import Obj
+from worker.sandbox.stripe.service import Service
+from worker.store import provisionings
+from worker.store.database import Database
+from worker.telemetry import Metrics
+
+USER = "user-1"
+START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+LONGEST_FLIGHT = 600.0
+"""Seconds after which a request that was sent has taken effect, or never will."""
+
+ENDED = ("canceled", "incomplete_expired")
+TABLES = (
+    "provisionings, billing_customers, billing_subscriptions, subscription_changes, subscription_refreshes,"
+    " quarantined_messages"
+)
+_numbers = itertools.count(1)
+
+
+class Time:
+    """The one clock: what the worker takes for the time since boot, and Stripe's."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def at_stripe(self) -> float:
+        return START + self.seconds
+
+
+class World:
+    """One user's story: a Stripe of its own, an empty database, two workers."""
+
+    def __init__(self, database: Database, time: Time, metrics: Metrics) -> None:
+        self._database = database
+        self.time = time
+        self._owed = 0.0
+        with database.transaction() as tx:
+            for table in TABLES.split(", "):
+                tx.execute(text(f"DELETE FROM {table}"))
+        seed = f"interleavings-{next(_numbers)}"
+        self.stripe = Service(secret_key=None, seed=seed, state_file=None, now=time.at_stripe, monotonic=time)
+        self.wire = Wire(self.stripe, time)
+        self._outside = Outside(database, self.wire, self.stripe.secret_key, metrics)
+        self.processes = [Process(self._outside), Process(self._outside)]
+
+    # Who does what
+
+    @property
+    def idle(self) -> Sequence[Process]:
+        return [process for process in self.processes if process.idle]
+
+    def busy(self, *places: Place) -> Sequence[Process]:
+        """Those that wait at one of `places`; at any, without."""
+        return [p for p in self.processes if p.puppet.at is not None and (not places or p.puppet.at.place in places)]
+
+    def sending(self) -> Sequence[Process]:
+        """Those whose request has not reached Stripe yet."""
+        return [p for p in self.busy(Place.REQUEST) if not flight_of(p).begun]
+
+    def orphans(self) -> Sequence[Flight]:
+        """Requests under way that nobody waits for any more."""
+        waiting = [flight_of(process) for process in self.busy(Place.REQUEST)]
+        return [flight for flight in self.wire.under_way if flight not in waiting]
+
+    def kill(self, process: Process) -> None:
+        """Ends the process where it is; a new one takes its place."""
+        process.stop()
+        self.processes[self.processes.index(process)] = Process(self._outside)
+        self.settle_time()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.stop()
+
+    # Time
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.time.at_stripe(), UTC)
+
+    def pass_time(self, span: timedelta) -> None:
+        """Time passes for everybody: the worker, Stripe and the database. A request takes effect in time or never."""
+        self.wire.land_those_sent_before(self.time() + span.total_seconds() - LONGEST_FLIGHT)
+        self.time.seconds += span.total_seconds()
+        self._owed += span.total_seconds()
+        self.settle_time()
+
+    def settle_time(self) -> None:
+        """Moves the database's times instead of its clock; those of a transaction under way, once it is over."""
+        if not self._owed:
+            return
+        moved = text("""
+            UPDATE provisionings SET due_at = due_at - :span, lease_until = lease_until - :span
+            WHERE user_id IN (SELECT user_id FROM provisionings FOR UPDATE SKIP LOCKED)
+        """)
+        with self._database.transaction() as tx:
+            done = tx.execute(moved, {"span": timedelta(seconds=self._owed)}).rowcount
+        if done or not self.busy(Place.COMMIT):
+            self._owed = 0.0
+
+    # What others do
+
+    def message(self, email: str | None, age: timedelta | None) -> bytes:
+        """A profile-created message. `age`: how long ago the profile was created; None: it doesn't say."""
+        profile: dict[str, str] = {"id": USER, "name": "Ada"}
+        if email is not None:
+            profile["email"] = email
+        if age is not None:
+            profile["created_at"] = (self.now() - age).isoformat()
+        return json.dumps(profile).encode()
+
+    def retry_quarantined(self) -> None:
+        with self._database.transaction() as tx:
+            provisionings.retry_quarantined(tx, [USER])
+
+    def ask_stripe(self, method: str, path: str, form: str = "") -> Any:
+        """A request of somebody else's. Returns Stripe's answer."""
+        flight = self.wire.send(method, path, {"Authorization": f"Bearer {self.stripe.secret_key}"}, form)
+        return json.loads(self.wire.land(flight).body)
+
+    # How it stands
+
+    def customers(self) -> list[Obj]:
+        """The user's customers that are not deleted."""
+        return [row for row in self.stripe.ledger.tables["customer"].all() if self._ours(row)]
+
+    def subscriptions(self) -> list[Obj]:
+        """The user's subscriptions that have not ended."""
+        rows = self.stripe.ledger.tables["subscription"].all()
+        return [row for row in rows if self._ours(row) and row["status"] not in ENDED]
+
+    @staticmethod
+    def _ours(row: Obj) -> bool:
+        return bool(row["metadata"].get("subkeeper") == user_digest(NAMESPACE, USER))
+
+    def row(self) -> Row[Any] | None:
+        """The user's ledger row, as it is committed."""
+        return self._one("SELECT * FROM provisionings")
+
+    def billing(self) -> list[tuple[str, str, str]]:
+        """(user, customer, subscription) as our tables have them, a row for each pair."""
+        query = """
+            SELECT c.user_id, c.stripe_customer_id, s.stripe_subscription_id
+            FROM billing_customers c LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id
+            WHERE c.deleted_at IS NULL
+        """
+        with self._database.transaction() as tx:
+            return [(row[0], row[1], row[2]) for row in tx.execute(text(query))]
+
+    def _one(self, query: str) -> Row[Any] | None:
+        with self._database.transaction() as tx:
+            return tx.execute(text(query)).one_or_none()
+
+
+def flight_of(process: Process) -> Flight:
+    gate = process.puppet.at
+    assert gate is not None
+    assert gate.flight is not None
+    return gate.flight
