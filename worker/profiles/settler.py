@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -126,7 +126,7 @@ class Settler:
         row, started = lease.row, time.monotonic()
         try:
             if lease.deadline.remaining() < LEAST_LEASE:
-                self._ledger.postpone(lease, delay=0, lane=row.lane, error=None)
+                self._give_back(lease)
                 outcome = "given_back"
             else:
                 outcome = self._settled(lease)
@@ -218,10 +218,11 @@ class Settler:
             for queue in self._queues.values():
                 queue.clear()
         for lease in waiting:
-            try:
-                self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=None)
-            except SubkeeperError:  # lost, or Postgres is away: the lease runs out by itself
-                continue
+            self._give_back(lease)
+
+    def _give_back(self, lease: Lease) -> None:
+        with suppress(SubkeeperError):  # lost, or Postgres is away: the lease runs out by itself
+            self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=None)
 
 
 class Seats:
