@@ -45,16 +45,23 @@ class Consumer:
         self._batch = batch
         self._rng = rng
         self._report = report
+        self._began = False
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Absorbs until `stop`, then gives back what is left and closes every connection."""
+        self._began = True
         while not self._stopping.is_set():
             batch = self._reader.read(self._batch, READ_TIMEOUT if self._reader.connected else CONNECTING_TIMEOUT)
             self._report_connections()
             if batch:
                 self._take(batch)
         self._reader.close(timeout=2.0)
+
+    def close(self) -> None:
+        """Closes the connections of a reader that `run` never took over; else `run` has closed them."""
+        if not self._began:
+            self._reader.close(timeout=0)
 
     def stop(self) -> None:
         """Thread-safe: `run` ends after the batch in hand."""

@@ -187,6 +187,7 @@ class Profiles:
         self.settler.stop()
 
     def close(self) -> None:
+        self.consumer.close()
         self.stripe.gateway.close()
         self.database.close()
 
