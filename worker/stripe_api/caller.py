@@ -10,7 +10,7 @@ from typing import cast
 
 import stripe
 import structlog
-from tenacity import RetryCallState, Retrying, retry_if_exception
+from tenacity import RetryCallState, Retrying
 
 from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.clock import StripeClock
@@ -48,7 +48,7 @@ class Caller:
         self._rng = rng
         self._observe = observe
         self._retrying = Retrying(
-            retry=retry_if_exception(_is_quick), wait=self._pause, stop=_too_late, sleep=sleep, reraise=True
+            retry=_is_quick, wait=self._pause, stop=_too_late, sleep=sleep, reraise=True
         )
 
     def send(self, call: Call) -> Reply:
@@ -110,8 +110,14 @@ class Caller:
         return pause * self._rng.uniform(0.5, 1.0)
 
 
-def _is_quick(error: BaseException) -> bool:
-    return isinstance(error, (Unclear, KeyInUse)) and error.failure.quick
+def _is_quick(state: RetryCallState) -> bool:
+    """Whether another attempt makes sense at once: what failed quickly, a read (repeating it harms nothing), and a 429,
+    whose next attempt waits for the limiter that it has just slowed."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Throttled):
+        return True
+    call: Call = state.args[0]
+    return isinstance(error, (Unclear, KeyInUse)) and (error.failure.quick or call.key is None)
 
 
 def _too_late(state: RetryCallState) -> bool:

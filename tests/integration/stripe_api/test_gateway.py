@@ -102,7 +102,7 @@ def test_a_replayed_answer_says_so(new_gateway: NewGateway) -> None:
         (refuse(500, type="api_error"), Unclear, 1),
         (refuse(500, {"Idempotent-Replayed": "true"}, type="api_error"), KeyBurnt, 1),
         (refuse(409, type="idempotency_error", code="idempotency_key_in_use"), KeyInUse, 3),
-        (refuse(429, {"Stripe-Rate-Limited-Reason": "global-rate"}, type="x"), Throttled, 1),
+        (refuse(429, {"Stripe-Rate-Limited-Reason": "global-rate"}, type="x"), Throttled, 3),
     ],
 )
 def test_only_what_may_pass_at_once_is_tried_again_at_once(
