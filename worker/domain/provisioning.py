@@ -25,6 +25,10 @@ KEY_TRUSTED_FOR = timedelta(hours=23)
 SHORTEST_TRIAL_TO_SEND = timedelta(hours=1)
 """A subscription whose trial would end sooner than this gets a new, full trial instead (a long outage)."""
 
+RENEWAL_MARGIN = timedelta(minutes=20)
+"""How long after a trial became too short to be sent a request with it may still take effect: sent at the end of the
+longest lease (10 min), and held up on its way or at Stripe for as long again."""
+
 LOOK_MARGIN = timedelta(minutes=10)
 """How far beyond the first and the last request the created window of a look reaches."""
 
@@ -115,12 +119,14 @@ def user_digest(namespace: str, user_id: str) -> str:
     return _digest(namespace, user_id)
 
 
-def idempotency_key(namespace: str, row: Provisioning) -> str:
-    """The key of the row's next request: the same for every attempt of one generation of one step.
+def step_key(namespace: str, user_id: str, step: Step, generation: int) -> str:
+    """The idempotency key of a step: no personal data, and 74 of Stripe's 255 characters."""
+    return "subkeeper-" + _digest(namespace, user_id, step.value, generation)
 
-    No personal data and 74 of Stripe's 255 characters.
-    """
-    return "subkeeper-" + _digest(namespace, row.user_id, row.step.value, row.generation)
+
+def idempotency_key(namespace: str, row: Provisioning) -> str:
+    """The key of the row's next request: the same for every attempt of one generation of one step."""
+    return step_key(namespace, row.user_id, row.step, row.generation)
 
 
 def must_look(row: Provisioning, now: datetime) -> bool:
@@ -135,6 +141,12 @@ def must_look(row: Provisioning, now: datetime) -> bool:
 def trial_is_spent(row: Provisioning, now: datetime) -> bool:
     """Whether so little of the frozen trial is left that sending it would cheat the user. `now`: Stripe's time."""
     return row.trial_end - now < SHORTEST_TRIAL_TO_SEND
+
+
+def renewal_wait(row: Provisioning, now: datetime) -> timedelta:
+    """How long a spent trial must wait for its replacement: a request with the old one may be under way, and its key
+    doesn't stop one of the next generation. `now`: Stripe's time."""
+    return max(timedelta(0), row.trial_end - SHORTEST_TRIAL_TO_SEND + RENEWAL_MARGIN - now)
 
 
 def look_window(requested: Requested) -> tuple[datetime, datetime]:

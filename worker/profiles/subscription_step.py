@@ -10,6 +10,7 @@ from worker.domain.provisioning import (
     has_ended,
     idempotency_key,
     must_look,
+    renewal_wait,
     trial_is_spent,
     usable_subscription,
     user_digest,
@@ -71,6 +72,8 @@ class SubscriptionStep:
 
     def _renew(self, lease: Lease, why: str) -> None:
         row, now = _unfrozen(lease.row), self._ledger.now()
+        if why == "trial_spent" and (wait := renewal_wait(row, now)):
+            raise TryLater("trial_nearly_spent", after=wait.total_seconds())
         if why == "trial_passed" or trial_is_spent(row, now):
             row = replace(row, trial_end=(now + self._terms.trial).replace(microsecond=0))
         self._ledger.next_generation(lease, row, why)
