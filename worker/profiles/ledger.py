@@ -82,11 +82,9 @@ class Ledger:
     def complete(self, lease: Lease, answer: Answer[SubscriptionFact], *, cause: str) -> None:
         """The user has this subscription."""
         row = lease.row
-        assert row.stripe_customer_id is not None, "a customer comes first"
         with self._database.transaction() as tx:
             provisionings.complete(tx, row, answer.value.id)
-            customer = customers.record(tx, row.user_id, row.stripe_customer_id)
-            subscriptions.record_created(tx, row.user_id, customer, answer, cause=cause)
+            subscriptions.record_created(tx, row.user_id, answer, cause=cause)
 
     def postpone(self, lease: Lease, *, delay: float, lane: Lane, error: str | None) -> None:
         """Gives the row back, due after `delay` seconds."""

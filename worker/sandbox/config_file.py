@@ -23,6 +23,10 @@ api_base = {stripe_api_base}
 secret_key_file = {stripe_secret_key_file}
 requests_per_second = 1000 # this Stripe limits nothing unless it is told to
 endpoint_requests_per_second = 1000
+request_timeout = 5
+
+[settle]
+lease = 10 # a killed worker's profiles are taken up soon
 
 [health]
 port = 0 # a free one, so that several processes can run side by side

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, func, select, text, update
 
 from schema.tables import billing_customers as customers
 from worker.store.errors import CustomerAlreadyExists, StripeCustomerAlreadyExists
 
+_INSERT = text("""
+    INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES (:user_id, :stripe_customer_id)
+    ON CONFLICT DO NOTHING
+""")
 
-def record(tx: Connection, user_id: str, stripe_customer_id: str) -> int:
-    """The `billing_customers.id` of this pair, inserted unless it is there (an event may have been first).
+
+def record(tx: Connection, user_id: str, stripe_customer_id: str) -> None:
+    """The user has this customer; it may be there already (an event was first).
 
     Raises `StripeCustomerAlreadyExists` where the customer is another user's or deleted, `CustomerAlreadyExists` where
     the user has another one.
     """
-    inserted = tx.execute(
-        insert(customers)
-        .values(user_id=user_id, stripe_customer_id=stripe_customer_id)
-        .on_conflict_do_nothing()
-        .returning(customers.c.id)
-    ).scalar()
-    if inserted is not None:
-        return int(inserted)
+    if tx.execute(_INSERT, {"user_id": user_id, "stripe_customer_id": stripe_customer_id}).rowcount:
+        return
     there = tx.execute(
-        select(customers.c.id, customers.c.user_id, customers.c.deleted_at).where(
-            customers.c.stripe_customer_id == stripe_customer_id
-        )
+        select(customers.c.user_id, customers.c.deleted_at).where(customers.c.stripe_customer_id == stripe_customer_id)
     ).one_or_none()
     if there is None:
         raise CustomerAlreadyExists(user_id)
     if there.user_id != user_id or there.deleted_at is not None:
         raise StripeCustomerAlreadyExists(stripe_customer_id)
-    return int(there.id)
 
 
 def bury(tx: Connection, stripe_customer_id: str) -> None:

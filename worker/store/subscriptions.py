@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
-from sqlalchemy import Connection, func
+from sqlalchemy import Connection, func, text
 from sqlalchemy.dialects.postgresql import insert
 
-from schema.tables import billing_subscriptions as subscriptions
-from schema.tables import subscription_changes as changes
 from schema.tables import subscription_refreshes as refreshes
 from worker.domain.stripe_facts import Answer, SubscriptionFact
 
+_INSERT = text("""
+    WITH inserted AS (
+        INSERT INTO billing_subscriptions
+            (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
+             trial_start, trial_end, period_start, period_end, canceled_at, ended_at, seen_from, seen_to)
+        SELECT id, :stripe_subscription_id, :plan, :stripe_subscription_status, :canceling,
+               :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to
+        FROM billing_customers WHERE stripe_customer_id = :stripe_customer_id
+        ON CONFLICT (stripe_subscription_id) DO NOTHING
+        RETURNING version
+    )
+    INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, after, cause)
+    SELECT :user_id, :stripe_subscription_id, version, CAST(:after AS jsonb), :cause FROM inserted
+""")
+"""One statement for the row and its change: it is on the way of every signup."""
 
-def record_created(
-    tx: Connection, user_id: str, billing_customer_id: int, answer: Answer[SubscriptionFact], *, cause: str
-) -> None:
-    """Writes what Stripe answered to our own create or look, under the rules of any answer.
+
+def record_created(tx: Connection, user_id: str, answer: Answer[SubscriptionFact], *, cause: str) -> None:
+    """Writes what Stripe answered to our own create or look, under the rules of any answer; its customer is there.
 
     An answer from memory is as old as the object, so a refresh is marked beside it. Where the row is there already (an
     event was first), its `version` has moved since we asked: nothing is written but the mark.
     """
     fact = answer.value
     state = _state(fact)
-    inserted = tx.execute(
-        insert(subscriptions)
-        .values(
-            billing_customer_id=billing_customer_id,
-            stripe_subscription_id=fact.id,
-            seen_from=fact.created if answer.replayed else answer.seen_from,
-            seen_to=fact.created if answer.replayed else answer.seen_to,
-            **state,
-        )
-        .on_conflict_do_nothing(index_elements=["stripe_subscription_id"])
-        .returning(subscriptions.c.version)
-    ).scalar()
-    if inserted is not None:
-        tx.execute(
-            insert(changes).values(
-                user_id=user_id,
-                stripe_subscription_id=fact.id,
-                version=inserted,
-                after={name: _json(value) for name, value in state.items()},
-                cause=cause,
-            )
-        )
-    if inserted is None or answer.replayed:
+    parameters = state | {
+        "user_id": user_id,
+        "stripe_customer_id": fact.customer_id,
+        "stripe_subscription_id": fact.id,
+        "seen_from": fact.created if answer.replayed else answer.seen_from,
+        "seen_to": fact.created if answer.replayed else answer.seen_to,
+        "after": json.dumps({name: _json(value) for name, value in state.items()}),
+        "cause": cause,
+    }
+    inserted = tx.execute(_INSERT, parameters).rowcount
+    if not inserted or answer.replayed:
         mark_refresh(tx, fact.id)
 
 
