@@ -8,6 +8,7 @@ from tests.integration.provisioning.process import LEASE, Process
 from tests.integration.provisioning.puppet import Order
 from tests.integration.provisioning.world import World
 from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, State
+from worker.sandbox.stripe.faults import Fault
 
 A_LEASE = LEASE + timedelta(seconds=1)
 
@@ -63,3 +64,32 @@ def test_a_new_trial_is_not_started_while_the_old_request_may_still_take_effect(
     for flight in world.orphans():
         world.wire.land(flight)
     assert len(world.subscriptions()) == 1
+
+
+def test_a_search_that_takes_longer_than_its_window_still_finds_what_was_made_at_its_end(world: World) -> None:
+    process, _ = world.processes
+    world.stripe.ledger.search.lag = 3600.0
+    process.deliver("profile_created", world.message(None, timedelta(0)))
+    _finish(process)
+    process.work()
+    _go_to_request(process, "/v1/customers")
+    process.puppet.go(Order.FAIL)
+    world.wire.vanish(world.orphans()[0])
+    _finish(process)
+    world.pass_time(timedelta(hours=12))
+    for _ in range(2500):
+        world.ask_stripe("POST", "/v1/customers")
+    world.pass_time(timedelta(hours=12))
+    process.work()
+    while not process.idle:
+        flight = process.puppet.at.flight if process.puppet.at else None
+        if flight is not None and not flight.is_write and len(world.customers()) == 0:
+            world.pass_time(LEASE * 2 / 3)  # a page; the lease is renewed between two of them
+        if flight is not None and flight.is_write and flight.call.path == "/v1/customers":
+            first = flight.fault is None and not world.customers()
+            flight.fault = Fault("status", "after", status=500, sticky=True)
+            world.wire.land(flight)
+            process.puppet.go(Order.FAIL_AT_ONCE if first else Order.GO)
+            continue
+        process.puppet.go()
+    assert len(world.customers()) == 1
