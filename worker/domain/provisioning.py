@@ -75,7 +75,7 @@ class Requested:
 
     @property
     def repeated(self) -> bool:
-        return self.last > self.first
+        return self.last != self.first  # Stripe's whole seconds may take our view of its time back by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,10 @@ def renewal_wait(row: Provisioning, now: datetime) -> timedelta:
     return max(timedelta(0), row.trial_end - SHORTEST_TRIAL_TO_SEND + RENEWAL_MARGIN - now)
 
 
-def look_window(requested: Requested) -> tuple[datetime, datetime]:
-    """The span of `created` (UTC) in which an object of these requests must lie."""
-    return requested.first - LOOK_MARGIN, requested.last + LOOK_MARGIN
+def look_window(requested: Requested, now: datetime) -> tuple[datetime, datetime]:
+    """The span of `created` (UTC) in which an object of these requests must lie. `now`: Stripe's time, which may be far
+    beyond the last request's by the row, as a lease is renewed during a long search."""
+    return requested.first - LOOK_MARGIN, max(requested.last, now) + LOOK_MARGIN
 
 
 def our_customer(found: Iterable[CustomerFact], digest: str) -> CustomerFact | None:
