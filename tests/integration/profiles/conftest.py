@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.profiles.stack import Stack
 from worker.profiles import settler
+from worker.runtime import profiles
 from worker.sandbox.nsq import Nsqd
 from worker.sandbox.stripe.server import StripeServer
 
@@ -81,5 +82,6 @@ def stack(new_stack: NewStack) -> Stack:
 
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker in this process that was halted tries again after 0.2 s, not after 5."""
+    """A worker in this process that was halted tries again after 0.2 s, not after 5, and as often looks at Postgres."""
     monkeypatch.setattr(settler, "PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(profiles, "WATCH_INTERVAL", 0.2)

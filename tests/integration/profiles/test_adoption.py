@@ -24,9 +24,7 @@ def after_the_loss_of_the_database(stack: Stack) -> None:
     "created_at", [None, OLD, (datetime.now(UTC) - timedelta(hours=24)).isoformat()], ids=["none", "old", "24h"]
 )
 @pytest.mark.parametrize("topic", ["live", "backfill"])
-def test_a_replay_into_a_new_database_adopts_what_is_there(
-    stack: Stack, created_at: str | None, topic: str
-) -> None:
+def test_a_replay_into_a_new_database_adopts_what_is_there(stack: Stack, created_at: str | None, topic: str) -> None:
     worker = stack.start_worker()
     names = users(5)
     stack.publish(*[profile(name, created_at=created_at) for name in names])

@@ -56,7 +56,6 @@ def test_a_429_slows_down_and_is_tried_again_with_the_same_key(stack: Stack, pat
     assert len(keys_of(stack, path)) == 1
     operation = "customers.create" if path == STEPS[0] else "subscriptions.create"
     assert worker.metric("subkeeper_stripe_calls_total", operation=operation, outcome="throttled") == 1
-    assert stack.ledger("ada")["lane"] == 1, "it went to the lane of retries"
 
 
 def test_a_lock_timeout_is_tried_again(stack: Stack) -> None:

@@ -31,9 +31,7 @@ def delete_customer_between_the_steps(stack: Stack) -> str:
 
 def refuse_for_good(stack: Stack) -> None:
     """Stripe refuses the profile's customer with a word that is about nothing we know."""
-    stack.control.fault(
-        "status", match={"path": "/v1/customers", "method": "POST"}, times=1, status=402, sticky=False
-    )
+    stack.control.fault("status", match={"path": "/v1/customers", "method": "POST"}, times=1, status=402, sticky=False)
     stack.publish(profile("ada"))
     stack.await_state("ada", "quarantined")
 
