@@ -23,7 +23,7 @@ MAX_USER_ID, MAX_EMAIL, MAX_NAME = 255, 512, 256
 
 MAX_INTEGER_DIGITS = 19
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )  # RFC 3339, section 5.6
 
 
