@@ -83,7 +83,7 @@ class ProfileInbox:
             new = self._commit(profiles, refused)
         except Rejected as refusal:
             return self._absorb_apart(batch, refusal)
-        outcomes = [(topics[row.user_id], "new") for row in new]
+        outcomes = [(topics[user_id], "new") for user_id in new]
         outcomes += [(message.topic, "quarantined") for message, _ in refused]
         counts.update(outcomes)
         counts.subtract((topic, "known") for topic, _ in outcomes)
@@ -98,8 +98,8 @@ class ProfileInbox:
 
     def _commit(
         self, profiles: Mapping[str, tuple[ProfileCreated, Lane]], refused: Sequence[tuple[Message, Rejected]]
-    ) -> list[Provisioning]:
-        """One transaction. Returns the rows that are new."""
+    ) -> set[str]:
+        """One transaction. Returns the users that are new."""
         now = self._now()
         lanes = [lane for _, lane in profiles.values()]
         with self._settler.seats({lane: lanes.count(lane) for lane in set(lanes)}) as seats:
@@ -107,16 +107,16 @@ class ProfileInbox:
             for user_id in sorted(profiles):
                 profile, lane = profiles[user_id]
                 rows.append(self._frozen(profile, lane, now, leased=seats.take(lane)))
-            new: list[Provisioning] = []
+            new: set[str] = set()
+            leased: list[Provisioning] = []
             with self._database.transaction() as tx:
                 if rows:
-                    new = provisionings.insert_new(tx, rows, lease=seats.lease, stripe_now=now)
+                    new, leased = provisionings.insert_new(tx, rows, lease=seats.lease, stripe_now=now)
                 if len(new) < len(rows):
-                    fresh = {row.user_id for row in new}
-                    provisionings.replace_quarantined(tx, [row for row in rows if row.user_id not in fresh])
+                    provisionings.replace_quarantined(tx, [row for row in rows if row.user_id not in new])
                 quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
-            seats.settle([row for row in new if row.lease_token])
-        self._metrics.newly_found(sum(row.lane is Lane.BACKFILL for row in new))
+            seats.settle(leased)
+        self._metrics.newly_found(sum(profiles[user_id][1] is Lane.BACKFILL for user_id in new))
         for message, refusal in refused:
             self._metrics.quarantined(refusal.reason)
             self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)

@@ -30,13 +30,16 @@ class NewProvisioning:
     leased: bool
 
 
-_COLUMNS = """
+_KNOWN_CUSTOMER = """
+    (SELECT c.stripe_customer_id FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NULL)
+"""
+
+_COLUMNS = f"""
     p.user_id, p.state, p.generation, p.plan, p.trial_end, p.lane, p.attempts, p.look_first, p.lease_token,
     p.customer_request, p.subscription_request, p.stripe_customer_id, p.stripe_subscription_id,
     p.customer_requested_at, p.customer_last_requested_at,
     p.subscription_requested_at, p.subscription_last_requested_at,
-    (SELECT c.stripe_customer_id FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NULL)
-        AS known_customer_id
+    {_KNOWN_CUSTOMER} AS known_customer_id
 """
 
 _INSERT = text(f"""
@@ -51,8 +54,13 @@ _INSERT = text(f"""
                 CAST(:leased AS boolean[]))
          AS new (user_id, customer_request, plan, trial_end, lane, look_first, leased)
     ON CONFLICT (user_id) DO NOTHING
-    RETURNING {_COLUMNS}
-""")  # noqa: S608 - the columns are the constant above
+    RETURNING p.user_id, CASE WHEN p.lease_token > 0 THEN {_KNOWN_CUSTOMER} END AS known_customer_id
+""")  # noqa: S608 - the subquery is the constant above
+
+_REPLACEABLE = text("""
+    SELECT user_id FROM provisionings
+    WHERE user_id = ANY(:user_ids) AND state = 'quarantined' AND stripe_customer_id IS NULL
+""")
 
 _REPLACE_QUARANTINED = text("""
     UPDATE provisionings p
@@ -148,6 +156,14 @@ _RETRY_QUARANTINED = text("""
     RETURNING user_id
 """)
 
+_DROP_QUARANTINED = text("""
+    DELETE FROM provisionings p
+    WHERE p.user_id = ANY(:user_ids) AND p.state = 'quarantined'
+      AND p.stripe_customer_id IS NULL AND p.stripe_subscription_id IS NULL
+      AND NOT EXISTS (SELECT FROM billing_customers c WHERE c.user_id = p.user_id)
+    RETURNING p.user_id
+""")
+
 _FORGET_EXPIRED = text("""
     UPDATE provisionings SET customer_request = NULL
     WHERE state = 'quarantined' AND quarantined_at < now() - :older_than AND customer_request IS NOT NULL
@@ -156,8 +172,10 @@ _FORGET_EXPIRED = text("""
 
 def insert_new(
     tx: Connection, rows: Sequence[NewProvisioning], *, lease: timedelta, stripe_now: datetime
-) -> list[Provisioning]:
-    """Inserts those of `rows` that are new, in key order, and returns them; known users are left untouched.
+) -> tuple[set[str], list[Provisioning]]:
+    """Inserts those of `rows` that are new, in key order; known users are left untouched.
+
+    Returns the new users, and the rows that were leased with their insertion.
 
     The caller gives `rows` sorted by `user_id`: two batches in opposite orders would deadlock.
     """
@@ -167,12 +185,25 @@ def insert_new(
         "lease": lease,
         "stripe_now": stripe_now,
     }
-    return [_provisioning(row) for row in tx.execute(_INSERT, parameters)]
+    inserted = tx.execute(_INSERT, parameters)
+    known_customers: dict[str, str | None] = {row.user_id: row.known_customer_id for row in inserted}
+    leased = [
+        _just_leased(row, known_customers[row.user_id], stripe_now)
+        for row in rows
+        if row.leased and row.user_id in known_customers
+    ]
+    return set(known_customers), leased
 
 
 def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> int:
-    """Gives quarantined rows without a Stripe object their newer profile, and a new chance. Returns how many."""
-    return tx.execute(_REPLACE_QUARANTINED, _arrays(rows)).rowcount if rows else 0
+    """Gives quarantined rows without a Stripe object their newer profile, and a new chance. Returns how many.
+
+    Replayed profiles are many and quarantined ones few, so it is asked first whose they are.
+    """
+    users = [row.user_id for row in rows]
+    replaceable = set(tx.execute(_REPLACEABLE, {"user_ids": users}).scalars()) if users else set()
+    chosen = [row for row in rows if row.user_id in replaceable]
+    return tx.execute(_REPLACE_QUARANTINED, _arrays(chosen)).rowcount if chosen else 0
 
 
 def lease_due(tx: Connection, lane: Lane, limit: int, *, lease: timedelta, stripe_now: datetime) -> list[Provisioning]:
@@ -267,6 +298,14 @@ def retry_quarantined(tx: Connection, user_ids: Sequence[str]) -> list[str]:
     return list(tx.execute(_RETRY_QUARANTINED, {"user_ids": list(user_ids)}).scalars())
 
 
+def drop_quarantined(tx: Connection, user_ids: Sequence[str]) -> list[str]:
+    """Forgets quarantined rows whose users never had a customer at Stripe. Returns the users it did that for.
+
+    A row that names one stays: it is what keeps a later message from making a second one.
+    """
+    return list(tx.execute(_DROP_QUARANTINED, {"user_ids": list(user_ids)}).scalars())
+
+
 def forget_expired_profiles(tx: Connection, older_than: timedelta) -> int:
     """Erases the sealed profiles of rows quarantined longer ago than `older_than`. Returns how many."""
     return tx.execute(_FORGET_EXPIRED, {"older_than": older_than}).rowcount
@@ -306,6 +345,24 @@ def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:
         customer_requested=_requested(row.customer_requested_at, row.customer_last_requested_at),
         subscription_requested=_requested(row.subscription_requested_at, row.subscription_last_requested_at),
         known_customer_id=row.known_customer_id,
+    )
+
+
+def _just_leased(row: NewProvisioning, known_customer_id: str | None, stripe_now: datetime) -> Provisioning:
+    """The row as `_INSERT` wrote it."""
+    return Provisioning(
+        user_id=row.user_id,
+        state=State.PENDING,
+        generation=1,
+        plan=row.plan,
+        trial_end=row.trial_end,
+        lane=row.lane,
+        attempts=1,
+        look_first=row.look_first,
+        lease_token=1,
+        customer_request=row.customer_request,
+        customer_requested=Requested(stripe_now, stripe_now),
+        known_customer_id=known_customer_id,
     )
 
 
