@@ -1,0 +1,204 @@
+"""What Postgres says, in our words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from worker.domain.stripe_facts import AccountFact
+from worker.errors import Conflict, Misconfigured, Rejected, TryLater, Unavailable
+from worker.settings import DatabaseSettings
+from worker.store import customers, deployment
+from worker.store.database import Database
+from worker.store.errors import (
+    CustomerAlreadyExists,
+    PaymentMethodAlreadyExists,
+    StripeCustomerAlreadyExists,
+    StripeSubscriptionAlreadyExists,
+)
+
+
+def execute(database: Database, *statements: str) -> None:
+    with database.transaction() as tx:
+        for statement in statements:
+            tx.execute(text(statement))
+
+
+CUSTOMER = "INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('{}', '{}')"
+SUBSCRIPTION = (
+    "INSERT INTO billing_subscriptions (billing_customer_id, stripe_subscription_id, plan, canceling, seen_from,"
+    " seen_to, stripe_subscription_status) SELECT min(id), 'sub_1', 'p', false, now(), now(), 'active'"
+    " FROM billing_customers"
+)
+METHOD = (
+    "INSERT INTO payment_methods (billing_customer_id, stripe_payment_method_id, priority)"
+    " SELECT min(id), '{}', {} FROM billing_customers"
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "error"),
+    [
+        ([CUSTOMER.format("ada", "cus_1"), CUSTOMER.format("ada", "cus_2")], CustomerAlreadyExists),
+        ([CUSTOMER.format("ada", "cus_1"), CUSTOMER.format("bob", "cus_1")], StripeCustomerAlreadyExists),
+        ([SUBSCRIPTION, SUBSCRIPTION], StripeSubscriptionAlreadyExists),
+        ([METHOD.format("pm_1", 1), METHOD.format("pm_1", 2)], PaymentMethodAlreadyExists),
+        ([METHOD.format("pm_1", 1), METHOD.format("pm_2", 1)], PaymentMethodAlreadyExists),
+    ],
+    ids=["user", "customer", "subscription", "payment method", "priority"],
+)
+def test_each_unique_violation_has_its_name(database: Database, statements: list[str], error: type[Conflict]) -> None:
+    if statements[0] in (SUBSCRIPTION, METHOD.format("pm_1", 1)):
+        execute(database, CUSTOMER.format("ada", "cus_1"))
+    with pytest.raises(error):
+        execute(database, *statements)
+
+
+def test_every_unique_constraint_that_a_use_case_can_meet_has_its_name(database: Database) -> None:
+    """A key that nobody names would come out as a foreign error: primary keys are only written with ON CONFLICT."""
+    with database.transaction() as tx:
+        names = tx.execute(
+            text("SELECT indexrelid::regclass::text FROM pg_index WHERE indisunique AND NOT indisprimary"
+                 " AND indrelid::regclass::text IN (SELECT tablename FROM pg_tables WHERE schemaname = 'public')")
+        ).scalars()  # fmt: skip
+        found = set(names)
+    assert found == {
+        "billing_customers_user_id_key",
+        "billing_customers_stripe_customer_id_key",
+        "billing_subscriptions_stripe_subscription_id_key",
+        "payment_methods_stripe_payment_method_id_key",
+        "payment_methods_billing_customer_id_key",
+        "quarantined_messages_topic_key",  # written with ON CONFLICT DO NOTHING
+    }
+
+
+def test_a_pair_that_is_there_is_no_conflict_and_a_deleted_customer_makes_room(database: Database) -> None:
+    def record(user_id: str, customer_id: str) -> None:
+        with database.transaction() as tx:
+            customers.record(tx, user_id, customer_id)
+
+    record("ada", "cus_1")
+    record("ada", "cus_1")
+    with pytest.raises(CustomerAlreadyExists):
+        record("ada", "cus_2")
+    with pytest.raises(StripeCustomerAlreadyExists):
+        record("bob", "cus_1")
+    with database.transaction() as tx:
+        customers.bury(tx, "cus_1")
+    with pytest.raises(StripeCustomerAlreadyExists):
+        record("ada", "cus_1")
+    record("ada", "cus_2")
+
+
+def test_a_deadlock_is_to_be_tried_again(database: Database) -> None:
+    execute(database, CUSTOMER.format("ada", "cus_1"), CUSTOMER.format("bob", "cus_2"))
+    barrier = threading.Barrier(2)
+    failures: list[Exception] = []
+
+    def lock(*order: str) -> None:
+        try:
+            with database.transaction() as tx:
+                for user_id in order:
+                    tx.execute(
+                        text("UPDATE billing_customers SET created_at = now() WHERE user_id = :u"), {"u": user_id}
+                    )
+                    if user_id == order[0]:
+                        barrier.wait(10)
+        except Exception as error:  # noqa: BLE001 - shown by the test
+            failures.append(error)
+
+    other = threading.Thread(target=lock, args=("ada", "bob"))
+    other.start()
+    lock("bob", "ada")
+    other.join()
+    assert [(type(error), str(error)) for error in failures] == [(TryLater, "postgres 40P01")]
+
+
+def test_a_lock_that_is_held_too_long_is_to_be_tried_again(new_database: Callable[..., Database]) -> None:
+    impatient, holder = new_database(lock_timeout=0.05), new_database()
+    execute(holder, CUSTOMER.format("ada", "cus_1"))
+    with holder.transaction() as tx:
+        tx.execute(text("SELECT * FROM billing_customers FOR UPDATE"))
+        with pytest.raises(TryLater, match="55P03"):
+            execute(impatient, "UPDATE billing_customers SET deleted_at = now()")
+
+
+def test_a_statement_that_takes_too_long_is_to_be_tried_again(new_database: Callable[..., Database]) -> None:
+    with pytest.raises(TryLater, match="57014"):
+        execute(new_database(statement_timeout=0.05), "SELECT pg_sleep(5)")
+
+
+def test_a_backend_that_is_terminated_is_unavailable_and_the_next_transaction_works(
+    database: Database, new_database: Callable[..., Database]
+) -> None:
+    def work() -> None:
+        with database.transaction() as tx:
+            pid = tx.execute(text("SELECT pg_backend_pid()")).scalar()
+            execute(new_database(), f"SELECT pg_terminate_backend({pid})")
+            tx.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        work()
+    database.ping()
+
+
+def test_idle_connections_that_died_meanwhile_cost_one_attempt_at_most(
+    database: Database, new_database: Callable[..., Database]
+) -> None:
+    database.ping()
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    execute(new_database(), f"{others} AND pid <> pg_backend_pid()")
+    with pytest.raises(Unavailable):
+        database.ping()
+    database.ping()
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    url = "postgresql://postgres@127.0.0.1:1/nothing"
+    database = Database(DatabaseSettings.model_validate({"url": url, "connect_timeout": 1}))
+    with pytest.raises(Unavailable, match="postgres"):
+        database.ping()
+    with pytest.raises(Unavailable, match="postgres"), database.connection():
+        pass
+
+
+def test_a_pool_in_which_every_connection_is_used_is_unavailable(new_database: Callable[..., Database]) -> None:
+    database = new_database(pool_size=2, connect_timeout=0.05)
+    with database.transaction(), database.transaction(), pytest.raises(Unavailable, match="in use"):
+        database.ping()
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "\ud800"], ids=["nul", "surrogate"])
+def test_text_that_postgres_cannot_store_is_rejected(database: Database, value: str) -> None:
+    with pytest.raises(Rejected), database.transaction() as tx:
+        tx.execute(text("SELECT CAST(:value AS text)"), {"value": value})
+
+
+def test_a_number_that_overflows_is_rejected(database: Database) -> None:
+    with pytest.raises(Rejected), database.transaction() as tx:
+        tx.execute(text("SELECT CAST(:value AS bigint)"), {"value": 2**63})
+
+
+def test_no_translated_error_repeats_a_value(database: Database) -> None:
+    execute(database, CUSTOMER.format("ada@example.org", "cus_1"))
+    with pytest.raises(Conflict) as conflict:
+        execute(database, CUSTOMER.format("ada@example.org", "cus_2"))
+    assert "ada" not in str(conflict.value)
+
+
+def test_the_deployment_s_row_is_written_once_and_then_holds_everybody_to_it(database: Database) -> None:
+    def claim(account: str = "acct_1", namespace: str = "one", *, livemode: bool = False) -> None:
+        with database.transaction() as tx:
+            deployment.claim(tx, AccountFact(account, livemode), namespace)
+
+    claim()
+    claim()
+    with pytest.raises(Misconfigured, match="^STRIPE_SECRET_KEY:"):
+        claim("acct_2")
+    with pytest.raises(Misconfigured, match="^namespace:"):
+        claim(namespace="two")
+    with pytest.raises(Misconfigured, match=r"^stripe\.livemode:"):
+        claim(livemode=True)

@@ -1,0 +1,202 @@
+"""The ledger's SQL: absorbing, leasing, and the fence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from tests.integration.store.conftest import LEASE, NOW, new_rows
+from worker.domain.provisioning import Lane, Provisioning, Requested, State
+from worker.store import provisionings, queues
+from worker.store.database import Database
+from worker.store.errors import LeaseLost
+
+LATER = NOW + timedelta(hours=1)
+
+
+def insert(
+    database: Database, *user_ids: str, lane: Lane = Lane.LIVE, leased: bool = False
+) -> tuple[set[str], list[Provisioning]]:
+    with database.transaction() as tx:
+        rows = new_rows(user_ids, lane=lane, leased=leased)
+        return provisionings.insert_new(tx, rows, lease=LEASE, stripe_now=NOW)
+
+
+def lease(database: Database, limit: int = 10, lane: Lane = Lane.LIVE) -> list[Provisioning]:
+    with database.transaction() as tx:
+        return provisionings.lease_due(tx, lane, limit, lease=LEASE, stripe_now=LATER)
+
+
+def execute(database: Database, statement: str) -> None:
+    with database.transaction() as tx:
+        tx.execute(text(statement))
+
+
+def test_only_new_users_are_inserted_and_known_ones_stay_as_they_are(database: Database) -> None:
+    assert insert(database, "a", "b") == ({"a", "b"}, [])
+    lease(database)
+    new, leased = insert(database, "b", "c", leased=True)
+    assert (new, [row.user_id for row in leased]) == ({"c"}, ["c"])
+    assert [row.user_id for row in lease(database)] == [], "the leases of a, b and c hold"
+
+
+def test_a_row_that_is_leased_when_absorbed_notes_its_request_and_is_not_due(database: Database) -> None:
+    _, (row,) = insert(database, "a", leased=True)
+    assert (row.lease_token, row.attempts) == (1, 1)
+    assert row.customer_requested is not None
+    assert row.customer_requested.first == row.customer_requested.last == NOW
+    assert lease(database) == []
+
+
+def test_the_longest_due_are_leased_first_up_to_the_limit_of_their_lane(database: Database) -> None:
+    insert(database, "a", "b", "c")
+    insert(database, "z", lane=Lane.BACKFILL)
+    execute(database, "UPDATE provisionings SET due_at = now() - interval '1 hour' WHERE user_id = 'c'")
+    execute(database, "UPDATE provisionings SET due_at = now() + interval '1 hour' WHERE user_id = 'b'")
+    assert [row.user_id for row in lease(database, 1)] == ["c"]
+    assert [row.user_id for row in lease(database)] == ["a"]
+    assert [row.user_id for row in lease(database, lane=Lane.BACKFILL)] == ["z"]
+    assert lease(database) == []
+
+
+def test_rows_that_another_transaction_is_leasing_are_passed_over(database: Database) -> None:
+    insert(database, "a", "b")
+    with database.transaction() as mine:
+        first = provisionings.lease_due(mine, Lane.LIVE, 1, lease=LEASE, stripe_now=LATER)
+        second = lease(database)
+    assert {row.user_id for row in first} | {row.user_id for row in second} == {"a", "b"}
+    assert len(first) == len(second) == 1
+
+
+def test_a_lease_that_ran_out_is_given_to_another_and_the_first_holder_is_fenced_off(database: Database) -> None:
+    insert(database, "a")
+    (old,) = lease(database)
+    execute(database, "UPDATE provisionings SET due_at = now() - interval '1 second'")
+    (new,) = lease(database)
+    assert (new.lease_token, new.attempts) == (old.lease_token + 1, 2)
+    writes: list[Callable[[Database, Provisioning], None]] = [record_customer, next_generation, postpone, quarantine]
+    for write in writes:
+        with pytest.raises(LeaseLost):
+            write(database, old)
+    record_customer(database, new)
+
+
+def record_customer(database: Database, row: Provisioning) -> None:
+    with database.transaction() as tx:
+        provisionings.record_customer(
+            tx, row, customer_id="cus_1", subscription_request="{}", look_first=False, lease=LEASE, stripe_now=LATER
+        )
+
+
+def next_generation(database: Database, row: Provisioning) -> None:
+    with database.transaction() as tx:
+        provisionings.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
+
+
+def postpone(database: Database, row: Provisioning) -> None:
+    with database.transaction() as tx:
+        provisionings.postpone(tx, row, delay=timedelta(seconds=5), lane=Lane.RETRY, error="later")
+
+
+def quarantine(database: Database, row: Provisioning) -> None:
+    with database.transaction() as tx:
+        provisionings.quarantine(tx, row, error="no", customer_gone=False)
+
+
+def test_a_row_leased_when_absorbed_is_the_row_that_the_next_attempt_reads(database: Database) -> None:
+    execute(database, "INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('known', 'cus_1')")
+    _, rows = insert(database, "known", "new", leased=True)
+    execute(database, "UPDATE provisionings SET due_at = now() - interval '1 second'")
+    again = {row.user_id: row for row in lease(database)}
+    for row in rows:
+        assert row.customer_requested is not None
+        expected = replace(row, attempts=2, lease_token=2, customer_requested=Requested(NOW, LATER))
+        assert again[row.user_id] == expected
+    assert again["known"].known_customer_id == "cus_1"
+
+
+def test_what_a_holder_is_given_back_is_what_stands_in_the_table(database: Database) -> None:
+    """A row in memory that differed from the table would send other bytes than the next attempt."""
+    insert(database, "a")
+    (row,) = lease(database)
+    with database.transaction() as tx:
+        row = provisionings.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
+    with database.transaction() as tx:
+        row = provisionings.record_customer(
+            tx, row, customer_id="cus_1", subscription_request="{}", look_first=True, lease=LEASE, stripe_now=LATER
+        )
+    with database.transaction() as tx:
+        row = provisionings.freeze_subscription_request(tx, row, '{"a": 1}')
+    execute(database, "UPDATE provisionings SET due_at = now()")
+    (again,) = lease(database)
+    assert (again.generation, again.state, again.look_first) == (2, State.CUSTOMER_CREATED, True)
+    assert again.subscription_request == row.subscription_request == '{"a": 1}'
+    assert again.stripe_customer_id == row.stripe_customer_id == "cus_1"
+    assert (again.customer_requested, again.subscription_requested) == (
+        row.customer_requested,
+        row.subscription_requested,
+    )
+
+
+def test_finished_rows_are_leased_never_again(database: Database) -> None:
+    insert(database, "done", "aside", leased=True)
+    execute(
+        database,
+        "UPDATE provisionings SET state = 'completed', stripe_subscription_id = 'sub_1', customer_request = NULL,"
+        " due_at = now() - interval '1 day' WHERE user_id = 'done'",
+    )
+    execute(database, "UPDATE provisionings SET state = 'quarantined', due_at = now() WHERE user_id = 'aside'")
+    assert lease(database) == []
+
+
+def test_batches_in_opposite_orders_do_not_deadlock(new_database: Callable[..., Database]) -> None:
+    names = [f"user-{number:03}" for number in range(300)]
+    failures: list[Exception] = []
+    barrier = threading.Barrier(2)
+
+    def absorb(database: Database, order: list[str]) -> None:
+        try:
+            for start in range(0, len(order), 50):
+                barrier.wait(10)
+                insert(database, *order[start : start + 50])
+        except Exception as error:  # noqa: BLE001 - shown by the test
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=absorb, args=(new_database(), order)) for order in (names, [*reversed(names)], )
+    ]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_quarantined_rows_without_a_stripe_object_take_a_newer_profile(database: Database) -> None:
+    insert(database, "none", "has")
+    for row in lease(database):
+        if row.user_id == "has":
+            record_customer(database, row)
+        quarantine(database, row)
+    with database.transaction() as tx:
+        replaced = provisionings.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=b"newer"))
+    assert replaced == 1
+    (row,) = lease(database)
+    assert (row.user_id, row.customer_request, row.generation, row.look_first) == ("none", b"newer", 2, True)
+
+
+def test_the_queues_show_what_waits_in_each_lane_and_in_quarantine(database: Database) -> None:
+    insert(database, "a", "b")
+    insert(database, "c", lane=Lane.BACKFILL)
+    execute(database, "UPDATE provisionings SET first_seen_at = now() - interval '1 minute' WHERE user_id = 'c'")
+    quarantine(database, lease(database, 1)[0])
+    with database.transaction() as tx:
+        state = queues.state(tx)
+    assert state.depth == {Lane.LIVE: 1, Lane.BACKFILL: 1}
+    assert 59 < state.age[Lane.BACKFILL] < 70
+    assert (state.quarantined_rows, state.quarantined_messages) == (1, 0)
