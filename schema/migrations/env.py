@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 from sqlalchemy.dialects.postgresql import insert
 
 from schema.tables import metadata, schema_revisions
@@ -14,6 +14,8 @@ from schema.tables import metadata, schema_revisions
 def _record(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG001 - alembic's signature
     """Notes which revision was applied and whether it is additive, in the migration's own transaction."""
     if not step.is_upgrade:
+        if not inspect(ctx.connection).has_table(schema_revisions.name):
+            return  # the first migration has taken it along
         gone = schema_revisions.c.revision == step.up_revision_id
         ctx.connection.execute(schema_revisions.delete().where(gone))
         return

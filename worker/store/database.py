@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, create_engine, exc, text
 
-from worker.errors import Unavailable
+from worker.errors import Rejected, Unavailable
 from worker.settings import DatabaseSettings
 from worker.store.errors import translate
 
@@ -32,6 +32,8 @@ class Database:
             if (ours := translate(error)) is not None:
                 raise ours from error
             raise
+        except UnicodeEncodeError:  # a lone surrogate; the original would quote the text around it
+            raise Rejected("unstorable", "text that is no Unicode") from None
         except exc.TimeoutError as error:  # the pool's
             raise Unavailable("postgres", "every connection of the pool is in use") from error
 

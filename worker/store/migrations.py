@@ -23,6 +23,8 @@ from worker.errors import Misconfigured
 _UPGRADE_LOCK = 0x5B6B_0001
 """Advisory lock: two upgrades at once run one after the other."""
 
+_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
@@ -33,19 +35,33 @@ class Upgraded:
 
 
 def upgrade(connection: Connection) -> Upgraded:
-    """Applies what is missing, each migration in a transaction of its own. Safe to repeat and to run twice at once."""
+    """Applies what is missing, each migration in a transaction of its own. Safe to repeat and to run twice at once.
+
+    A newer schema that this code can work on stays as it is. Raises `Misconfigured` on one that it can't.
+    """
+    for timeout in _TIMEOUTS:  # a migration takes its time, and so does waiting for another process's
+        connection.execute(text(f"SET {timeout} = 0"))
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _UPGRADE_LOCK})
     connection.commit()
     try:
-        before = _current(connection)
-        connection.rollback()
-        command.upgrade(_config(connection), "head")
-        connection.commit()
-        return Upgraded(before, _head())
+        return _upgrade(connection)
     finally:
         connection.rollback()
         connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _UPGRADE_LOCK})
+        for timeout in _TIMEOUTS:
+            connection.execute(text(f"RESET {timeout}"))
         connection.commit()
+
+
+def _upgrade(connection: Connection) -> Upgraded:
+    before = _current(connection)
+    if before is not None and before not in _known():
+        require_compatible(connection)
+        return Upgraded(before, before)
+    connection.rollback()
+    command.upgrade(_config(connection), "head")
+    connection.commit()
+    return Upgraded(before, _head())
 
 
 def require_compatible(connection: Connection) -> None:
@@ -53,14 +69,15 @@ def require_compatible(connection: Connection) -> None:
     current = _current(connection)
     if current == _head():
         return
-    known = {script.revision for script in _scripts().walk_revisions()}
+    known = _known()
     if current is None or current in known:
         problem = f"the schema is at {current or 'nothing'}, this Subkeeper needs {_head()}"
         raise Misconfigured("database.url", problem, "Run `subkeeper db upgrade`.")
-    unknown = select(schema_revisions.c.revision).where(
-        schema_revisions.c.revision.not_in(known), schema_revisions.c.additive.is_(False)
+    unknown = select(schema_revisions.c.revision, schema_revisions.c.additive).where(
+        schema_revisions.c.revision.not_in(known)
     )
-    if blocking := connection.execute(unknown).scalars().all():
+    additive = {current: False} | {row.revision: row.additive for row in connection.execute(unknown)}
+    if blocking := sorted(revision for revision, harmless in additive.items() if not harmless):
         problem = f"the schema is newer than this Subkeeper, and {', '.join(blocking)} is not additive"
         raise Misconfigured("database.url", problem, "Deploy the newer Subkeeper.")
 
@@ -75,6 +92,10 @@ def _current(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return MigrationContext.configure(connection).get_current_revision()
+
+
+def _known() -> set[str]:
+    return {script.revision for script in _scripts().walk_revisions()}
 
 
 def _head() -> str:

@@ -196,9 +196,9 @@ def test_the_deployment_s_row_is_written_once_and_then_holds_everybody_to_it(dat
 
     claim()
     claim()
-    with pytest.raises(Misconfigured, match="^STRIPE_SECRET_KEY:"):
+    with pytest.raises(Misconfigured, match=r"^STRIPE_SECRET_KEY:"):
         claim("acct_2")
-    with pytest.raises(Misconfigured, match="^namespace:"):
+    with pytest.raises(Misconfigured, match=r"^namespace:"):
         claim(namespace="two")
     with pytest.raises(Misconfigured, match=r"^stripe\.livemode:"):
         claim(livemode=True)
