@@ -10,10 +10,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 setup: $(READY)
 
 # Build tools first and from their own lock, so that no step builds with something unpinned.
-$(READY): requirements/build.lock requirements/dev.lock pyproject.toml
+$(VENV)/.locked: requirements/build.lock requirements/dev.lock
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP_INSTALL) --require-hashes -r requirements/build.lock
 	$(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+	touch $@
+
+$(READY): $(VENV)/.locked pyproject.toml
 	$(PIP_INSTALL) --no-deps -e .
 	touch $@
 
