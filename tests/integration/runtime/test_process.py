@@ -1,0 +1,67 @@
+"""A process as a supervisor and a monitor see it."""
+
+from __future__ import annotations
+
+import time
+
+from tests.integration.profiles.stack import Stack, profile, users, wait_until
+
+
+def test_a_worker_is_ready_in_about_a_second(stack: Stack) -> None:
+    began = time.monotonic()
+    worker = stack.spawn_worker()
+    wait_until(worker.is_ready)
+    assert time.monotonic() - began < 5, "0.9 s alone on two cores; the rest is for a busy machine"
+
+
+def test_the_metrics_count_what_happened(stack: Stack) -> None:
+    worker = stack.start_worker()
+    stack.publish(*[profile(name) for name in users(3)], b"poison")
+    stack.await_completed(*users(3))
+    wait_until(stack.is_drained)
+
+    def count(name: str, **labels: str) -> float:
+        return worker.metric(f"subkeeper_{name}", **labels)
+
+    assert count("messages_total", topic=stack.topic, outcome="new") == 3
+    assert count("messages_total", topic=stack.topic, outcome="quarantined") == 1
+    wait_until(lambda: count("settle_seconds_count", lane="live", outcome="completed") == 3)
+    for operation in ("customers.create", "subscriptions.create"):
+        assert count("stripe_calls_total", operation=operation, outcome="ok") == 3
+    assert count("nsqd_connections") == 2
+    assert count("threads_alive") >= 8
+
+
+def test_the_age_of_the_oldest_unsettled_profile_is_told(stack: Stack) -> None:
+    stack.control.fault("status", match={"path": "/v1/customers", "method": "POST"}, status=503)
+    stack.publish(profile("ada"))
+    stack.start_worker().stop()
+    stack.publish(profile("ada"))
+    first = stack.start_worker()
+    wait_until(lambda: stack.ledger("ada"))
+    first.stop()
+    stack.rows("UPDATE provisionings SET first_seen_at = now() - interval '1 hour'")
+    worker = stack.start_worker()
+    wait_until(lambda: worker.metric("subkeeper_oldest_unsettled_seconds") > 3600)
+    wait_until(worker.is_ready, what="ready: an alert is no reason to restart")
+
+
+def test_a_part_that_is_away_makes_the_process_unready_and_says_so(stack: Stack) -> None:
+    worker = stack.start_worker()
+    wait_until(worker.is_ready)
+    status, body = worker.get("/readyz")
+    assert status == 200
+    assert '"nsqd"' in body
+    assert '"postgres"' in body
+    assert '"stripe"' in body
+    assert worker.get("/healthz")[0] == 200
+    assert worker.get("/nothing")[0] == 404
+
+
+def test_a_worker_that_is_stopped_leaves_no_connection_and_no_thread(stack: Stack) -> None:
+    worker = stack.start_worker()
+    wait_until(worker.is_ready)
+    assert worker.stop() == 0
+    assert not stack.nsqd.channel(stack.topic, "subkeeper")["clients"]
+    query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'subkeeper'"
+    wait_until(lambda: not stack.rows(query))
