@@ -27,7 +27,6 @@ def checked(shape: MessageShape, body: bytes) -> ProfileCreated | Rejected:
     try:
         profile = shape.decode(body)
     except Rejected as refusal:
-        assert refusal.reason.replace("_", "").isalnum()
         return refusal
     assert 1 <= len(profile.user_id) <= MAX_USER_ID
     assert profile.email is None or 1 <= len(profile.email) <= MAX_EMAIL
@@ -94,6 +93,7 @@ def test_neither_a_refusal_nor_a_repr_repeats_what_the_message_holds(field: str,
         body += b"\xff"
     said = checked(BARE, body)
     assume(not (isinstance(said, ProfileCreated) and field == "id"))  # a user's id is what we name him by
+    assert not isinstance(said, Rejected) or said.reason.replace("_", "").isalnum()
     assert PLANTED not in repr(said)
     assert PLANTED not in str(said)
     assert not isinstance(said, Rejected) or said.__cause__ is None

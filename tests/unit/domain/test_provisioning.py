@@ -1,0 +1,225 @@
+"""The rules of a user's ledger row: keys, looks, what is adopted, what is sent, when it is tried again."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.provisioning import (
+    KEY_TRUSTED_FOR,
+    LONGEST_RETRY,
+    LOOK_MARGIN,
+    RENEWAL_MARGIN,
+    SHORTEST_TRIAL_TO_SEND,
+    Lane,
+    Provisioning,
+    Requested,
+    State,
+    Step,
+    customer_request,
+    idempotency_key,
+    look_window,
+    must_look,
+    renewal_wait,
+    retry_delay,
+    retry_lane,
+    step_key,
+    subscription_request,
+    trial_is_spent,
+    user_digest,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+texts = st.text(min_size=1, max_size=20)
+
+
+def row(**fields: object) -> Provisioning:
+    plain = Provisioning(
+        user_id="u1",
+        state=State.PENDING,
+        generation=1,
+        plan="pending",
+        trial_end=NOW + timedelta(days=31),
+        lane=Lane.LIVE,
+        attempts=1,
+        look_first=False,
+    )
+    return replace(plain, **fields)  # type: ignore[arg-type]  # each test gives fields of their own types
+
+
+def asked(ago: timedelta) -> Requested:
+    return Requested(NOW - ago, NOW)
+
+
+# Digests and keys
+
+
+def test_digests_and_keys_stay_what_they_are() -> None:
+    """Golden values: a change here would give every user of a running deployment a second customer."""
+    assert user_digest("subkeeper", "u1") == "34556fa3f62f3b6b3ac8256cfd6312ee4e6a2ce01d2f4d1956cf9da1ca925932"
+    assert (
+        idempotency_key("subkeeper", row())
+        == "subkeeper-d4eaad87cbfed4d45b62ac8ab877fc8dbe3a35938262545e83e9f6e5b7793cf1"
+    )
+    assert (
+        idempotency_key("subkeeper", row(state=State.CUSTOMER_CREATED))
+        == "subkeeper-2c5a44e60ed4d8017eb98b00650438f69a7964fa5c95c4f150d89c4c22cb204d"
+    )
+    assert (
+        idempotency_key("subkeeper", row(generation=2))
+        == "subkeeper-97fd190b94a25208049f32fb10d6c87f202dfcfb4effe0c3226ef25805b67bb3"
+    )
+
+
+@given(st.lists(st.tuples(texts, texts, st.sampled_from(Step), st.integers(1, 9)), unique=True, max_size=20))
+def test_no_two_users_namespaces_steps_or_generations_share_a_key(
+    names: list[tuple[str, str, Step, int]],
+) -> None:
+    assert len({step_key(*name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(("a", "bc"), ("ab", "c")), (("a", 'b","c'), ('a","b', "c")), (("a", "b"), ("b", "a"))]
+)
+def test_where_the_namespace_ends_makes_a_difference(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert user_digest(*one) != user_digest(*other)
+
+
+@given(texts, st.text(max_size=255), st.integers(1, 10**6))
+def test_a_key_fits_stripes_limit_and_says_nothing_of_the_user(namespace: str, user_id: str, generation: int) -> None:
+    key = idempotency_key(namespace, row(user_id=user_id, generation=generation))
+    assert len(key) <= 255
+    prefix, digest = key[:10], key[10:]
+    assert prefix == "subkeeper-"
+    assert len(digest) == 64
+    assert set(digest) <= set("0123456789abcdef")
+
+
+def test_all_attempts_of_one_generation_share_their_key() -> None:
+    keys = {idempotency_key("n", row(attempts=n, lease_token=n, lane=lane)) for n in range(3) for lane in Lane}
+    assert len(keys) == 1
+
+
+# Looking before creating
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.CUSTOMER_CREATED])
+def test_a_key_is_trusted_for_23_hours_from_its_first_request(state: State) -> None:
+    step = "customer_requested" if state is State.PENDING else "subscription_requested"
+    assert timedelta(hours=23) == KEY_TRUSTED_FOR
+    assert not must_look(row(state=state, **{step: asked(KEY_TRUSTED_FOR)}), NOW)
+    assert must_look(row(state=state, **{step: asked(KEY_TRUSTED_FOR + SECOND)}), NOW)
+
+
+def test_a_step_looks_by_the_age_of_its_own_request() -> None:
+    old = asked(timedelta(days=3))
+    assert not must_look(row(state=State.CUSTOMER_CREATED, customer_requested=old), NOW)
+    assert not must_look(row(subscription_requested=old), NOW)
+
+
+@given(st.none() | st.timedeltas(timedelta(0), timedelta(days=100)).map(asked))
+def test_a_row_that_says_look_is_always_looked_for(requested: Requested | None) -> None:
+    assert must_look(row(look_first=True, customer_requested=requested), NOW)
+
+
+def test_what_was_never_requested_needs_no_look() -> None:
+    assert not must_look(row(), NOW)
+
+
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
+
+
+@given(moments, moments, moments)
+def test_a_look_covers_every_moment_at_which_its_requests_took_effect(
+    one: datetime, two: datetime, at: datetime
+) -> None:
+    first, last = min(one, two), max(one, two)
+    start, end = look_window(Requested(first, last), at)
+    assert start == first - LOOK_MARGIN
+    assert end == max(last, at) + LOOK_MARGIN
+
+
+def test_a_request_is_repeated_also_where_the_clock_went_back() -> None:
+    assert not Requested(NOW, NOW).repeated
+    assert Requested(NOW, NOW + SECOND).repeated
+    assert Requested(NOW, NOW - SECOND).repeated
+
+
+# A trial that is spent
+
+
+def test_a_trial_under_an_hour_is_not_sent() -> None:
+    assert not trial_is_spent(row(trial_end=NOW + SHORTEST_TRIAL_TO_SEND), NOW)
+    assert trial_is_spent(row(trial_end=NOW + SHORTEST_TRIAL_TO_SEND - SECOND), NOW)
+
+
+@given(st.timedeltas(timedelta(days=-100), timedelta(days=100)))
+def test_a_new_trial_waits_until_the_old_one_was_too_short_for_a_while(left: timedelta) -> None:
+    spent_since = SHORTEST_TRIAL_TO_SEND - left
+    wait = renewal_wait(row(trial_end=NOW + left), NOW)
+    assert wait == max(timedelta(0), RENEWAL_MARGIN - spent_since)
+
+
+# What is sent
+
+
+def test_a_customer_carries_whose_it_is_and_only_what_is_known() -> None:
+    assert customer_request("n", "u1", "ada@example.com", "Ada") == {
+        "metadata": {"subkeeper": user_digest("n", "u1"), "user_id": "u1"},
+        "email": "ada@example.com",
+        "name": "Ada",
+    }
+    assert set(customer_request("n", "u1", None, None)) == {"metadata"}
+    assert set(customer_request("n", "u1", "", "")) == {"metadata"}
+
+
+def test_a_subscription_is_frozen_with_everything_explicit() -> None:
+    text = subscription_request(
+        row(trial_end=datetime(2026, 2, 2, tzinfo=UTC)),
+        namespace="n",
+        customer_id="cus_1",
+        price_id="price_1",
+        missing_payment_method="pause",
+        billing_mode="flexible",
+    )
+    assert json.loads(text) == {
+        "customer": "cus_1",
+        "items": [{"price": "price_1"}],
+        "trial_end": 1769990400,
+        "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}},
+        "billing_mode": {"type": "flexible"},
+        "metadata": {"subkeeper": user_digest("n", "u1"), "user_id": "u1"},
+    }
+
+
+# Trying again
+
+
+@given(st.integers(1, 10**9), st.randoms(use_true_random=False))
+def test_a_delay_doubles_up_to_its_longest_and_is_jittered_down_to_a_half(attempts: int, rng: random.Random) -> None:
+    ceiling = min(LONGEST_RETRY, 2.0 ** min(attempts - 1, 60))
+    assert ceiling / 2 <= retry_delay(attempts, rng) <= ceiling
+
+
+def test_the_same_seed_gives_the_same_delays() -> None:
+    def delays(seed: int) -> list[float]:
+        rng = random.Random(seed)
+        return [retry_delay(attempts, rng) for attempts in range(1, 9)]
+
+    assert delays(7) == delays(7)
+    assert delays(7) != delays(8)
+
+
+def test_a_retry_of_the_backfill_stays_behind_live_signups() -> None:
+    assert [retry_lane(lane) for lane in (Lane.LIVE, Lane.RETRY, Lane.BACKFILL)] == [
+        Lane.RETRY,
+        Lane.RETRY,
+        Lane.BACKFILL,
+    ]

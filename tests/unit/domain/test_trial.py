@@ -1,0 +1,55 @@
+"""When a trial ends: counted from the profile's creation, however long the queue was."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.profile import ProfileCreated
+from worker.domain.trial import TrialPolicy, trial_end
+
+SEEN = datetime(2026, 1, 31, 12, 0, 0, 700_000, tzinfo=UTC)
+POLICY = TrialPolicy(length=timedelta(days=31), max_lag=timedelta(hours=72))
+LENGTH = timedelta(days=31)
+
+
+def ends(created_at: datetime | None, seen: datetime = SEEN) -> datetime:
+    return trial_end(ProfileCreated("u1", None, None, created_at), seen, POLICY)
+
+
+def test_a_slow_queue_neither_lengthens_nor_shortens_a_trial() -> None:
+    created = datetime(2026, 1, 30, tzinfo=UTC)
+    assert ends(created) == ends(created, SEEN + timedelta(hours=20)) == created + LENGTH
+
+
+def test_without_a_creation_the_trial_is_counted_from_first_sight() -> None:
+    assert ends(None) == SEEN.replace(microsecond=0) + LENGTH
+
+
+def test_a_profile_as_old_as_the_longest_lag_is_counted_from_its_creation_and_an_older_one_from_first_sight() -> None:
+    oldest = SEEN - POLICY.max_lag
+    assert ends(oldest) == oldest.replace(microsecond=0) + LENGTH
+    assert ends(oldest - timedelta(microseconds=1)) == SEEN.replace(microsecond=0) + LENGTH
+
+
+def test_a_creation_in_the_future_counts_as_now() -> None:
+    assert ends(SEEN + timedelta(days=400)) == ends(SEEN)
+
+
+def test_the_earliest_of_all_times_is_an_old_profile() -> None:
+    assert ends(datetime(1, 1, 1, tzinfo=UTC)) == SEEN.replace(microsecond=0) + LENGTH
+
+
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+lags = st.timedeltas(timedelta(0), timedelta(days=730))
+
+
+@given(st.none() | moments, moments, st.timedeltas(timedelta(days=1), timedelta(days=730)), lags)
+def test_a_trial_ends_in_whole_seconds_and_within_its_length_of_first_sight(
+    created_at: datetime | None, seen: datetime, length: timedelta, max_lag: timedelta
+) -> None:
+    end = trial_end(ProfileCreated("u1", None, None, created_at), seen, TrialPolicy(length, max_lag))
+    assert end.microsecond == 0
+    assert seen + length - max_lag - timedelta(seconds=1) <= end <= seen + length
