@@ -31,10 +31,10 @@ class LaneSchedule:
         if not allowed:
             return None
         lane = min(allowed, key=lambda lane: (self._passes[lane], lane))
-        # A lane that was idle starts level with the others: what it did not use is not owed to it.
+        # A lane that was idle, or held all it may, starts level with the others: what it did not use is not owed to it.
         level = self._passes[lane]
         for other in self._passes:
-            if other not in waiting:
+            if other not in allowed:
                 self._passes[other] = max(self._passes[other], level)
         self._passes[lane] += 1.0 / self._weights[lane]
         return lane
