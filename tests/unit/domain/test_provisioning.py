@@ -133,7 +133,7 @@ def test_what_was_never_requested_needs_no_look() -> None:
     assert not must_look(row(), NOW)
 
 
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive there
 
 
 @given(moments, moments, moments)

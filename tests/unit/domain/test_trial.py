@@ -42,7 +42,7 @@ def test_the_earliest_of_all_times_is_an_old_profile() -> None:
     assert ends(datetime(1, 1, 1, tzinfo=UTC)) == SEEN.replace(microsecond=0) + LENGTH
 
 
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive there
 lags = st.timedeltas(timedelta(0), timedelta(days=730))
 
 
