@@ -28,7 +28,7 @@ class Settler:
     """Settles leased rows on `threads` threads, shared among the lanes by `schedule`.
 
     Halted (at first, and whenever Stripe refuses what all rows share) it leases nothing and tries again every few
-    seconds: `preflight` must pass, then a single row must not be refused. `report(reason)` hears why it is halted, or
+    seconds: `preflight` must pass, then a single row must not be refused. `report` hears why it is halted, or
     None when it is not.
     """
 
@@ -42,7 +42,7 @@ class Settler:
         threads: int,
         sweep_interval: float,
         preflight: Callable[[], None],
-        report: Callable[[str | None], None],
+        report: Callable[[SubkeeperError | None], None],
     ) -> None:
         self._ledger = ledger
         self._provisioner = provisioner
@@ -187,7 +187,7 @@ class Settler:
     def _halt(self, stop: Misconfigured) -> None:
         with self._changed:
             first, self._halted = not self._halted, True
-        self._report(str(stop))
+        self._report(stop)
         if first:
             self._log.error("settling.halted", reason=str(stop))
         self._give_back_waiting()
@@ -198,7 +198,7 @@ class Settler:
             self._preflight()
             self._settle_one()
         except SubkeeperError as still:
-            self._report(str(still))
+            self._report(still)
             return
         with self._changed:
             self._halted = False

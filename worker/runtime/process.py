@@ -11,7 +11,7 @@ from types import FrameType
 import structlog
 
 from worker.broker.admin import depths
-from worker.errors import TryLater, Unavailable
+from worker.errors import Misconfigured, TryLater, Unavailable
 from worker.runtime.profiles import Profiles, profile_reader
 from worker.settings import Settings
 from worker.stripe_api.errors import Unauthorized
@@ -126,6 +126,6 @@ class Process:
                     gate()
                     break
                 except (Unavailable, TryLater, Unauthorized) as away:
-                    self.health.set(part, ok=False, detail=str(away))
+                    self.health.set(part, ok=False, detail=str(away), failing=isinstance(away, Misconfigured))
                     self._stopping.wait(OPENING_PAUSE * self._rng.uniform(0.5, 1.0))
         return not self._stopping.is_set()

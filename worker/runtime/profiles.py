@@ -12,7 +12,6 @@ from worker.broker.admin import depths
 from worker.broker.consumer import Consumer
 from worker.broker.reader import Reader, Subscription
 from worker.domain.lanes import LaneSchedule
-from worker.domain.profile import MessageShape
 from worker.domain.provisioning import Lane
 from worker.domain.trial import TrialPolicy
 from worker.errors import Misconfigured, SubkeeperError
@@ -24,6 +23,7 @@ from worker.profiles.provisioner import Provisioner
 from worker.profiles.settler import Settler
 from worker.profiles.subscription_step import SubscriptionStep
 from worker.profiles.terms import Terms
+from worker.runtime.operations import message_shape
 from worker.sealing import Sealer
 from worker.settings import NsqSettings, Settings
 from worker.store import deployment, migrations, provisionings, quarantine, queues
@@ -129,16 +129,14 @@ class Profiles:
         )
 
     def _inbox(self, sealer: Sealer) -> ProfileInbox:
-        settings, message = self._settings, self._settings.message
+        settings = self._settings
         trial = TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours))
         return ProfileInbox(
             self.database,
             self.settler,
             sealer,
             self._metrics,
-            shape=MessageShape(
-                user_id=message.id, email=message.email, name=message.name, created_at=message.created_at
-            ),
+            shape=message_shape(settings),
             freeze=Freeze(settings.namespace, settings.pending_plan, trial),
             lanes={settings.nsq.profile_topic: Lane.LIVE, settings.nsq.backfill_topic: Lane.BACKFILL},
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
@@ -170,8 +168,9 @@ class Profiles:
         self.stripe.gateway.reload()
         self.stripe.catalogue.refresh(self._settings.pending_plan)
 
-    def _report_settling(self, halted: str | None) -> None:
-        self._health.set("stripe", ok=halted is None, detail=halted or "")
+    def _report_settling(self, halted: SubkeeperError | None) -> None:
+        failing = isinstance(halted, Misconfigured)
+        self._health.set("stripe", ok=halted is None, detail=str(halted or ""), failing=failing)
 
     # Running
 

@@ -11,10 +11,14 @@ import structlog
 
 @dataclass(frozen=True)
 class Condition:
-    """One part's state: whether it is well, and a sentence for people without personal data."""
+    """One part's state: whether it is well, and a sentence for people without personal data.
+
+    `failing`: it is not, and only a person can mend it.
+    """
 
     ok: bool
     detail: str
+    failing: bool = False
 
 
 class Health:
@@ -28,11 +32,14 @@ class Health:
         self._parts = {part: Condition(ok=False, detail="starting") for part in parts}
         self._fatal: list[str] = []
 
-    def set(self, part: str, *, ok: bool, detail: str = "") -> None:
-        """A part's state now. A change from well to unwell, or back, is logged; repeating it is free."""
+    def set(self, part: str, *, ok: bool, detail: str = "", failing: bool = False) -> None:
+        """A part's state now. A change from well to unwell, or back, is logged; repeating it is free.
+
+        While a part is `failing` the process is unhealthy, not just unready.
+        """
         with self._lock:
             before = self._parts.get(part)
-            self._parts[part] = Condition(ok, detail)
+            self._parts[part] = Condition(ok, detail, failing)
         if before is None or before.ok != ok:
             structlog.get_logger().info("health.changed", part=part, ok=ok, detail=detail)
 
@@ -43,9 +50,9 @@ class Health:
         structlog.get_logger().error("health.failed", reason=reason)
 
     def reasons(self) -> list[str]:
-        """What went fatally wrong, oldest first; empty while the process is healthy."""
+        """What went fatally wrong, oldest first, and which parts are failing; empty while the process is healthy."""
         with self._lock:
-            return list(self._fatal)
+            return [*self._fatal, *(f"{part}: {each.detail}" for part, each in self._parts.items() if each.failing)]
 
     def parts(self) -> dict[str, Condition]:
         """Every part's state."""

@@ -1,7 +1,7 @@
 """The health endpoint: is the process alive, can it do its work, and what does it count. Loopback by default.
 
-/healthz   200 while nothing fatal happened, else 503: a supervisor restarts the process
-/readyz    200 when every part is ready, else 503, with each part's state: no restart mends that
+/healthz   200 while nothing is wrong that only a person can mend, else 503: alert on it
+/readyz    200 when every part is ready, else 503, with each part's state: most of it passes by itself
 /metrics   Prometheus' text format
 """
 
