@@ -176,3 +176,20 @@ def test_a_row_that_crashes_its_settling_keeps_no_other_from_being_settled(stack
     stack.await_completed("bob")
     assert worker.is_healthy()
     assert "crashed" in stack.ledger("ada")["last_error"]
+
+
+@pytest.mark.parametrize("path", [CUSTOMERS, SUBSCRIPTIONS])
+def test_a_worker_that_was_suspended_past_its_lease_writes_nothing_of_what_it_learns(stack: Stack, path: str) -> None:
+    stack.control.fault("latency", match={"path": path, "method": "POST"}, times=1, ms=400)
+    zombie = stack.spawn_worker()
+    stack.publish(profile("ada"))
+    await_call(stack, path)
+    zombie.send(signal.SIGSTOP)
+    stack.expire_leases()
+    stack.start_worker()
+    stack.await_completed("ada")
+    row = stack.ledger("ada")
+    zombie.send(signal.SIGCONT)
+    wait_until(lambda: zombie.logged("lease.lost"))
+    assert stack.ledger("ada") == row
+    stack.assert_exactly_one("ada")

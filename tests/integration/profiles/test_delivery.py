@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 
+from tests.conftest import NewNsqd
 from tests.integration.profiles.stack import TRIAL, Stack, profile, users, wait_until
+from worker.sandbox.nsq import Nsqlookupd
 
 
 def test_a_profile_gets_one_customer_and_one_trial_subscription(stack: Stack) -> None:
@@ -108,8 +110,7 @@ POISON = {
 
 def test_poisoned_messages_are_kept_sealed_with_their_reason_and_the_batch_around_them_is_served(stack: Stack) -> None:
     names = users(4)
-    bodies: Sequence[object] = [profile(names[0]), *POISON.values(), *[profile(name) for name in names[1:]]]
-    stack.publish(*bodies)  # type: ignore[arg-type]  # profiles and bytes, mixed on purpose
+    stack.publish(profile(names[0]), *POISON.values(), *[profile(name) for name in names[1:]])
     worker = stack.start_worker()
     stack.await_completed(*names)
     wait_until(stack.is_drained)
@@ -201,3 +202,33 @@ def test_two_batches_with_the_same_users_in_opposite_orders_do_not_deadlock(stac
     with psycopg.connect(stack.database_url) as connection:
         found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         assert found.fetchone() == (0,)
+
+
+def test_brokers_are_found_through_nsqlookupd_also_those_that_come_later(
+    stack: Stack, nsqlookupd: Nsqlookupd, new_nsqd: NewNsqd
+) -> None:
+    stack.start_worker(
+        SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES="",
+        SUBKEEPER_NSQ__NSQD_HTTP_ADDRESSES="",
+        SUBKEEPER_NSQ__LOOKUPD_HTTP_ADDRESSES=nsqlookupd.http_address,
+        SUBKEEPER_NSQ__LOOKUPD_POLL_INTERVAL="0.2",
+    )
+    stack.publish(profile("ada"))
+    stack.await_completed("ada")
+    late = new_nsqd(lookupds=[nsqlookupd])
+    late.create_channel(stack.topic, "subkeeper")
+    late.publish(stack.topic, *[json.dumps(profile(name)).encode() for name in ("ada", "bob")])
+    stack.await_completed("bob")
+    stack.assert_exactly_one("ada", "bob")
+
+
+def test_a_profile_published_to_two_brokers_is_provisioned_once(stack: Stack, new_nsqd: NewNsqd) -> None:
+    other = new_nsqd()
+    names = users(10)
+    stack.publish(*[profile(name) for name in names])
+    other.create_channel(stack.topic, "subkeeper")
+    other.publish(stack.topic, *[json.dumps(profile(name)).encode() for name in names])
+    stack.start_worker(SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES=f"{stack.nsqd.tcp_address},{other.tcp_address}")
+    stack.await_completed(*names)
+    wait_until(lambda: stack.is_drained() and other.channel(stack.topic, "subkeeper")["depth"] == 0)
+    stack.assert_exactly_one(*names)
