@@ -47,6 +47,16 @@ def depths(settings: NsqSettings, topics: Iterable[str], channel: str) -> dict[s
     return {topic: sum(_depth(api, topic, channel) for api in apis) for topic in topics}
 
 
+def unfinished(settings: NsqSettings, topic: str, channel: str) -> int | None:
+    """Messages of `topic` that `channel` has not finished, in flight and deferred ones included, all nsqds together.
+
+    None when no nsqd's HTTP interface is known. A message on its way between two queues of nsqd's may be missing from
+    one answer. Unavailable when an nsqd that is known does not answer.
+    """
+    apis = [_api(nsqd.http, settings) for nsqd in known_nsqds(settings) if nsqd.http]
+    return sum(_unfinished(api, topic, channel) for api in apis) if apis else None
+
+
 def known_nsqds(settings: NsqSettings) -> list[Nsqd]:
     """Configured by TCP or HTTP address, or registered with an nsqlookupd; each once."""
     found: dict[Address, Nsqd] = {}
@@ -97,12 +107,23 @@ def _depth(api: HttpApi, topic: str, channel: str) -> int:
     return sum(int(entry.get("depth", 0)) for entry in _channels(api, topic, channel))
 
 
+def _unfinished(api: HttpApi, topic: str, channel: str) -> int:
+    counts = ("depth", "in_flight_count", "deferred_count")
+    in_topic = sum(int(entry.get("depth", 0)) for entry in _topics(api, topic, channel))
+    entries = _channels(api, topic, channel)
+    return in_topic + sum(int(entry.get(count, 0)) for entry in entries for count in counts)
+
+
 def _channels(api: HttpApi, topic: str, channel: str) -> list[dict[str, Any]]:
-    stats = api.get("/stats", format="json", topic=topic, channel=channel, include_clients="false", include_mem="false")
     try:
-        return [entry for found in stats.get("topics") or [] for entry in found.get("channels") or []]
+        return [entry for found in _topics(api, topic, channel) for entry in found.get("channels") or []]
     except (AttributeError, TypeError) as exc:
         raise api.failed("an answer that is none") from exc
+
+
+def _topics(api: HttpApi, topic: str, channel: str) -> list[dict[str, Any]]:
+    stats = api.get("/stats", format="json", topic=topic, channel=channel, include_clients="false", include_mem="false")
+    return stats.get("topics") or []
 
 
 def _tcp_port(api: HttpApi) -> int:

@@ -16,12 +16,13 @@ from typing import NoReturn
 
 from jsonpointer import JsonPointer
 
-from worker.errors import Rejected
+from worker.errors import Misconfigured, Rejected
 
 MAX_USER_ID, MAX_EMAIL, MAX_NAME = 255, 512, 256
 """Characters. Email and name are Stripe's limits of a customer; 255 keeps the id in a metadata value and an index."""
 
 MAX_INTEGER_DIGITS = 19
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )  # RFC 3339, section 5.6
@@ -49,15 +50,59 @@ class MessageShape:
         self._name = JsonPointer(name)
         self._created_at = JsonPointer(created_at)
 
+    def encode(self, *, user_id: str, email: str | None, name: str | None, created_at: str | None) -> bytes:
+        """The bare message that `decode` reads these fields from; those that are None or empty are left out.
+
+        Checks nothing but that the pointers leave room for each other: raises `Misconfigured` where they don't.
+        """
+        document: dict[str, object] = {}
+        places = ((self._user_id, user_id), (self._email, email), (self._name, name), (self._created_at, created_at))
+        for pointer, value in places:
+            if value:
+                _place(document, pointer, value)
+        return json.dumps(document, separators=(",", ":")).encode()
+
     def decode(self, body: bytes) -> ProfileCreated:
         """The profile in `body`: JSON, bare or in a CloudEvents 1.0 envelope. Raises `Rejected`."""
         document = _unwrap(_parse(body))
         return ProfileCreated(
-            user_id=_user_id(self._user_id.resolve(document, None)),
-            email=_text("email", self._email.resolve(document, None), MAX_EMAIL),
-            name=_text("name", self._name.resolve(document, None), MAX_NAME),
-            created_at=_time(self._created_at.resolve(document, None)),
+            user_id=_user_id(_at(self._user_id, document)),
+            email=_text("email", _at(self._email, document), MAX_EMAIL),
+            name=_text("name", _at(self._name, document), MAX_NAME),
+            created_at=_time(_at(self._created_at, document)),
         )
+
+
+def _place(document: dict[str, object], pointer: JsonPointer, value: str) -> None:
+    """Writes `value` where `pointer` says, in objects that are made on the way."""
+    *parents, last = pointer.parts
+    inner = document
+    for part in parents:
+        child = inner.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise _overlapping(pointer)
+        inner = child
+    if last in inner:
+        raise _overlapping(pointer)
+    inner[last] = value
+
+
+def _overlapping(pointer: JsonPointer) -> Misconfigured:
+    problem = f"one field's pointer leads through or onto another's ({pointer.path})"
+    return Misconfigured("message", problem, "Give each field a place of its own.")
+
+
+def _at(pointer: JsonPointer, document: object) -> object:
+    """What `pointer` points to; None where that is not there. (`resolve` takes three times as long, four times a
+    message.)"""
+    for part in pointer.parts:
+        if isinstance(document, dict):
+            document = document.get(part)
+        elif isinstance(document, list) and part.isdecimal() and int(part) < len(document):
+            document = document[int(part)]
+        else:
+            return None
+    return document
 
 
 def _parse(body: bytes) -> dict[str, object]:
@@ -133,7 +178,7 @@ def _text(field: str, value: object, longest: int) -> str | None:
         raise Rejected(f"{field}_not_text", f"{field} is a JSON {type(value).__name__}, not a string")
     if len(value) > longest:
         raise Rejected(f"{field}_too_long", f"{field} has {len(value)} characters, {longest} is the most")
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if _UNSTORABLE.search(value):
         raise Rejected(f"{field}_unstorable", f"{field} holds a NUL or a lone surrogate")
     return value
 

@@ -2,5 +2,6 @@
 
 process     one process from start to exit
 profiles    the main job's parts, put together
+operations  what the commands for people work with
 setup       what must exist before a process starts
 """

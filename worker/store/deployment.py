@@ -23,3 +23,8 @@ def claim(tx: Connection, account: AccountFact, namespace: str) -> None:
         if theirs[column] != ours[column]:
             problem = f"this database belongs to {column} {theirs[column]!r}, not {ours[column]!r}"
             raise Misconfigured(key, problem, "Use that deployment's key and namespace, or another database.")
+
+
+def namespace(tx: Connection) -> str | None:
+    """The namespace that this database's keys are made with; None before the first process claimed it."""
+    return tx.execute(select(deployment.c.namespace)).scalar()

@@ -1,0 +1,31 @@
+"""`subkeeper`: commands, thin. What they do lives in the packages they import, and only when they run.
+
+root          the group itself
+common        settings, logging, errors and exit codes of all commands
+running       run, setup
+checking      config, db
+publish       publish
+backfill      backfill, with `backfill_view`: its progress and its end, for people
+quarantine    quarantine list, show, retry, drop
+provisioning  provisioning list, show
+output        tables, plain lines and JSON
+"""
+
+from __future__ import annotations
+
+from worker.cli.backfill import backfill
+from worker.cli.checking import config, db
+from worker.cli.provisioning import provisioning
+from worker.cli.publish import publish
+from worker.cli.quarantine import quarantine
+from worker.cli.root import main
+from worker.cli.running import prepare, run, setup
+from worker.sandbox.commands import build_group
+from worker.sandbox.demo.commands import demo_command
+
+__all__ = ["main"]
+
+for _command in (run, setup, config, db, publish, backfill, quarantine, provisioning):
+    main.add_command(_command)
+main.add_command(build_group(prepare))
+main.add_command(demo_command(prepare))

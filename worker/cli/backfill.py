@@ -1,0 +1,208 @@
+"""`subkeeper backfill`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from worker.cli.common import FOUND_NEW, INTERRUPTED, explained, loaded_for_people, seeded
+from worker.cli.output import age, json_line
+from worker.errors import SubkeeperError, TryLater, Unavailable
+
+if TYPE_CHECKING:
+    from worker.profiles.backfill_files import Progress, ProgressFile
+    from worker.runtime.backfilling import Manner
+    from worker.settings import Settings
+    from worker.store.census import Census
+
+STDIN = Path("-")
+
+
+@click.command()
+@click.argument(
+    "source", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
+@click.option("--format", "form", type=click.Choice(["ndjson", "csv"]), help="Told by the first character if left out.")
+@click.option("--dry-run", is_flag=True, help="Validate everything and compare it with the ledger; publish nothing.")
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where bad lines go (personal data: readable by its owner only). [default: FILE.rejects; none for -]",
+)
+@click.option("--resume-after", type=click.IntRange(min=0), metavar="N", help="Of stdin, skip the first N lines.")
+@click.option("--restart", is_flag=True, help="Begin anew although a killed run's progress is there.")
+@click.option(
+    "--max-depth",
+    type=click.IntRange(min=0),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Pause while more messages wait in the backfill's channel; 0 for no bound.",
+)
+@click.option("--wait", is_flag=True, help="Return only once the workers have absorbed everything.")
+@click.option("--fail-if-new", is_flag=True, help="Exit 3 if profiles were newly found (implies --wait).")
+@click.option(
+    "--patience",
+    type=age,
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="Give up (exit 1) when a full channel hasn't moved for so long.",
+)
+@click.option("--json", "json_wanted", is_flag=True, help="What it came to, as one JSON object on stdout.")
+@click.pass_context
+def backfill(
+    context: click.Context, source: Path, *, form: str | None, dry_run: bool, rejects: Path | None,
+    resume_after: int | None, restart: bool, max_depth: int, wait: bool, fail_if_new: bool, patience: timedelta,
+    json_wanted: bool,
+) -> None:  # fmt: skip
+    """Publish many profiles again, to find and heal what is missing.
+
+    FILE is NDJSON (a message a line, in the configured shape) or CSV with a header (id, email, name, created_at; others
+    are ignored). For users whom the ledger knows nothing changes, so it is safe to repeat. From Postgres:
+
+    \b
+      psql -c '\\copy (SELECT id, email, name, created_at FROM profiles)
+        TO STDOUT (FORMAT csv, HEADER)' | subkeeper backfill -
+
+    (\\copy takes a single line.) It goes to a topic of its own, behind live signups. After a kill the same command goes on where it was: the progress
+    is kept in FILE.subkeeper-progress until the end. Bad lines are told by number on stderr, and don't stop it.
+
+    Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed; 3 newly found (--fail-if-new); 130
+    interrupted.
+    """
+    from worker.runtime.backfilling import Manner
+
+    if resume_after is not None and source.is_file():
+        raise click.UsageError("--resume-after is for stdin: the progress of a FILE is kept beside it.")
+    manner = Manner(dry_run, max_depth, wait or fail_if_new, patience.total_seconds())
+    with explained(), _files_explained():
+        settings = loaded_for_people(context)
+        progress_file = _progress_file(source, restart=restart) if not dry_run else None
+        progress = _progress(settings, progress_file, resume_after or 0)
+        if rejects is None and source.is_file() and not dry_run:
+            rejects = source.with_name(source.name + ".rejects")
+        with _resumable(source, progress):
+            census = _run(settings, source, form, rejects, progress, progress_file, manner)
+        if progress_file is not None:
+            progress_file.remove()
+        _tell(progress, census, rejects, dry_run=dry_run, json_wanted=json_wanted)
+    if fail_if_new and census.newly_found:
+        sys.exit(FOUND_NEW)
+
+
+def _run(
+    settings: Settings, source: Path, form: str | None, rejects: Path | None, progress: Progress,
+    progress_file: ProgressFile | None, manner: Manner,
+) -> Census:  # fmt: skip
+    from worker.cli.backfill_view import watching
+    from worker.profiles.backfill import Keeping
+    from worker.profiles.backfill_files import Rejects, Users
+    from worker.profiles.lines import Format, read_records
+    from worker.runtime.backfilling import run_backfill
+    from worker.runtime.operations import message_shape
+
+    with ExitStack() as stack:
+        stream: BinaryIO = sys.stdin.buffer
+        if source != STDIN:
+            stream = stack.enter_context(source.open("rb"))
+        records = read_records(stream, message_shape(settings), Format(form) if form else None)
+        refused = None
+        if rejects is not None:
+            _require_another_file(source, rejects)
+            refused = stack.enter_context(Rejects(rejects, records.header, progress.rejects_bytes))
+        users = Users()
+        stack.callback(users.close)
+        keeping = Keeping(refused, users, progress_file.save if progress_file is not None else _nothing)
+        size = source.stat().st_size if source.is_file() else None
+        view = stack.enter_context(watching(size, has_rejects=rejects is not None))
+        return run_backfill(settings, records, progress, manner, keeping, view, seeded())
+
+
+def _nothing(_: Progress) -> None:
+    """Of stdin no progress is kept."""
+
+
+def _progress_file(source: Path, *, restart: bool) -> ProgressFile | None:
+    from worker.profiles.backfill_files import ProgressFile
+
+    if not source.is_file():
+        return None
+    found = ProgressFile(source.with_name(source.name + ".subkeeper-progress"))
+    if restart:
+        found.remove()
+    return found
+
+
+def _progress(settings: Settings, file: ProgressFile | None, after_line: int) -> Progress:
+    """A killed run's, else a new one, saved at once so that its beginning is remembered."""
+    from worker.profiles.backfill_files import UnusableProgress
+    from worker.runtime.backfilling import first_progress
+
+    saved = file.load() if file else None
+    if file is None or saved is None:
+        progress = first_progress(settings, after_line)
+        if file is not None:
+            file.save(progress)
+        return progress
+    if saved.topic != settings.nsq.backfill_topic:
+        raise UnusableProgress(f"{file.path} is of a backfill onto {saved.topic}; begin anew with --restart")
+    click.echo(f"Going on after line {saved.line}, where an earlier run ended.", err=True)
+    return saved
+
+
+@contextmanager
+def _resumable(source: Path, progress: Progress) -> Iterator[None]:
+    """What breaks it off in the middle is told with how to go on."""
+    from worker.profiles.pressure import Stalled
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"subkeeper: interrupted. {_how_to_go_on(source, progress)}", err=True)
+        sys.exit(INTERRUPTED)
+    except (Unavailable, TryLater, Stalled, OSError) as error:
+        raise SubkeeperError(f"{_said(error)}. {_how_to_go_on(source, progress)}") from error
+
+
+def _how_to_go_on(source: Path, progress: Progress) -> str:
+    again = (
+        "run the same command again" if source.is_file() else f"give the same input with --resume-after {progress.line}"
+    )
+    return f"All up to line {progress.line} is done; to go on, {again}."
+
+
+@contextmanager
+def _files_explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SubkeeperError(_said(error)) from error
+
+
+def _said(error: Exception) -> str:
+    return f"{error.filename or 'the input'}: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def _require_another_file(source: Path, rejects: Path) -> None:
+    if source.is_file() and rejects.exists() and rejects.samefile(source):
+        raise click.UsageError("--rejects would overwrite the input.")
+
+
+def _tell(progress: Progress, census: Census, rejects: Path | None, *, dry_run: bool, json_wanted: bool) -> None:
+    from worker.cli.backfill_view import in_words, summary
+
+    if json_wanted:
+        json_line(summary(progress, census, dry_run=dry_run))
+        return
+    for line in in_words(progress, census, dry_run=dry_run):
+        click.echo(line)
+    if rejects is not None and progress.rejected:
+        click.echo(f"Bad lines are in {rejects}: mend them and give them again.")

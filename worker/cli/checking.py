@@ -1,0 +1,58 @@
+"""`subkeeper config` and `subkeeper db`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from worker.cli.common import FAILED, explained, loaded
+from worker.settings import Settings
+
+
+@click.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+@click.option("--json", "json_wanted", is_flag=True, help="As JSON instead of TOML.")
+@click.pass_context
+def check(context: click.Context, json_wanted: bool) -> None:
+    """Check the settings, and print those in effect with secrets masked."""
+    from worker.settings.effective import as_json, as_toml, effective
+
+    with explained():
+        found = effective(Settings.load(context.find_root().obj, os.environ))
+        click.echo(as_json(found) if json_wanted else as_toml(found))
+
+
+@click.group()
+def db() -> None:
+    """Look after the database's schema."""
+
+
+@db.command()
+@click.pass_context
+def upgrade(context: click.Context) -> None:
+    """Apply the migrations that are missing. Safe to repeat, and to run twice at once."""
+    from worker.runtime.setup import upgrade_schema
+
+    with explained():
+        click.echo(upgrade_schema(loaded(context, sys.stderr)))
+
+
+@db.command("check")
+@click.pass_context
+def db_check(context: click.Context) -> None:
+    """Whether this Subkeeper can work on the database, and whether tables and migrations agree. Exit 1 if not."""
+    from worker.runtime.setup import schema_differences
+
+    with explained():
+        differences = schema_differences(loaded(context, sys.stderr))
+    for line in differences:
+        click.echo(line)
+    if differences:
+        sys.exit(FAILED)
+    click.echo("schema: current; tables and migrations agree")

@@ -1,0 +1,105 @@
+"""Tables on a terminal, tab-separated lines in a pipe, JSON on demand. What users chose themselves is made harmless."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import click
+
+Row = Mapping[str, object]
+
+_WORDY = ("detail", "last error")
+"""Columns of sentences: they keep a width in which those can be read."""
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def age(text: str) -> timedelta:
+    """A span of time such as `90s`, `10m`, `2h` or `3d`, as click's type of an option."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 5:
+        raise click.BadParameter(f"{text!r} is no span of time; write 90s, 10m, 2h or 3d")
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def json_line(row: Row) -> None:
+    """One object on one line of stdout; times in RFC 3339, UTC."""
+    click.echo(json.dumps(row, default=_plain))
+
+
+def table(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """The rows' `columns` on stdout: fitted to a terminal's width, or tab-separated under a header."""
+    if sys.stdout.isatty():
+        _rich_table(rows, columns)
+        return
+    click.echo("\t".join(columns))
+    for row in rows:
+        click.echo("\t".join(shown(row.get(column)) for column in columns))
+
+
+def details(row: Row) -> None:
+    """One `name: value` a line on stdout."""
+    width = max(map(len, row), default=0) + 2
+    for name, value in row.items():
+        click.echo(f"{name + ':':<{width}}{shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value for people: times in UTC, "-" for nothing, and nothing that a terminal would obey."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    text = ("no", "yes")[value] if isinstance(value, bool) else str(value)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def since(moment: object) -> str:
+    """How long ago a time was, or how soon it is: its two largest units, such as `3d 4h`."""
+    assert isinstance(moment, datetime), "a time"
+    left = round(abs((datetime.now(UTC) - moment).total_seconds()))
+    parts: list[str] = []
+    for unit, seconds in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _plain(value: object) -> str:
+    assert isinstance(value, datetime), f"JSON knows no {type(value).__name__}"
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _rich_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        found.add_column(column, overflow="fold", min_width=min(16, len(column)) if column not in _WORDY else 16)
+    for row in rows:
+        found.add_row(*(Text(shown(row.get(column))) for column in columns))
+    Console().print(found)
+
+
+def revealed(content: bytes | None) -> dict[str, object]:
+    """What was sealed, as fields of a row; warns on stderr. Base64 where it is no text."""
+    click.echo("subkeeper: what follows holds personal data", err=True)
+    if content is None:
+        return {"sealed": None}
+    try:
+        return {"sealed": content.decode()}
+    except UnicodeDecodeError:
+        return {"sealed_base64": base64.b64encode(content).decode()}

@@ -1,0 +1,48 @@
+"""`subkeeper run` and `subkeeper setup`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from worker.cli.common import explained, loaded, seeded
+from worker.settings import LogSettings, Settings
+from worker.telemetry import configure_logging
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["profiles", "all"]))
+@click.pass_context
+def run(context: click.Context, what: str) -> None:  # noqa: ARG001 - `all` is `profiles` until there is more to run
+    """Run a worker until SIGTERM: it drains, and exits 0. A second signal ends it at once."""
+    from worker.runtime.process import Process
+
+    with explained():
+        settings = loaded(context, sys.stdout)
+        process = Process(settings, seeded())
+        process.stop_on_signals()
+        sys.exit(process.run())
+
+
+@click.command()
+@click.pass_context
+def setup(context: click.Context) -> None:
+    """Create what is missing: schema, Stripe's products and prices, topics and channels. Safe to repeat."""
+    from worker.runtime.setup import setup as set_up
+
+    with explained():
+        for line in set_up(loaded(context, sys.stderr), seeded()):
+            click.echo(line)
+
+
+def prepare(config: Path) -> None:
+    """Makes a fresh sandbox ready, as `subkeeper setup` would."""
+    from worker.runtime.setup import setup as set_up
+
+    settings = Settings.load(config, os.environ)
+    configure_logging(LogSettings(level="warning", format="console"), sys.stderr)
+    for _ in set_up(settings, seeded()):
+        pass

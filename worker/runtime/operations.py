@@ -1,0 +1,44 @@
+"""What the commands for people work with, built from `Settings`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.broker.publisher import Publisher
+from worker.domain.profile import MessageShape
+from worker.settings import Settings
+from worker.store import migrations
+from worker.store.database import Database
+
+
+def message_shape(settings: Settings) -> MessageShape:
+    """Where the auth service's messages keep each field."""
+    message = settings.message
+    return MessageShape(user_id=message.id, email=message.email, name=message.name, created_at=message.created_at)
+
+
+@contextmanager
+def open_database(settings: Settings, command: str) -> Iterator[Database]:
+    """The database, for as long as `command` (its application name) runs.
+
+    Raises `Misconfigured` where this code can't work on its schema, and `Unavailable`.
+    """
+    database = Database(settings.database, application_name=f"subkeeper {command}")
+    try:
+        with database.connection() as connection:
+            migrations.require_compatible(connection)
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def open_publisher(settings: Settings, rng: random.Random) -> Iterator[Publisher]:
+    """A publisher; connects when something is published."""
+    publisher = Publisher(settings.nsq, rng=rng)
+    try:
+        yield publisher
+    finally:
+        publisher.close()
