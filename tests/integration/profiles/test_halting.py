@@ -22,7 +22,7 @@ def await_halt(worker: Worker, *words: str) -> None:
 
     wait_until(is_halted, what=f"halted: {words}")
     assert not worker.is_ready()
-    assert worker.is_healthy(), "a restart would mend nothing"
+    assert not worker.is_healthy(), "a person must act"
 
 
 def assert_nobody_is_blamed(stack: Stack, *user_ids: str) -> None:
@@ -87,7 +87,6 @@ def test_a_revoked_key_stops_settling_until_a_new_one_is_in_its_file(stack: Stac
     stack.control.put_key(stack.stripe.secret_key, revoked=True)
     stack.publish(*[profile(name) for name in users(5)])
     await_halt(worker, "STRIPE_SECRET_KEY")
-    assert not worker.is_healthy()
     wait_until(stack.is_drained)
     assert not stack.rows("SELECT 1 FROM provisionings WHERE state = 'quarantined'")
     stack.control.put_key("sk_test_the_new_one")
