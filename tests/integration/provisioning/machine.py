@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import Row
 
 from tests.integration.provisioning.process import LEASE, REQUEST_TIMEOUT, TOPICS, Process
 from tests.integration.provisioning.puppet import Order, Place
 from tests.integration.provisioning.world import USER, World, flight_of
-from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, State
+from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, UNFINISHED, State
 from worker.sandbox.stripe.faults import Fault
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Interleavings(RuleBasedStateMachine):
         self.age: timedelta | None = None
         self.deletes = self.deleted = False
         self.wrong = False
+        self.row: Row[Any] | None = None
 
     @initialize(
         email=st.sampled_from(["ada@example.com", None]),
@@ -92,8 +94,7 @@ class Interleavings(RuleBasedStateMachine):
         order = Order.GO
         if gate.flight is not None and self.world.time() - gate.flight.sent_at > REQUEST_TIMEOUT:
             order = Order.FAIL
-        process.puppet.go(order)
-        self.world.settle_time()
+        self.world.go(process, order)
 
     @precondition(lambda self: self.world.busy())
     @rule(number=picks)
@@ -104,8 +105,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=picks)
     def lose_commit(self, number: int) -> None:
         """It fails, or its answer is lost."""
-        pick(self.world.busy(Place.COMMIT, Place.COMMITTED), number).puppet.go(Order.FAIL)
-        self.world.settle_time()
+        self.world.go(pick(self.world.busy(Place.COMMIT, Place.COMMITTED), number), Order.FAIL)
 
     # Requests to Stripe: sent, begun, in effect, answered
 
@@ -123,7 +123,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=picks, order=st.sampled_from([Order.FAIL, Order.FAIL_AT_ONCE]))
     def lose_answer(self, number: int, order: Order) -> None:
         """The worker hears nothing; the request goes its way."""
-        pick(self.world.busy(Place.REQUEST), number).puppet.go(order)
+        self.world.go(pick(self.world.busy(Place.REQUEST), number), order)
 
     @precondition(lambda self: self.world.orphans())
     @rule(number=picks)
@@ -154,23 +154,27 @@ class Interleavings(RuleBasedStateMachine):
     def pass_time(self, span: timedelta) -> None:
         self.world.pass_time(span)
 
+    @precondition(lambda self: self.trial_left() > A_LEASE)
     @rule()
     def near_the_end_of_the_trial(self) -> None:
         """Half a minute before so little of the trial is left that it isn't sent any more."""
-        row = self.world.row()
-        if row is not None and row.trial_end - self.world.now() > SHORTEST_TRIAL_TO_SEND + A_LEASE:
-            span = row.trial_end - self.world.now() - SHORTEST_TRIAL_TO_SEND - A_LEASE / 2
-            self.world.pass_time(span)
+        self.world.pass_time(self.trial_left() - A_LEASE / 2)
+
+    def trial_left(self) -> timedelta:
+        """Until the row's trial is too short to be sent; negative without a row that is unfinished."""
+        if self.row is None or self.row.state not in UNFINISHED:
+            return timedelta(-1)
+        left: timedelta = self.row.trial_end - self.world.now() - SHORTEST_TRIAL_TO_SEND
+        return left
 
     # People
 
-    @precondition(lambda self: self.world.idle)
+    @precondition(lambda self: self.row is not None and self.row.state == State.QUARANTINED)
     @rule()
     def retry_quarantined(self) -> None:
-        row = self.world.row()
-        if row is not None and row.state == State.QUARANTINED:
-            self.world.retry_quarantined()
+        self.world.retry_quarantined()
 
+    @precondition(lambda self: self.email and not self.world.stripe.ledger.tables["customer"].count())
     @rule()
     def add_stranger_with_the_same_email(self) -> None:
         self.world.ask_stripe("POST", "/v1/customers", "email=ada%40example.com&metadata[subkeeper]=somebody-else")
@@ -185,6 +189,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def never_two(self) -> None:
+        self.row = self.world.row()  # as the next rules see it
         customers, subscriptions = self.world.customers(), self.world.subscriptions()
         self.wrong = len(customers) > 1 or len(subscriptions) > 1
         assert len(customers) <= 1, "two customers"

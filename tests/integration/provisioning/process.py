@@ -23,7 +23,7 @@ from worker.profiles.catalogue import Catalogue
 from worker.profiles.customer_step import CustomerStep
 from worker.profiles.inbox import Freeze, ProfileInbox
 from worker.profiles.ledger import Lease, Ledger
-from worker.profiles.provisioner import Provisioner
+from worker.profiles.provisioner import Provisioner, Settled
 from worker.profiles.settler import Settler
 from worker.profiles.subscription_step import SubscriptionStep
 from worker.profiles.terms import Terms
@@ -73,7 +73,13 @@ class GatedDatabase(Database):
 
 
 class Watched(Provisioner):
-    """Remembers what nobody foresaw, which production logs and goes on after."""
+    """Says which lease it settles under, and what nobody foresaw, which production logs and goes on after."""
+
+    token: int | None = None
+
+    def settle(self, lease: Lease) -> Settled:
+        self.token = lease.row.lease_token
+        return super().settle(lease)
 
     def postpone_crashed(self, lease: Lease, error: Exception) -> None:
         raise AssertionError("settling crashed") from error
@@ -91,7 +97,9 @@ class Process:
         catalogue.refresh(PLAN)
         database = GatedDatabase(outside.database, self.puppet)
         sealer = Sealer([SECRET])
-        self._settler = _settler(self._gateway, catalogue, database, sealer, outside.metrics)
+        self._ledger = Ledger(database, length=LEASE, now=self._gateway.now)
+        self._provisioner = _provisioner(self._gateway, catalogue, self._ledger, sealer, outside.metrics)
+        self._settler = _settler(self._ledger, self._provisioner, outside.metrics)
         self._inbox = ProfileInbox(
             database,
             self._settler,
@@ -107,6 +115,11 @@ class Process:
     @property
     def idle(self) -> bool:
         return self.puppet.at is None
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token of the lease that it settles under, or did last."""
+        return self._provisioner.token
 
     def deliver(self, topic: str, body: bytes) -> None:
         """Begins to absorb a message; the row is leased with it if settling isn't halted."""
@@ -140,6 +153,7 @@ class Process:
         while any(settler._queues.values()):
             lease = settler._next_lease()
             assert lease is not None
+            self._provisioner.token = lease.row.lease_token
             try:
                 settler._settle(lease)
             finally:
@@ -167,10 +181,9 @@ def _gateway(outside: Outside, wait: Callable[[Flight], None]) -> StripeGateway:
         )
 
 
-def _settler(
-    gateway: StripeGateway, catalogue: Catalogue, database: Database, sealer: Sealer, metrics: Metrics
-) -> Settler:
-    ledger = Ledger(database, length=LEASE, now=gateway.now)
+def _provisioner(
+    gateway: StripeGateway, catalogue: Catalogue, ledger: Ledger, sealer: Sealer, metrics: Metrics
+) -> Watched:
     terms = Terms(
         namespace=NAMESPACE,
         trial=TRIAL,
@@ -179,9 +192,13 @@ def _settler(
         price_id=catalogue.price_id,
     )
     customer, subscription = CustomerStep(gateway, ledger, sealer, terms), SubscriptionStep(gateway, ledger, terms)
+    return Watched(customer, subscription, ledger, metrics, random.Random(1))
+
+
+def _settler(ledger: Ledger, provisioner: Provisioner, metrics: Metrics) -> Settler:
     return Settler(
         ledger,
-        Watched(customer, subscription, ledger, metrics, random.Random(1)),
+        provisioner,
         LaneSchedule(4, WEIGHTS),
         metrics,
         threads=1,

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from tests.integration.provisioning.process import NAMESPACE, Outside, Process
-from tests.integration.provisioning.puppet import Place
+from tests.integration.provisioning.puppet import Order, Place
 from tests.integration.provisioning.wire import Flight, Wire
 from worker.domain.provisioning import user_digest
 from worker.sandbox.stripe.objects import Obj
@@ -80,6 +80,15 @@ class World:
         """Requests under way that nobody waits for any more."""
         waiting = [flight_of(process) for process in self.busy(Place.REQUEST)]
         return [flight for flight in self.wire.under_way if flight not in waiting]
+
+    def go(self, process: Process, order: Order = Order.GO) -> None:
+        """Lets it go on to its next gate. Unless it holds the row's lease, it leaves the row as it is."""
+        before = self.row()
+        process.puppet.go(order)
+        after = self.row()
+        if before is not None and after is not None and after.lease_token == before.lease_token != process.token:
+            assert after == before, "a worker without the lease wrote to the row"
+        self.settle_time()
 
     def kill(self, process: Process) -> None:
         """Ends the process where it is; a new one takes its place."""
