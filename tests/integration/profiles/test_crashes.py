@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 import pytest
 
 from tests.integration.profiles.stack import Spawned, Stack, profile, users, wait_until
+from worker.domain.provisioning import Lane
+from worker.runtime.profiles import Profiles
+from worker.store import provisionings
+from worker.store.provisionings import NewProvisioning
+from worker.telemetry import Health, Metrics
+from worker.threads import Threads
 
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 
@@ -193,3 +200,22 @@ def test_a_worker_that_was_suspended_past_its_lease_writes_nothing_of_what_it_le
     wait_until(lambda: zombie.logged("lease.lost"))
     assert stack.ledger("ada") == row
     stack.assert_exactly_one("ada")
+
+
+def test_a_row_absorbed_at_the_very_moment_of_the_stop_is_due_at_once(stack: Stack, rng: random.Random) -> None:
+    """Else a signup in the middle of a deploy would wait for the lease to run out."""
+    profiles = Profiles(stack.settings(), Metrics("test"), Health([]), rng)
+    threads = Threads(on_failure=lambda name: None)
+    profiles.settler.start(threads.spawn)
+    wait_until(lambda: profiles.settler._room(Lane.LIVE))
+    now = profiles.stripe.gateway.now()
+    new = NewProvisioning("ada", b"sealed", "pending", now, Lane.LIVE, look_first=False, leased=True)
+    with profiles.settler.seats({Lane.LIVE: 1}) as seats:
+        assert seats.take(Lane.LIVE)
+        with profiles.database.transaction() as tx:
+            _, leased = provisionings.insert_new(tx, [new], lease=seats.lease, stripe_now=now)
+        profiles.settler.stop()
+        assert threads.join(10) == []
+        seats.settle(leased)
+    profiles.close()
+    assert stack.rows("SELECT user_id FROM provisionings WHERE lease_until IS NULL AND due_at <= now()")
