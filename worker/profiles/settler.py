@@ -90,7 +90,10 @@ class Settler:
                 for lease in seats.leases:
                     self._queues[lease.row.lane].append(lease)
                 self._backlog |= {lane for lane, count in wanted.items() if granted[lane] < count}
+                ended = self._stopping or self._halted
                 self._changed.notify_all()
+            if ended:  # meanwhile: nobody else gives them back
+                self._give_back_waiting()
 
     def _room(self, lane: Lane) -> int:
         if self._halted or self._stopping:
