@@ -56,11 +56,8 @@ def test_config_check_reads_the_file_and_the_environment_wins(fresh: Stack, tmp_
 
 
 BAD = {
-    "trial.days": '[trial]\ndays = "many"\n',
     "trial.dayz": "[trial]\ndayz = 3\n",
     "nsq.channel": '[nsq]\nchannel = "subkeeper#ephemeral"\n',
-    "settle.lease": "[settle]\nlease = 15\n[stripe]\nrequest_timeout = 30\n",
-    "message.id": '[message]\nid = "no pointer"\n',
 }
 
 
@@ -68,9 +65,8 @@ BAD = {
 def test_a_bad_setting_is_refused_with_its_name_by_every_command(fresh: Stack, tmp_path: Path, key: str) -> None:
     file = tmp_path / "subkeeper.toml"
     file.write_text(BAD[key])
-    takes_over = {"SUBKEEPER_SETTLE__LEASE": "", "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": ""}
     for arguments in (("config", "check"), ("run", "profiles")):
-        text = run(fresh, *arguments, code=2, SUBKEEPER_CONFIG=str(file), **takes_over)
+        text = run(fresh, *arguments, code=2, SUBKEEPER_CONFIG=str(file))
         assert key in text
 
 
@@ -79,9 +75,7 @@ def test_a_bad_setting_is_refused_with_its_name_by_every_command(fresh: Stack, t
     [
         ("STRIPE_SECRET_KEY", "pk_test_publishable", "STRIPE_SECRET_KEY"),
         ("STRIPE_SECRET_KEY", "sk_live_beside_test_mode", "livemode"),
-        ("SUBKEEPER_SECRET_KEY", "short", "SUBKEEPER_SECRET_KEY"),
         ("SUBKEEPER_SECRET_KEY", "", "SUBKEEPER_SECRET_KEY"),
-        ("SUBKEEPER_TRIAL__DAYS", "0", "SUBKEEPER_TRIAL__DAYS"),
         ("SUBKEEPER_TRIAL__DAYZ", "3", "SUBKEEPER_TRIAL__DAYZ"),
         ("SUBKEEPER_CONFIG", "/nowhere/subkeeper.toml", "SUBKEEPER_CONFIG"),
     ],

@@ -38,7 +38,7 @@ def test_a_connection_that_breaks_in_the_middle_leaves_one_of_each(stack: Stack,
         "slow_body": {"ms": 100, "finish": False},
     }
     details = kinds[kind]
-    stack.control.fault(kind, match={"path": path, "method": "POST"}, times=2, **details)
+    stack.control.fault(kind, match={"path": path, "method": "POST"}, times=1, **details)
     stack.start_worker(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="0.5")
     stack.publish(profile("ada"))
     stack.await_completed("ada")
@@ -46,7 +46,7 @@ def test_a_connection_that_breaks_in_the_middle_leaves_one_of_each(stack: Stack,
 
 
 @pytest.mark.parametrize("path", STEPS)
-@pytest.mark.parametrize("reason", ["global-rate", "endpoint-rate", "global-concurrency"])
+@pytest.mark.parametrize("reason", ["global-rate", "endpoint-concurrency"])
 def test_a_429_slows_down_and_is_tried_again_with_the_same_key(stack: Stack, path: str, reason: str) -> None:
     stack.control.fault("status", match={"path": path, "method": "POST"}, times=1, status=429, reason=reason)
     worker = stack.start_worker()
@@ -134,7 +134,7 @@ def test_a_refused_email_whose_refusal_was_lost_is_left_out_all_the_same(stack: 
 
 
 @pytest.mark.parametrize("path", STEPS)
-@pytest.mark.parametrize("outage", [timedelta(hours=22), timedelta(hours=30), timedelta(days=10)])
+@pytest.mark.parametrize("outage", [timedelta(hours=22), timedelta(days=10)])
 def test_an_outage_of_any_length_after_a_lost_answer_ends_with_one_of_each(
     stack: Stack, path: str, outage: timedelta
 ) -> None:
