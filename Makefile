@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: setup demo test test-all lint format lock clean
+.PHONY: setup demo test test-all bench lint format lock clean
 
 setup: $(READY)
 
@@ -31,6 +31,10 @@ test-all:
 	$(MAKE) test PYTHON=python3.11 VENV=.venv-3.11
 	$(MAKE) test PYTHON=python3.12 VENV=.venv-3.12
 	$(MAKE) test PYTHON=python3.13 VENV=.venv-3.13
+
+# All benchmarks, or some: make bench BENCH="absorb settle"; options in ARGS, such as ARGS="--seconds 20".
+bench: setup
+	$(BIN)/python -m bench $(BENCH) $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,77 @@
+"""Latency: from publish to the commit that completes a profile, less the time that Stripe had its requests.
+
+Measured as the demo does (`worker.sandbox.demo`): by the publisher's clock, the time at which Postgres committed, and
+Stripe's own log. nsqd fsyncs each message; nothing is left out, the first profiles neither.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from bench.bench import Bench, Figures, say
+from bench.meter import Meter
+from bench.site import UNLIMITED, Site, wait_until
+from bench.stand import ON_DISK_SYNCED, Stand
+from worker.broker.publisher import Publisher
+from worker.sandbox.demo.show import STRIPE_LATENCY
+from worker.sandbox.demo.traffic import Traffic
+from worker.sandbox.demo.verdict import Expected, Verdict, judge
+from worker.store import overview
+from worker.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """`seconds` of profiles at `pace` a second."""
+
+    seconds: float = 40.0
+    pace: float = 20.0
+
+
+def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
+    traffic = Traffic(round(sizes.seconds * sizes.pace), sizes.pace, chaos=False, rng=rng)
+    with stand.site(rng, ON_DISK_SYNCED) as site:
+        site.control.latency(**STRIPE_LATENCY)
+        with site.worker(UNLIMITED) as worker:
+            meter = Meter({"worker": worker, "postgres": site.postgres, "stripe": site.stripe, "nsqd": site.nsqd})
+            began = time.monotonic()
+            _publish(site, traffic, rng)
+            wait_until(lambda: len(site.completed("user-")) >= len(traffic.sent), 60, "every profile settled", 0.5)
+            busy = meter.percent()
+        verdict = _judged(site, traffic, time.monotonic() - began)
+    say(f"latency: less Stripe's time {verdict.overhead_ms}")
+    return {
+        "overhead_ms": asdict(verdict.overhead_ms),
+        "publish_to_persisted_ms": asdict(verdict.publish_to_persisted_ms),
+        "profiles": verdict.profiles,
+        "missing": verdict.missing,
+        "duplicates": verdict.duplicates,
+        "cpu_percent_of_a_core": busy,
+    }
+
+
+def _publish(site: Site, traffic: Traffic, rng: random.Random) -> None:
+    publisher = Publisher(site.settings.nsq, rng=rng)
+    try:
+        traffic.publish(lambda body: publisher.publish(site.settings.nsq.profile_topic, [body]), time.sleep)
+    finally:
+        publisher.close()
+
+
+def _judged(site: Site, traffic: Traffic, seconds: float) -> Verdict:
+    settings = site.settings
+    database = Database(settings.database, application_name="subkeeper bench")
+    try:
+        with database.transaction() as tx:
+            accounts = overview.accounts(tx)
+    finally:
+        database.close()
+    expected = Expected(settings.plans[settings.pending_plan].lookup_key, timedelta(days=settings.trial.days))
+    state, requests = site.control.state(), site.control.requests()
+    return judge(traffic.sent, accounts, state, requests, expected, seconds=seconds, seed=0)
+
+
+BENCH = Bench("latency", Sizes(), Sizes(seconds=0.5), measure)

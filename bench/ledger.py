@@ -1,0 +1,149 @@
+"""Ledger: absorbing, settling and sweeping with a million rows in the tables, against empty ones."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from bench.absorbing import absorb
+from bench.bench import Bench, Figures, ratio, say, summary
+from bench.messages import body, profiles
+from bench.settling import settle
+from bench.site import Site
+from bench.stand import Stand
+from worker.domain.provisioning import Lane
+from worker.store import provisionings, queues
+from worker.store.database import Database
+
+FILL = (
+    """
+    INSERT INTO provisionings (user_id, state, plan, trial_end, lane, attempts, lease_token, due_at,
+        stripe_customer_id, stripe_subscription_id, subscription_request, customer_requested_at,
+        customer_last_requested_at, subscription_requested_at, subscription_last_requested_at, completed_at)
+    SELECT 'old-' || lpad(n::text, 8, '0'), 'completed', 'pending', now() + interval '31 days', 0, 1, 1, now(),
+        'cus_' || md5(n::text), 'sub_' || md5(n::text), repeat('x', 200), now(), now(), now(), now(), now()
+    FROM generate_series(0, {rows} - 1) AS n
+    """,
+    """
+    INSERT INTO billing_customers (user_id, stripe_customer_id)
+    SELECT user_id, stripe_customer_id FROM provisionings ORDER BY user_id
+    """,
+    """
+    INSERT INTO billing_subscriptions (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status,
+        canceling, trial_end, seen_from, seen_to)
+    SELECT c.id, p.stripe_subscription_id, 'pending', 'trialing', false, p.trial_end, now(), now()
+    FROM billing_customers c JOIN provisionings p USING (user_id) ORDER BY c.id
+    """,
+    "VACUUM ANALYZE provisionings, billing_customers, billing_subscriptions",
+    "CHECKPOINT",
+)
+"""A user's ledger row, customer and subscription, each as settling leaves them; {rows} of them."""
+
+_DUE = """
+    INSERT INTO provisionings (user_id, plan, trial_end, lane, customer_request)
+    SELECT 'due-' || {number} || '-' || n, 'pending', now() + interval '31 days', 0, repeat('x', 250)::bytea
+    FROM generate_series(1, {rows}) AS n
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """`rows` old users; per round: `messages` absorbed, `profiles` settled, `sweeps` that lease 16 of the due rows."""
+
+    rows: int = 1_000_000
+    rounds: int = 3
+    messages: int = 20_000
+    profiles: int = 1000
+    warm_up: int = 300
+    sweeps: int = 100
+
+
+def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
+    with stand.site(rng) as empty:
+        full = stand.beside(empty)
+        began = time.monotonic()
+        for statement in FILL:
+            full.execute(statement.format(rows=sizes.rows))
+        say(f"ledger: {sizes.rows} rows of three tables in {time.monotonic() - began:.0f} s")
+        sides = {"empty": empty, "full": full}
+        rates: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in sides}
+        for number in range(sizes.rounds):
+            order = list(sides) if number % 2 == 0 else list(reversed(sides))
+            for name in order:
+                for what, rate in _round(sides[name], name, number, sizes, rng).items():
+                    rates[name][what].append(rate)
+            say(
+                f"ledger, round {number + 1}: "
+                + str({name: {k: round(v[-1], 1) for k, v in each.items()} for name, each in rates.items()})
+            )
+    return _compared(rates)
+
+
+def _compared(rates: dict[str, dict[str, list[float]]]) -> Figures:
+    sides = {name: {what: summary(each, 1) for what, each in side.items()} for name, side in rates.items()}
+    ratios = {what: ratio(sides["full"][what], sides["empty"][what]) for what in sides["full"]}
+    return {"full_of_empty": ratios, "per_second": sides}
+
+
+def _round(site: Site, name: str, number: int, sizes: Sizes, rng: random.Random) -> dict[str, float]:
+    """Rates (per second) of one side, all that it added gone before the next."""
+    site.execute("DELETE FROM provisionings WHERE user_id > 'a' AND user_id NOT LIKE 'old-%%'")
+    site.execute("VACUUM provisionings")
+    site.execute("CHECKPOINT")
+    rates = {}
+    prefix = f"{name}-{number}-"
+    bodies = profiles(prefix, sizes.messages)
+    site.publish(bodies, rng)
+    rates["absorb_new"] = absorb(site, sizes.messages, rng).per_second
+    site.publish(_replayed(name, bodies, sizes, rng), rng)
+    rates["absorb_replayed"] = absorb(site, sizes.messages, rng).per_second
+    site.execute("DELETE FROM provisionings WHERE user_id LIKE %s", f"{prefix}%")
+    rates |= _sweeps(site, number, sizes)
+    rates["settle"] = settle(site, f"{prefix}s", sizes.profiles, sizes.warm_up, rng).per_second
+    return rates
+
+
+def _replayed(name: str, bodies: Sequence[bytes], sizes: Sizes, rng: random.Random) -> Sequence[bytes]:
+    """Where there are old users, any of them: every page of the index may be asked for."""
+    if name == "empty":
+        return bodies
+    return [body(f"old-{rng.randrange(sizes.rows):08}") for _ in bodies]
+
+
+def _sweeps(site: Site, number: int, sizes: Sizes) -> dict[str, float]:
+    """Sweeps that lease 16 rows, sweeps that find nothing, and looks at the queues for the metrics."""
+    database = Database(site.settings.database, application_name="subkeeper bench")
+    site.execute(_DUE.format(number=number, rows=16 * sizes.sweeps))
+    try:
+        rates = {
+            "sweep_of_16": _sweep(database, Lane.LIVE, sizes.sweeps),
+            "sweep_of_none": _sweep(database, Lane.BACKFILL, sizes.sweeps),
+            "look_at_queues": _look(database, sizes.sweeps),
+        }
+    finally:
+        database.close()
+    site.execute("DELETE FROM provisionings WHERE user_id LIKE 'due-%%'")
+    return rates
+
+
+def _sweep(database: Database, lane: Lane, count: int) -> float:
+    began, now = time.perf_counter(), datetime.now(UTC)
+    for _ in range(count):
+        with database.transaction() as tx:
+            provisionings.lease_due(tx, lane, 16, lease=timedelta(hours=1), stripe_now=now)
+    return count / (time.perf_counter() - began)
+
+
+def _look(database: Database, count: int) -> float:
+    began = time.perf_counter()
+    for _ in range(count):
+        with database.transaction() as tx:
+            queues.state(tx)
+    return count / (time.perf_counter() - began)
+
+
+BENCH = Bench("ledger", Sizes(), Sizes(rows=2000, rounds=1, messages=1200, profiles=20, warm_up=5, sweeps=3), measure)

@@ -1,0 +1,92 @@
+"""Process: how soon it is ready, how much memory it holds under load, and what it costs while it has nothing to do."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from bench.bench import Bench, Figures, say, summary
+from bench.messages import profiles
+from bench.meter import processor_seconds
+from bench.site import UNLIMITED, BenchWorker, Site
+from bench.stand import Stand
+from worker.sandbox.part import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """`backlog` profiles are absorbed and settled for `seconds` while memory is sampled; each idle state lasts `idle`
+    seconds, after `settle_down` seconds in which the worker notices it."""
+
+    starts: int = 5
+    backlog: int = 20_000
+    seconds: float = 15.0
+    idle: float = 12.0
+    settle_down: float = 3.0
+
+
+def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
+    with stand.site(rng) as site:
+        ready = [_ready_after(site) for _ in range(sizes.starts)]
+        say(f"process: ready after {ready} s")
+        idle = _idle(site, sizes)
+        say(f"process: idle {idle} % of a core")
+        site.publish(profiles("user-", sizes.backlog), rng)
+        resident = _resident_under_load(site, sizes)
+        say(f"process: resident under load {resident} MB")
+    return {"ready_after_seconds": summary(ready, 2), "idle_cpu_percent": idle, "resident_mb": resident}
+
+
+def _ready_after(site: Site) -> float:
+    """Seconds from the start of the program until /readyz says yes."""
+    worker = site.worker(UNLIMITED)
+    began = time.monotonic()
+    with worker:
+        return time.monotonic() - began
+
+
+def _idle(site: Site, sizes: Sizes) -> dict[str, float]:
+    """Percent of a core, with everything up and with a part away. A part that is back is waited for."""
+    with site.worker(UNLIMITED) as worker:
+        return {
+            "all_up": _idle_percent(worker, sizes),
+            "nsqd_away": _without(site.nsqd, worker, sizes),
+            "postgres_away": _without(site.postgres, worker, sizes),
+        }
+
+
+def _without(part: Part, worker: BenchWorker, sizes: Sizes) -> float:
+    part.stop()
+    percent = _idle_percent(worker, sizes)
+    part.start()
+    deadline = time.monotonic() + 30
+    while not worker.answers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return percent
+
+
+def _idle_percent(worker: BenchWorker, sizes: Sizes) -> float:
+    time.sleep(sizes.settle_down)
+    used, began = processor_seconds(worker.pid), time.monotonic()
+    time.sleep(sizes.idle)
+    return round(100 * (processor_seconds(worker.pid) - used) / (time.monotonic() - began), 2)
+
+
+def _resident_under_load(site: Site, sizes: Sizes) -> dict[str, float]:
+    with site.worker(UNLIMITED) as worker:
+        program, peak, began = psutil.Process(worker.pid), 0, time.monotonic()
+        at_start = program.memory_info().rss
+        while time.monotonic() - began < sizes.seconds:
+            peak = max(peak, program.memory_info().rss)
+            time.sleep(0.1)
+        at_end = program.memory_info().rss
+    megabytes = {"at_start": at_start, "peak": peak, "at_end": at_end}
+    return {name: round(resident / 1e6, 1) for name, resident in megabytes.items()} | {
+        "settled_meanwhile": len(site.completed("user-"))
+    }
+
+
+BENCH = Bench("process", Sizes(), Sizes(starts=1, backlog=200, seconds=0.5, idle=0.2, settle_down=0.1), measure)

@@ -1,0 +1,124 @@
+"""One deployment: a broker, a database, a Stripe account, and workers on them as in production."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from worker.broker.publisher import Publisher
+from worker.sandbox.config_file import write_config
+from worker.sandbox.demo.worker import WorkerProcess
+from worker.sandbox.nsq import Nsqd, Nsqlookupd
+from worker.sandbox.postgres import PostgresServer
+from worker.sandbox.stripe.control import Control
+from worker.sandbox.stripe_process import StripeProcess
+from worker.sandbox.workspace import Workspace
+from worker.settings import Settings
+
+UNLIMITED = {"STRIPE__REQUESTS_PER_SECOND": "100000", "STRIPE__ENDPOINT_REQUESTS_PER_SECOND": "100000"}
+"""Settings of a worker that its own limiter never holds back."""
+
+_FRAME = 500
+
+
+class BenchWorker(WorkerProcess):
+    """A worker process with settings of its own; nothing of ours or Stripe's in the environment reaches it."""
+
+    def __init__(self, workspace: Workspace, config: Path, settings: Mapping[str, str]) -> None:
+        super().__init__(workspace, config)
+        self._settings = {f"SUBKEEPER_{name}": value for name, value in settings.items()}
+
+    def environment(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in super().environment().items()
+            if name == "SUBKEEPER_HEALTH__PORT" or not name.startswith(("SUBKEEPER_", "STRIPE_"))
+        }
+        return inherited | self._settings
+
+
+class Site:
+    """See `Stand.site`."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        directory: Path,
+        database: str,
+        database_url: str,
+        nsqd: Nsqd,
+        lookupd: Nsqlookupd,
+        postgres: PostgresServer,
+        stripe: StripeProcess,
+    ) -> None:
+        self.database = database
+        self.database_url = database_url
+        self.nsqd = nsqd
+        self.postgres = postgres
+        self.stripe = stripe
+        self.control = Control(stripe.api_base)
+        self._workspace = workspace
+        self._config = write_config(
+            directory,
+            database_url=database_url,
+            nsqd_tcp=nsqd.tcp_address,
+            nsqlookupd_http=lookupd.http_address,
+            stripe_api_base=stripe.api_base,
+            stripe_key=stripe.secret_key,
+        )
+        self.settings = Settings.load(self._config, {})
+
+    def worker(self, settings: Mapping[str, str] = UNLIMITED) -> BenchWorker:
+        """A worker that is not started yet, `settings` (`SETTLE__THREADS`, …) over the site's configuration."""
+        return BenchWorker(self._workspace, self._config, settings)
+
+    def publish(self, bodies: Sequence[bytes], rng: random.Random) -> None:
+        """Publishes these profiles, and returns once nsqd has them all."""
+        publisher = Publisher(self.settings.nsq, rng=rng)
+        try:
+            for start in range(0, len(bodies), _FRAME):
+                publisher.publish(self.settings.nsq.profile_topic, bodies[start : start + _FRAME], timeout=60)
+        finally:
+            publisher.close()
+
+    def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The rows that a statement returns, run on a connection of its own."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def empty(self) -> None:
+        """Forgets every profile, and leaves Postgres nothing to write that is older."""
+        self.execute("TRUNCATE provisionings, billing_customers, subscription_changes, subscription_refreshes CASCADE")
+        self.execute("CHECKPOINT")
+
+    def completed(self, prefix: str) -> list[datetime]:
+        """When the profiles whose ids begin with `prefix` were completed, in that order."""
+        found = self.execute(
+            "SELECT completed_at FROM provisionings WHERE user_id >= %s AND user_id < %s AND completed_at IS NOT NULL"
+            " ORDER BY completed_at",
+            prefix,
+            prefix + "~",
+        )
+        return [row[0] for row in found]
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, what: str, interval: float = 0.05) -> None:
+    """Returns once `condition` holds; raises `TimeoutError` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout:g} s: {what}")
+        time.sleep(interval)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,49 @@
+"""Every benchmark runs, and says so in JSON. What it measures at such a size means nothing, and is not looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import BENCHES
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    """What `make bench` prints, by benchmark: run once, since its parts take their time to start."""
+    command = [sys.executable, "-m", "bench", "--tiny", "--seed", "1"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
+    assert ran.returncode == 0, ran.stderr
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    return {result["bench"]: result for result in found}
+
+
+def test_all_benchmarks_run_and_each_prints_one_json_object(results: dict[str, Any]) -> None:
+    assert list(results) == list(BENCHES)
+
+
+def test_every_module_with_a_benchmark_is_run() -> None:
+    with_one = {path.stem for path in (ROOT / "bench").glob("*.py") if "\nBENCH = " in path.read_text()}
+    assert with_one == set(BENCHES)
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_result_says_what_was_measured_where_and_how_to_repeat_it(results: dict[str, Any], name: str) -> None:
+    result = results[name]
+    assert result["figures"]
+    assert result["sizes"]
+    assert result["seed"] == 1
+    assert result["machine"].keys() == {"cores", "cpu", "memory_mb", "load_before"}
+    assert {"python", "nsqd", "postgres", "stripe", "subkeeper"} <= result["versions"].keys()
+
+
+def test_the_latency_benchmark_finds_nothing_missing_and_nothing_double(results: dict[str, Any]) -> None:
+    figures = results["latency"]["figures"]
+    assert (figures["missing"], figures["duplicates"]) == (0, 0)
