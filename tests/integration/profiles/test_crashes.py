@@ -74,13 +74,13 @@ def test_workers_killed_again_and_again_under_load_leave_one_of_each(stack: Stac
     stack.control.latency(ms=20)
     stack.publish(*[profile(name) for name in names])
     for round_ in range(3):
-        worker = stack.spawn_worker()
+        worker = stack.spawn_worker(SUBKEEPER_NSQ__MSG_TIMEOUT="2")  # nsqd waits that long for a dead client's messages
         await_call(stack, CUSTOMERS, 8 * (round_ + 1))
         worker.kill()
         stack.expire_leases()
     stack.control.clear_faults()
     stack.start_worker()
-    wait_until(lambda: stack.is_drained() and stack.is_completed(*names), timeout=70)
+    wait_until(lambda: stack.is_drained() and stack.is_completed(*names), timeout=30)
     stack.assert_exactly_one(*names)
     assert stack.control.duplicates() == {}
 
