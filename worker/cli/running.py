@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def prepare(config: Path) -> None:
     """Makes a fresh sandbox ready, as `subkeeper setup` would."""
     from worker.runtime.setup import setup as set_up
 
-    settings = Settings.load(config, os.environ)
+    settings = Settings.load(config, {})  # a key in the environment is not the sandbox's
     configure_logging(LogSettings(level="warning", format="console"), sys.stderr)
     for _ in set_up(settings, seeded()):
         pass

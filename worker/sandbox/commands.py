@@ -58,7 +58,7 @@ def build_group(prepare: Callable[[Path], None]) -> click.Group:
 def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
     own_key = os.environ.get("STRIPE_SECRET_KEY")
     secret_key = own_key or DEFAULT_SECRET_KEY
-    server = _import("worker.sandbox.stripe.server")
+    server = import_extra("worker.sandbox.stripe.server")
 
     def ready(url: str) -> None:
         said = {"stripe_api_base": url} | ({} if own_key else {"stripe_secret_key": secret_key})
@@ -68,7 +68,7 @@ def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
 
 
 def _up(prepare: Callable[[Path], None], *, as_json: bool, seed: str, stripe_latency: float) -> None:
-    module = _import("worker.sandbox.sandbox")
+    module = import_extra("worker.sandbox.sandbox")
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
     try:
@@ -96,7 +96,7 @@ def _described(addresses: Addresses) -> str:
     )
 
 
-def _import(module: str) -> Any:
+def import_extra(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

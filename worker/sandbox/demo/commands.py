@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from worker.sandbox.commands import import_extra
 from worker.sandbox.errors import PartFailed
 
 
@@ -30,18 +31,17 @@ def demo_command(prepare: Callable[[Path], None]) -> click.Command:
         """Start a sandbox, publish profiles, and show that each gets one customer and one subscription."""
         from rich.console import Console
 
-        from worker.sandbox.demo.show import Plot, show, verdict_table
-
-        plot = Plot(profiles, pace, chaos, secrets.randbelow(2**32) if seed is None else seed)
+        stage = import_extra("worker.sandbox.demo.show")
+        plot = stage.Plot(profiles, pace, chaos, secrets.randbelow(2**32) if seed is None else seed)
         try:
-            verdict, sample = show(plot, prepare, Console(stderr=True))
+            verdict, sample = stage.show(plot, prepare, Console(stderr=True))
         except PartFailed as error:
             raise click.ClickException(str(error)) from error
         if json_wanted:
             click.echo(json.dumps(verdict.as_json()))
         else:
             console = Console()
-            console.print(sample, verdict_table(verdict))
+            console.print(sample, stage.verdict_table(verdict))
             console.print("Nothing missing, nothing double." if verdict.right else "NOT RIGHT.", f"Seed {plot.seed}.")
         sys.exit(0 if verdict.right else 1)
 

@@ -32,7 +32,11 @@ class WorkerProcess(Part):
         return [sys.executable, "-m", "worker", "--config", str(self._config), "run", "profiles"]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "SUBKEEPER_HEALTH__PORT": str(self.port)}
+        """The sandbox's settings alone: a key of the user's own must not reach it, nor any other override."""
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SUBKEEPER_", "STRIPE_"))
+        }
+        return {**inherited, "SUBKEEPER_HEALTH__PORT": str(self.port)}
 
     def answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1.0)
