@@ -69,10 +69,10 @@ def backfill(
     are ignored). For users whom the ledger knows nothing changes, so it is safe to repeat. From Postgres:
 
     \b
-      psql -c '\\copy (SELECT id, email, name, created_at FROM profiles)
-        TO STDOUT (FORMAT csv, HEADER)' | subkeeper backfill -
+      psql -c "COPY (SELECT id, email, name, created_at FROM profiles)
+               TO STDOUT (FORMAT csv, HEADER)" | subkeeper backfill -
 
-    (\\copy takes a single line.) It goes to a topic of its own, behind live signups. After a kill the same command goes on where it was: the progress
+    It goes to a topic of its own, behind live signups. After a kill the same command goes on where it was: the progress
     is kept in FILE.subkeeper-progress until the end. Bad lines are told by number on stderr, and don't stop it.
 
     Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed; 3 newly found (--fail-if-new); 130
@@ -82,6 +82,8 @@ def backfill(
 
     if resume_after is not None and source.is_file():
         raise click.UsageError("--resume-after is for stdin: the progress of a FILE is kept beside it.")
+    if rejects is not None and source.is_file() and rejects.exists() and rejects.samefile(source):
+        raise click.UsageError("--rejects would overwrite the input.")
     manner = Manner(dry_run, max_depth, wait or fail_if_new, patience.total_seconds())
     with explained(), _files_explained():
         settings = loaded_for_people(context)
@@ -116,7 +118,6 @@ def _run(
         records = read_records(stream, message_shape(settings), Format(form) if form else None)
         refused = None
         if rejects is not None:
-            _require_another_file(source, rejects)
             refused = stack.enter_context(Rejects(rejects, records.header, progress.rejects_bytes))
         users = Users()
         stack.callback(users.close)
@@ -189,11 +190,6 @@ def _files_explained() -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     return f"{error.filename or 'the input'}: {error.strerror}" if isinstance(error, OSError) else str(error)
-
-
-def _require_another_file(source: Path, rejects: Path) -> None:
-    if source.is_file() and rejects.exists() and rejects.samefile(source):
-        raise click.UsageError("--rejects would overwrite the input.")
 
 
 def _tell(progress: Progress, census: Census, rejects: Path | None, *, dry_run: bool, json_wanted: bool) -> None:

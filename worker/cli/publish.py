@@ -10,6 +10,9 @@ import click
 from worker.cli.common import explained, loaded_for_people, seeded
 from worker.cli.output import shown
 
+PUBLISH_SECONDS = 5.0
+"""For nsqd's OK, while somebody waits."""
+
 
 @click.command()
 @click.option("--id", "user_id", metavar="USER", help="The user's id.")
@@ -51,5 +54,5 @@ def publish(
         profile = shape.decode(body)
         where = settings.nsq.profile_topic if topic == "profile" else settings.nsq.backfill_topic
         with open_publisher(settings, seeded()) as publisher:
-            publisher.publish(where, [body])
+            publisher.publish(where, [body], PUBLISH_SECONDS)
         click.echo(f"published user {shown(profile.user_id)} on topic {where} ({len(body)} bytes)")

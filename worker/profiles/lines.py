@@ -154,7 +154,8 @@ class CsvRecords:
             raise UnusableInput("the first line is neither JSON nor the header of a CSV file")
         names = [_ALIASES.get(name, name) for name in (text.strip().lower() for text in fields)]
         if "id" not in names:
-            raise UnusableInput("the first line names no column id or user_id; begin with: id,email,name,created_at")
+            fix = "begin with id,email,name,created_at, or give --format ndjson"
+            raise UnusableInput(f"the first line is no JSON object, and names no column id or user_id: {fix}")
         if any(names.count(column) > 1 for column in _COLUMNS):
             raise UnusableInput("the first line names a column twice")
         return names
