@@ -13,11 +13,11 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.integration.provisioning.machine import Interleavings
 from tests.integration.provisioning.world import World
 
-EXAMPLES = int(os.environ.get("SUBKEEPER_EXAMPLES") or 140)
+EXAMPLES = int(os.environ.get("SUBKEEPER_EXAMPLES") or 100)
 STEPS = 60
 
 
-@pytest.mark.timeout(600 if EXAMPLES <= 140 else 0)  # 30 s; up to 5 minutes more to make a failure small
+@pytest.mark.timeout(600 if EXAMPLES <= 100 else 0)  # 30 s; up to 5 minutes more to make a failure small
 def test_two_workers_give_a_user_one_customer_and_one_subscription_whatever_happens(
     new_world: Callable[[], World], seed: int
 ) -> None:

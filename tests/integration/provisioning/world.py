@@ -53,6 +53,7 @@ class World:
         self._database = database
         self.time = time
         self._owed = 0.0
+        self._eyes = database._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         with database.transaction() as tx:
             for table in TABLES.split(", "):
                 tx.execute(text(f"DELETE FROM {table}"))
@@ -99,6 +100,7 @@ class World:
     def stop(self) -> None:
         for process in self.processes:
             process.stop()
+        self._eyes.close()
 
     # Time
 
@@ -162,7 +164,7 @@ class World:
 
     def row(self) -> Row[Any] | None:
         """The user's ledger row, as it is committed."""
-        return self._one("SELECT * FROM provisionings")
+        return self._eyes.execute(text("SELECT * FROM provisionings")).one_or_none()
 
     def billing(self) -> list[tuple[str, str, str]]:
         """(user, customer, subscription) as our tables have them, a row for each pair."""
@@ -171,12 +173,7 @@ class World:
             FROM billing_customers c LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id
             WHERE c.deleted_at IS NULL
         """
-        with self._database.transaction() as tx:
-            return [(row[0], row[1], row[2]) for row in tx.execute(text(query))]
-
-    def _one(self, query: str) -> Row[Any] | None:
-        with self._database.transaction() as tx:
-            return tx.execute(text(query)).one_or_none()
+        return [(row[0], row[1], row[2]) for row in self._eyes.execute(text(query))]
 
 
 def flight_of(process: Process) -> Flight:
