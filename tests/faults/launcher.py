@@ -1,0 +1,170 @@
+"""Runs `subkeeper` in a process of its own that meets one fault at one point of its own doing.
+
+Processes are forked from one that has imported the worker already, so that a kill costs a third of a second.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+
+import worker.profiles.quarantined
+import worker.runtime.backfilling
+import worker.runtime.process
+import worker.runtime.setup  # noqa: F401 - imported before the fork, as the three above, for speed
+from tests.faults import seams
+from tests.faults.seams import When
+from worker.cli import main
+from worker.stripe_api import deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens when `point` is passed for the `nth` time.
+
+    kill: SIGKILL, at once. stop: SIGSTOP, of the whole process. suspend: the machine sleeps for `seconds`, as the
+    clock that counts suspension tells it. terminate: each statement's backend is terminated before the statement's
+    first passing and after its second; `point` is of no matter. none: nothing.
+    """
+
+    action: Literal["kill", "stop", "suspend", "terminate", "none"] = "none"
+    point: str = ""
+    when: When = "before"
+    nth: int = 1
+    seconds: float = 0.0
+
+
+class Injector:
+    """Counts what is passed, writes it to `record`, and does what the faults say."""
+
+    def __init__(self, faults: Sequence[Fault], record: Path, database_url: str) -> None:
+        self._faults = faults
+        self._record = record.open("a", buffering=1)
+        self._database_url = database_url
+        self._passings: Counter[tuple[When, str]] = Counter()
+        self._lock = threading.Lock()
+        self._terminates = any(fault.action == "terminate" for fault in faults)
+
+    def passed(self, when: When, point: str) -> None:
+        with self._lock:
+            self._passings[when, point] += 1
+            self._record.write(f"{when} {point}\n")
+            for fault in self._faults:
+                if (fault.when, fault.point, fault.nth) == (when, point, self._passings[when, point]):
+                    self._act(fault)
+
+    def _act(self, fault: Fault) -> None:
+        if fault.action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif fault.action == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif fault.action == "suspend":
+            real = deadline.boot_time
+            deadline.boot_time = lambda: real() + fault.seconds
+
+    def at_statement(self, when: When, name: str, backend: int) -> None:
+        """Without the lock around the termination: statements of other threads go on meanwhile."""
+        if not self._terminates:
+            return
+        with self._lock:
+            self._passings[when, name] += 1
+            struck = self._passings[when, name] == (1 if when == "before" else 2)
+        if struck:
+            with psycopg.connect(self._database_url, autocommit=True) as connection:
+                connection.execute("SELECT pg_terminate_backend(%s, 2000)", (backend,))
+            with self._lock:
+                self._record.write(f"terminated {when} {name}\n")
+
+
+def _run(arguments: Sequence[str], environ: Mapping[str, str], faults: Sequence[Fault], log: Path) -> None:
+    """In the new process: the command, as its console script runs it."""
+    os.environ.clear()
+    os.environ.update(environ)
+    with log.open("ab") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    injector = Injector(faults, log.with_suffix(".record"), environ["SUBKEEPER_DATABASE__URL"])
+    seams.install(injector.passed, injector.at_statement)
+    os.chdir(log.parent)
+    main(list(arguments), prog_name="subkeeper")
+
+
+class Launched:
+    """One command under faults; `log` is its output, `record` what it passed."""
+
+    def __init__(
+        self, context: ForkServerContext, log: Path, environ: Mapping[str, str], arguments: Sequence[str],
+        faults: Sequence[Fault],
+    ) -> None:  # fmt: skip
+        self.log = log
+        self.process: BaseProcess = context.Process(target=_run, args=(arguments, dict(environ), tuple(faults), log))
+        self.process.start()
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def await_end(self, timeout: float = 20.0) -> int | None:
+        """The exit code, negative for a signal's number; None if it still runs."""
+        self.process.join(timeout)
+        return self.process.exitcode
+
+    def await_stop(self, timeout: float = 20.0) -> None:
+        """Returns once SIGSTOP holds it."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        deadline = time.monotonic() + timeout
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < deadline, f"never stopped\n{self.text}"
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL, safe to repeat."""
+        self.process.kill()
+        self.process.join(10)
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def passed(self, *, terminated: bool = False) -> list[str]:
+        """`"<when> <point>"` for all it passed, in order; or for the statements whose backend it terminated."""
+        lines = self.log.with_suffix(".record").read_text().splitlines()
+        return [line.removeprefix("terminated ") for line in lines if line.startswith("terminated ") is terminated]
+
+
+class Launcher:
+    """Starts commands; `close` kills those that are left."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])
+        self._launched: list[Launched] = []
+
+    def start(self, environ: Mapping[str, str], arguments: Sequence[str], *faults: Fault) -> Launched:
+        log = self._directory / f"launched-{len(self._launched)}.log"
+        launched = Launched(self._context, log, environ, arguments, faults)
+        self._launched.append(launched)
+        return launched
+
+    def close(self) -> None:
+        for launched in self._launched:
+            launched.kill()
+            launched.process.close()
+
+
+if __name__ == "__main__":
+    sys.exit("start it through Launcher")

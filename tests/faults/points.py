@@ -1,0 +1,135 @@
+"""Every point at which Subkeeper changes something, or asks Stripe: the one list of them.
+
+`found_in_the_code` reads the code for what there is; a new side effect that is in none of these sets fails the suite
+(`test_points`), and so does one that no kill of `scenarios` passes.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.seams import SILENT, WORKER, owner
+
+POINTS = frozenset(
+    {
+        "commit:Ledger.complete",
+        "commit:Ledger.freeze_subscription_request",
+        "commit:Ledger.keep",
+        "commit:Ledger.lease_due",
+        "commit:Ledger.next_generation",
+        "commit:Ledger.postpone",
+        "commit:Ledger.quarantine",
+        "commit:Ledger.record_customer",
+        "commit:ProfileInbox._commit",
+        "commit:Profiles._forget_expired",
+        "commit:Profiles.claim_deployment",
+        "commit:Quarantine.drop_messages",
+        "commit:Quarantine.drop_profiles",
+        "commit:Quarantine.retry_messages",
+        "commit:Quarantine.retry_profiles",
+        "commit:backfill.take_census",
+        "commit:setup._schema",
+        "commit:setup._stripe",
+        "file:ProgressFile.save",
+        "nsq:CLS",
+        "nsq:FIN",
+        "nsq:MPUB",
+        "nsq:POST /channel/create",
+        "nsq:POST /topic/create",
+        "nsq:PUB",
+        "nsq:REQ",
+        "nsq:SUB",
+        "stripe:account.retrieve",
+        "stripe:customers.create",
+        "stripe:customers.list",
+        "stripe:customers.search",
+        "stripe:prices.create",
+        "stripe:prices.list",
+        "stripe:products.create",
+        "stripe:products.list",
+        "stripe:subscriptions.create",
+        "stripe:subscriptions.list",
+    }
+)
+
+READS = frozenset(
+    {
+        "Profiles._watch_queues",
+        "Profiles.require_schema",
+        "Quarantine.find",
+        "Quarantine.messages",
+        "Quarantine.profiles",
+        "backfill.begin",
+        "operations.open_database",
+        "provisioning.list_",
+        "provisioning.show",
+        "quarantine.list_",
+        "quarantined.reveal_request",
+        "setup.schema_differences",
+    }
+)
+"""Whose transactions only read: one of them that writes passes as `commit:…`, which fails every recording."""
+
+NOT_ASKED_YET = {"stripe:customers.retrieve": "customer"}
+"""Operations of the gateway, and its methods, that nobody calls."""
+
+
+def found_in_the_code() -> set[str]:
+    """All transactions (as `commit:…`, whether they write or not), operations of Stripe, and words to nsqd."""
+    return {point for file in sorted(WORKER.rglob("*.py")) if not _is_apart(file) for point in _points_of(file)}
+
+
+def methods_called(on: str) -> set[str]:
+    """The names of the methods that are called on attributes or variables whose name ends in `on`."""
+    return {
+        node.func.attr
+        for file in WORKER.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _name(node.func.value).endswith(on)
+    }
+
+
+def _is_apart(file: Path) -> bool:
+    return file.relative_to(WORKER).parts[0] in {"sandbox", "store"}
+
+
+def _points_of(file: Path) -> Iterator[str]:
+    for function, call in _calls(ast.parse(file.read_text()), ""):
+        match call.func:
+            case ast.Attribute(attr="transaction" | "connection", value=holder) if _name(holder).endswith("database"):
+                yield f"commit:{owner(function, file.stem)}"
+            case ast.Name(id="Call") if call.args and isinstance(call.args[0], ast.Constant):
+                yield f"stripe:{call.args[0].value}"
+            case ast.Attribute(attr="post") if file.parent.name == "broker" and isinstance(call.args[0], ast.Constant):
+                yield f"nsq:POST {call.args[0].value}"
+            case ast.Attribute(attr=word, value=holder) if _name(holder) in {"connection", "self"}:
+                if file.parent.name == "broker" and word in _WORDS:
+                    yield f"nsq:{word.upper()}"
+            case ast.Attribute(attr="replace", value=holder) if _name(holder) == "_new":
+                yield f"file:{function}"
+
+
+_WORDS = frozenset(
+    {"identify", "auth", "sub", "pub", "mpub", "rdy", "fin", "req", "touch", "cls", "nop"} - {w.lower() for w in SILENT}
+)
+"""What nsq-py's `Connection` can say."""
+
+
+def _calls(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.Call]]:
+    """Every call below `node`, with the qualified name of the function that it is in."""
+    for child in ast.iter_child_nodes(node):
+        name = inside
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            name = f"{inside}.{child.name}" if inside else child.name
+        if isinstance(child, ast.Call):
+            yield inside, child
+        yield from _calls(child, name)
+
+
+def _name(node: ast.expr) -> str:
+    """The last name of `a.b.c`."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""

@@ -1,0 +1,366 @@
+"""What a worker (or a command) may be in the middle of when it dies, and at which points it is killed there.
+
+Each scenario arranges a deployment and publishes; says what every user is to end in; and names its kills. Together they
+name every point of `points` (`test_points` holds them to it).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from tests.faults.launcher import Fault, Launched
+from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from worker.domain.provisioning import user_digest
+from worker.sealing import Sealer
+from worker.store import quarantine
+from worker.store.database import Database
+
+RUN = ("run", "profiles")
+CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL before and after the `nth` passing of `point`."""
+
+    point: str
+    nth: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`arrange` publishes, and returns the state that each user is to end in. `command` is what is killed; `during` acts
+    beside it; `also` are further faults of the killed process. A worker then finishes what is left."""
+
+    arrange: Callable[[Stack], Mapping[str, str]]
+    kills: tuple[Kill, ...]
+    command: Callable[[Stack], tuple[str, ...]] = lambda _: RUN
+    during: Callable[[Stack, Launched], None] = lambda _stack, _launched: None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Fault, ...] = ()
+    is_set_up: bool = True
+    refused: int = 0
+    """Messages that are to end in quarantine."""
+
+
+def completed(*names: str) -> dict[str, str]:
+    return dict.fromkeys(names, "completed")
+
+
+def body(message: Mapping[str, object]) -> bytes:
+    return json.dumps(message).encode()
+
+
+def refuse(stack: Stack, path: str, **details: object) -> None:
+    """Stripe answers a POST with a status, once unless `times` says otherwise."""
+    stack.control.fault("status", **{"match": {"path": path, "method": "POST"}, "times": 1, **details})  # type: ignore[arg-type]  # JSON
+
+
+def run_until(stack: Stack, condition: Callable[[], object]) -> None:
+    """A worker works until then, and drains."""
+    worker = stack.start_worker()
+    wait_until(condition)
+    worker.stop()
+
+
+# Arrangements
+
+
+def _start(stack: Stack) -> Mapping[str, str]:
+    stack.rows("TRUNCATE deployment")
+    _quarantine_message(stack, b"expired long ago", timedelta(days=-1))
+    stack.publish(profile("user-0"))
+    return completed("user-0")
+
+
+def _first_delivery(stack: Stack) -> Mapping[str, str]:
+    """One of them is delivered twice, and there is a message that nobody can read."""
+    names = users(3)
+    stack.publish(*[profile(name) for name in names], profile(names[0]), b"poison")
+    return completed(*names)
+
+
+def _backfill(stack: Stack) -> Mapping[str, str]:
+    names = users(3)
+    stack.publish(*[profile(name, created_at=None) for name in names], topic=stack.backfill_topic)
+    return completed(*names)
+
+
+def _retry(path: str) -> Callable[[Stack], Mapping[str, str]]:
+    """Stripe does what it is asked, and answers that it is away."""
+    return _failing_once(path, status=503, when="after")
+
+
+def _look(stack: Stack) -> Mapping[str, str]:
+    """Both objects are there already, as after the loss of the database; only Search can tell whose the customer is."""
+    customer = _customer_made_elsewhere(stack, "user-0")
+    stack.call_stripe(
+        "POST", SUBSCRIPTIONS, customer=customer, trial_period_days="7", **{"items[0][price]": stack.price()["id"]}
+    )
+    stack.publish(profile("user-0", created_at=None, email="another@example.org"))
+    return completed("user-0")
+
+
+def _reuse(stack: Stack) -> Mapping[str, str]:
+    customer = _customer_made_elsewhere(stack, "user-0")
+    stack.rows("INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('user-0', %s)", customer)
+    stack.publish(profile("user-0"))
+    return completed("user-0")
+
+
+def _customer_made_elsewhere(stack: Stack, user_id: str) -> str:
+    whose = {"metadata[subkeeper]": user_digest("subkeeper", user_id), "metadata[user_id]": user_id}
+    return str(stack.call_stripe("POST", CUSTOMERS, email=f"{user_id}@example.org", **whose)["id"])
+
+
+def _burnt(path: str, when: str) -> Callable[[Stack], Mapping[str, str]]:
+    """Stripe keeps a 500 under the key, whether it did what was asked or not."""
+    return _failing_once(path, status=500, when=when)
+
+
+def _failing_once(path: str, **details: object) -> Callable[[Stack], Mapping[str, str]]:
+    def arrange(stack: Stack) -> Mapping[str, str]:
+        refuse(stack, path, **details)
+        stack.publish(profile("user-0"))
+        return completed("user-0")
+
+    return arrange
+
+
+def _field_refused(stack: Stack) -> Mapping[str, str]:
+    stack.publish(profile("user-0", email="no email at all"))
+    return completed("user-0")
+
+
+def _quarantine(stack: Stack) -> Mapping[str, str]:
+    match = {"path": CUSTOMERS, "method": "POST", "user_id": "user-0"}
+    refuse(stack, CUSTOMERS, match=match, times=None, status=402, sticky=False)
+    stack.publish(profile("user-0"), profile("user-1"))
+    return {"user-0": "quarantined", "user-1": "completed"}
+
+
+def _customer_gone(stack: Stack) -> Mapping[str, str]:
+    refuse(stack, SUBSCRIPTIONS, status=503)
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.requests("POST", SUBSCRIPTIONS))
+    stack.call_stripe("DELETE", f"{CUSTOMERS}/{stack.customers('user-0')[0]['id']}")
+    stack.expire_leases()
+    return {"user-0": "quarantined"}
+
+
+def _set_aside(stack: Stack) -> None:
+    """user-0 is in quarantine, and Stripe would take it now."""
+    refuse(stack, CUSTOMERS, status=402, sticky=False)
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.ledger("user-0").get("state") == "quarantined")
+
+
+def _replace(stack: Stack) -> Mapping[str, str]:
+    _set_aside(stack)
+    stack.publish(profile("user-0", email="corrected@example.org"))
+    return completed("user-0")
+
+
+def _retry_profile(stack: Stack) -> Mapping[str, str]:
+    _set_aside(stack)
+    return completed("user-0")
+
+
+def _drop(stack: Stack) -> Mapping[str, str]:
+    _set_aside(stack)
+    _quarantine_message(stack, b"poison", timedelta(days=1))
+    return {}
+
+
+def _retry_message(stack: Stack) -> Mapping[str, str]:
+    """It was refused once, and the rules are other ones now."""
+    _quarantine_message(stack, body(profile("user-0")), timedelta(days=1))
+    return completed("user-0")
+
+
+def _quarantine_message(stack: Stack, body: bytes, kept_for: timedelta) -> None:
+    settings, now = stack.settings(), datetime.now(UTC)
+    sealer = Sealer(settings.secret_keys())
+    message = quarantine.QuarantinedMessage(
+        topic=stack.topic,
+        nsq_message_id="0" * 16,
+        reason="not_json",
+        detail="",
+        sealed_body=sealer.seal(body, stack.topic.encode()),
+        body_digest=sealer.fingerprint(body),
+        published_at=now,
+        expires_at=now + kept_for,
+    )
+    database = Database(settings.database)
+    with database.transaction() as tx:
+        quarantine.add(tx, [message])
+    database.close()
+
+
+def _nothing_yet(_stack: Stack) -> Mapping[str, str]:
+    return completed("user-0")
+
+
+def _file(stack: Stack) -> Mapping[str, str]:
+    names = users(3)
+    lines = [body(profile(name)) for name in names]
+    (stack._directory / "profiles.ndjson").write_bytes(b"\n".join([*lines[:2], b"no json", *lines[2:]]) + b"\n")
+    return completed(*names)
+
+
+def _before_setup(stack: Stack) -> Mapping[str, str]:
+    """nsqd keeps the message for the first channel of its topic."""
+    stack.publish(profile("user-0"))
+    return completed("user-0")
+
+
+# What happens meanwhile
+
+
+def _stop_while_absorbing_waits(stack: Stack, launched: Launched) -> None:
+    """SIGTERM reaches a worker that holds messages it cannot commit: somebody has locked the ledger."""
+    with psycopg.connect(stack.database_url) as connection:
+        wait_until(lambda: "process.started" in launched.text)
+        connection.execute("LOCK TABLE provisionings IN ACCESS EXCLUSIVE MODE")
+        stack.publish(profile("user-0"))
+        wait_until(lambda: stack.nsqd.channel(stack.topic, "subkeeper")["in_flight_count"])
+        launched.send(signal.SIGTERM)
+        launched.await_end()
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "start": Scenario(
+        _start,
+        (
+            Kill("stripe:account.retrieve"),
+            Kill("commit:Profiles.claim_deployment"),
+            Kill("stripe:prices.list"),
+            Kill("nsq:SUB"),
+            Kill("commit:Profiles._forget_expired"),
+        ),
+    ),
+    "first delivery": Scenario(
+        _first_delivery,
+        (
+            Kill("commit:ProfileInbox._commit"),
+            Kill("nsq:FIN"),
+            Kill("stripe:customers.create", 2),
+            Kill("commit:Ledger.record_customer", 2),
+            Kill("stripe:subscriptions.create", 2),
+            Kill("commit:Ledger.complete", 2),
+        ),
+        refused=1,
+    ),
+    "backfilled": Scenario(
+        _backfill, (Kill("commit:ProfileInbox._commit"), Kill("nsq:FIN"), Kill("commit:Ledger.complete"))
+    ),
+    "retry of the customer": Scenario(
+        _retry(CUSTOMERS),
+        (
+            Kill("commit:Ledger.postpone"),
+            Kill("commit:Ledger.lease_due"),
+            Kill("stripe:customers.create", 2),
+        ),
+    ),
+    "retry of the subscription": Scenario(
+        _retry(SUBSCRIPTIONS),
+        (Kill("commit:Ledger.postpone"), Kill("stripe:subscriptions.create", 2), Kill("commit:Ledger.complete")),
+    ),
+    "look": Scenario(
+        _look,
+        (
+            Kill("stripe:customers.list"),
+            Kill("stripe:customers.search"),
+            Kill("commit:Ledger.record_customer"),
+            Kill("stripe:subscriptions.list"),
+            Kill("commit:Ledger.complete"),
+        ),
+    ),
+    "look on a machine that slept": Scenario(
+        _look,
+        (Kill("commit:Ledger.keep"),),
+        also=(Fault("suspend", "stripe:customers.search", seconds=9),),
+    ),
+    "known customer": Scenario(_reuse, (Kill("commit:Ledger.record_customer"),)),
+    "customer's key burnt before the effect": Scenario(
+        _burnt(CUSTOMERS, "before"),
+        (
+            Kill("stripe:customers.create", 2),
+            Kill("stripe:customers.list"),
+            Kill("commit:Ledger.next_generation"),
+            Kill("stripe:customers.create", 3),
+        ),
+    ),
+    "customer's key burnt after the effect": Scenario(
+        _burnt(CUSTOMERS, "after"), (Kill("stripe:customers.create", 2), Kill("commit:Ledger.record_customer"))
+    ),
+    "subscription's key burnt before the effect": Scenario(
+        _burnt(SUBSCRIPTIONS, "before"),
+        (
+            Kill("stripe:subscriptions.list"),
+            Kill("commit:Ledger.next_generation"),
+            Kill("commit:Ledger.freeze_subscription_request"),
+            Kill("stripe:subscriptions.create", 3),
+        ),
+    ),
+    "subscription's key burnt after the effect": Scenario(
+        _burnt(SUBSCRIPTIONS, "after"), (Kill("stripe:subscriptions.list"), Kill("commit:Ledger.complete"))
+    ),
+    "field refused": Scenario(
+        _field_refused, (Kill("commit:Ledger.next_generation"), Kill("stripe:customers.create", 2))
+    ),
+    "quarantine": Scenario(_quarantine, (Kill("commit:Ledger.quarantine"),)),
+    "customer gone": Scenario(_customer_gone, (Kill("stripe:subscriptions.create"), Kill("commit:Ledger.quarantine"))),
+    "a newer message for a quarantined user": Scenario(_replace, (Kill("commit:ProfileInbox._commit"),)),
+    "drain": Scenario(
+        _nothing_yet,
+        (Kill("nsq:CLS"), Kill("nsq:REQ")),
+        during=_stop_while_absorbing_waits,
+        environ={"SUBKEEPER_DATABASE__LOCK_TIMEOUT": "0.3"},
+    ),
+    "publish": Scenario(
+        _nothing_yet,
+        (Kill("nsq:PUB"),),
+        command=lambda _: ("publish", "--id", "user-0", "--email", "user-0@example.org"),
+    ),
+    "backfill": Scenario(
+        _file,
+        (Kill("nsq:MPUB"), Kill("file:ProgressFile.save", 2), Kill("commit:backfill.take_census")),
+        command=lambda stack: ("backfill", str(stack._directory / "profiles.ndjson")),
+    ),
+    "quarantine retry of a message": Scenario(
+        _retry_message,
+        (Kill("nsq:PUB"), Kill("commit:Quarantine.retry_messages")),
+        command=lambda _: ("quarantine", "retry", "--all"),
+    ),
+    "quarantine retry of a profile": Scenario(
+        _retry_profile,
+        (Kill("commit:Quarantine.retry_profiles"),),
+        command=lambda _: ("quarantine", "retry", "--all"),
+    ),
+    "quarantine drop": Scenario(
+        _drop,
+        (Kill("commit:Quarantine.drop_messages"), Kill("commit:Quarantine.drop_profiles")),
+        command=lambda _: ("quarantine", "drop", "--all", "--yes"),
+    ),
+    "setup": Scenario(
+        _before_setup,
+        (
+            Kill("commit:setup._schema"),
+            Kill("commit:setup._stripe"),
+            Kill("stripe:products.list"),
+            Kill("stripe:products.create"),
+            Kill("stripe:prices.create"),
+            Kill("nsq:POST /topic/create"),
+            Kill("nsq:POST /channel/create", 2),
+        ),
+        command=lambda _: ("setup",),
+        is_set_up=False,
+    ),
+}

@@ -1,0 +1,67 @@
+"""What was published, held against what there is in the end, the way Jepsen's total-queue checker counts.
+
+Nothing is taken from the workers' own word: Stripe's objects by `metadata.user_id`, and every table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tests.integration.profiles.stack import ENDED, Stack
+
+
+class Tally(NamedTuple):
+    """Users, in order: each list is to be empty.
+
+    lost: published, and not in the state it was to end in, or without what belongs to it. duplicated: has more than one
+    of anything. unexpected: has what nobody published, or ended in another state.
+    """
+
+    lost: list[str]
+    duplicated: list[str]
+    unexpected: list[str]
+
+
+EXACT = Tally([], [], [])
+
+
+def tally(stack: Stack, expected: Mapping[str, str]) -> Tally:
+    """`expected` says in which state of the ledger each published user is to end: completed or quarantined."""
+    state = stack.control.state()
+    customers = {row["id"]: row["metadata"].get("user_id", "?") for row in state["customers"]}
+    living = [row for row in state["subscriptions"] if row["status"] not in ENDED and row["customer"] in customers]
+    subscriptions = {row["id"]: customers[row["customer"]] for row in living}
+    ledger = {row["user_id"]: row for row in stack.rows("SELECT * FROM provisionings")}
+    accounts = stack.rows(
+        "SELECT c.user_id, c.stripe_customer_id, s.stripe_subscription_id FROM billing_customers c"
+        " LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id WHERE c.deleted_at IS NULL"
+    )
+    changes = stack.rows("SELECT user_id FROM subscription_changes WHERE before IS NULL")
+    counts = [
+        Counter(customers.values()),
+        Counter(subscriptions.values()),
+        Counter(row["user_id"] for row in accounts),
+        Counter(row["user_id"] for row in changes),
+    ]
+    has = {(row["user_id"], row["stripe_customer_id"], row["stripe_subscription_id"]) for row in accounts}
+    lost = [
+        user
+        for user, wanted in expected.items()
+        if user not in ledger
+        or (wanted == "completed" and not _is_whole(user, ledger[user], customers, subscriptions, has))
+    ]
+    unexpected = {user for count in counts for user in count if expected.get(user) is None} | {
+        user for user, row in ledger.items() if expected.get(user) != row["state"]
+    }
+    duplicated = {user for count in counts for user, number in count.items() if number > 1}
+    return Tally(sorted(lost), sorted(duplicated), sorted(unexpected))
+
+
+def _is_whole(
+    user: str, row: Mapping[str, Any], customers: Mapping[str, str], subscriptions: Mapping[str, str], has: set[Any]
+) -> bool:
+    customer, subscription = row["stripe_customer_id"], row["stripe_subscription_id"]
+    at_stripe = customers.get(customer) == subscriptions.get(subscription) == user
+    return at_stripe and (user, customer, subscription) in has and row["customer_request"] is None
