@@ -23,6 +23,9 @@ from worker.store.provisionings import NewProvisioning
 from worker.store.quarantine import QuarantinedMessage
 from worker.telemetry import Metrics
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+"""`json.dumps` with separators builds an encoder each time, which takes longer than encoding a profile."""
+
 Absorbed = Counter[tuple[str, str]]
 """A batch's messages by (topic, outcome): each is in exactly one of `new`, `known`, `quarantined`."""
 
@@ -125,7 +128,7 @@ class ProfileInbox:
     def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime, *, leased: bool) -> NewProvisioning:
         freeze = self._freeze
         request = customer_request(freeze.namespace, profile.user_id, profile.email, profile.name)
-        body = json.dumps(request, separators=(",", ":")).encode()
+        body = _compact(request).encode()
         return NewProvisioning(
             user_id=profile.user_id,
             customer_request=self._sealer.seal(body, profile.user_id.encode()),

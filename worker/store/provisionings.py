@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Row, TextClause, text
 
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
+from worker.store import arrays
 from worker.store.errors import LeaseLost
 
 
@@ -180,8 +181,8 @@ def insert_new(
     The caller gives `rows` sorted by `user_id`: two batches in opposite orders would deadlock.
     """
     parameters = _arrays(rows) | {
-        "looks": [row.look_first for row in rows],
-        "leased": [row.leased for row in rows],
+        "looks": arrays.booleans(row.look_first for row in rows),
+        "leased": arrays.booleans(row.leased for row in rows),
         "lease": lease,
         "stripe_now": stripe_now,
     }
@@ -319,11 +320,11 @@ def _fenced(tx: Connection, statement: TextClause, row: Provisioning, **values: 
 
 def _arrays(rows: Sequence[NewProvisioning]) -> dict[str, object]:
     return {
-        "user_ids": [row.user_id for row in rows],
-        "requests": [row.customer_request for row in rows],
-        "plans": [row.plan for row in rows],
-        "trial_ends": [row.trial_end for row in rows],
-        "lanes": [int(row.lane) for row in rows],
+        "user_ids": arrays.texts(row.user_id for row in rows),
+        "requests": arrays.byteas(row.customer_request for row in rows),
+        "plans": arrays.texts(row.plan for row in rows),
+        "trial_ends": arrays.times(row.trial_end for row in rows),
+        "lanes": arrays.numbers(row.lane for row in rows),
     }
 
 
