@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine, exc, text
 from worker.errors import Rejected, Unavailable
 from worker.settings import DatabaseSettings
 from worker.store.errors import translate
+from worker.store.patience import bound
 
 
 class Database:
@@ -66,7 +67,7 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
         "idle_in_transaction_session_timeout": settings.statement_timeout,
     }
     options = " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in timeouts.items())
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=settings.pool_size,
         max_overflow=0,
@@ -85,3 +86,5 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
             "tcp_user_timeout": round(settings.statement_timeout * 1000),
         },
     )
+    bound(engine, settings.statement_timeout)
+    return engine

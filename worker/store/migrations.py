@@ -19,6 +19,7 @@ from sqlalchemy import Connection, inspect, select, text
 import schema
 from schema.tables import metadata, schema_revisions
 from worker.errors import Misconfigured
+from worker.store.patience import unbind
 
 _UPGRADE_LOCK = 0x5B6B_0001
 """Advisory lock: two upgrades at once run one after the other."""
@@ -39,6 +40,7 @@ def upgrade(connection: Connection) -> Upgraded:
 
     A newer schema that this code can work on stays as it is. Raises `Misconfigured` on one that it can't.
     """
+    unbind(connection)
     for timeout in _TIMEOUTS:  # a migration takes its time, and so does waiting for another process's
         connection.execute(text(f"SET {timeout} = 0"))
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _UPGRADE_LOCK})
