@@ -171,6 +171,7 @@ class Profiles:
     def _report_settling(self, halted: SubkeeperError | None) -> None:
         failing = isinstance(halted, Misconfigured)
         self._health.set("stripe", ok=halted is None, detail=str(halted or ""), failing=failing)
+        self._metrics.settling_halted(halted=failing)
 
     # Running
 

@@ -54,6 +54,7 @@ class Metrics:
         self._rate = gauge("limiter_rate_per_second", "Requests per second the limiter allows now", "scope")
         self._connections = gauge("nsqd_connections", "Connections to nsqd that are ready")
         self._channel_depth = gauge("channel_depth", "Messages waiting in our channel, all nsqds together", "topic")
+        self._halted = gauge("settling_halted", "1 while settling is halted until a person acts, else 0")
         self._threads = gauge("threads_alive", "Threads of ours that are running")
         gauge("build_info", "Always 1; the version is in the label", "version").labels(version).set(1)
 
@@ -120,6 +121,10 @@ class Metrics:
     def channel_depth(self, topic: str, depth: int) -> None:
         """`depth` messages wait in our channel of `topic`."""
         self._channel_depth.labels(topic).set(depth)
+
+    def settling_halted(self, *, halted: bool) -> None:
+        """Whether settling is halted for every profile, because Stripe refuses what they all share."""
+        self._halted.set(int(halted))
 
     def threads_alive(self, count: int) -> None:
         """`count` of our threads are running."""
