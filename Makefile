@@ -23,8 +23,11 @@ $(READY): $(VENV)/.locked pyproject.toml
 demo: setup
 	$(BIN)/subkeeper demo
 
+# Most tests wait for real parts, so several run side by side; each process has its own parts.
+WORKERS ?= 3
+
 test: setup
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 # Every Python that Subkeeper supports, each in its own virtual environment.
 test-all:
