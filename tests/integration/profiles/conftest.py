@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.integration.profiles.stack import Stack
+from tests.integration.profiles.stack import Stack, StripeAccount
 from worker.profiles import settler
 from worker.runtime import profiles
 from worker.sandbox.nsq import Nsqd
@@ -26,7 +26,7 @@ class NewStack(Protocol):
         *,
         nsqd: Nsqd | None = None,
         database_url: str | None = None,
-        stripe: StripeServer | None = None,
+        stripe: StripeAccount | None = None,
         topics: tuple[str, str] | None = None,
         **environ: str,
     ) -> Stack: ...
@@ -54,7 +54,7 @@ def new_stack(
         *,
         nsqd: Nsqd | None = None,
         database_url: str | None = None,
-        stripe: StripeServer | None = None,
+        stripe: StripeAccount | None = None,
         topics: tuple[str, str] | None = None,
         **environ: str,
     ) -> Stack:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, Protocol, Self
 from urllib.parse import urlencode, urlsplit
 
 import psycopg
@@ -25,7 +25,6 @@ from worker.runtime.process import Process
 from worker.runtime.setup import setup
 from worker.sandbox.nsq import Nsqd
 from worker.sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
-from worker.sandbox.stripe.server import StripeServer
 from worker.settings import Settings
 
 SECRET_KEY = "an-example-of-a-secret-key-of-more-than-32-characters"
@@ -169,12 +168,23 @@ class Spawned(Http):
         self.process.wait(10)
 
 
+class StripeAccount(Protocol):
+    """A sandbox's Stripe, in a thread (`StripeServer`) or in a process of its own."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def secret_key(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+
+
 class Stack:
     """Everything around the workers. `environ` is how they are configured; `open_for` closes it all."""
 
     def __init__(
         self, closing: ExitStack, *, directory: Path, database_url: str, nsqd: Nsqd, topics: tuple[str, str],
-        stripe: StripeServer, rng: random.Random, environ: Mapping[str, str],
+        stripe: StripeAccount, rng: random.Random, environ: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._closing = closing
         self._directory = directory
