@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,56 +54,86 @@ class Sizes:
     """`rows` old users; per round: `messages` absorbed, `profiles` settled, `sweeps` that lease 16 of the due rows."""
 
     rows: int = 1_000_000
-    rounds: int = 3
-    messages: int = 20_000
-    profiles: int = 1000
+    rounds: int = 5
+    messages: int = 10_000
+    profiles: int = 700
     warm_up: int = 300
-    sweeps: int = 100
+    sweeps: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one side did: `per_second` by what was done; `cpu_us` of worker and Postgres together for each."""
+
+    per_second: dict[str, float]
+    cpu_us: dict[str, float]
 
 
 def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     with stand.site(rng) as empty:
         full = stand.beside(empty)
-        began = time.monotonic()
-        for statement in FILL:
-            full.execute(statement.format(rows=sizes.rows))
-        say(f"ledger: {sizes.rows} rows of three tables in {time.monotonic() - began:.0f} s")
-        sides = {"empty": empty, "full": full}
-        rates: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in sides}
+        _fill(full, sizes.rows)
+        rounds: dict[str, list[Round]] = {"empty": [], "full": []}
         for number in range(sizes.rounds):
-            order = list(sides) if number % 2 == 0 else list(reversed(sides))
-            for name in order:
-                for what, rate in _round(sides[name], name, number, sizes, rng).items():
-                    rates[name][what].append(rate)
-            say(
-                f"ledger, round {number + 1}: "
-                + str({name: {k: round(v[-1], 1) for k, v in each.items()} for name, each in rates.items()})
-            )
-    return _compared(rates)
+            for name in sorted(rounds, reverse=number % 2 == 1):  # neither side is always the first
+                site = full if name == "full" else empty
+                rounds[name].append(_round(site, name, number, sizes, rng))
+                say(f"ledger, round {number + 1}, {name}: {rounds[name][-1]}")
+    return _compared(
+        {
+            name: {
+                "per_second": {
+                    what: summary([each.per_second[what] for each in side], 1) for what in side[0].per_second
+                },
+                "cpu_us": {what: summary([each.cpu_us[what] for each in side], 1) for what in side[0].cpu_us},
+            }
+            for name, side in rounds.items()
+        }
+    )
 
 
-def _compared(rates: dict[str, dict[str, list[float]]]) -> Figures:
-    sides = {name: {what: summary(each, 1) for what, each in side.items()} for name, side in rates.items()}
-    ratios = {what: ratio(sides["full"][what], sides["empty"][what]) for what in sides["full"]}
-    return {"full_of_empty": ratios, "per_second": sides}
+def _fill(site: Site, rows: int) -> None:
+    began = time.monotonic()
+    for statement in FILL:
+        site.execute(statement.format(rows=rows))
+    say(f"ledger: {rows} rows in each of three tables, in {time.monotonic() - began:.0f} s")
 
 
-def _round(site: Site, name: str, number: int, sizes: Sizes, rng: random.Random) -> dict[str, float]:
-    """Rates (per second) of one side, all that it added gone before the next."""
-    site.execute("DELETE FROM provisionings WHERE user_id > 'a' AND user_id NOT LIKE 'old-%%'")
+def _compared(sides: dict[str, Figures]) -> Figures:
+    """`…_full_of_empty`: near 1 where the ledger's size does not matter."""
+    figures: Figures = {}
+    for kind in ("per_second", "cpu_us"):
+        full, empty = sides["full"][kind], sides["empty"][kind]
+        figures[f"{kind}_full_of_empty"] = {what: ratio(full[what], empty[what]) for what in full}
+    return figures | sides
+
+
+def _round(site: Site, name: str, number: int, sizes: Sizes, rng: random.Random) -> Round:
+    """Absorbs, sweeps and settles, from tables that hold nothing but the old rows."""
+    site.execute("DELETE FROM provisionings WHERE user_id NOT LIKE 'old-%%'")
     site.execute("VACUUM provisionings")
     site.execute("CHECKPOINT")
-    rates = {}
     prefix = f"{name}-{number}-"
     bodies = profiles(prefix, sizes.messages)
     site.publish(bodies, rng)
-    rates["absorb_new"] = absorb(site, sizes.messages, rng).per_second
+    new = absorb(site, sizes.messages, rng)
     site.publish(_replayed(name, bodies, sizes, rng), rng)
-    rates["absorb_replayed"] = absorb(site, sizes.messages, rng).per_second
+    replayed = absorb(site, sizes.messages, rng)
     site.execute("DELETE FROM provisionings WHERE user_id LIKE %s", f"{prefix}%")
-    rates |= _sweeps(site, number, sizes)
-    rates["settle"] = settle(site, f"{prefix}s", sizes.profiles, sizes.warm_up, rng).per_second
-    return rates
+    sweeps = _sweeps(site, number, sizes)
+    settled = settle(site, f"{prefix}s", sizes.profiles, sizes.warm_up, rng)
+    per_second = {
+        "absorb_new": new.per_second,
+        "absorb_replayed": replayed.per_second,
+        **sweeps,
+        "settle": settled.per_second,
+    }
+    cpu_us = {
+        "absorb_new": new.cpu_us["worker"] + new.cpu_us["postgres"],
+        "absorb_replayed": replayed.cpu_us["worker"] + replayed.cpu_us["postgres"],
+        "settle": 1000 * (settled.cpu_ms["worker"] + settled.cpu_ms["postgres"]),
+    }
+    return Round(per_second, cpu_us)
 
 
 def _replayed(name: str, bodies: Sequence[bytes], sizes: Sizes, rng: random.Random) -> Sequence[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -19,7 +21,8 @@ from worker.sandbox.part import Part
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """`backlog` profiles are absorbed and settled for `seconds` while memory is sampled; each idle state lasts `idle`
-    seconds, after `settle_down` seconds in which the worker notices it."""
+    seconds, after `settle_down` seconds in which the worker notices it. Two workers are started for that; `starts`
+    more only to see how soon they are ready."""
 
     starts: int = 5
     backlog: int = 20_000
@@ -29,36 +32,43 @@ class Sizes:
 
 
 def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
+    ready: list[float] = []
     with stand.site(rng) as site:
-        ready = [_ready_after(site) for _ in range(sizes.starts)]
-        say(f"process: ready after {ready} s")
-        idle = _idle(site, sizes)
+        for _ in range(sizes.starts):
+            with _started(site, ready):
+                pass
+        with _started(site, ready) as worker:
+            idle = _idle(site, worker, sizes)
         say(f"process: idle {idle} % of a core")
         site.publish(profiles("user-", sizes.backlog), rng)
-        resident = _resident_under_load(site, sizes)
-        say(f"process: resident under load {resident} MB")
+        with _started(site, ready) as worker:
+            resident = _resident_under_load(worker, sizes)
+        resident["settled_meanwhile"] = len(site.completed("user-"))
+        say(f"process: resident under load {resident} MB; ready after {ready} s")
     return {"ready_after_seconds": summary(ready, 2), "idle_cpu_percent": idle, "resident_mb": resident}
 
 
-def _ready_after(site: Site) -> float:
-    """Seconds from the start of the program until /readyz says yes."""
+@contextmanager
+def _started(site: Site, ready: list[float]) -> Iterator[BenchWorker]:
+    """A worker; notes the seconds from the start of its program until /readyz says yes."""
     worker = site.worker(UNLIMITED)
     began = time.monotonic()
     with worker:
-        return time.monotonic() - began
+        ready.append(time.monotonic() - began)
+        yield worker
 
 
-def _idle(site: Site, sizes: Sizes) -> dict[str, float]:
-    """Percent of a core, with everything up and with a part away. A part that is back is waited for."""
-    with site.worker(UNLIMITED) as worker:
-        return {
-            "all_up": _idle_percent(worker, sizes),
-            "nsqd_away": _without(site.nsqd, worker, sizes),
-            "postgres_away": _without(site.postgres, worker, sizes),
-        }
+def _idle(site: Site, worker: BenchWorker, sizes: Sizes) -> dict[str, float]:
+    """Percent of a core, with everything up and with a part away."""
+    return {
+        "all_up": _idle_percent(worker, sizes),
+        "nsqd_away": _without(site.nsqd, worker, sizes),
+        "postgres_away": _without(site.postgres, worker, sizes),
+    }
 
 
 def _without(part: Part, worker: BenchWorker, sizes: Sizes) -> float:
+    """Stops `part` meanwhile; returns once the worker is ready again with it."""
     part.stop()
     percent = _idle_percent(worker, sizes)
     part.start()
@@ -75,18 +85,14 @@ def _idle_percent(worker: BenchWorker, sizes: Sizes) -> float:
     return round(100 * (processor_seconds(worker.pid) - used) / (time.monotonic() - began), 2)
 
 
-def _resident_under_load(site: Site, sizes: Sizes) -> dict[str, float]:
-    with site.worker(UNLIMITED) as worker:
-        program, peak, began = psutil.Process(worker.pid), 0, time.monotonic()
-        at_start = program.memory_info().rss
-        while time.monotonic() - began < sizes.seconds:
-            peak = max(peak, program.memory_info().rss)
-            time.sleep(0.1)
-        at_end = program.memory_info().rss
-    megabytes = {"at_start": at_start, "peak": peak, "at_end": at_end}
-    return {name: round(resident / 1e6, 1) for name, resident in megabytes.items()} | {
-        "settled_meanwhile": len(site.completed("user-"))
-    }
+def _resident_under_load(worker: BenchWorker, sizes: Sizes) -> dict[str, float]:
+    program, peak, began = psutil.Process(worker.pid), 0, time.monotonic()
+    at_start = program.memory_info().rss
+    while time.monotonic() - began < sizes.seconds:
+        peak = max(peak, program.memory_info().rss)
+        time.sleep(0.1)
+    resident = {"at_start": at_start, "peak": peak, "at_end": program.memory_info().rss}
+    return {name: round(size / 1e6, 1) for name, size in resident.items()}
 
 
-BENCH = Bench("process", Sizes(), Sizes(starts=1, backlog=200, seconds=0.5, idle=0.2, settle_down=0.1), measure)
+BENCH = Bench("process", Sizes(), Sizes(starts=0, backlog=200, seconds=0.5, idle=0.2, settle_down=0.1), measure)

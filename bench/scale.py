@@ -79,6 +79,4 @@ def _with_growth(steps: dict[str, dict[str, Any]]) -> Figures:
     }
 
 
-BENCH = Bench(
-    "scale", Sizes(), Sizes(processes=(1, 2), threads=(2,), seconds=0.5, warm_up=0.2, latency_ms=5.0), measure
-)
+BENCH = Bench("scale", Sizes(), Sizes(processes=(2,), threads=(2,), seconds=0.5, warm_up=0.2, latency_ms=5.0), measure)
