@@ -24,9 +24,11 @@ A_LEASE = LEASE + timedelta(seconds=1)
 MOST_ROUNDS = 60
 """Leases after which a row must be completed once nothing goes wrong any more."""
 
+SAVED_500 = {
+    "without effect": Fault("status", "before", status=500, sticky=True),
+    "with effect": Fault("status", "after", status=500, sticky=True),
+}
 FAULTS = {
-    "saved 500 without effect": Fault("status", "before", status=500, sticky=True),
-    "saved 500 with effect": Fault("status", "after", status=500, sticky=True),
     "saved 402": Fault("status", "before", status=402, sticky=True),
     "503 without effect": Fault("status", "before", status=503),
     "503 with effect": Fault("status", "after", status=503),
@@ -84,13 +86,13 @@ class Interleavings(RuleBasedStateMachine):
 
     # The workers
 
-    @precondition(lambda self: self.world.idle)
+    @precondition(lambda self: self.world.idle and self.unfinished)
     @rule(number=picks)
     def work(self, number: int) -> None:
         pick(self.world.idle, number).work()
 
     @precondition(lambda self: self.world.busy())
-    @rule(number=picks, steps=st.integers(1, 8))
+    @rule(number=picks, steps=st.integers(1, 4))
     def go_on(self, number: int, steps: int) -> None:
         """Some gates further, but not past a write without stopping there."""
         process = pick(self.world.busy(), number)
@@ -157,12 +159,23 @@ class Interleavings(RuleBasedStateMachine):
             flight.fault = FAULTS[name]
             self._step(process)
 
+    @precondition(lambda self: any(flight_of(process).is_write for process in self.world.sending()))
+    @rule(number=picks, effect=st.sampled_from(list(SAVED_500)))
+    def burn_key(self, number: int, effect: str) -> None:
+        """Stripe fails, and keeps that as the key's answer."""
+        writing = [process for process in self.world.sending() if flight_of(process).is_write]
+        process = pick(writing, number)
+        flight_of(process).fault = SAVED_500[effect]
+        self._step(process)
+
     # Time
 
+    @precondition(lambda self: self.unfinished)
     @rule()
     def outlast_leases(self) -> None:
         self.world.pass_time(A_LEASE)
 
+    @precondition(lambda self: self.unfinished)
     @rule(span=st.sampled_from(SPANS))
     def pass_time(self, span: timedelta) -> None:
         self.world.pass_time(span)
@@ -173,9 +186,13 @@ class Interleavings(RuleBasedStateMachine):
         """Half a minute before so little of the trial is left that it isn't sent any more."""
         self.world.pass_time(self.trial_left() - A_LEASE / 2)
 
+    @property
+    def unfinished(self) -> bool:
+        return self.row is not None and self.row.state in UNFINISHED
+
     def trial_left(self) -> timedelta:
         """Until the row's trial is too short to be sent; negative without a row that is unfinished."""
-        if self.row is None or self.row.state not in UNFINISHED:
+        if self.row is None or not self.unfinished:
             return timedelta(-1)
         left: timedelta = self.row.trial_end - self.world.now() - SHORTEST_TRIAL_TO_SEND
         return left
