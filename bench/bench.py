@@ -81,7 +81,7 @@ def summary(values: list[float], digits: int = 0) -> dict[str, Any]:
 
 
 def ratio(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """The median of the rounds' ratios: what disturbs a round mostly disturbs both sides. 0 for what was too short to be
+    """The median of the rounds' ratios: what disturbs a round mostly disturbs both sides. 0 where nothing could be
     measured."""
     return float(round(median(a / b if b else 0.0 for a, b in zip(one["rounds"], other["rounds"], strict=True)), 3))
 
