@@ -186,6 +186,12 @@ provisionings = Table(
         "due_at",
         postgresql_where=text("state IN ('pending', 'customer_created')"),
     ),
+    Index(
+        "provisionings_stripe_subscription_id_key",
+        "stripe_subscription_id",
+        unique=True,
+        postgresql_where=text("stripe_subscription_id IS NOT NULL"),
+    ),
     Index("provisionings_quarantined_idx", "quarantined_at", postgresql_where=text("state = 'quarantined'")),
     comment="The ledger: one row a user, for ever, so that a replay months later changes nothing",
 )

@@ -29,6 +29,9 @@ RENEWAL_MARGIN = timedelta(minutes=20)
 """How long after a trial became too short to be sent a request with it may still take effect: sent at the end of the
 longest lease (10 min), and held up on its way or at Stripe for as long again."""
 
+SEARCH_LAG = timedelta(hours=1)
+"""How far behind Stripe's Search can be (https://docs.stripe.com/search#data-freshness)."""
+
 LOOK_MARGIN = timedelta(minutes=10)
 """How far beyond the first and the last request the created window of a look reaches."""
 
@@ -145,14 +148,21 @@ def trial_is_spent(row: Provisioning, now: datetime) -> bool:
 
 def renewal_wait(row: Provisioning, now: datetime) -> timedelta:
     """How long a spent trial must wait for its replacement: a request with the old one may be under way, and its key
-    doesn't stop one of the next generation. `now`: Stripe's time."""
+    doesn't stop one of the next generation. Not at all, if none was ever sent. `now`: Stripe's time."""
+    if row.subscription_requested is None or not row.subscription_requested.repeated:
+        return timedelta(0)
     return max(timedelta(0), row.trial_end - SHORTEST_TRIAL_TO_SEND + RENEWAL_MARGIN - now)
 
 
-def look_window(requested: Requested, now: datetime) -> tuple[datetime, datetime]:
+def look_window(requested: Requested, now: datetime, *, burnt: bool) -> tuple[datetime, datetime]:
     """The span of `created` (UTC) in which an object of these requests must lie. `now`: Stripe's time, which may be far
-    beyond the last request's by the row, as a lease is renewed during a long search."""
-    return requested.first - LOOK_MARGIN, max(requested.last, now) + LOOK_MARGIN
+    beyond the last request's by the row, as a lease is renewed during a long search.
+
+    A burnt key may have been used before any request that the row knows of (by a database that was lost): the span then
+    reaches back to what Search has certainly seen.
+    """
+    start = min(requested.first, now - SEARCH_LAG) if burnt else requested.first
+    return start - LOOK_MARGIN, max(requested.last, now) + LOOK_MARGIN
 
 
 def our_customer(found: Iterable[CustomerFact], digest: str) -> CustomerFact | None:

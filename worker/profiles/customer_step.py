@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from worker.domain.provisioning import idempotency_key, look_window, must_look, our_customer, user_digest
 from worker.domain.stripe_facts import Answer, CustomerFact
-from worker.errors import TryLater
+from worker.errors import Rejected, TryLater
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.terms import Terms
-from worker.sealing import Sealer
-from worker.stripe_api.errors import FieldRefused, KeyBurnt
+from worker.sealing import CannotOpen, Sealer
+from worker.stripe_api.errors import FieldRefused, KeyBurnt, Refused, SharedRefusal
 from worker.stripe_api.gateway import StripeGateway
 
 MOST_GENERATIONS = 3
@@ -28,6 +30,7 @@ class CustomerStep:
         self._ledger = ledger
         self._sealer = sealer
         self._terms = terms
+        self._log = structlog.get_logger(__name__)
 
     def give(self, lease: Lease) -> None:
         """Returns with the customer committed; raises what the gateway raises for anything that must wait or stop."""
@@ -86,12 +89,19 @@ class CustomerStep:
         if email is not None:
             yield self._gateway.customers_by_email(email, lane=lane, deadline=lease.deadline)
         if row.customer_requested is not None and (burnt or row.customer_requested.repeated):
-            start, end = look_window(row.customer_requested, self._ledger.now())
+            start, end = look_window(row.customer_requested, self._ledger.now(), burnt=burnt)
             yield self._gateway.customers_created_between(start, end, lane=lane, deadline=lease.deadline)
         if row.look_first or burnt:
             # Whoever made it may have done so before any request that this row knows of (a database that was lost), and
             # under another email. Search lags, so it comes last; our own requests need none: the lists are exact.
-            yield self._gateway.customers_by_digest_search(digest, lane=lane, deadline=lease.deadline)
+            yield self._searched(lease, digest)
+
+    def _searched(self, lease: Lease, digest: str) -> Iterator[CustomerFact]:
+        """Search's findings; none for an account that has no Search, which Stripe doesn't offer everywhere."""
+        try:
+            yield from self._gateway.customers_by_digest_search(digest, lane=lease.row.lane, deadline=lease.deadline)
+        except (Refused, SharedRefusal) as refusal:
+            self._log.warning("search.refused", reason=str(refusal))
 
     def _keeping(self, lease: Lease, facts: Iterable[CustomerFact]) -> Iterator[CustomerFact]:
         for fact in facts:
@@ -101,5 +111,8 @@ class CustomerStep:
     def _request(self, lease: Lease) -> dict[str, Any]:
         sealed = lease.row.customer_request
         assert sealed is not None, "absorbing sealed it, completing erases it"
-        request: dict[str, Any] = json.loads(self._sealer.open(sealed, lease.row.user_id.encode()))
+        try:
+            request: dict[str, Any] = json.loads(self._sealer.open(sealed, lease.row.user_id.encode()))
+        except CannotOpen as error:
+            raise Rejected("profile_sealed", f"{error}; give its key in SUBKEEPER_SECRET_KEY, and retry") from error
         return request

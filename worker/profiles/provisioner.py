@@ -18,7 +18,12 @@ from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.profiles.customer_step import CustomerStep
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.subscription_step import SubscriptionStep
-from worker.store.errors import CustomerAlreadyExists, LeaseLost, StripeCustomerAlreadyExists
+from worker.store.errors import (
+    CustomerAlreadyExists,
+    LeaseLost,
+    StripeCustomerAlreadyExists,
+    SubscriptionAlreadyExists,
+)
 from worker.stripe_api.deadline import OutOfTime
 from worker.stripe_api.errors import CustomerGone
 from worker.telemetry import Metrics
@@ -74,7 +79,7 @@ class Provisioner:
             if lease.row.state is State.PENDING:
                 self._customer.give(lease)
             self._subscription.give(lease)
-        except (Rejected, StripeCustomerAlreadyExists) as refusal:
+        except (Rejected, StripeCustomerAlreadyExists, SubscriptionAlreadyExists) as refusal:
             return self._quarantine(lease, refusal)
         except OutOfTime as late:  # the limiter is the bottleneck: the row keeps its lane and its place
             self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=str(late))
@@ -89,7 +94,7 @@ class Provisioner:
 
     def _quarantine(self, lease: Lease, refusal: SubkeeperError) -> Settled:
         self._ledger.quarantine(lease, str(refusal), customer_gone=isinstance(refusal, CustomerGone))
-        self._metrics.quarantined(refusal.reason if isinstance(refusal, Rejected) else "customer_of_another_user")
+        self._metrics.quarantined(refusal.reason if isinstance(refusal, Rejected) else "object_of_another_user")
         self._log.error("provisioning.quarantined", user_id=lease.row.user_id, reason=str(refusal))
         return Settled.QUARANTINED
 

@@ -55,7 +55,7 @@ class NsqSettings(Section):
     live_weight: Annotated[int, Field(ge=1, le=1000)] = 3
     backfill_weight: Annotated[int, Field(ge=1, le=1000)] = 1
     heartbeat_interval: Annotated[float, Field(ge=1, le=60)] = 30.0
-    msg_timeout: Annotated[float, Field(ge=1, le=900)] = 60.0
+    msg_timeout: Annotated[float, Field(ge=1, le=900)] = 20.0
     connect_timeout: PositiveSeconds = 5.0
     reconnect_max: PositiveSeconds = 5.0
     max_message_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024 + 1024

@@ -4,7 +4,7 @@ Conflict
 ├── CustomerAlreadyExists              the user has another live customer
 ├── StripeCustomerAlreadyExists        that Stripe customer is another user's
 ├── StripeSubscriptionAlreadyExists    that Stripe subscription is another customer's
-├── SubscriptionAlreadyExists          the user's ledger row names another subscription
+├── SubscriptionAlreadyExists          another user's ledger row names that subscription
 └── PaymentMethodAlreadyExists         that payment method, or its priority, is taken
 LeaseLost      the row is another worker's by now: what we learnt is not written
 Unavailable    no connection, no disk, no primary
@@ -32,7 +32,7 @@ class StripeSubscriptionAlreadyExists(Conflict):
 
 
 class SubscriptionAlreadyExists(Conflict):
-    """The user has another subscription."""
+    """Another user's ledger row names that subscription."""
 
 
 class PaymentMethodAlreadyExists(Conflict):
@@ -47,6 +47,7 @@ _BY_CONSTRAINT: dict[str, type[Conflict]] = {
     "billing_customers_user_id_key": CustomerAlreadyExists,
     "billing_customers_stripe_customer_id_key": StripeCustomerAlreadyExists,
     "billing_subscriptions_stripe_subscription_id_key": StripeSubscriptionAlreadyExists,
+    "provisionings_stripe_subscription_id_key": SubscriptionAlreadyExists,
     "payment_methods_stripe_payment_method_id_key": PaymentMethodAlreadyExists,
     "payment_methods_billing_customer_id_key": PaymentMethodAlreadyExists,
 }

@@ -45,6 +45,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "provisioning.postponed": ("user_id", "seconds", "reason"),
     "provisioning.quarantined": ("user_id", "reason"),
     "lease.lost": ("user_id",),
+    # Stripe offers no Search to this account: a customer whom no list shows is taken for absent.
+    "search.refused": ("reason",),
     # A bug: the row waits, the others go on.
     "settling.crashed": ("user_id",),
     # Settling stopped for every profile because a person must act, and went on again.

@@ -108,6 +108,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'quarantined'"),
     )
+    op.create_index(
+        "provisionings_stripe_subscription_id_key",
+        "provisionings",
+        ["stripe_subscription_id"],
+        unique=True,
+        postgresql_where=sa.text("stripe_subscription_id IS NOT NULL"),
+    )
     op.create_table(
         "quarantined_messages",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),

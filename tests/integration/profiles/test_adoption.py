@@ -56,6 +56,14 @@ def test_a_replay_of_a_profile_without_email_adopts_by_search(stack: Stack) -> N
     assert len(stack.customers("ada")) == 1
 
 
+def test_an_account_without_search_is_served_all_the_same(stack: Stack) -> None:
+    stack.control.fault("status", status=400, match={"path": "/v1/customers/search"})
+    stack.start_worker()
+    stack.publish(profile("ada", email=None, created_at=None))
+    stack.await_completed("ada")
+    stack.assert_exactly_one("ada")
+
+
 def test_a_replay_within_the_day_is_answered_by_stripe_s_memory(stack: Stack) -> None:
     """A young profile is not looked for: its key finds the same objects."""
     message = profile("ada")

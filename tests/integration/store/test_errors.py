@@ -18,6 +18,7 @@ from worker.store.errors import (
     PaymentMethodAlreadyExists,
     StripeCustomerAlreadyExists,
     StripeSubscriptionAlreadyExists,
+    SubscriptionAlreadyExists,
 )
 
 
@@ -33,6 +34,10 @@ SUBSCRIPTION = (
     " seen_to, stripe_subscription_status) SELECT min(id), 'sub_1', 'p', false, now(), now(), 'active'"
     " FROM billing_customers"
 )
+COMPLETED = (
+    "INSERT INTO provisionings (user_id, state, plan, trial_end, lane, stripe_subscription_id)"
+    " VALUES ('{}', 'completed', 'p', now(), 0, 'sub_1')"
+)
 METHOD = (
     "INSERT INTO payment_methods (billing_customer_id, stripe_payment_method_id, priority)"
     " SELECT min(id), '{}', {} FROM billing_customers"
@@ -45,10 +50,11 @@ METHOD = (
         ([CUSTOMER.format("ada", "cus_1"), CUSTOMER.format("ada", "cus_2")], CustomerAlreadyExists),
         ([CUSTOMER.format("ada", "cus_1"), CUSTOMER.format("bob", "cus_1")], StripeCustomerAlreadyExists),
         ([SUBSCRIPTION, SUBSCRIPTION], StripeSubscriptionAlreadyExists),
+        ([COMPLETED.format("ada"), COMPLETED.format("bob")], SubscriptionAlreadyExists),
         ([METHOD.format("pm_1", 1), METHOD.format("pm_1", 2)], PaymentMethodAlreadyExists),
         ([METHOD.format("pm_1", 1), METHOD.format("pm_2", 1)], PaymentMethodAlreadyExists),
     ],
-    ids=["user", "customer", "subscription", "payment method", "priority"],
+    ids=["user", "customer", "subscription", "ledger", "payment method", "priority"],
 )
 def test_each_unique_violation_has_its_name(database: Database, statements: list[str], error: type[Conflict]) -> None:
     if statements[0] in (SUBSCRIPTION, METHOD.format("pm_1", 1)):
@@ -71,6 +77,7 @@ def test_every_unique_constraint_that_a_use_case_can_meet_has_its_name(database:
         "billing_subscriptions_stripe_subscription_id_key",
         "payment_methods_stripe_payment_method_id_key",
         "payment_methods_billing_customer_id_key",
+        "provisionings_stripe_subscription_id_key",
         "quarantined_messages_topic_key",  # written with ON CONFLICT DO NOTHING
     }
 

@@ -16,6 +16,7 @@ from worker.domain.provisioning import (
     LONGEST_RETRY,
     LOOK_MARGIN,
     RENEWAL_MARGIN,
+    SEARCH_LAG,
     SHORTEST_TRIAL_TO_SEND,
     Lane,
     Provisioning,
@@ -141,9 +142,15 @@ def test_a_look_covers_every_moment_at_which_its_requests_took_effect(
     one: datetime, two: datetime, at: datetime
 ) -> None:
     first, last = min(one, two), max(one, two)
-    start, end = look_window(Requested(first, last), at)
+    start, end = look_window(Requested(first, last), at, burnt=False)
     assert start == first - LOOK_MARGIN
     assert end == max(last, at) + LOOK_MARGIN
+
+
+@given(moments, moments)
+def test_a_look_for_a_burnt_key_s_object_reaches_back_to_what_search_has_seen(first: datetime, at: datetime) -> None:
+    start, _ = look_window(Requested(first, first), at, burnt=True)
+    assert start == min(first, at - SEARCH_LAG) - LOOK_MARGIN
 
 
 def test_a_request_is_repeated_also_where_the_clock_went_back() -> None:
@@ -163,8 +170,14 @@ def test_a_trial_under_an_hour_is_not_sent() -> None:
 @given(st.timedeltas(timedelta(days=-100), timedelta(days=100)))
 def test_a_new_trial_waits_until_the_old_one_was_too_short_for_a_while(left: timedelta) -> None:
     spent_since = SHORTEST_TRIAL_TO_SEND - left
-    wait = renewal_wait(row(trial_end=NOW + left), NOW)
+    requested = asked(timedelta(minutes=5))
+    wait = renewal_wait(row(trial_end=NOW + left, subscription_requested=requested), NOW)
     assert wait == max(timedelta(0), RENEWAL_MARGIN - spent_since)
+
+
+def test_a_new_trial_waits_for_nothing_where_the_old_one_was_never_sent() -> None:
+    assert renewal_wait(row(trial_end=NOW, subscription_requested=asked(timedelta(0))), NOW) == timedelta(0)
+    assert renewal_wait(row(trial_end=NOW), NOW) == timedelta(0)
 
 
 # What is sent
