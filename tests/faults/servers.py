@@ -1,0 +1,93 @@
+"""A deployment whose nsqd, Postgres and Stripe are its own, and may be killed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from tests.integration.profiles.stack import Stack
+from worker.broker.publisher import Publisher
+from worker.domain.profile import MessageShape
+from worker.errors import Unavailable
+from worker.sandbox.nsq import Nsqd
+from worker.sandbox.part import Part
+from worker.sandbox.postgres import PostgresServer
+from worker.sandbox.stripe.control import Control
+from worker.sandbox.stripe_process import StripeProcess
+
+STRIPE_KEY = "sk_test_the_key_of_a_stripe_that_may_be_killed"
+
+QUICK = {
+    "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "2",
+    "SUBKEEPER_SETTLE__LEASE": "7",
+    "SUBKEEPER_NSQ__HEARTBEAT_INTERVAL": "1",
+    "SUBKEEPER_NSQ__MSG_TIMEOUT": "5",
+    "SUBKEEPER_NSQ__CONNECT_TIMEOUT": "1",
+    "SUBKEEPER_NSQ__RECONNECT_MAX": "0.5",
+    "SUBKEEPER_DATABASE__CONNECT_TIMEOUT": "2",
+    "SUBKEEPER_DATABASE__STATEMENT_TIMEOUT": "2",
+    "SUBKEEPER_DATABASE__LOCK_TIMEOUT": "1",
+}
+"""Settings under which a worker notices within seconds what it would notice within half a minute."""
+
+
+class OwnStripe:
+    """A Stripe in a process of its own, as `Stack` takes it."""
+
+    def __init__(self, process: StripeProcess) -> None:
+        self.process = process
+        self.secret_key = process.secret_key
+        self.account: str = Control(process.api_base).health()["account"]
+
+    @property
+    def url(self) -> str:
+        return self.process.api_base
+
+
+class Servers(NamedTuple):
+    """All that a worker talks to. Everything a message meets is on disk: nsqd and Stripe survive a kill as such."""
+
+    nsqd: Nsqd
+    postgres: PostgresServer
+    stripe: StripeProcess
+
+    def part(self, name: str) -> Part:
+        found: Part = getattr(self, name)
+        return found
+
+
+class Source:
+    """The auth service: keeps every profile, and publishes each until nsqd's OK. `replay` publishes them all again."""
+
+    def __init__(self, stack: Stack, rng: random.Random) -> None:
+        settings = stack.settings()
+        self.profiles: dict[str, Mapping[str, Any]] = {}
+        self._topic = stack.topic
+        self._publisher = Publisher(settings.nsq, rng=rng)
+        self._shape = MessageShape(user_id="/id", email="/email", name="/name", created_at="/created_at")
+
+    def publish(self, profiles: Iterable[Mapping[str, Any]]) -> None:
+        """Returns with all of them in nsqd, however long it is away."""
+        found = {profile["id"]: profile for profile in profiles}
+        self.profiles |= found
+        self.send([self._body(profile) for profile in found.values()])
+
+    def replay(self) -> None:
+        self.send([self._body(profile) for profile in self.profiles.values()])
+
+    def send(self, bodies: list[bytes]) -> None:
+        for attempt in range(20):
+            with suppress(Unavailable):
+                self._publisher.publish(self._topic, bodies, timeout=3)
+                return
+            assert attempt < 19, "nsqd stayed away"
+
+    def close(self) -> None:
+        self._publisher.close()
+
+    def _body(self, profile: Mapping[str, Any]) -> bytes:
+        return self._shape.encode(
+            user_id=profile["id"], email=profile["email"], name=profile["name"], created_at=profile["created_at"]
+        )
