@@ -47,9 +47,7 @@ class Caller:
         self._clock = clock
         self._rng = rng
         self._observe = observe
-        self._retrying = Retrying(
-            retry=_is_quick, wait=self._pause, stop=_too_late, sleep=sleep, reraise=True
-        )
+        self._retrying = Retrying(retry=_is_quick, wait=self._pause, stop=_too_late, sleep=sleep, reraise=True)
 
     def send(self, call: Call) -> Reply:
         """The reply, after short retries. A refused key is read anew, in case it was rotated."""

@@ -188,7 +188,9 @@ def test_stripes_time_follows_stripes_clock(gateway: StripeGateway, control: Con
     assert abs(gateway.now().timestamp() - there) < 3
 
 
-def test_a_429_slows_us_and_is_tried_again_at_once(new_gateway: NewGateway, stripe: StripeServer, control: Control) -> None:
+def test_a_429_slows_us_and_is_tried_again_at_once(
+    new_gateway: NewGateway, stripe: StripeServer, control: Control
+) -> None:
     limiter = Limiter(50, 50, weights=WEIGHTS)
     gateway = new_gateway(stripe.url, secret_key=lambda: stripe.secret_key, limiter=limiter)
     control.fault("status", status=429, reason="global-rate", times=1)
