@@ -72,10 +72,10 @@ class Source:
         """Returns with all of them in nsqd, however long it is away."""
         found = {profile["id"]: profile for profile in profiles}
         self.profiles |= found
-        self.send([self._body(profile) for profile in found.values()])
+        self.send([self.body(profile) for profile in found.values()])
 
     def replay(self) -> None:
-        self.send([self._body(profile) for profile in self.profiles.values()])
+        self.send([self.body(profile) for profile in self.profiles.values()])
 
     def send(self, bodies: list[bytes]) -> None:
         for attempt in range(20):
@@ -87,7 +87,8 @@ class Source:
     def close(self) -> None:
         self._publisher.close()
 
-    def _body(self, profile: Mapping[str, Any]) -> bytes:
+    def body(self, profile: Mapping[str, Any]) -> bytes:
+        """The message that the auth service sends for it."""
         return self._shape.encode(
             user_id=profile["id"], email=profile["email"], name=profile["name"], created_at=profile["created_at"]
         )

@@ -1,0 +1,172 @@
+"""The mixed soak: `python -m tests.faults.soak --profiles 20000 --minutes 10 --seed 1 --json`.
+
+Three workers take in profiles while faults of every kind hit them and all that they talk to. At the end everything
+heals, the source publishes all it has once more (what a killed nsqd had handed out is gone with it), and the count is
+held against Stripe and every table: lost, duplicated and unexpected are to be 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import structlog
+
+from tests.faults.mayhem import Mayhem
+from tests.faults.servers import STRIPE_KEY
+from tests.faults.soak_field import PROCESSES, SoakField, soak_field
+from tests.faults.tally import tally
+from tests.integration.profiles.stack import SECRET_KEY
+from worker.sandbox import binaries
+
+FAULTS_PER_SECOND = 5.0
+PATIENCE = 120.0
+"""Seconds after the last fault until whoever is not served counts as lost."""
+
+SECRETS = ("planted-", "planted person", "person.example", STRIPE_KEY, SECRET_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of it. Recovery: seconds from the last fault's end until each user still unserved then was served."""
+
+    seed: int
+    profiles: int
+    processes: int
+    seconds_under_fire: float
+    faults: int
+    faults_by_kind: dict[str, int]
+    lost: list[str]
+    duplicated: list[str]
+    unexpected: list[str]
+    poison_kept: int
+    poison_sent: int
+    unserved_at_the_end: int
+    recovery_p50: float
+    recovery_p99: float
+    recovery_worst: float
+    leaks: list[str]
+    crashes: list[str]
+
+
+def soak(profiles: int, seconds: float, faults: int, seed: int, directory: Path) -> Report:
+    """Runs it, with all that it needs in `directory` and in a workspace of its own."""
+    rng = random.Random(seed)
+    with soak_field(directory, profiles, seconds * 0.9, rng) as field:
+        began = time.monotonic()
+        field.traffic.start()
+        mayhem = Mayhem(field, rng)
+        mayhem.run(faults, seconds)
+        healed, under_fire = time.time(), time.monotonic() - began
+        field.traffic.join()
+        field.traffic.source.replay()
+        _await_all(field, profiles)
+        recovery = _recovery(field, healed)
+        count = tally(field.stack, dict.fromkeys(field.traffic.source.profiles, "completed"))
+        kept = field.stack.rows("SELECT count(DISTINCT body_digest) AS n FROM quarantined_messages")[0]["n"]
+        return Report(
+            seed=seed,
+            profiles=len(field.traffic.source.profiles),
+            processes=PROCESSES,
+            seconds_under_fire=round(under_fire, 1),
+            faults=mayhem.counts.total(),
+            faults_by_kind=dict(sorted(mayhem.counts.items())),
+            lost=count.lost,
+            duplicated=count.duplicated,
+            unexpected=count.unexpected,
+            poison_kept=kept,
+            poison_sent=len(field.traffic.poison),
+            unserved_at_the_end=len(recovery),
+            recovery_p50=_percentile(recovery, 0.50),
+            recovery_p99=_percentile(recovery, 0.99),
+            recovery_worst=_percentile(recovery, 1.0),
+            leaks=list(_leaks(field)),
+            crashes=list(_crashes(field)),
+        )
+
+
+def _await_all(field: SoakField, profiles: int) -> None:
+    """Returns when everybody is served and the channel is empty, or when patience is over (the tally then tells)."""
+    deadline = time.monotonic() + PATIENCE
+    query = "SELECT count(*) AS n FROM provisionings WHERE state = 'completed'"
+    while time.monotonic() < deadline:
+        if field.stack.rows(query)[0]["n"] >= profiles and field.stack.is_drained():
+            return
+        time.sleep(0.2)
+
+
+def _recovery(field: SoakField, healed: float) -> list[float]:
+    """Seconds from `healed` (Unix time; Postgres runs by the same clock) to each later completion, in order."""
+    query = (
+        "SELECT extract(epoch FROM completed_at)::float - %s AS after FROM provisionings"
+        " WHERE completed_at > to_timestamp(%s) ORDER BY 1"
+    )
+    return [row["after"] for row in field.stack.rows(query, healed, healed)]
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 2) if ordered else 0.0
+
+
+def _leaks(field: SoakField) -> Iterator[str]:
+    """Lines of any log, or of a dump of the completed database, that hold a planted word: where, and which word."""
+    words = [word.lower() for word in SECRETS]
+    words += [word.encode().hex() for word in (*SECRETS, "Planted Person")]
+    for log in field.logs():
+        with log.open(errors="replace") as lines:
+            yield from (f"{log.name}: {word}" for line in lines for word in words if word in line.lower())
+    command = [str(binaries.postgres() / "pg_dump"), "--inserts", f"--dbname={field.stack.database_url}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dump:
+        assert dump.stdout is not None
+        yield from (f"pg_dump: {word}" for line in dump.stdout for word in words if word in line.lower())
+    assert dump.returncode == 0, "pg_dump failed"
+
+
+def _crashes(field: SoakField) -> Iterator[str]:
+    """What a worker did not foresee: a thread that died, a row that crashed its settling, a traceback."""
+    for log in field.directory.glob("*.log"):
+        with log.open(errors="replace") as lines:
+            for line in lines:
+                if any(word in line for word in ('"thread.crashed"', '"settling.crashed"', "Traceback")):
+                    yield f"{log.name}: {line.strip()[:1500]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profiles", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--faults", type=int, default=None, help="five per second if not given")
+    parser.add_argument("--seed", type=int, default=None, help="a new one if not given")
+    parser.add_argument("--json", action="store_true", help="the whole report as JSON")
+    given = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is the report's
+    seed = secrets.randbelow(2**32) if given.seed is None else given.seed
+    faults = given.faults or math.ceil(given.minutes * 60 * FAULTS_PER_SECOND)
+    with tempfile.TemporaryDirectory() as directory:
+        report = soak(given.profiles, given.minutes * 60, faults, seed, Path(directory))
+    sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n" if given.json else _sentence(report))
+    return 1 if report.lost or report.duplicated or report.unexpected or report.leaks or report.crashes else 0
+
+
+def _sentence(report: Report) -> str:
+    return (
+        f"seed {report.seed}: {report.profiles} profiles, {report.faults} faults in {report.seconds_under_fire:.0f} s;"
+        f" lost {len(report.lost)}, duplicated {len(report.duplicated)}, unexpected {len(report.unexpected)},"
+        f" leaks {len(report.leaks)}, crashes {len(report.crashes)};"
+        f" {report.unserved_at_the_end} were unserved at the last fault's end, served within"
+        f" {report.recovery_p50} s (p50), {report.recovery_p99} s (p99)\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""What the soak runs on: servers of its own, a proxy before each, three workers, and the auth service's traffic."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults import fuzz
+from tests.faults.proxy import Proxy
+from tests.faults.servers import QUICK, STRIPE_KEY, OwnStripe, Servers, Source
+from tests.integration.profiles.stack import Spawned, Stack, profile
+from worker.sandbox.nsq import Nsqd
+from worker.sandbox.postgres import PostgresServer
+from worker.sandbox.stripe_process import StripeProcess
+from worker.sandbox.workspace import Workspace
+
+PROCESSES = 3
+BATCH = 20
+PLANTED_EMAIL, PLANTED_NAME = "planted-{}@person.example", "Planted Person {}"
+SMALL_POISON = [body for body in fuzz.TRAPS.values() if len(body) < 10_000]
+
+
+class Traffic:
+    """New profiles at an even pace, in a thread; and, on demand, messages that should not be there."""
+
+    def __init__(self, source: Source, count: int, seconds: float) -> None:
+        self.source = source
+        self.published = 0
+        self.poison: set[bytes] = set()
+        self.failures: list[Exception] = []
+        self._count, self._seconds = count, seconds
+        self._thread = threading.Thread(target=self._run, name="traffic")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        """Returns when every profile has nsqd's OK."""
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "the source could not publish"
+        assert not self.failures, self.failures
+
+    def disturb(self, kind: str, rng: random.Random) -> None:
+        """Repeats up to 30 profiles out of order, as they were or edited, or mixes in poison."""
+        known = list(self.source.profiles.values())
+        if kind == "messages_poisoned":
+            bodies = rng.sample(SMALL_POISON, 5)
+            self.poison |= set(bodies)
+            self.source.send(bodies)
+        elif known:
+            again = rng.sample(known, min(30, len(known)))
+            if kind == "messages_edited":
+                again = [{**each, "name": f"Planted Person {rng.random()}", "email": None} for each in again]
+            self.source.send([self.source.body(each) for each in again])
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        try:
+            for first in range(0, self._count, BATCH):
+                numbers = range(first, min(first + BATCH, self._count))
+                self.source.publish(_planted(number) for number in numbers)
+                time.sleep(max(0.0, began + self._seconds * first / self._count - time.monotonic()))
+        except Exception as error:  # noqa: BLE001 - handed to whoever joins
+            self.failures.append(error)
+
+
+def _planted(number: int) -> dict[str, Any]:
+    return profile(f"user-{number}", email=PLANTED_EMAIL.format(number), name=PLANTED_NAME.format(number))
+
+
+@dataclass
+class SoakField:
+    """Everything that a fault can hit."""
+
+    stack: Stack
+    servers: Servers
+    proxies: dict[str, Proxy]
+    traffic: Traffic
+    workers: list[Spawned]
+    directory: Path
+
+    def new_worker(self) -> Spawned:
+        """One more process, on its way to work; its log stays in `directory`."""
+        return self.stack.spawn(
+            "run",
+            "profiles",
+            SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES=self.proxies["nsqd"].address,
+            SUBKEEPER_NSQ__NSQD_HTTP_ADDRESSES="",
+            SUBKEEPER_DATABASE__URL=self.stack.database_url.replace(
+                f":{self.servers.postgres.port}/", f":{self.proxies['postgres'].port}/"
+            ),
+            SUBKEEPER_STRIPE__API_BASE=f"http://{self.proxies['stripe'].address}",
+            SUBKEEPER_ABSORB__BATCH="50",
+            SUBKEEPER_DATABASE__POOL_SIZE="12",
+            SUBKEEPER_SETTLE__SWEEP_INTERVAL="0.5",
+            STRIPE_LOG="debug",
+        )
+
+    def logs(self) -> list[Path]:
+        """The logs of every process there was."""
+        return [*self.directory.glob("*.log"), *(part.log for part in self.servers)]
+
+
+@contextmanager
+def soak_field(directory: Path, profiles: int, seconds: float, rng: random.Random) -> Iterator[SoakField]:
+    """Servers and workers, at work; gone at the end. `rng` is drawn from for all of them."""
+    with ExitStack() as closing:
+        workspace = closing.enter_context(Workspace())
+        servers = Servers(
+            closing.enter_context(Nsqd(workspace)),
+            closing.enter_context(PostgresServer(workspace)),
+            closing.enter_context(StripeProcess(workspace, secret_key=STRIPE_KEY, seed=str(rng.random()))),
+        )
+        ports = {"nsqd": servers.nsqd.tcp_port, "postgres": servers.postgres.port, "stripe": servers.stripe.port}
+        proxies = {
+            name: closing.enter_context(Proxy(port, random.Random(rng.random()))) for name, port in ports.items()
+        }
+        stack = Stack(
+            closing, directory=directory, database_url=servers.postgres.create_database("subkeeper"),
+            nsqd=servers.nsqd, topics=("profile_created", "profile_backfill"), stripe=OwnStripe(servers.stripe),
+            rng=rng, environ=QUICK,
+        )  # fmt: skip
+        stack.setup()
+        source = Source(stack, random.Random(rng.random()))
+        closing.callback(source.close)
+        field = SoakField(stack, servers, proxies, Traffic(source, profiles, seconds), [], directory)
+        field.workers += [field.new_worker() for _ in range(PROCESSES)]
+        for worker in field.workers:
+            worker.await_start()
+        yield field
