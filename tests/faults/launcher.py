@@ -5,6 +5,7 @@ Processes are forked from one that has imported the worker already, so that a ki
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,9 @@ import worker.runtime.setup  # noqa: F401 - imported before the fork, as the thr
 from tests.faults import seams
 from tests.faults.seams import When
 from worker.cli import main
+from worker.domain import provisioning
+from worker.profiles import settler
+from worker.runtime import profiles
 from worker.stripe_api import deadline
 
 
@@ -96,10 +100,18 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], faults: Sequence[
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    _be_quick()
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # to ask a worker that hangs where it does
     injector = Injector(faults, log.with_suffix(".record"), environ["SUBKEEPER_DATABASE__URL"])
     seams.install(injector.passed, injector.at_statement)
     os.chdir(log.parent)
     main(list(arguments), prog_name="subkeeper")
+
+
+def _be_quick() -> None:
+    """Waits that a test would only sit through: before a first retry, and between two probes of what is away."""
+    provisioning.FIRST_RETRY = 0.1
+    settler.PROBE_INTERVAL = profiles.WATCH_INTERVAL = 0.2
 
 
 class Launched:

@@ -73,6 +73,7 @@ def _wrap_commits(passed: Passed, at_statement: AtStatement) -> None:
         passed("before", point)
         at_statement("before", f"{name} COMMIT", raw.info.backend_pid)
         commit(self, dbapi_connection)
+        at_statement("after", f"{name} COMMIT", raw.info.backend_pid)
         passed("after", point)
 
     PGDialect_psycopg.do_commit = do_commit  # type: ignore[method-assign]  # the seam

@@ -5,6 +5,7 @@ Nothing is taken from the workers' own word: Stripe's objects by `metadata.user_
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -57,6 +58,35 @@ def tally(stack: Stack, expected: Mapping[str, str]) -> Tally:
     }
     duplicated = {user for count in counts for user, number in count.items() if number > 1}
     return Tally(sorted(lost), sorted(duplicated), sorted(unexpected))
+
+
+def await_states(stack: Stack, expected: Mapping[str, str], timeout: float, refused: int = 0) -> float:
+    """Waits until every user's row is in the state it is to end in, so many messages lie in quarantine, and no other is
+    left. Returns the seconds it took; fails with what differs."""
+    began = time.monotonic()
+    while (differing := _differing(stack, expected, refused)) and time.monotonic() - began < timeout:
+        time.sleep(0.05)
+    assert not differing, f"not within {timeout:g} s: {differing}"
+    took = time.monotonic() - began
+    print(f"recovered in {took:.2f} s")  # noqa: T201 - pytest -s shows it, and so does a failure
+    return took
+
+
+def _differing(stack: Stack, expected: Mapping[str, str], refused: int) -> dict[str, object]:
+    """What isn't as it is to be in the end: users (state, attempts, last error), messages in quarantine, topics."""
+    rows = {row["user_id"]: row for row in stack.rows("SELECT user_id, state, attempts, last_error FROM provisionings")}
+    differing: dict[str, object] = {
+        user: (rows[user]["state"], rows[user]["attempts"], rows[user]["last_error"]) if user in rows else None
+        for user in {**expected, **rows}
+        if user not in rows or rows[user]["state"] != expected.get(user)
+    }
+    kept = stack.rows("SELECT count(*) AS n FROM quarantined_messages")[0]["n"]
+    if kept != refused:
+        differing["messages in quarantine"] = kept
+    for topic in (stack.topic, stack.backfill_topic):
+        if not differing and not stack.is_drained(topic):
+            differing[topic] = stack.nsqd.channel(topic, "subkeeper")
+    return differing
 
 
 def _is_whole(

@@ -1,0 +1,53 @@
+"""`pg_terminate_backend` before and after every statement and every commit of a worker, whatever it was about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.faults.launcher import Fault, Launcher
+from tests.faults.points import POINTS
+from tests.faults.scenarios import CUSTOMERS, RUN, SUBSCRIPTIONS, completed, refuse
+from tests.faults.tally import EXACT, await_states, tally
+from tests.integration.profiles.conftest import NewStack
+from tests.integration.profiles.stack import Stack, profile, users
+
+EACH = 5
+"""Users of each kind: enough for two strikes at each statement, and for one user to get through."""
+
+ELSEWHERE = ("setup", "backfill", "Quarantine")
+"""Whose commits are made by commands, not by a worker; an error that they meet is the caller's to see."""
+
+
+def publish_all_kinds(stack: Stack) -> Mapping[str, str]:
+    """Users who go every way there is through the ledger."""
+    burnt = [(CUSTOMERS, name) for name in users(EACH, "customer-burnt")]
+    burnt += [(SUBSCRIPTIONS, name) for name in users(EACH, "subscription-burnt")]
+    for path, name in burnt:
+        refuse(stack, path, match={"path": path, "method": "POST", "user_id": name}, status=500)
+    refused = users(EACH, "refused")
+    for name in refused:
+        match = {"path": CUSTOMERS, "method": "POST", "user_id": name}
+        refuse(stack, CUSTOMERS, match=match, times=None, status=402, sticky=False)
+    plain, old = users(EACH, "plain"), users(EACH, "old")
+    stack.publish(*[profile(name) for name in [*plain, *refused, *(name for _, name in burnt)]], b"poison")
+    stack.publish(*[profile(name, created_at=None) for name in old], topic=stack.backfill_topic)
+    names = [*plain, *old, *(name for _, name in burnt)]
+    return completed(*names) | dict.fromkeys(refused, "quarantined")
+
+
+def test_a_backend_that_is_terminated_at_any_statement_costs_nothing(launcher: Launcher, new_stack: NewStack) -> None:
+    """Two strikes at each statement: one before its first time, one after its second."""
+    stack = new_stack(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="0.5", SUBKEEPER_SETTLE__LEASE="5.5")
+    stack.setup()
+    stack.rows("TRUNCATE deployment")
+    expected = publish_all_kinds(stack)
+    sleep = Fault("suspend", "stripe:customers.search", seconds=3.0)
+    worker = launcher.start(stack.environ, RUN, Fault("terminate"), sleep)
+    await_states(stack, expected, 60, refused=1)
+    assert worker.await_end(0) is None, worker.text
+    struck = set(worker.passed(terminated=True))
+    print(f"{len(struck)} strikes")  # noqa: T201 - pytest -s shows it
+    commits = {point.removeprefix("commit:") for point in POINTS if point.startswith("commit:")}
+    own = {name for name in commits if not name.startswith(ELSEWHERE)}
+    assert own <= {line.split()[1] for line in struck if line.startswith("before") and line.endswith("COMMIT")}
+    assert tally(stack, expected) == EXACT

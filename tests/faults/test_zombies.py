@@ -1,0 +1,95 @@
+"""A worker that is held (SIGSTOP) past its lease and wakes: another one has done its work, and the fence holds."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.faults.launcher import Fault, Launched, Launcher
+from tests.faults.scenarios import CUSTOMERS, RUN, SUBSCRIPTIONS, completed, refuse
+from tests.faults.seams import When
+from tests.faults.tally import EXACT, await_states, tally
+from tests.integration.profiles.conftest import NewStack
+from tests.integration.profiles.stack import Stack, profile, wait_until
+
+WRITTEN = """
+    SELECT p.*, c.*, s.* FROM provisionings p JOIN billing_customers c USING (user_id)
+    JOIN billing_subscriptions s ON s.billing_customer_id = c.id WHERE p.user_id = 'ada'
+"""
+
+HELD_AT = [
+    pytest.param(path, point, when, id=f"{point}-{when}")
+    for path, point in (
+        ("", "stripe:customers.create"),
+        ("", "commit:Ledger.record_customer"),
+        ("", "stripe:subscriptions.create"),
+        ("", "commit:Ledger.complete"),
+        (CUSTOMERS, "stripe:customers.list"),
+        (CUSTOMERS, "commit:Ledger.next_generation"),
+        (SUBSCRIPTIONS, "stripe:subscriptions.list"),
+        (SUBSCRIPTIONS, "commit:Ledger.next_generation"),
+        (SUBSCRIPTIONS, "commit:Ledger.freeze_subscription_request"),
+    )
+    for when in ("before", "after")
+]
+"""Where it is held, and whose key of ada's is burnt before that."""
+
+
+def hold(launcher: Launcher, stack: Stack, point: str, when: When) -> Launched:
+    stack.publish(profile("ada"))
+    zombie = launcher.start(stack.environ, RUN, Fault("stop", point, when))
+    zombie.await_stop()
+    return zombie
+
+
+def wake(launcher: Launcher, stack: Stack, zombie: Launched) -> None:
+    """It goes on, and is seen to work: it alone settles bob."""
+    zombie.send(signal.SIGCONT)
+    stack.publish(profile("bob"))
+    stack.await_completed("bob")
+    wait_until(lambda: "lease.lost" in zombie.text or held_nothing(zombie))
+
+
+def held_nothing(zombie: Launched) -> bool:
+    """Its connection was ended by Postgres while it held a transaction open, or its last commit was made before."""
+    return time.time() - zombie.log.with_suffix(".record").stat().st_mtime > 1
+
+
+@pytest.mark.parametrize(("burnt", "point", "when"), HELD_AT)
+def test_a_worker_that_wakes_after_its_lease_writes_nothing(
+    launcher: Launcher, new_stack: NewStack, burnt: str, point: str, when: When
+) -> None:
+    """A transaction that it holds open is ended by Postgres after `statement_timeout`, which frees the row."""
+    stack = new_stack(SUBKEEPER_DATABASE__STATEMENT_TIMEOUT="1")
+    stack.setup()
+    if burnt:
+        refuse(stack, burnt, status=500)
+    zombie = hold(launcher, stack, point, when)
+    if (point, when) != ("commit:Ledger.complete", "after"):
+        stack.expire_leases()
+    other = launcher.start(stack.environ, RUN)
+    await_states(stack, completed("ada"), 20)
+    other.kill()
+    before = stack.rows(WRITTEN)
+    assert len(before) == 1
+    wake(launcher, stack, zombie)
+    assert stack.rows(WRITTEN) == before
+    assert tally(stack, completed("ada", "bob")) == EXACT
+
+
+def test_a_worker_that_is_held_for_longer_than_a_real_lease_writes_nothing(
+    launcher: Launcher, new_stack: NewStack
+) -> None:
+    """No lease is cut short here: the other worker waits until it has run out by the database's clock."""
+    stack = new_stack(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="0.5", SUBKEEPER_SETTLE__LEASE="5.5")
+    stack.setup()
+    zombie = hold(launcher, stack, "stripe:customers.create", "after")
+    other = launcher.start(stack.environ, RUN)
+    assert await_states(stack, completed("ada"), 20) > 3
+    other.kill()
+    before = stack.rows(WRITTEN)
+    wake(launcher, stack, zombie)
+    assert stack.rows(WRITTEN) == before
+    assert tally(stack, completed("ada", "bob")) == EXACT
