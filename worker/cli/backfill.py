@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 
 
-@click.command()
+@click.command(short_help="Replay profiles: find and heal what is missing.")
 @click.argument(
     "source", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 )

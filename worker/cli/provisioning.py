@@ -20,7 +20,7 @@ STATES = ("pending", "customer_created", "completed", "quarantined", "erasing", 
 json_option = click.option("--json", "json_wanted", is_flag=True, help="JSON instead of a table.")
 
 
-@click.group()
+@click.group(short_help="The ledger: what was asked of Stripe, and the answer.")
 def provisioning() -> None:
     """The ledger: what was asked of Stripe for a user, when, with which key, and what came back.
 

@@ -14,7 +14,7 @@ PUBLISH_SECONDS = 5.0
 """For nsqd's OK, while somebody waits."""
 
 
-@click.command()
+@click.command(short_help="Publish one profile.")
 @click.option("--id", "user_id", metavar="USER", help="The user's id.")
 @click.option("--email", help="The email address (seen by anyone who may list processes: see --json).")
 @click.option("--name", help="The name (likewise).")

@@ -35,7 +35,7 @@ reason_option = click.option("--reason", metavar="R", help="Only for this reason
 all_option = click.option("--all", "everything", is_flag=True, help="All (of --kind, if given).")
 
 
-@click.group()
+@click.group(short_help="Messages and profiles that wait for a person.")
 def quarantine() -> None:
     """What waits for a person: messages that could not be read, profiles that Stripe refuses.
 

@@ -12,7 +12,7 @@ from worker.settings import LogSettings, Settings
 from worker.telemetry import configure_logging
 
 
-@click.command()
+@click.command(short_help="Run a worker until SIGTERM.")
 @click.argument("what", type=click.Choice(["profiles", "all"]))
 @click.pass_context
 def run(context: click.Context, what: str) -> None:  # noqa: ARG001 - `all` is `profiles` until there is more to run
@@ -26,7 +26,7 @@ def run(context: click.Context, what: str) -> None:  # noqa: ARG001 - `all` is `
         sys.exit(process.run())
 
 
-@click.command()
+@click.command(short_help="Create what is missing at Stripe, NSQ and Postgres.")
 @click.pass_context
 def setup(context: click.Context) -> None:
     """Create what is missing: schema, Stripe's products and prices, topics and channels. Safe to repeat."""

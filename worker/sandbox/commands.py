@@ -30,11 +30,19 @@ _CHECK_INTERVAL = 0.5
 def build_group(prepare: Callable[[Path], None]) -> click.Group:
     """The group `sandbox`; `prepare` makes a fresh sandbox ready, given its configuration (see `sandbox.Prepare`)."""
 
-    @click.group("sandbox", help="Try Subkeeper without an account, on real parts and a Stripe of its own.")
+    @click.group(
+        "sandbox",
+        help="Try Subkeeper without an account, on real parts and a Stripe of its own.",
+        short_help="Real parts and a Stripe of its own, to try it on.",
+    )
     def group() -> None:
         pass
 
-    @group.command("up", help="Start everything on free ports, until Ctrl-C or SIGTERM; then remove every trace.")
+    @group.command(
+        "up",
+        help="Start everything on free ports, until Ctrl-C or SIGTERM; then remove every trace.",
+        short_help="Start everything, until Ctrl-C or SIGTERM.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON.")
     @click.option("--seed", default="sandbox", show_default=True, help="What Stripe's chance is drawn from.")
     @click.option(

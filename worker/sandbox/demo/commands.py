@@ -17,7 +17,7 @@ from worker.sandbox.errors import PartFailed
 def demo_command(prepare: Callable[[Path], None]) -> click.Command:
     """The command; `prepare` makes a fresh sandbox ready, given the path of its configuration."""
 
-    @click.command()
+    @click.command(short_help="Watch the main job come out right.")
     @click.option("--profiles", type=click.IntRange(1, 20_000), default=100, show_default=True)
     @click.option(
         "--pace", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Profiles a second."
