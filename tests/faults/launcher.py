@@ -112,6 +112,7 @@ def _be_quick() -> None:
     """Waits that a test would only sit through: before a first retry, and between two probes of what is away."""
     provisioning.FIRST_RETRY = 0.1
     settler.PROBE_INTERVAL = profiles.WATCH_INTERVAL = 0.2
+    profiles.CLEAN_EVERY = 5
 
 
 class Launched:

@@ -99,7 +99,7 @@ def _retry(path: str) -> Callable[[Stack], Mapping[str, str]]:
 
 def _look(stack: Stack) -> Mapping[str, str]:
     """Both objects are there already, as after the loss of the database; only Search can tell whose the customer is."""
-    customer = _customer_made_elsewhere(stack, "user-0")
+    customer = customer_made_elsewhere(stack, "user-0")
     stack.call_stripe(
         "POST", SUBSCRIPTIONS, customer=customer, trial_period_days="7", **{"items[0][price]": stack.price()["id"]}
     )
@@ -108,13 +108,13 @@ def _look(stack: Stack) -> Mapping[str, str]:
 
 
 def _reuse(stack: Stack) -> Mapping[str, str]:
-    customer = _customer_made_elsewhere(stack, "user-0")
+    customer = customer_made_elsewhere(stack, "user-0")
     stack.rows("INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('user-0', %s)", customer)
     stack.publish(profile("user-0"))
     return completed("user-0")
 
 
-def _customer_made_elsewhere(stack: Stack, user_id: str) -> str:
+def customer_made_elsewhere(stack: Stack, user_id: str) -> str:
     whose = {"metadata[subkeeper]": user_digest("subkeeper", user_id), "metadata[user_id]": user_id}
     return str(stack.call_stripe("POST", CUSTOMERS, email=f"{user_id}@example.org", **whose)["id"])
 

@@ -13,18 +13,23 @@ from typing import LiteralString
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from tests.faults.commit_thief import CommitThief
 from tests.faults.scenarios import completed
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
+from worker.errors import Unavailable
 from worker.sandbox.postgres import PostgresServer
+from worker.store.database import Database
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 
 SHORT_LEASES = {"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "0.5", "SUBKEEPER_SETTLE__LEASE": "5.5"}
 """What a worker could not record, it (or another one) settles again when the lease is over."""
+
+WAITING: LiteralString = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -54,11 +59,9 @@ def publish(stack: Stack, count: int, prefix: str = "user") -> Mapping[str, str]
     return completed(*names)
 
 
-def unrecorded(worker: Worker) -> float:
-    """Settlings whose result Postgres did not take."""
-    return sum(
-        worker.metric("subkeeper_settle_seconds_count", lane=lane, outcome="unrecorded") for lane in ("live", "retry")
-    )
+def failed_with(stack: Stack, sqlstate: str) -> bool:
+    """Whether some row was postponed for what Postgres said."""
+    return bool(stack.rows("SELECT 1 FROM provisionings WHERE last_error = %s", f"postgres {sqlstate}"))
 
 
 def assert_exact(stack: Stack, expected: Mapping[str, str]) -> None:
@@ -98,10 +101,10 @@ def test_a_lock_timeout_is_waited_out(new_stack: NewStack) -> None:
     """55P03, while absorbing and while settling."""
     stack = new_stack(SUBKEEPER_DATABASE__LOCK_TIMEOUT="0.1", **SHORT_LEASES)
     stack.setup()
-    worker = stack.start_worker()
+    stack.start_worker()
     with session(stack, "LOCK TABLE billing_customers IN SHARE MODE"):
         expected = publish(stack, 5)
-        wait_until(lambda: unrecorded(worker))
+        wait_until(lambda: failed_with(stack, "55P03"))
     with session(stack, "LOCK TABLE provisionings IN SHARE MODE"):
         expected = {**expected, **publish(stack, 5, "later")}
         time.sleep(0.5)
@@ -112,26 +115,25 @@ def test_a_statement_timeout_is_waited_out(new_stack: NewStack) -> None:
     """57014: the lock takes longer than the statement may."""
     stack = new_stack(SUBKEEPER_DATABASE__STATEMENT_TIMEOUT="0.2", **SHORT_LEASES)
     stack.setup()
-    worker = stack.start_worker()
+    stack.start_worker()
     with session(stack, "LOCK TABLE billing_customers IN SHARE MODE"):
         expected = publish(stack, 5)
-        wait_until(lambda: unrecorded(worker))
+        wait_until(lambda: failed_with(stack, "57014"))
     assert_exact(stack, expected)
 
 
 def test_a_deadlock_that_the_worker_loses_costs_an_attempt(short: Stack) -> None:
     """40P01: ours holds the ledger's row and wants the user's customer; theirs holds that and wants the row."""
-    worker = short.start_worker()
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    short.start_worker()
     theirs: tuple[LiteralString, ...] = (
         "SET LOCAL deadlock_timeout = '60s'",
         "INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('user-0', 'cus_other')",
     )
     with session(short, *theirs) as connection:
         expected = publish(short, 1)
-        wait_until(lambda: short.rows(waiting))
+        wait_until(lambda: short.rows(WAITING))
         connection.execute("UPDATE provisionings SET attempts = attempts WHERE user_id = 'user-0'")
-        assert unrecorded(worker) == 1
+    wait_until(lambda: failed_with(short, "40P01"))
     assert_exact(short, expected)
 
 
@@ -139,13 +141,17 @@ def test_a_serialization_failure_costs_an_attempt(short: Stack) -> None:
     """40001: a database that somebody has set to REPEATABLE READ, and a row that changes under our transaction."""
     administer(short, "ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'")
     short.control.fault("latency", match={"path": "/v1/customers", "method": "POST"}, times=1, ms=300)
-    worker = short.start_worker()
+    short.start_worker()
     expected = publish(short, 1)
     wait_until(lambda: short.ledger("user-0"))
-    with session(short, "UPDATE provisionings SET attempts = attempts WHERE user_id = 'user-0'") as connection:
-        wait_until(lambda: short.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+    theirs: tuple[LiteralString, ...] = (
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "UPDATE provisionings SET attempts = attempts WHERE user_id = 'user-0'",
+    )
+    with session(short, *theirs) as connection:
+        wait_until(lambda: short.rows(WAITING))
         connection.commit()
-    wait_until(lambda: unrecorded(worker) == 1)
+    wait_until(lambda: failed_with(short, "40001"))
     assert_exact(short, expected)
 
 
@@ -157,11 +163,22 @@ def test_a_pool_without_a_free_connection_is_waited_for(new_stack: NewStack) -> 
     worker = stack.start_worker()
     with session(stack, "LOCK TABLE billing_customers IN SHARE MODE"):
         expected = publish(stack, 10)
-        wait_until(lambda: unrecorded(worker) >= 3)
+        wait_until(lambda: worker.metric("subkeeper_settle_seconds_count", lane="live", outcome="unrecorded") >= 3)
     assert_exact(stack, expected)
 
 
 # A Postgres that cannot write
+
+
+def test_a_session_that_turned_read_only_is_not_used_again(short: Stack) -> None:
+    database = Database(short.settings().database)
+    with database.transaction() as tx:
+        tx.execute(text("SET SESSION default_transaction_read_only = on"))
+    with pytest.raises(Unavailable), database.transaction() as tx:
+        tx.execute(text("DELETE FROM provisionings"))
+    with database.transaction() as tx:
+        tx.execute(text("DELETE FROM provisionings"))
+    database.close()
 
 
 def test_a_primary_that_turns_read_only_stops_the_work_until_it_takes_writes_again(short: Stack) -> None:
@@ -175,8 +192,7 @@ def test_a_primary_that_turns_read_only_stops_the_work_until_it_takes_writes_aga
     wait_until(lambda: short.nsqd.channel(short.topic, "subkeeper")["in_flight_count"])
     time.sleep(0.5)
     assert worker.is_healthy()
-    with session(short, "SET default_transaction_read_only = off"):
-        administer_writable(short)
+    administer_writable(short)
     assert_exact(short, expected)
 
 

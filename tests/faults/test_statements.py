@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tests.faults.launcher import Fault, Launcher
 from tests.faults.points import POINTS
-from tests.faults.scenarios import CUSTOMERS, RUN, SUBSCRIPTIONS, completed, refuse
+from tests.faults.scenarios import CUSTOMERS, RUN, SUBSCRIPTIONS, completed, customer_made_elsewhere, refuse
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, profile, users
@@ -30,7 +30,10 @@ def publish_all_kinds(stack: Stack) -> Mapping[str, str]:
         refuse(stack, CUSTOMERS, match=match, times=None, status=402, sticky=False)
     plain, old = users(EACH, "plain"), users(EACH, "old")
     stack.publish(*[profile(name) for name in [*plain, *refused, *(name for _, name in burnt)]], b"poison")
-    stack.publish(*[profile(name, created_at=None) for name in old], topic=stack.backfill_topic)
+    for name in old:
+        customer_made_elsewhere(stack, name)
+    unlike = [profile(name, created_at=None, email=f"another-{name}@example.org") for name in old]
+    stack.publish(*unlike, topic=stack.backfill_topic)
     names = [*plain, *old, *(name for _, name in burnt)]
     return completed(*names) | dict.fromkeys(refused, "quarantined")
 
@@ -41,8 +44,8 @@ def test_a_backend_that_is_terminated_at_any_statement_costs_nothing(launcher: L
     stack.setup()
     stack.rows("TRUNCATE deployment")
     expected = publish_all_kinds(stack)
-    sleep = Fault("suspend", "stripe:customers.search", seconds=3.0)
-    worker = launcher.start(stack.environ, RUN, Fault("terminate"), sleep)
+    sleeps = [Fault("suspend", "stripe:customers.search", nth=nth, seconds=3.0) for nth in range(1, 9)]
+    worker = launcher.start(stack.environ, RUN, Fault("terminate"), *sleeps)
     await_states(stack, expected, 60, refused=1)
     assert worker.await_end(0) is None, worker.text
     struck = set(worker.passed(terminated=True))
