@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, exc, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, exc, text
 
 from worker.errors import Rejected, Unavailable
 from worker.settings import DatabaseSettings
@@ -87,4 +87,11 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
         },
     )
     bound(engine, settings.statement_timeout)
+    event.listen(engine, "handle_error", _forget_read_only)
     return engine
+
+
+def _forget_read_only(failure: ExceptionContext) -> None:
+    """A session of what is no longer the primary stays read-only after the failover: the pool connects anew."""
+    if getattr(failure.original_exception, "sqlstate", None) == "25006":
+        failure.is_disconnect = True
