@@ -101,9 +101,9 @@ def _points_of(file: Path) -> Iterator[str]:
             case ast.Attribute(attr="transaction" | "connection", value=holder) if _name(holder).endswith("database"):
                 yield f"commit:{owner(function, file.stem)}"
             case ast.Name(id="Call") if call.args and isinstance(call.args[0], ast.Constant):
-                yield f"stripe:{call.args[0].value}"
+                yield f"stripe:{call.args[0].value!s}"
             case ast.Attribute(attr="post") if file.parent.name == "broker" and isinstance(call.args[0], ast.Constant):
-                yield f"nsq:POST {call.args[0].value}"
+                yield f"nsq:POST {call.args[0].value!s}"
             case ast.Attribute(attr=word, value=holder) if _name(holder) in {"connection", "self"}:
                 if file.parent.name == "broker" and word in _WORDS:
                     yield f"nsq:{word.upper()}"

@@ -35,8 +35,8 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`arrange` publishes, and returns the state that each user is to end in. `command` is what is killed; `during` acts
-    beside it; `also` are further faults of the killed process. A worker then finishes what is left."""
+    """`arrange` publishes, and returns the state that each user is to end in. `command` is what is killed; `during`
+    acts beside it; `also` are further faults of the killed process. A worker then finishes what is left."""
 
     arrange: Callable[[Stack], Mapping[str, str]]
     kills: tuple[Kill, ...]
@@ -51,6 +51,12 @@ class Scenario:
 
 def completed(*names: str) -> dict[str, str]:
     return dict.fromkeys(names, "completed")
+
+
+def configured(stack: Stack, environ: Mapping[str, str]) -> Stack:
+    """The same deployment, its commands and workers with these settings too."""
+    stack.environ |= environ
+    return stack
 
 
 def body(message: Mapping[str, object]) -> bytes:

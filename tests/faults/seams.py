@@ -64,9 +64,9 @@ def _owner_here() -> str:
 
 def _wrap_commits(passed: Passed, at_statement: AtStatement) -> None:
     """A transaction that wrote nothing has no id yet, and passes as `read:…`."""
-    commit = PGDialect_psycopg.do_commit
+    commit: Callable[[Any, Any], None] = PGDialect_psycopg.do_commit
 
-    def do_commit(self: PGDialect_psycopg, dbapi_connection: Any) -> None:
+    def do_commit(self: Any, dbapi_connection: Any) -> None:
         name, raw = _owner_here(), dbapi_connection.dbapi_connection
         wrote = raw.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()[0]
         point = f"{'commit' if wrote else 'read'}:{name}"
@@ -83,7 +83,7 @@ def _wrap_statements(at_statement: AtStatement) -> None:
     def tell(when: When) -> Callable[..., None]:
         def listener(connection: Any, _cursor: object, statement: str, *_: object) -> None:
             digest = hashlib.sha256(statement.encode()).hexdigest()[:6]
-            name = f"{_owner_here()} {statement.split()[0]} {digest}"
+            name = f"{_owner_here()} {statement.split(maxsplit=1)[0]} {digest}"
             at_statement(when, name, connection.connection.dbapi_connection.info.backend_pid)
 
         return listener

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.launcher import Fault, Launcher
 from tests.faults.points import POINTS, READS
-from tests.faults.scenarios import RUN, SCENARIOS, Kill, Scenario
+from tests.faults.scenarios import RUN, SCENARIOS, Kill, Scenario, configured
 from tests.faults.seams import When
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
@@ -49,10 +49,11 @@ def arranged(new_stack: NewStack, kept_nsqd: Nsqd, request: pytest.FixtureReques
     scenario = SCENARIOS[request.getfixturevalue("name")]
     environ = {"SUBKEEPER_NSQ__MSG_TIMEOUT": "1", **scenario.environ}
     if not scenario.is_set_up:
-        return new_stack(nsqd=kept_nsqd, database_url=request.getfixturevalue("empty_database_url"), **environ)
+        empty = request.getfixturevalue("empty_database_url")
+        return configured(new_stack(nsqd=kept_nsqd, database_url=empty), environ)
     for topic in TOPICS:  # a failed test may have left something
         kept_nsqd.http("POST", "/channel/empty", topic=topic, channel="subkeeper")
-    stack = new_stack(nsqd=kept_nsqd, topics=TOPICS, **environ)
+    stack = configured(new_stack(nsqd=kept_nsqd, topics=TOPICS), environ)
     stack.setup()
     return stack
 

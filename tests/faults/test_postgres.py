@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import LiteralString
 
 import psycopg
+import psycopg.sql
 import pytest
 from sqlalchemy import text
 
 from tests.faults.commit_thief import CommitThief
-from tests.faults.scenarios import completed
+from tests.faults.scenarios import completed, configured
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
+from tests.integration.profiles.stack import Stack, profile, users, wait_until
 from worker.errors import Unavailable
 from worker.sandbox.postgres import PostgresServer
 from worker.store.database import Database
@@ -29,13 +32,15 @@ pytestmark = pytest.mark.usefixtures("quick_probes")
 SHORT_LEASES = {"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "0.5", "SUBKEEPER_SETTLE__LEASE": "5.5"}
 """What a worker could not record, it (or another one) settles again when the lease is over."""
 
-WAITING: LiteralString = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+WAITING: LiteralString = (
+    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
 
 
 @pytest.fixture
 def short(new_stack: NewStack) -> Stack:
     """A deployment with the shortest leases, set up."""
-    stack = new_stack(**SHORT_LEASES)
+    stack = configured(new_stack(), SHORT_LEASES)
     stack.setup()
     return stack
 
@@ -48,7 +53,7 @@ def own_postgres(new_postgres: Callable[[], PostgresServer]) -> PostgresServer:
 @pytest.fixture
 def alone(new_stack: NewStack, own_postgres: PostgresServer) -> Stack:
     """A deployment on a Postgres of its own, which the test may kill and hold."""
-    stack = new_stack(database_url=own_postgres.create_database("subkeeper"), **SHORT_LEASES)
+    stack = configured(new_stack(database_url=own_postgres.create_database("subkeeper")), SHORT_LEASES)
     stack.setup()
     return stack
 
@@ -99,7 +104,7 @@ def terminate_all(stack: Stack) -> None:
 
 def test_a_lock_timeout_is_waited_out(new_stack: NewStack) -> None:
     """55P03, while absorbing and while settling."""
-    stack = new_stack(SUBKEEPER_DATABASE__LOCK_TIMEOUT="0.1", **SHORT_LEASES)
+    stack = configured(new_stack(SUBKEEPER_DATABASE__LOCK_TIMEOUT="0.1"), SHORT_LEASES)
     stack.setup()
     stack.start_worker()
     with session(stack, "LOCK TABLE billing_customers IN SHARE MODE"):
@@ -113,7 +118,7 @@ def test_a_lock_timeout_is_waited_out(new_stack: NewStack) -> None:
 
 def test_a_statement_timeout_is_waited_out(new_stack: NewStack) -> None:
     """57014: the lock takes longer than the statement may."""
-    stack = new_stack(SUBKEEPER_DATABASE__STATEMENT_TIMEOUT="0.2", **SHORT_LEASES)
+    stack = configured(new_stack(SUBKEEPER_DATABASE__STATEMENT_TIMEOUT="0.2"), SHORT_LEASES)
     stack.setup()
     stack.start_worker()
     with session(stack, "LOCK TABLE billing_customers IN SHARE MODE"):
@@ -137,28 +142,28 @@ def test_a_deadlock_that_the_worker_loses_costs_an_attempt(short: Stack) -> None
     assert_exact(short, expected)
 
 
-def test_a_serialization_failure_costs_an_attempt(short: Stack) -> None:
+def test_a_serialization_failure_costs_an_attempt(stack: Stack) -> None:
     """40001: a database that somebody has set to REPEATABLE READ, and a row that changes under our transaction."""
-    administer(short, "ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'")
-    short.control.fault("latency", match={"path": "/v1/customers", "method": "POST"}, times=1, ms=300)
-    short.start_worker()
-    expected = publish(short, 1)
-    wait_until(lambda: short.ledger("user-0"))
+    administer(stack, "ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'")
+    stack.control.fault("latency", match={"path": "/v1/customers", "method": "POST"}, times=1, ms=1500)
+    stack.start_worker()
+    expected = publish(stack, 1)
+    wait_until(lambda: stack.requests("POST", "/v1/customers"))
     theirs: tuple[LiteralString, ...] = (
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
         "UPDATE provisionings SET attempts = attempts WHERE user_id = 'user-0'",
     )
-    with session(short, *theirs) as connection:
-        wait_until(lambda: short.rows(WAITING))
+    with session(stack, *theirs) as connection:
+        wait_until(lambda: stack.rows(WAITING))
         connection.commit()
-    wait_until(lambda: failed_with(short, "40001"))
-    assert_exact(short, expected)
+    wait_until(lambda: failed_with(stack, "40001"))
+    assert_exact(stack, expected)
 
 
 def test_a_pool_without_a_free_connection_is_waited_for(new_stack: NewStack) -> None:
     """Two connections for ten threads, both of them held by a lock."""
     environ = {"SUBKEEPER_DATABASE__POOL_SIZE": "2", "SUBKEEPER_DATABASE__CONNECT_TIMEOUT": "0.1", **SHORT_LEASES}
-    stack = new_stack(**environ)
+    stack = configured(new_stack(), environ)
     stack.setup()
     worker = stack.start_worker()
     with session(stack, "LOCK TABLE billing_customers IN SHARE MODE"):
@@ -205,33 +210,57 @@ def administer_writable(stack: Stack) -> None:
         connection.execute(reset.format(psycopg.sql.Identifier(name)))
 
 
-def test_a_full_disk_stops_the_work_until_there_is_room(alone: Stack, tmp_path: Path) -> None:
-    """53100: from a real small disk where we may mount one, else raised with that code by a trigger."""
+@pytest.fixture
+def small_disk(own_postgres: PostgresServer) -> Iterator[Path | None]:
+    """A disk of 1 MiB for a tablespace, where we may mount one (as root); else None."""
+    place = own_postgres.directory / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        yield None
+        return
+    shutil.chown(place, own_postgres.user or "root")
+    yield place
+    own_postgres.stop()
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_stops_the_work_until_there_is_room(
+    small_disk: Path | None, alone: Stack, own_postgres: PostgresServer
+) -> None:
+    """53100: of a real small disk where one may be mounted, else raised with that code by a trigger."""
+    if small_disk is not None:
+        alone.rows(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
+        alone.rows("ALTER TABLE provisionings SET TABLESPACE small")
     worker = alone.start_worker()
     first = publish(alone, 5)
     await_states(alone, first, 20)
-    with full_disk(alone) as kind:
-        print(f"disk: {kind}")  # noqa: T201 - pytest -s shows it
-        expected = {**first, **publish(alone, 10, "later")}
-        wait_until(lambda: alone.nsqd.channel(alone.topic, "subkeeper")["in_flight_count"])
-        time.sleep(0.5)
-        assert not alone.rows("SELECT 1 FROM provisionings WHERE user_id LIKE 'later%%'")
+    with full(small_disk) if small_disk is not None else said_to_be_full(alone):
+        expected = {**first, **publish(alone, 60, "later")}
+        wait_until(lambda: "no space left on device" in own_postgres.log.read_text().lower())
+        assert not alone.is_drained()
         assert worker.is_healthy()
     assert_exact(alone, expected)
 
 
 @contextmanager
-def full_disk(stack: Stack) -> Iterator[str]:
-    """No row can be added to the ledger meanwhile. What kind of disk it is."""
-    with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute("""
-            CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$
-        """)
-        connection.execute(
-            "CREATE TRIGGER full_disk BEFORE INSERT ON provisionings FOR EACH ROW EXECUTE FUNCTION full_disk()"
-        )
-    yield "raised"
+def full(disk: Path) -> Iterator[None]:
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    yield
+    filler.unlink()
+
+
+@contextmanager
+def said_to_be_full(stack: Stack) -> Iterator[None]:
+    stack.rows("""
+        CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$
+    """)
+    stack.rows("CREATE TRIGGER full_disk BEFORE INSERT ON provisionings FOR EACH ROW EXECUTE FUNCTION full_disk()")
+    yield
     stack.rows("DROP TRIGGER full_disk ON provisionings")
 
 
@@ -244,7 +273,7 @@ def test_commits_that_are_lost_or_whose_answer_is_lost_leave_one_of_each(
     """Nobody can tell one from the other: every commit must be repeatable."""
     with CommitThief(own_postgres.port, rng, thefts=40) as thief:
         direct = own_postgres.create_database("subkeeper")
-        stack = new_stack(database_url=direct, **SHORT_LEASES)
+        stack = configured(new_stack(database_url=direct), SHORT_LEASES)
         stack.setup()
         expected = publish(stack, 20)
         for _ in range(2):

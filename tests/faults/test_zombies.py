@@ -59,7 +59,9 @@ def settled(worker: Launched) -> int:
     http = Http()
     listening = next(line for line in worker.text.splitlines() if "health.listening" in line)
     http.port = json.loads(listening)["port"]
-    counts = [line for line in http.get("/metrics")[1].splitlines() if line.startswith("subkeeper_settle_seconds_count")]
+    counts = [
+        line for line in http.get("/metrics")[1].splitlines() if line.startswith("subkeeper_settle_seconds_count")
+    ]
     return sum(int(float(line.rpartition(" ")[2])) for line in counts)
 
 
