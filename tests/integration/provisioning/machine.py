@@ -24,6 +24,8 @@ A_LEASE = LEASE + timedelta(seconds=1)
 MOST_ROUNDS = 60
 """Leases after which a row must be completed once nothing goes wrong any more."""
 
+MOST_DELIVERIES = 4
+
 SAVED_500 = {
     "without effect": Fault("status", "before", status=500, sticky=True),
     "with effect": Fault("status", "after", status=500, sticky=True),
@@ -60,6 +62,8 @@ class Interleavings(RuleBasedStateMachine):
         self.outage: timedelta | None = None
         self.deletes = self.deleted = False
         self.wrong = False
+        self.deliveries = 0
+        self.busy_since = False  # time has passed
         self.row: Row[Any] | None = None
 
     @initialize(
@@ -74,13 +78,15 @@ class Interleavings(RuleBasedStateMachine):
         for process in self.world.processes:  # settling is halted until something was tried
             process.work()
             self._until_idle()
+        self.world.processes[0].deliver("profile_created", self.world.message(email, age))
 
     # NSQ
 
-    @precondition(lambda self: self.world.idle)
+    @precondition(lambda self: self.world.idle and self.deliveries < MOST_DELIVERIES)
     @rule(number=picks, topic=st.sampled_from(list(TOPICS)), email=st.sampled_from(["same", "other", "none"]))
     def deliver(self, number: int, topic: str, email: str) -> None:
         """A message, perhaps once more, perhaps edited."""
+        self.deliveries += 1
         sent = {"same": self.email, "other": "ada@example.org", "none": None}[email]
         pick(self.world.idle, number).deliver(topic, self.world.message(sent, self.age))
 
@@ -112,15 +118,25 @@ class Interleavings(RuleBasedStateMachine):
         self.world.go(process, order)
 
     @precondition(lambda self: self.world.busy())
-    @rule(number=picks)
-    def kill(self, number: int) -> None:
-        self.world.kill(pick(self.world.busy(), number))
+    @rule(number=picks, how=st.sampled_from(["commit lost", "commit lost", "killed"]))
+    def break_off(self, number: int, how: str) -> None:
+        """It is killed where it stands; or a commit fails, or its answer is lost."""
+        process = pick(self.world.busy(), number)
+        if how == "killed":
+            self.world.kill(process)
+        elif process in self.world.busy(Place.COMMIT, Place.COMMITTED):
+            self.world.go(process, Order.FAIL)
+        else:
+            self._step(process)
 
-    @precondition(lambda self: self.world.busy(Place.COMMIT, Place.COMMITTED))
+    @precondition(lambda self: self.world.busy())
     @rule(number=picks)
-    def lose_commit(self, number: int) -> None:
-        """It fails, or its answer is lost."""
-        self.world.go(pick(self.world.busy(Place.COMMIT, Place.COMMITTED), number), Order.FAIL)
+    def go_to_next_write(self, number: int) -> None:
+        """As far as it goes without sending one."""
+        process = pick(self.world.busy(), number)
+        self._step(process)
+        while not process.idle and process not in self.writing():
+            self._step(process)
 
     # Requests to Stripe: sent, begun, in effect, answered
 
@@ -159,32 +175,33 @@ class Interleavings(RuleBasedStateMachine):
             flight.fault = FAULTS[name]
             self._step(process)
 
-    @precondition(lambda self: any(flight_of(process).is_write for process in self.world.sending()))
+    @precondition(lambda self: self.writing())
     @rule(number=picks, effect=st.sampled_from(list(SAVED_500)))
     def burn_key(self, number: int, effect: str) -> None:
         """Stripe fails, and keeps that as the key's answer."""
-        writing = [process for process in self.world.sending() if flight_of(process).is_write]
-        process = pick(writing, number)
+        process = pick(self.writing(), number)
         flight_of(process).fault = SAVED_500[effect]
         self._step(process)
 
+    def writing(self) -> Sequence[Process]:
+        return [process for process in self.world.sending() if flight_of(process).is_write]
+
     # Time
 
-    @precondition(lambda self: self.unfinished)
-    @rule()
-    def outlast_leases(self) -> None:
-        self.world.pass_time(A_LEASE)
-
-    @precondition(lambda self: self.unfinished)
-    @rule(span=st.sampled_from(SPANS))
+    @precondition(lambda self: self.unfinished and self.busy_since)
+    @rule(span=st.sampled_from([A_LEASE, A_LEASE, *SPANS]))
     def pass_time(self, span: timedelta) -> None:
+        self._pass_time(span)
+
+    def _pass_time(self, span: timedelta) -> None:
+        self.busy_since = False
         self.world.pass_time(span)
 
-    @precondition(lambda self: self.trial_left() > A_LEASE)
+    @precondition(lambda self: self.busy_since and self.trial_left() > A_LEASE)
     @rule()
     def near_the_end_of_the_trial(self) -> None:
         """Half a minute before so little of the trial is left that it isn't sent any more."""
-        self.world.pass_time(self.trial_left() - A_LEASE / 2)
+        self._pass_time(self.trial_left() - A_LEASE / 2)
 
     @property
     def unfinished(self) -> bool:
@@ -216,11 +233,17 @@ class Interleavings(RuleBasedStateMachine):
         self.deleted = True
         self.world.ask_stripe("DELETE", f"/v1/customers/{self.world.customers()[0]['id']}")
 
+    @precondition(lambda self: not self.unfinished and not self.world.busy())
+    @rule()
+    def rest(self) -> None:
+        """There is nothing left to do."""
+
     # What always holds, and what holds at the end
 
     @invariant()
     def never_two(self) -> None:
         self.row = self.world.row()  # as the next rules see it
+        self.busy_since = self.busy_since or bool(self.world.busy())
         customers, subscriptions = self.world.customers(), self.world.subscriptions()
         self.wrong = len(customers) > 1 or len(subscriptions) > 1
         assert len(customers) <= 1, "two customers"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from tests.integration.provisioning.process import LEASE, Process
 from tests.integration.provisioning.puppet import Order
 from tests.integration.provisioning.world import World
@@ -93,3 +95,25 @@ def test_a_search_that_takes_longer_than_its_window_still_finds_what_was_made_at
             continue
         process.puppet.go()
     assert len(world.customers()) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/customers", "/v1/subscriptions"])
+def test_a_saved_500_that_hid_an_effect_is_followed_by_a_look(world: World, path: str) -> None:
+    process, _ = world.processes
+    process.deliver("profile_created", world.message("ada@example.com", timedelta(0)))
+    _finish(process)
+    process.work()
+    _go_to_request(process, path)
+    gate = process.puppet.at
+    assert gate is not None
+    assert gate.flight is not None
+    gate.flight.fault = Fault("status", "after", status=500, sticky=True)
+    _finish(process)
+    for _ in range(3):
+        world.pass_time(A_LEASE)
+        process.work()
+        _finish(process)
+    row = world.row()
+    assert row is not None
+    assert row.state == State.COMPLETED
+    assert len(world.customers()) == len(world.subscriptions()) == 1
