@@ -177,7 +177,7 @@ class Proxy:
     async def _pump(self, pair: Pair, source: asyncio.StreamReader, sink: asyncio.StreamWriter | None) -> None:
         """One direction, until its source ends. The server's end, and any failure, ends both."""
         left = self._rng.randint(1, most) if (most := self.weather.cut_after) else None
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError, RuntimeError):  # asyncio's word for writing after the end that `close_slowly` wrote
             while chunk := await source.read(CHUNK):
                 while self.weather.held:  # noqa: ASYNC110 - it is set from another thread
                     await asyncio.sleep(0.02)

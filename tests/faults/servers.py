@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from worker.sandbox.stripe.control import Control
 from worker.sandbox.stripe_process import StripeProcess
 
 STRIPE_KEY = "sk_test_the_key_of_a_stripe_that_may_be_killed"
+
+CHUNK = 50
 
 QUICK = {
     "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "2",
@@ -77,10 +79,15 @@ class Source:
     def replay(self) -> None:
         self.send([self.body(profile) for profile in self.profiles.values()])
 
-    def send(self, bodies: list[bytes]) -> None:
+    def send(self, bodies: Sequence[bytes]) -> None:
+        """A few at a time: nsqd syncs each to disk before its OK."""
+        for first in range(0, len(bodies), CHUNK):
+            self._send(bodies[first : first + CHUNK])
+
+    def _send(self, bodies: Sequence[bytes]) -> None:
         for attempt in range(20):
             with suppress(Unavailable):
-                self._publisher.publish(self._topic, bodies, timeout=3)
+                self._publisher.publish(self._topic, bodies, timeout=6)
                 return
             assert attempt < 19, "nsqd stayed away"
 

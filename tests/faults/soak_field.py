@@ -117,6 +117,8 @@ def soak_field(directory: Path, profiles: int, seconds: float, rng: random.Rando
             closing.enter_context(PostgresServer(workspace)),
             closing.enter_context(StripeProcess(workspace, secret_key=STRIPE_KEY, seed=str(rng.random()))),
         )
+        for part in servers:  # nothing is left to be kept, and a graceful end takes its time
+            closing.callback(part.kill)
         ports = {"nsqd": servers.nsqd.tcp_port, "postgres": servers.postgres.port, "stripe": servers.stripe.port}
         proxies = {
             name: closing.enter_context(Proxy(port, random.Random(rng.random()))) for name, port in ports.items()
