@@ -53,7 +53,11 @@ class Settler:
         self._preflight = preflight
         self._report = report
         self._log = structlog.get_logger(__name__)
-        self._changed = threading.Condition()
+        # Two conditions on one lock, so that a row that comes wakes the one thread that takes it, and one that is done
+        # the sweeper alone, if it has a reason: 500 context switches a second at 20 profiles/s, 1,500 if all are woken.
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._leased = threading.Condition(lock)
         # All of the following under the condition's lock.
         self._queues: dict[Lane, deque[Lease]] = {lane: deque() for lane in Lane}
         self._running: Counter[Lane] = Counter()
@@ -71,6 +75,7 @@ class Settler:
         """Takes no more work: rows under way are finished, waiting ones given back. The threads then end."""
         with self._changed:
             self._stopping = True
+            self._leased.notify_all()
             self._changed.notify_all()
 
     # For absorbing: rows that are leased in the transaction that inserts them
@@ -91,7 +96,8 @@ class Settler:
                     self._queues[lease.row.lane].append(lease)
                 self._backlog |= {lane for lane, count in wanted.items() if granted[lane] < count}
                 ended = self._stopping or self._halted
-                self._changed.notify_all()
+                self._leased.notify(len(seats.leases))
+                self._wake_sweeper()
             if ended:  # meanwhile: nobody else gives them back
                 self._give_back_waiting()
 
@@ -111,7 +117,7 @@ class Settler:
             finally:
                 with self._changed:
                     self._running[lane] -= 1
-                    self._changed.notify_all()
+                    self._wake_sweeper()
 
     def _next_lease(self) -> Lease | None:
         with self._changed:
@@ -123,7 +129,7 @@ class Settler:
                 if lane is not None:
                     self._running[lane] += 1
                     return self._queues[lane].popleft()
-                self._changed.wait()
+                self._leased.wait()
 
     def _settle(self, lease: Lease) -> None:
         row, started = lease.row, time.monotonic()
@@ -170,6 +176,10 @@ class Settler:
         """A lane has more to lease, and room for half of what it may hold."""
         return self._stopping or any(self._room(lane) * 2 >= self._schedule.most(lane) for lane in self._backlog)
 
+    def _wake_sweeper(self) -> None:
+        if self._has_reason_to_sweep():
+            self._changed.notify()
+
     def _sweep(self) -> None:
         """Leases what there is room for, and notes which lanes may hold more than that."""
         with self._changed:
@@ -183,7 +193,7 @@ class Settler:
                 self._queues[lease.row.lane].append(lease)
             found = Counter(lease.row.lane for lease in leases)
             self._backlog |= {lane for lane, limit in wanted.items() if found[lane] == limit}
-            self._changed.notify_all()
+            self._leased.notify(len(leases))
 
     # Halting
 
