@@ -9,9 +9,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "reliability.md").read_text()
-ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not re.match(r"\| (failure|---)", line)]
-NAMED = sorted(set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", PAGE)))
+SECTIONS = (ROOT / "docs" / "reliability.md").read_text().split("\n## ")
+TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
+CASE = re.compile(r"`\[…-([^]]+)\]`")
+"""A case of the test that the section's text names: how its id ends."""
+
+FILE = re.compile(r"`(tests/[\w/]+\.py)`")
+"""A whole file of tests."""
+
+NAMED = sorted({found for section in SECTIONS for found in TEST.findall(section)})
+CASES = sorted(
+    {
+        (TEST.findall(section)[0][0], case)
+        for section in SECTIONS
+        if TEST.search(section)
+        for case in CASE.findall(section)
+    }
+)
 
 
 @pytest.mark.parametrize(("file", "test"), NAMED, ids=[f"{Path(file).stem}-{test}" for file, test in NAMED])
@@ -22,6 +36,18 @@ def test_a_test_that_the_page_names_exists(file: str, test: str) -> None:
     assert test in functions
 
 
+@pytest.mark.parametrize(("file", "case"), CASES, ids=[case for _, case in CASES])
+def test_a_case_that_the_page_names_exists(file: str, case: str) -> None:
+    assert f'"{case}"' in (ROOT / file).read_text()
+
+
+@pytest.mark.parametrize("file", sorted({file for section in SECTIONS for file in FILE.findall(section)}))
+def test_a_file_that_the_page_names_exists(file: str) -> None:
+    assert (ROOT / file).is_file()
+
+
 def test_every_failure_has_its_proof() -> None:
-    assert ROWS
-    assert [row for row in ROWS if "::test_" not in row] == []
+    rows = [line for section in SECTIONS for line in section.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if not re.match(r"\| (failure|---)", row)]
+    assert rows
+    assert [row for row in rows if not any(proof.search(row) for proof in (TEST, CASE, FILE))] == []

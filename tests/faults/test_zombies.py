@@ -87,6 +87,34 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(
     assert tally(stack, completed("ada", "bob")) == EXACT
 
 
+@pytest.mark.parametrize(
+    ("burnt", "point"),
+    [
+        ("", "stripe:customers.create"),
+        ("", "stripe:subscriptions.create"),
+        (CUSTOMERS, "stripe:customers.list"),
+        (SUBSCRIPTIONS, "stripe:subscriptions.list"),
+    ],
+)
+def test_a_worker_that_wakes_while_another_one_has_its_row_writes_nothing(
+    launcher: Launcher, stack: Stack, burnt: str, point: str
+) -> None:
+    """The row is unfinished still, in the same state and step: its fencing token alone keeps the first one out."""
+    if burnt:
+        refuse(stack, burnt, status=500)
+    zombie = hold(launcher, stack, point, "after")
+    stack.expire_leases()
+    other = launcher.start(stack.environ, RUN, Fault("stop", point, "after"))
+    other.await_stop()
+    before = stack.ledger("ada")
+    zombie.send(signal.SIGCONT)
+    wait_until(lambda: "lease.lost" in zombie.text)
+    assert stack.ledger("ada") == before
+    other.send(signal.SIGCONT)
+    await_states(stack, completed("ada"), 20)
+    assert tally(stack, completed("ada")) == EXACT
+
+
 def test_a_worker_that_is_held_for_longer_than_a_real_lease_writes_nothing(
     launcher: Launcher, new_stack: NewStack
 ) -> None:
