@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,7 +29,6 @@ TABLES = (
     "provisionings, billing_customers, billing_subscriptions, subscription_changes, subscription_refreshes,"
     " quarantined_messages"
 )
-_numbers = itertools.count(1)
 
 
 class Time:
@@ -52,13 +50,14 @@ class World:
     def __init__(self, database: Database, time: Time, metrics: Metrics) -> None:
         self._database = database
         self.time = time
-        self._owed = 0.0
         self._eyes = database._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         with database.transaction() as tx:
             for table in TABLES.split(", "):
                 tx.execute(text(f"DELETE FROM {table}"))
-        seed = f"interleavings-{next(_numbers)}"
-        self.stripe = Service(secret_key=None, seed=seed, state_file=None, now=time.at_stripe, monotonic=time)
+        self._set_database_clock()
+        self.stripe = Service(
+            secret_key=None, seed="interleavings", state_file=None, now=time.at_stripe, monotonic=time
+        )
         self.wire = Wire(self.stripe, time)
         self._outside = Outside(database, self.wire, self.stripe.secret_key, metrics)
         self.processes = [Process(self._outside), Process(self._outside)]
@@ -89,13 +88,11 @@ class World:
         after = self.row()
         if before is not None and after is not None and after.lease_token == before.lease_token != process.token:
             assert after == before, "a worker without the lease wrote to the row"
-        self.settle_time()
 
     def kill(self, process: Process) -> None:
         """Ends the process where it is; a new one takes its place."""
         process.stop()
         self.processes[self.processes.index(process)] = Process(self._outside)
-        self.settle_time()
 
     def stop(self) -> None:
         for process in self.processes:
@@ -111,21 +108,10 @@ class World:
         """Time passes for everybody: the worker, Stripe and the database. A request takes effect in time or never."""
         self.wire.land_those_sent_before(self.time() + span.total_seconds() - LONGEST_FLIGHT)
         self.time.seconds += span.total_seconds()
-        self._owed += span.total_seconds()
-        self.settle_time()
+        self._set_database_clock()
 
-    def settle_time(self) -> None:
-        """Moves the database's times instead of its clock; those of a transaction under way, once it is over."""
-        if not self._owed:
-            return
-        moved = text("""
-            UPDATE provisionings SET due_at = due_at - :span, lease_until = lease_until - :span
-            WHERE user_id IN (SELECT user_id FROM provisionings FOR UPDATE SKIP LOCKED)
-        """)
-        with self._database.transaction() as tx:
-            done = tx.execute(moved, {"span": timedelta(seconds=self._owed)}).rowcount
-        if done or not self.busy(Place.COMMIT):
-            self._owed = 0.0
+    def _set_database_clock(self) -> None:
+        self._eyes.execute(text("UPDATE simulated.clock SET at = :now"), {"now": self.now()})
 
     # What others do
 
