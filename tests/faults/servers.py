@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -66,6 +67,8 @@ class Source:
     def __init__(self, stack: Stack, rng: random.Random) -> None:
         settings = stack.settings()
         self.profiles: dict[str, Mapping[str, Any]] = {}
+        self.replayed: dict[str, float] = {}
+        """When each user was last replayed (Unix time)."""
         self._topic = stack.topic
         self._publisher = Publisher(settings.nsq, rng=rng)
         self._shape = MessageShape(user_id="/id", email="/email", name="/name", created_at="/created_at")
@@ -77,7 +80,11 @@ class Source:
         self.send([self.body(profile) for profile in found.values()])
 
     def replay(self) -> None:
-        self.send([self.body(profile) for profile in self.profiles.values()])
+        profiles = list(self.profiles.values())
+        for first in range(0, len(profiles), CHUNK):
+            some = profiles[first : first + CHUNK]
+            self.replayed |= dict.fromkeys([profile["id"] for profile in some], time.time())
+            self.send([self.body(profile) for profile in some])
 
     def send(self, bodies: Sequence[bytes]) -> None:
         """A few at a time: nsqd syncs each to disk before its OK."""

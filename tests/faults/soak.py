@@ -38,7 +38,8 @@ SECRETS = ("planted-", "planted person", "person.example", STRIPE_KEY, SECRET_KE
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of it. Recovery: seconds from the last fault's end until each user still unserved then was served."""
+    """What came of it. Recovery: seconds until each was served who was not yet when the last fault ended, from then
+    (from the replay, for those whom only it brought)."""
 
     seed: int
     profiles: int
@@ -109,12 +110,19 @@ def _await_all(field: SoakField, profiles: int) -> None:
 
 
 def _recovery(field: SoakField, healed: float) -> list[float]:
-    """Seconds from `healed` (Unix time; Postgres runs by the same clock) to each later completion, in order."""
+    """Seconds from `healed` (Unix time; Postgres runs by the same clock) to each later completion, in order.
+
+    For users that were first seen after their replay (nsqd had lost them), from the replay.
+    """
     query = (
-        "SELECT extract(epoch FROM completed_at)::float - %s AS after FROM provisionings"
-        " WHERE completed_at > to_timestamp(%s) ORDER BY 1"
+        "SELECT user_id, extract(epoch FROM first_seen_at)::float AS seen, extract(epoch FROM completed_at)::float AS"
+        " completed FROM provisionings WHERE completed_at > to_timestamp(%s)"
     )
-    return [row["after"] for row in field.stack.rows(query, healed, healed)]
+    replayed = field.traffic.source.replayed
+    return sorted(
+        row["completed"] - (healed if row["seen"] < replayed[row["user_id"]] else replayed[row["user_id"]])
+        for row in field.stack.rows(query, healed)
+    )
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:
