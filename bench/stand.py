@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import random
 import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Self
 
 from pydantic import SecretStr
@@ -33,7 +35,7 @@ _TEMPLATE = "bench_template"
 
 
 class Stand:
-    """Postgres (fsync on), nsqlookupd and Stripe: up inside the `with` block, gone without a trace after it."""
+    """Postgres (fsync on, on the disk that TMPDIR names), nsqlookupd and Stripe: up inside the `with` block, then gone."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -41,7 +43,7 @@ class Stand:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.workspace = stack.enter_context(Workspace())
+            self.workspace = stack.enter_context(Workspace(Path(tempfile.gettempdir())))
             self.lookupd = stack.enter_context(Nsqlookupd(self.workspace))
             self.postgres = stack.enter_context(PostgresServer(self.workspace))
             key = f"sk_test_{secrets.token_hex(16)}"

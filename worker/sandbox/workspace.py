@@ -22,14 +22,21 @@ The line is written before the program exists, so there is no moment in which a 
 """
 
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's own; the directory in it is checked to be ours
+
+ENOUGH_MEMORY = 4 * 1024**3
+"""Bytes that must be free there: Postgres's log alone may grow to 1 GiB, and everybody else wants some too."""
+
+
 class Workspace:
     """A new directory for parts to keep their data in, watched by a guardian process (see `guardian`).
 
     `close` (or leaving the `with` block, or any end of this process) ends what still runs and removes the directory.
     """
 
-    def __init__(self) -> None:
-        base = base_directory()
+    def __init__(self, parent: Path | None = None) -> None:
+        """`parent`: the directory to make it in, for data on a certain disk; by default see `base_directory`."""
+        base = base_directory(parent)
         with _locked(base / "lock", fcntl.LOCK_EX):  # so that no other's sweep meets a directory without its lock
             _sweep(base)
             self.path = Path(tempfile.mkdtemp(prefix="sandbox-", dir=base))
@@ -67,17 +74,25 @@ class Workspace:
         self.close()
 
 
-def base_directory() -> Path:
-    """Where this user's sandboxes are: one directory per user below the system's temporary one.
+def base_directory(parent: Path | None = None) -> Path:
+    """Where this user's sandboxes are: one directory per user below `parent`.
 
-    Raises `PartFailed` when somebody else made it: files there could be theirs.
+    By default that is memory where there is plenty (a sandbox's data dies with it, so it need not wait for a disk),
+    unless TMPDIR names a place; else the system's temporary directory. Raises `PartFailed` when somebody else made the
+    directory: files there could be theirs.
     """
-    base = Path(tempfile.gettempdir()) / f"subkeeper-{os.geteuid()}"
+    base = (parent or _memory() or Path(tempfile.gettempdir())) / f"subkeeper-{os.geteuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     if base.is_symlink() or base.stat().st_uid != os.geteuid():
         raise PartFailed("sandbox", f"{base} belongs to somebody else; set TMPDIR to a directory of your own")
     _let_other_users_through(base)
     return base
+
+
+def _memory() -> Path | None:
+    if "TMPDIR" in os.environ or not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
+        return None
+    return _MEMORY if shutil.disk_usage(_MEMORY).free >= ENOUGH_MEMORY else None
 
 
 def _let_other_users_through(directory: Path) -> None:
