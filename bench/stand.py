@@ -35,7 +35,7 @@ _TEMPLATE = "bench_template"
 
 
 class Stand:
-    """Postgres (fsync on, on the disk that TMPDIR names), nsqlookupd and Stripe: up inside the `with` block, then gone."""
+    """Postgres (fsync on, on TMPDIR's disk), nsqlookupd and Stripe: up inside the `with` block, then gone."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from worker.domain.provisioning import Lane, Provisioning
 from worker.domain.stripe_facts import Answer, SubscriptionFact
-from worker.store import customers, provisionings, subscriptions
+from worker.store import customers, provisionings, steps
 from worker.store.database import Database
 from worker.stripe_api.deadline import Deadline
 
@@ -52,7 +52,7 @@ class Ledger:
         """The user has this customer. Raises `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`."""
         deadline = self.new_deadline()
         with self._database.transaction() as tx:
-            row = provisionings.record_customer(
+            row = steps.record_customer(
                 tx,
                 lease.row,
                 customer_id=customer_id,
@@ -61,7 +61,6 @@ class Ledger:
                 lease=self.length,
                 stripe_now=self.now(),
             )
-            customers.record(tx, row.user_id, customer_id)
         lease.row = row
         lease.deadline.renew(deadline)
 
@@ -81,10 +80,8 @@ class Ledger:
 
     def complete(self, lease: Lease, answer: Answer[SubscriptionFact], *, cause: str) -> None:
         """The user has this subscription."""
-        row = lease.row
         with self._database.transaction() as tx:
-            provisionings.complete(tx, row, answer.value.id)
-            subscriptions.record_created(tx, row.user_id, answer, cause=cause)
+            steps.complete(tx, lease.row, answer, cause=cause)
 
     def postpone(self, lease: Lease, *, delay: float, lane: Lane, error: str | None) -> None:
         """Gives the row back, due after `delay` seconds."""

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, select, update
 
 from schema.tables import billing_customers as customers
 from worker.store.errors import CustomerAlreadyExists, StripeCustomerAlreadyExists
 
-_INSERT = text("""
-    INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES (:user_id, :stripe_customer_id)
-    ON CONFLICT DO NOTHING
-""")
 
-
-def record(tx: Connection, user_id: str, stripe_customer_id: str) -> None:
-    """The user has this customer; it may be there already (an event was first).
-
-    Raises `StripeCustomerAlreadyExists` where the customer is another user's or deleted, `CustomerAlreadyExists` where
-    the user has another one.
-    """
-    if tx.execute(_INSERT, {"user_id": user_id, "stripe_customer_id": stripe_customer_id}).rowcount:
-        return
+def require(tx: Connection, user_id: str, stripe_customer_id: str) -> None:
+    """Raises `StripeCustomerAlreadyExists` where the customer is another user's or deleted, and `CustomerAlreadyExists`
+    where the user has another one; else this pair is there."""
     there = tx.execute(
         select(customers.c.user_id, customers.c.deleted_at).where(customers.c.stripe_customer_id == stripe_customer_id)
     ).one_or_none()

@@ -95,16 +95,7 @@ _LEASE_DUE = text(f"""
     RETURNING {_COLUMNS}
 """)  # noqa: S608 - the columns are the constant above
 
-_FENCE = "WHERE user_id = :user_id AND lease_token = :lease_token AND state IN ('pending', 'customer_created')"
-
-_RECORD_CUSTOMER = text(f"""
-    UPDATE provisionings
-    SET state = 'customer_created', stripe_customer_id = :customer_id, subscription_request = :request,
-        look_first = :look_first, last_error = NULL, lease_until = now() + :lease, due_at = now() + :lease,
-        subscription_requested_at = coalesce(subscription_requested_at, :stripe_now),
-        subscription_last_requested_at = :stripe_now
-    {_FENCE}
-""")  # noqa: S608 - the fence is the constant above
+FENCE = "WHERE user_id = :user_id AND lease_token = :lease_token AND state IN ('pending', 'customer_created')"
 
 _NEXT_GENERATION = text(f"""
     UPDATE provisionings
@@ -115,35 +106,28 @@ _NEXT_GENERATION = text(f"""
             THEN :stripe_now ELSE customer_last_requested_at END,
         subscription_last_requested_at = CASE WHEN state = 'customer_created'
             THEN :stripe_now ELSE subscription_last_requested_at END
-    {_FENCE}
+    {FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
 _FREEZE_SUBSCRIPTION = text(f"""
-    UPDATE provisionings SET subscription_request = :request {_FENCE}
-""")  # noqa: S608 - the fence is the constant above
-
-_COMPLETE = text(f"""
-    UPDATE provisionings
-    SET state = 'completed', stripe_subscription_id = :subscription_id, completed_at = clock_timestamp(),
-        customer_request = NULL, look_first = false, last_error = NULL, lease_until = NULL
-    {_FENCE}
+    UPDATE provisionings SET subscription_request = :request {FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
 _POSTPONE = text(f"""
     UPDATE provisionings
     SET due_at = now() + :delay, lease_until = NULL, lane = :lane, last_error = coalesce(:error, last_error)
-    {_FENCE}
+    {FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
 _QUARANTINE = text(f"""
     UPDATE provisionings
     SET state = 'quarantined', quarantined_at = now(), lease_until = NULL, last_error = :error,
         stripe_customer_id = CASE WHEN :customer_gone THEN NULL ELSE stripe_customer_id END
-    {_FENCE}
+    {FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
 _EXTEND = text(f"""
-    UPDATE provisionings SET lease_until = now() + :lease, due_at = now() + :lease {_FENCE}
+    UPDATE provisionings SET lease_until = now() + :lease, due_at = now() + :lease {FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
 
@@ -213,39 +197,6 @@ def lease_due(tx: Connection, lane: Lane, limit: int, *, lease: timedelta, strip
     return [_provisioning(row) for row in tx.execute(_LEASE_DUE, parameters)]
 
 
-def record_customer(
-    tx: Connection,
-    row: Provisioning,
-    *,
-    customer_id: str,
-    subscription_request: str,
-    look_first: bool,
-    lease: timedelta,
-    stripe_now: datetime,
-) -> Provisioning:
-    """The row has its customer; its subscription's request is frozen and about to be sent. Renews the lease."""
-    _fenced(
-        tx,
-        _RECORD_CUSTOMER,
-        row,
-        customer_id=customer_id,
-        request=subscription_request,
-        look_first=look_first,
-        lease=lease,
-        stripe_now=stripe_now,
-    )
-    return replace(
-        row,
-        state=State.CUSTOMER_CREATED,
-        stripe_customer_id=customer_id,
-        subscription_request=subscription_request,
-        look_first=look_first,
-        subscription_requested=Requested(
-            row.subscription_requested.first if row.subscription_requested else stripe_now, stripe_now
-        ),
-    )
-
-
 def freeze_subscription_request(tx: Connection, row: Provisioning, request: str) -> Provisioning:
     """The request that every attempt of this generation sends."""
     _fenced(tx, _FREEZE_SUBSCRIPTION, row, request=request)
@@ -269,11 +220,6 @@ def next_generation(
         stripe_now=stripe_now,
     )
     return replace(changed, generation=row.generation + 1)
-
-
-def complete(tx: Connection, row: Provisioning, subscription_id: str) -> None:
-    """The row has its subscription; the sealed profile is erased in this very transaction."""
-    _fenced(tx, _COMPLETE, row, subscription_id=subscription_id)
 
 
 def postpone(tx: Connection, row: Provisioning, *, delay: timedelta, lane: Lane, error: str | None) -> None:
@@ -313,9 +259,13 @@ def forget_expired_profiles(tx: Connection, older_than: timedelta) -> int:
 
 
 def _fenced(tx: Connection, statement: TextClause, row: Provisioning, **values: object) -> None:
-    parameters = {"user_id": row.user_id, "lease_token": row.lease_token, **values}
-    if tx.execute(statement, parameters).rowcount != 1:
+    if tx.execute(statement, fence(row) | values).rowcount != 1:
         raise LeaseLost(row.user_id)
+
+
+def fence(row: Provisioning) -> dict[str, object]:
+    """The parameters of `FENCE`."""
+    return {"user_id": row.user_id, "lease_token": row.lease_token}
 
 
 def _arrays(rows: Sequence[NewProvisioning]) -> dict[str, object]:

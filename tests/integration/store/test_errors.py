@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
+from worker.domain.provisioning import Lane, Provisioning, State
 from worker.domain.stripe_facts import AccountFact
 from worker.errors import Conflict, Misconfigured, Rejected, TryLater, Unavailable
 from worker.settings import DatabaseSettings
-from worker.store import customers, deployment
+from worker.store import customers, deployment, steps
 from worker.store.database import Database
 from worker.store.errors import (
     CustomerAlreadyExists,
@@ -20,6 +22,8 @@ from worker.store.errors import (
     StripeSubscriptionAlreadyExists,
     SubscriptionAlreadyExists,
 )
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def execute(database: Database, *statements: str) -> None:
@@ -84,8 +88,23 @@ def test_every_unique_constraint_that_a_use_case_can_meet_has_its_name(database:
 
 def test_a_pair_that_is_there_is_no_conflict_and_a_deleted_customer_makes_room(database: Database) -> None:
     def record(user_id: str, customer_id: str) -> None:
+        pending = (
+            "INSERT INTO provisionings (user_id, plan, trial_end, lane, lease_token)"
+            " VALUES (:user_id, 'p', now(), 0, 1)"
+            " ON CONFLICT (user_id) DO UPDATE SET state = 'pending'"
+        )
         with database.transaction() as tx:
-            customers.record(tx, user_id, customer_id)
+            tx.execute(text(pending), {"user_id": user_id})
+            row = Provisioning(user_id, State.PENDING, 1, "p", NOW, Lane.LIVE, 1, look_first=False, lease_token=1)
+            steps.record_customer(
+                tx,
+                row,
+                customer_id=customer_id,
+                subscription_request="{}",
+                look_first=False,
+                lease=timedelta(seconds=20),
+                stripe_now=NOW,
+            )
 
     record("ada", "cus_1")
     record("ada", "cus_1")

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE, NOW, new_rows
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
-from worker.store import provisionings, queues
+from worker.store import provisionings, queues, steps
 from worker.store.database import Database
 from worker.store.errors import LeaseLost
 
@@ -88,7 +88,7 @@ def test_a_lease_that_ran_out_is_given_to_another_and_the_first_holder_is_fenced
 
 def record_customer(database: Database, row: Provisioning) -> None:
     with database.transaction() as tx:
-        provisionings.record_customer(
+        steps.record_customer(
             tx, row, customer_id="cus_1", subscription_request="{}", look_first=False, lease=LEASE, stripe_now=LATER
         )
 
@@ -127,7 +127,7 @@ def test_what_a_holder_is_given_back_is_what_stands_in_the_table(database: Datab
     with database.transaction() as tx:
         row = provisionings.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
     with database.transaction() as tx:
-        row = provisionings.record_customer(
+        row = steps.record_customer(
             tx, row, customer_id="cus_1", subscription_request="{}", look_first=True, lease=LEASE, stripe_now=LATER
         )
     with database.transaction() as tx:
