@@ -176,7 +176,7 @@ class Interleavings(RuleBasedStateMachine):
             self._step(process)
 
     @precondition(lambda self: self.writing())
-    @rule(number=picks, effect=st.sampled_from(list(SAVED_500)))
+    @rule(number=picks, effect=st.sampled_from([*SAVED_500, "with effect"]))
     def burn_key(self, number: int, effect: str) -> None:
         """Stripe fails, and keeps that as the key's answer."""
         process = pick(self.writing(), number)
