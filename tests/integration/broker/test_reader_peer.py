@@ -31,7 +31,7 @@ def test_it_introduces_itself_with_what_was_measured(peer: Peer, new_reader: New
     said = peer.accept().identify()
     assert said["output_buffer_timeout"] == 25
     assert said["heartbeat_interval"] == 1000
-    assert said["msg_timeout"] == 60_000
+    assert said["msg_timeout"] == 20_000
     assert said["feature_negotiation"] is True
     assert said["user_agent"].startswith("subkeeper/")
     assert "output_buffer_size" not in said

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,13 @@ from typing import Any
 from tests.integration.profiles.stack import SUBKEEPER, Stack
 
 PATIENCE = 60.0
+
+_WITH_CTRL_C = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
+)
+"""A shell starts what runs in its background with SIGINT ignored, tests too; a command of a person's hears it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Commands:
     def start(self, *arguments: str | Path, **environ: str) -> subprocess.Popen[bytes]:
         """Begins a command; the caller waits for it."""
         return subprocess.Popen(
-            [SUBKEEPER, *arguments],
+            [*_WITH_CTRL_C, SUBKEEPER, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
