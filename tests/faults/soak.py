@@ -72,6 +72,7 @@ def soak(profiles: int, seconds: float, faults: int, seed: int, directory: Path)
         healed, under_fire = time.time(), time.monotonic() - began
         field.traffic.join()
         field.traffic.source.replay()
+        field.traffic.source.send(sorted(field.traffic.poison))  # nsqd loses poison as it loses anything else
         _await_all(field, profiles)
         settled = time.monotonic() - began
         recovery = _recovery(field, healed)

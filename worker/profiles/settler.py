@@ -132,29 +132,33 @@ class Settler:
                 self._leased.wait()
 
     def _settle(self, lease: Lease) -> None:
-        row, started = lease.row, time.monotonic()
+        if lease.deadline.remaining() < LEAST_LEASE:
+            self._give_back(lease)
+            self._metrics.settled(lease.row.lane, "given_back", 0.0)
+            return
         try:
-            if lease.deadline.remaining() < LEAST_LEASE:
-                self._give_back(lease)
-                outcome = "given_back"
-            else:
-                outcome = self._settled(lease)
+            self._settle_and_count(lease)
         except Misconfigured as stop:
             self._halt(stop)
-            outcome = "halted"
-        except (Unavailable, TryLater):  # Postgres: nothing can be written, so the lease runs out
-            outcome = "unrecorded"
-        self._metrics.settled(row.lane, outcome, time.monotonic() - started)
+        except (Unavailable, TryLater):
+            pass  # Postgres: nothing can be written, so the lease runs out
 
-    def _settled(self, lease: Lease) -> str:
+    def _settle_and_count(self, lease: Lease) -> None:
+        """Raises what keeps every row from settling; a bug that this one shows must not, so it is loud and waits."""
+        lane, started, outcome = lease.row.lane, time.monotonic(), "unrecorded"
         try:
-            return self._provisioner.settle(lease)
-        except (Misconfigured, Unavailable, TryLater):
+            outcome = self._provisioner.settle(lease)
+        except Misconfigured:
+            outcome = "halted"
             raise
-        except Exception as error:  # noqa: BLE001 - a bug that one row shows must not keep all others from settling
+        except (Unavailable, TryLater):
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
             self._log.critical("settling.crashed", user_id=lease.row.user_id, exc_info=error)
             self._provisioner.postpone_crashed(lease, error)
-            return "crashed"
+            outcome = "crashed"
+        finally:
+            self._metrics.settled(lane, outcome, time.monotonic() - started)
 
     # Sweeping
 
@@ -222,7 +226,7 @@ class Settler:
     def _settle_one(self) -> None:
         for lane in Lane:
             for lease in self._ledger.lease_due({lane: 1}):
-                self._settled(lease)
+                self._settle_and_count(lease)
                 return
 
     def _give_back_waiting(self) -> None:

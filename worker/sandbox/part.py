@@ -131,6 +131,7 @@ class Part:
         processes.send([program], signal.SIGSTOP)  # first of all, so that it starts no further children
         members = processes.family(program)
         processes.send(members[1:], signal.SIGSTOP)
+        processes.await_stopped(members, STOP_TIMEOUT)
         return members
 
     def _started(self) -> bool:

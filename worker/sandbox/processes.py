@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -39,6 +40,22 @@ def send(processes: Iterable[psutil.Process], signum: int) -> None:
     for process in processes:
         with suppress(*_GONE):
             process.send_signal(signum)
+
+
+def await_stopped(processes: Iterable[psutil.Process], timeout: float) -> None:
+    """Returns once SIGSTOP has reached every thread of these processes (where /proc tells), or after `timeout` seconds:
+    a thread that is on a processor at that moment goes on for a little while."""
+    deadline = time.monotonic() + timeout
+    for process in processes:
+        while _has_running_thread(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
+def _has_running_thread(pid: int) -> bool:
+    with suppress(OSError, IndexError):  # a process or a thread that has ended meanwhile
+        tasks = Path(f"/proc/{pid}/task").glob("*/stat")
+        return any(task.read_text().rpartition(")")[2].split()[0] not in "TtZX" for task in tasks)
+    return False
 
 
 def is_alive(process: psutil.Process) -> bool:
