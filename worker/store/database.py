@@ -26,26 +26,14 @@ class Database:
         Raises `Unavailable`, `TryLater`, `Rejected` or a `Conflict` (`worker.store.errors`) for what Postgres says.
         A commit whose answer is lost raises `Unavailable` though it may have happened: callers must be repeatable.
         """
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except exc.DBAPIError as error:
-            if (ours := translate(error)) is not None:
-                raise ours from error
-            raise
-        except UnicodeEncodeError:  # a lone surrogate; the original would quote the text around it
-            raise Rejected("unstorable", "text that is no Unicode") from None
-        except exc.TimeoutError as error:  # the pool's
-            raise Unavailable("postgres", "every connection of the pool is in use") from error
+        with _translated(), self._engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection whose transactions the caller begins and ends (migrations). Raises `Unavailable`."""
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except exc.OperationalError as error:
-            raise translate(error) or error from error
+        """A connection whose transactions the caller begins and ends (migrations). Raises as `transaction` does."""
+        with _translated(), self._engine.connect() as connection:
+            yield connection
 
     def ping(self) -> None:
         """Raises `Unavailable` unless Postgres answers."""
@@ -54,6 +42,20 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except exc.DBAPIError as error:
+        if (ours := translate(error)) is not None:
+            raise ours from error
+        raise
+    except UnicodeEncodeError:  # a lone surrogate; the original would quote the text around it
+        raise Rejected("unstorable", "text that is no Unicode") from None
+    except exc.TimeoutError as error:  # the pool's
+        raise Unavailable("postgres", "every connection of the pool is in use") from error
 
 
 def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
@@ -75,6 +77,7 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
         pool_use_lifo=True,
         pool_recycle=1800,
         hide_parameters=True,
+        use_native_hstore=False,  # one question less at start
         connect_args={
             "application_name": application_name,
             "connect_timeout": max(2, round(settings.connect_timeout)),

@@ -55,8 +55,8 @@ _BY_CONSTRAINT: dict[str, type[Conflict]] = {
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 """serialization_failure, deadlock_detected, lock_not_available, query_canceled (a statement timeout)."""
 
-_AWAY = ("08", "25006", "53", "57P", "58")
-"""connection exceptions, read-only primary, insufficient resources (disk full), shutdown, system errors."""
+_AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58")
+"""connection exceptions, read-only primary, a session ended for its length, insufficient resources (disk full), shutdown, system errors."""
 
 
 def translate(error: exc.DBAPIError) -> SubkeeperError | None:

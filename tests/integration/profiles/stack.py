@@ -19,6 +19,7 @@ from typing import Any, LiteralString, Protocol, Self
 from urllib.parse import urlencode, urlsplit
 
 import psycopg
+import structlog
 from psycopg.rows import dict_row
 
 from worker.runtime.process import Process
@@ -106,6 +107,7 @@ class Worker(Http):
         try:
             self.code = self.process.run()
         except Exception as error:  # noqa: BLE001 - handed to whoever joins
+            structlog.get_logger().critical("worker.died", exc_info=error)  # where a test waits for its work in vain
             self.error = error
 
     def stop(self) -> int | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 
 from worker.domain.provisioning import Lane, Provisioning, State
 from worker.domain.stripe_facts import AccountFact
@@ -169,6 +173,39 @@ def test_a_backend_that_is_terminated_is_unavailable_and_the_next_transaction_wo
     with pytest.raises(Unavailable):
         work()
     database.ping()
+
+
+@pytest.mark.parametrize("opened", [Database.transaction, Database.connection])
+def test_a_session_that_is_ended_for_its_silence_is_unavailable(
+    database: Database, opened: Callable[[Database], AbstractContextManager[Connection]]
+) -> None:
+    """As after a worker that was held, or a server that was: its own timeout comes before the next statement."""
+
+    def work() -> None:
+        with opened(database) as connection:
+            connection.execute(text("SET idle_in_transaction_session_timeout = '20ms'"))
+            time.sleep(0.2)
+            connection.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable, match="25P03"):
+        work()
+    database.ping()
+
+
+@pytest.mark.parametrize("opened", [Database.transaction, Database.connection])
+def test_a_session_that_is_ended_before_its_pool_knows_the_server_is_unavailable(
+    new_database: Callable[..., Database], opened: Callable[[Database], AbstractContextManager[Connection]]
+) -> None:
+    """SQLAlchemy asks a new server about itself in the first checkout, before our transaction begins."""
+    database = new_database()
+
+    @event.listens_for(database._engine, "connect", insert=True)
+    def hold(connection: psycopg.Connection[Any], _record: object) -> None:
+        connection.execute("SET idle_in_transaction_session_timeout = '20ms'")
+        time.sleep(0.2)
+
+    with pytest.raises(Unavailable, match="25P03"), opened(database):
+        pass
 
 
 def test_idle_connections_that_died_meanwhile_cost_one_attempt_at_most(
