@@ -56,7 +56,7 @@ _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 """serialization_failure, deadlock_detected, lock_not_available, query_canceled (a statement timeout)."""
 
 _AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58")
-"""connection exceptions, read-only primary, a session ended for its length, insufficient resources (disk full), shutdown, system errors."""
+"""connection exceptions, read-only primary, ended idle sessions, insufficient resources, shutdown, system errors."""
 
 
 def translate(error: exc.DBAPIError) -> SubkeeperError | None:

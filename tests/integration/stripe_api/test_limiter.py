@@ -46,7 +46,7 @@ def stamps(limiter: Limiter, seconds: float, threads: int, *, held: float = 0.0)
 def test_many_threads_together_use_the_rate_and_no_more(rate: int) -> None:
     limiter = Limiter(rate, rate, weights=WEIGHTS)
     had = stamps(limiter, 3.0, threads=30, held=0.05)
-    # What a machine that is too busy to wake a thread in time still reaches: `python -m bench limits` measures the rest.
+    # What a machine that is too busy to wake a thread in time still reaches; `python -m bench limits` measures it.
     assert len(had) >= 0.7 * rate * 3
     for index, at in enumerate(had):
         # 50 ms for a machine that is too busy to let a thread note the time at once; to the instant: test_pacing.py
