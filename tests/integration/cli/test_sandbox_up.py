@@ -1,0 +1,53 @@
+"""`subkeeper sandbox up` as a user has it: what it prints is all that the other commands need."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.integration.profiles.stack import SUBKEEPER, wait_until
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This one, as of somebody who has configured nothing else."""
+    foreign = ("SUBKEEPER_", "STRIPE_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | changes
+
+
+@contextmanager
+def running(*arguments: str, environ: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """`subkeeper <arguments>`; killed if it is left."""
+    command = [str(SUBKEEPER), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def test_a_profile_published_to_a_fresh_sandbox_is_provisioned_by_a_worker_on_its_configuration() -> None:
+    with running("sandbox", "up", "--json", environ=environment()) as sandbox:
+        assert sandbox.stdout is not None
+        addresses: dict[str, Any] = json.loads(sandbox.stdout.readline())
+        environ = environment(SUBKEEPER_CONFIG=addresses["config"], SUBKEEPER_HEALTH__PORT="0")
+
+        def subkeeper(*arguments: str) -> str:
+            command = [str(SUBKEEPER), *arguments]
+            return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ).stdout
+
+        assert "agree" in subkeeper("db", "check")
+        done = [line for line in subkeeper("setup").splitlines() if not line.startswith("deployment: ")]
+        assert len(done) == 4, done
+        assert all(line.endswith(" was there") for line in done), done
+        with running("run", "profiles", environ=environ) as worker:
+            subkeeper("publish", "--id", "ada", "--email", "ada@example.org", "--name", "Ada")
+            wait_until(lambda: '"sub_' in subkeeper("provisioning", "show", "ada", "--json"), timeout=20)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == 0
+        sandbox.send_signal(signal.SIGTERM)
+        assert sandbox.wait(30) == 0
