@@ -26,6 +26,7 @@ def await_halt(worker: Worker, *words: str) -> None:
 
 
 def assert_nobody_is_blamed(stack: Stack, *user_ids: str) -> None:
+    wait_until(stack.is_drained, what="absorbed all the same")
     states = stack.rows("SELECT user_id, state FROM provisionings")
     assert {row["user_id"] for row in states} == set(user_ids)
     assert {row["state"] for row in states} <= {"pending", "customer_created"}
