@@ -153,8 +153,12 @@ class Launched:
         return self.log.read_text() if self.log.exists() else ""
 
     def passed(self, *, terminated: bool = False) -> list[str]:
-        """`"<when> <point>"` for all it passed, in order; or for the statements whose backend it terminated."""
-        lines = self.log.with_suffix(".record").read_text().splitlines()
+        """`"<when> <point>"` for all it passed, in order; or for the statements whose backend it terminated.
+
+        Nothing where it was killed before it had come to anything.
+        """
+        record = self.log.with_suffix(".record")
+        lines = record.read_text().splitlines() if record.exists() else []
         return [line.removeprefix("terminated ") for line in lines if line.startswith("terminated ") is terminated]
 
 
