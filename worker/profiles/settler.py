@@ -20,6 +20,10 @@ from worker.telemetry import Metrics
 PROBE_INTERVAL = 5.0
 """Seconds between attempts to settle again while settling is halted."""
 
+AHEAD = 0.5
+"""Rows of a lane that are leased ahead, for each that its threads may be settling: what they take up while the sweeper
+fetches more. Without them a quarter of the threads was idle at any moment of a backlog."""
+
 LEAST_LEASE = 2.0
 """Seconds of its lease that a row must have left when a thread takes it up; less, and it is given back."""
 
@@ -105,7 +109,11 @@ class Settler:
         if self._halted or self._stopping:
             return 0
         held = self._running[lane] + len(self._queues[lane]) + self._reserved[lane]
-        return max(0, self._schedule.most(lane) - held)
+        return max(0, self._most(lane) - held)
+
+    def _most(self, lane: Lane) -> int:
+        """How many rows of `lane` this process may hold at once, those that wait for a thread included."""
+        return round(self._schedule.most(lane) * (1 + AHEAD))
 
     # The settling threads
 
@@ -177,8 +185,10 @@ class Settler:
         self._give_back_waiting()
 
     def _has_reason_to_sweep(self) -> bool:
-        """A lane has more to lease, and room for half of what it may hold."""
-        return self._stopping or any(self._room(lane) * 2 >= self._schedule.most(lane) for lane in self._backlog)
+        """A lane has more to lease, and room for all that it may hold ahead."""
+        return self._stopping or any(
+            self._room(lane) >= self._most(lane) - self._schedule.most(lane) for lane in self._backlog
+        )
 
     def _wake_sweeper(self) -> None:
         if self._has_reason_to_sweep():
