@@ -18,7 +18,7 @@ from worker.store import arrays
 from worker.store.errors import LeaseLost
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewProvisioning:
     """What absorbing freezes of a profile. `leased`: the absorbing process settles the row at once."""
 
@@ -28,7 +28,7 @@ class NewProvisioning:
     trial_end: datetime
     lane: Lane
     look_first: bool
-    leased: bool
+    leased: bool = False
 
 
 _KNOWN_CUSTOMER = """
@@ -43,6 +43,8 @@ _COLUMNS = f"""
     {_KNOWN_CUSTOMER} AS known_customer_id
 """
 
+# ON CONFLICT alone decides. The look before it spares a replay the known rows' pages: the index is enough for it.
+# OFFSET 0 keeps it a probe for each row; as a join it would at times be planned to read the whole table.
 _INSERT = text(f"""
     INSERT INTO provisionings AS p
         (user_id, customer_request, plan, trial_end, lane, look_first,
@@ -54,6 +56,7 @@ _INSERT = text(f"""
                 CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]), CAST(:looks AS boolean[]),
                 CAST(:leased AS boolean[]))
          AS new (user_id, customer_request, plan, trial_end, lane, look_first, leased)
+    WHERE NOT EXISTS (SELECT FROM provisionings known WHERE known.user_id = new.user_id OFFSET 0)
     ON CONFLICT (user_id) DO NOTHING
     RETURNING p.user_id, CASE WHEN p.lease_token > 0 THEN {_KNOWN_CUSTOMER} END AS known_customer_id
 """)  # noqa: S608 - the subquery is the constant above
