@@ -7,16 +7,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from worker.broker.messages import Message
 from worker.broker.reader import Reader
 from worker.errors import TryLater, Unavailable
 from worker.telemetry import Metrics
 
-Absorb = Callable[[Sequence[Message]], Counter[tuple[str, str]]]
-"""Commits a batch; counts its messages by (topic, outcome). Raises `Unavailable` or `TryLater`: nothing is known to be
-committed, and the same batch may be absorbed again."""
+Commit = Callable[[], Counter[tuple[str, str]]]
+"""Commits a prepared batch, on any thread; counts its messages by (topic, outcome). Raises `Unavailable` or `TryLater`:
+nothing is known to be committed, and the same batch may be prepared and committed again."""
+
+Prepare = Callable[[Sequence[Message]], Commit]
+"""Does what a batch needs no database for."""
+
+AHEAD_FROM = 50
+"""Messages in a batch from which on another thread commits it while the next one is read and prepared. Below, handing
+over costs more than it hides: a single signup is committed where it was read."""
 
 READ_TIMEOUT, CONNECTING_TIMEOUT = 1.0, 0.1
 """Seconds a read waits for a message; shorter while there is no connection, to tell of it soon."""
@@ -26,13 +35,18 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 answering heartbeats; what nsqd meanwhile times out and delivers again is a known row by then."""
 
 
+class _Batch(NamedTuple):
+    messages: Sequence[Message]
+    commit: Commit
+
+
 class Consumer:
     """Owns `reader` from `run` on. `report(ok, detail)` hears of the state of the brokers' connections."""
 
     def __init__(
         self,
         reader: Reader,
-        absorb: Absorb,
+        prepare: Prepare,
         metrics: Metrics,
         *,
         batch: int,
@@ -40,9 +54,9 @@ class Consumer:
         report: Callable[[bool, str], None],
     ) -> None:
         self._reader = reader
-        self._absorb = absorb
+        self._prepare = prepare
         self._metrics = metrics
-        self._batch = batch
+        self._limit = batch
         self._rng = rng
         self._report = report
         self._began = False
@@ -51,11 +65,11 @@ class Consumer:
     def run(self) -> None:
         """Absorbs until `stop`, then gives back what is left and closes every connection."""
         self._began = True
-        while not self._stopping.is_set():
-            batch = self._reader.read(self._batch, READ_TIMEOUT if self._reader.connected else CONNECTING_TIMEOUT)
-            self._report_connections()
-            if batch:
-                self._take(batch)
+        with ThreadPoolExecutor(1, thread_name_prefix="committer") as committer:
+            following: _Batch | None = None
+            while not self._stopping.is_set():
+                batch = following or self._next(READ_TIMEOUT if self._reader.connected else CONNECTING_TIMEOUT)
+                following = self._take(batch, committer) if batch else None
         self._reader.close(timeout=2.0)
 
     def close(self) -> None:
@@ -68,35 +82,45 @@ class Consumer:
         self._stopping.set()
         self._reader.wake()
 
-    def _take(self, batch: Sequence[Message]) -> None:
-        started = time.monotonic()
-        counts = self._absorbed(batch)
-        if counts is None:
-            return
-        self._reader.finish(batch)
-        self._metrics.batch(len(batch), time.monotonic() - started)
-        for (topic, outcome), count in counts.items():
-            self._metrics.messages(topic, outcome, count)
-        now = datetime.now(UTC)
-        for message in batch:
-            self._metrics.persisted((now - message.published_at).total_seconds())
+    def _next(self, timeout: float) -> _Batch | None:
+        messages = self._reader.read(self._limit, timeout)
+        self._report_connections()
+        return _Batch(messages, self._prepare(messages)) if messages else None
 
-    def _absorbed(self, batch: Sequence[Message]) -> Counter[tuple[str, str]] | None:
-        """What the batch came to; None when the process is stopping before it could be committed."""
+    def _take(self, batch: _Batch, committer: Executor) -> _Batch | None:
+        """Sees `batch` committed and finished; returns what was prepared meanwhile."""
+        started, following, commit = time.monotonic(), None, batch.commit
+        if len(batch.messages) >= AHEAD_FROM:
+            commit = committer.submit(batch.commit).result
+            following = self._next(0)
+        counts = self._committed(batch.messages, commit)
+        if counts is not None:
+            self._reader.finish(batch.messages)
+            self._metrics.batch(len(batch.messages), time.monotonic() - started)
+            for (topic, outcome), count in counts.items():
+                self._metrics.messages(topic, outcome, count)
+            now = datetime.now(UTC)
+            for message in batch.messages:
+                self._metrics.persisted((now - message.published_at).total_seconds())
+        return following
+
+    def _committed(self, messages: Sequence[Message], commit: Commit) -> Counter[tuple[str, str]] | None:
+        """What the batch came to; None when the process is stopping before it could be committed: closing the reader
+        gives it back."""
         pause = FIRST_PAUSE
         while True:
             try:
-                counts = self._absorb(batch)
+                counts = commit()
             except (Unavailable, TryLater):
                 self._reader.pause()
-                self._reader.read(self._batch, pause * self._rng.uniform(0.5, 1.0))
+                self._reader.read(self._limit, pause * self._rng.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self._reader.resume()
                 return counts
             if self._stopping.is_set():
-                self._reader.requeue(batch)
                 return None
+            commit = self._prepare(messages)
 
     def _report_connections(self) -> None:
         states = self._reader.connections

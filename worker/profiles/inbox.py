@@ -40,7 +40,7 @@ class Freeze:
 
 
 class ProfileInbox:
-    """Absorbs batches. `now` is the time of first sight (UTC)."""
+    """Absorbs batches: `prepare`, then what it returned. `now` is the time of first sight (UTC)."""
 
     def __init__(
         self,
@@ -66,50 +66,54 @@ class ProfileInbox:
         self._now = now
         self._log = structlog.get_logger(__name__)
 
-    def absorb(self, batch: Sequence[Message]) -> Absorbed:
-        """Commits what `batch` means. Raises `Unavailable` or `TryLater`: then nothing is known to be committed, and
-        the same batch may be absorbed again."""
-        profiles: dict[str, tuple[ProfileCreated, Lane]] = {}
-        refused: list[tuple[Message, Rejected]] = []
-        counts: Absorbed = Counter()
+    def prepare(self, batch: Sequence[Message]) -> Callable[[], Absorbed]:
+        """Decodes and freezes `batch`; what it returns commits that, on any thread.
+
+        Committing raises `Unavailable` or `TryLater`: then nothing is known to be committed, and the same batch may be
+        prepared and committed again.
+        """
+        now = self._now()
+        rows: dict[str, NewProvisioning] = {}
         topics: dict[str, str] = {}
+        refused: list[tuple[Message, Rejected]] = []
         for message in batch:
-            counts[message.topic, "known"] += 1
             try:
                 profile = self._shape.decode(message.body)
             except Rejected as refusal:
                 refused.append((message, refusal))
-            else:  # of several messages for one user, the first counts, as it does across batches
-                profiles.setdefault(profile.user_id, (profile, self._lanes[message.topic]))
-                topics.setdefault(profile.user_id, message.topic)
-        try:
-            new = self._commit(profiles, refused)
-        except Rejected as refusal:
-            return self._absorb_apart(batch, refusal)
-        outcomes = [(topics[user_id], "new") for user_id in new]
-        outcomes += [(message.topic, "quarantined") for message, _ in refused]
-        counts.update(outcomes)
-        counts.subtract((topic, "known") for topic, _ in outcomes)
-        return +counts
+                continue
+            if profile.user_id not in rows:  # of several messages for one user the first counts, as across batches
+                rows[profile.user_id] = self._frozen(profile, self._lanes[message.topic], now)
+                topics[profile.user_id] = message.topic
+        ordered = [rows[user_id] for user_id in sorted(rows)]
+
+        def commit() -> Absorbed:
+            try:
+                new = self._commit(ordered, refused)
+            except Rejected as refusal:
+                return self._absorb_apart(batch, refusal)
+            counts: Absorbed = Counter((message.topic, "known") for message in batch)
+            outcomes = [(topics[user_id], "new") for user_id in new]
+            outcomes += [(message.topic, "quarantined") for message, _ in refused]
+            counts.update(outcomes)
+            counts.subtract((topic, "known") for topic, _ in outcomes)
+            return +counts
+
+        return commit
 
     def _absorb_apart(self, batch: Sequence[Message], refusal: Rejected) -> Absorbed:
         """Postgres refused a value that decoding let through: find the message, so that the others get in."""
         if len(batch) > 1:
-            return sum((self.absorb([message]) for message in batch), Counter())
-        self._commit({}, [(batch[0], refusal)])
+            return sum((self.prepare([message])() for message in batch), Counter())
+        self._commit([], [(batch[0], refusal)])
         return Counter({(batch[0].topic, "quarantined"): 1})
 
-    def _commit(
-        self, profiles: Mapping[str, tuple[ProfileCreated, Lane]], refused: Sequence[tuple[Message, Rejected]]
-    ) -> set[str]:
-        """One transaction. Returns the users that are new."""
+    def _commit(self, rows: Sequence[NewProvisioning], refused: Sequence[tuple[Message, Rejected]]) -> set[str]:
+        """One transaction; `rows` are in key order. Returns the users that are new."""
         now = self._now()
-        lanes = [lane for _, lane in profiles.values()]
-        with self._settler.seats({lane: lanes.count(lane) for lane in set(lanes)}) as seats:
-            rows = []
-            for user_id in sorted(profiles):
-                profile, lane = profiles[user_id]
-                rows.append(self._frozen(profile, lane, now, leased=seats.take(lane)))
+        with self._settler.seats(Counter(row.lane for row in rows)) as seats:
+            for row in rows:
+                row.leased = seats.take(row.lane)
             new: set[str] = set()
             leased: list[Provisioning] = []
             with self._database.transaction() as tx:
@@ -119,13 +123,13 @@ class ProfileInbox:
                     provisionings.replace_quarantined(tx, [row for row in rows if row.user_id not in new])
                 quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
             seats.settle(leased)
-        self._metrics.newly_found(sum(profiles[user_id][1] is Lane.BACKFILL for user_id in new))
+        self._metrics.newly_found(sum(row.lane is Lane.BACKFILL for row in rows if row.user_id in new))
         for message, refusal in refused:
             self._metrics.quarantined(refusal.reason)
             self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
         return new
 
-    def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime, *, leased: bool) -> NewProvisioning:
+    def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime) -> NewProvisioning:
         freeze = self._freeze
         request = customer_request(freeze.namespace, profile.user_id, profile.email, profile.name)
         body = _compact(request).encode()
@@ -137,7 +141,6 @@ class ProfileInbox:
             lane=lane,
             # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
             look_first=profile.created_at is None or now - profile.created_at > KEY_TRUSTED_FOR,
-            leased=leased,
         )
 
     def _refused(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:

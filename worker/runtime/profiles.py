@@ -94,7 +94,7 @@ class Profiles:
         self.inbox = self._inbox(sealer)
         self.consumer = Consumer(
             profile_reader(settings.nsq, rng),
-            self.inbox.absorb,
+            self.inbox.prepare,
             metrics,
             batch=settings.absorb.batch,
             rng=rng,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 
 from tests.conftest import NewNsqd
 from tests.integration.profiles.stack import TRIAL, Stack, profile, users, wait_until
+from worker.broker import consumer
 from worker.sandbox.nsq import Nsqlookupd
 
 
@@ -106,6 +109,41 @@ POISON = {
     "nested_too_deep": b'{"id": "x", "d": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "created_at_invalid": b'{"id": "x", "created_at": "poison@example.org"}',
 }
+
+
+def test_rows_are_leased_ahead_so_that_a_thread_that_is_done_finds_the_next_one(stack: Stack) -> None:
+    worker = stack.start_worker(SUBKEEPER_SETTLE__THREADS="4")
+    wait_until(worker.is_ready)
+    stack.control.latency(ms=2000)
+    stack.publish(*[profile(name) for name in users(30)])
+    leased = "SELECT count(*) AS n FROM provisionings WHERE lease_until IS NOT NULL"
+    wait_until(lambda: stack.rows(leased)[0]["n"] == 6, what="four rows under way, two ahead")
+    stack.control.latency(ms=0)
+    stack.await_completed(*users(30))
+    stack.assert_exactly_one(*users(30))
+
+
+def test_a_stop_while_one_batch_is_committed_and_the_next_is_prepared_loses_neither(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "AHEAD_FROM", 1)
+    names = users(150)
+    worker = stack.start_worker(SUBKEEPER_ABSORB__BATCH="20", SUBKEEPER_DATABASE__LOCK_TIMEOUT="0.5")
+    wait_until(worker.is_ready)
+    with psycopg.connect(stack.database_url) as holder:  # the batch with this user waits for our commit
+        insert = "INSERT INTO provisionings (user_id, plan, trial_end, lane) VALUES (%s, 'pending', now(), 0)"
+        holder.execute(insert, [names[60]])
+        stack.publish(*[profile(name) for name in names])
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        wait_until(lambda: stack.rows(waiting), what="a commit that waits")
+        assert any(thread.name.startswith("committer") for thread in threading.enumerate())
+        assert worker.stop() == 0
+        holder.rollback()
+    absorbed = stack.rows("SELECT count(*) AS n FROM provisionings")[0]["n"]
+    assert stack.nsqd.channel(stack.topic, "subkeeper")["depth"] == len(names) - absorbed >= 40
+    stack.start_worker()
+    stack.await_completed(*names, timeout=30)
+    stack.assert_exactly_one(*names)
 
 
 def test_poisoned_messages_are_kept_sealed_with_their_reason_and_the_batch_around_them_is_served(stack: Stack) -> None:

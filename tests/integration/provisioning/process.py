@@ -136,7 +136,7 @@ class Process:
 
     def _absorb(self, message: Message) -> None:
         try:
-            self._inbox.absorb([message])
+            self._inbox.prepare([message])()
         except (Unavailable, TryLater):
             return  # NSQ delivers it again, perhaps
 
