@@ -45,10 +45,10 @@ def _side(stand: Stand, sizes: Sizes, rng: random.Random, flags: Sequence[str]) 
         with site.worker(UNLIMITED) as worker:
             meter = Meter({"worker": worker, "postgres": site.postgres, "stripe": site.stripe, "nsqd": site.nsqd})
             began = time.monotonic()
-            _publish(site, traffic, rng)
+            publish(site, traffic, rng)
             wait_until(lambda: len(site.completed("user-")) >= len(traffic.sent), 60, "every profile settled", 0.5)
             busy = meter.percent()
-        verdict = _judged(site, traffic, time.monotonic() - began)
+        verdict = judged(site, traffic, time.monotonic() - began)
     say(f"latency: less Stripe's time {verdict.overhead_ms}")
     return {
         "overhead_ms": asdict(verdict.overhead_ms),
@@ -60,7 +60,8 @@ def _side(stand: Stand, sizes: Sizes, rng: random.Random, flags: Sequence[str]) 
     }
 
 
-def _publish(site: Site, traffic: Traffic, rng: random.Random) -> None:
+def publish(site: Site, traffic: Traffic, rng: random.Random) -> None:
+    """Live signups, in their own time."""
     publisher = Publisher(site.settings.nsq, rng=rng)
     try:
         traffic.publish(lambda body: publisher.publish(site.settings.nsq.profile_topic, [body]), time.sleep)
@@ -68,17 +69,22 @@ def _publish(site: Site, traffic: Traffic, rng: random.Random) -> None:
         publisher.close()
 
 
-def _judged(site: Site, traffic: Traffic, seconds: float) -> Verdict:
+def judged(site: Site, traffic: Traffic, seconds: float) -> Verdict:
+    """What became of `traffic` in so many seconds."""
     settings = site.settings
-    database = Database(settings.database, application_name="subkeeper bench")
-    try:
-        with database.transaction() as tx:
-            accounts = overview.accounts(tx)
-    finally:
-        database.close()
     expected = Expected(settings.plans[settings.pending_plan].lookup_key, timedelta(days=settings.trial.days))
     state, requests = site.control.state(), site.control.requests()
-    return judge(traffic.sent, accounts, state, requests, expected, seconds=seconds, seed=0)
+    return judge(traffic.sent, accounts(site), state, requests, expected, seconds=seconds, seed=0)
+
+
+def accounts(site: Site) -> list[overview.Account]:
+    """Every account of the site, with the time at which it was committed."""
+    database = Database(site.settings.database, application_name="subkeeper bench")
+    try:
+        with database.transaction() as tx:
+            return overview.accounts(tx)
+    finally:
+        database.close()
 
 
 BENCH = Bench("latency", Sizes(), Sizes(seconds=0.5), measure)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -36,12 +39,7 @@ class BenchWorker(WorkerProcess):
         self._settings = {f"SUBKEEPER_{name}": value for name, value in settings.items()}
 
     def environment(self) -> dict[str, str]:
-        inherited = {
-            name: value
-            for name, value in super().environment().items()
-            if name == "SUBKEEPER_HEALTH__PORT" or not name.startswith(("SUBKEEPER_", "STRIPE_"))
-        }
-        return inherited | self._settings
+        return super().environment() | self._settings
 
 
 class Site:
@@ -58,6 +56,7 @@ class Site:
         postgres: PostgresServer,
         stripe: StripeProcess,
     ) -> None:
+        self.directory = directory
         self.database = database
         self.database_url = database_url
         self.nsqd = nsqd
@@ -78,6 +77,12 @@ class Site:
     def worker(self, settings: Mapping[str, str] = UNLIMITED) -> BenchWorker:
         """A worker that is not started yet, `settings` (`SETTLE__THREADS`, …) over the site's configuration."""
         return BenchWorker(self._workspace, self._config, settings)
+
+    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """`subkeeper <arguments>` on the site's configuration, its output in a log of the workspace."""
+        command = [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
+        log = self._config.with_name("command.log")
+        return self._workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=_environment())
 
     def publish(self, bodies: Sequence[bytes], rng: random.Random) -> None:
         """Publishes these profiles, and returns once nsqd has them all."""
@@ -108,6 +113,11 @@ class Site:
             prefix + "~",
         )
         return [row[0] for row in found]
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without settings of the user's own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SUBKEEPER_", "STRIPE_"))}
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, what: str, interval: float = 0.05) -> None:
