@@ -52,5 +52,11 @@ class Deadline:
             raise OutOfTime("deadline_near")
 
     def timeout(self, longest: float) -> float:
-        """How long a request that is sent now may take (seconds), at most `longest`."""
-        return min(longest, self.remaining() - MARGIN)
+        """How long a request that is sent now may take (seconds), at most `longest`.
+
+        Raises `OutOfTime` where no time is left: whoever checked may have been held since.
+        """
+        left = self.remaining() - MARGIN
+        if left <= 0:
+            raise OutOfTime("deadline_near")
+        return min(longest, left)

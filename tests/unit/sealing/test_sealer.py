@@ -91,6 +91,15 @@ def test_a_nonce_is_drawn_for_each_seal() -> None:
     assert sealer.seal(b"", b"")[5:17] == bytes(11) + b"\x01"
 
 
+@given(content=ANYTHING, other=ANYTHING)
+def test_a_fingerprint_tells_equal_contents_and_only_with_the_key(content: bytes, other: bytes) -> None:
+    fingerprint = SEALER.fingerprint(content)
+    assert len(fingerprint) == 32
+    assert (SEALER.fingerprint(other) == fingerprint) is (other == content)
+    assert Sealer([OLD]).fingerprint(content) != fingerprint
+    assert Sealer([NEW, OLD]).fingerprint(content) == fingerprint, "the first key's"
+
+
 @pytest.mark.parametrize("keys", [[], [""], ["k" * 31], [NEW, "short"]])
 def test_a_missing_or_short_key_is_refused(keys: list[str]) -> None:
     with pytest.raises(Misconfigured, match="at least 32") as caught:

@@ -22,3 +22,8 @@ def test_near_the_deadline_nothing_is_sent() -> None:
 def test_a_request_ends_before_the_deadline() -> None:
     assert Deadline.after(100).timeout(10) == 10
     assert Deadline.after(3).timeout(10) <= 3 - MARGIN
+
+
+def test_a_thread_that_was_held_since_it_checked_sends_nothing() -> None:
+    with pytest.raises(TryLater, match="deadline_near"):
+        Deadline.after(MARGIN).timeout(10)
