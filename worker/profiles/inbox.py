@@ -17,9 +17,9 @@ from worker.domain.trial import TrialPolicy, trial_end
 from worker.errors import Rejected
 from worker.profiles.settler import Settler
 from worker.sealing import Sealer
-from worker.store import provisionings, quarantine
+from worker.store import absorbing, quarantine
+from worker.store.absorbing import NewProvisioning
 from worker.store.database import Database
-from worker.store.provisionings import NewProvisioning
 from worker.store.quarantine import QuarantinedMessage
 from worker.telemetry import Metrics
 
@@ -118,9 +118,9 @@ class ProfileInbox:
             leased: list[Provisioning] = []
             with self._database.transaction() as tx:
                 if rows:
-                    new, leased = provisionings.insert_new(tx, rows, lease=seats.lease, stripe_now=now)
+                    new, leased = absorbing.insert_new(tx, rows, lease=seats.lease, stripe_now=now)
                 if len(new) < len(rows):
-                    provisionings.replace_quarantined(tx, [row for row in rows if row.user_id not in new])
+                    absorbing.replace_quarantined(tx, [row for row in rows if row.user_id not in new])
                 quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
             seats.settle(leased)
         self._metrics.newly_found(sum(row.lane is Lane.BACKFILL for row in rows if row.user_id in new))

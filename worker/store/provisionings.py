@@ -1,4 +1,4 @@
-"""SQL of `provisionings`, the ledger: absorbing, leasing, and the fenced writes of a lease's holder.
+"""SQL of `provisionings`, the ledger: leasing, the fenced writes of a lease's holder, and rows that are set aside.
 
 A lease is `due_at = lease_until = now() + lease` by the database's clock, under a `lease_token` that grows with every
 lease. A leased row is simply not due; when its worker dies it becomes due by itself. Every write of a holder names its
@@ -8,30 +8,15 @@ token and raises `LeaseLost` where it has moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Row, TextClause, text
 
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
-from worker.store import arrays
 from worker.store.errors import LeaseLost
 
-
-@dataclass(slots=True)
-class NewProvisioning:
-    """What absorbing freezes of a profile. `leased`: the absorbing process settles the row at once."""
-
-    user_id: str
-    customer_request: bytes
-    plan: str
-    trial_end: datetime
-    lane: Lane
-    look_first: bool
-    leased: bool = False
-
-
-_KNOWN_CUSTOMER = """
+KNOWN_CUSTOMER = """
     (SELECT c.stripe_customer_id FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NULL)
 """
 
@@ -40,42 +25,8 @@ _COLUMNS = f"""
     p.customer_request, p.subscription_request, p.stripe_customer_id, p.stripe_subscription_id,
     p.customer_requested_at, p.customer_last_requested_at,
     p.subscription_requested_at, p.subscription_last_requested_at,
-    {_KNOWN_CUSTOMER} AS known_customer_id
+    {KNOWN_CUSTOMER} AS known_customer_id
 """
-
-# ON CONFLICT alone decides. The look before it spares a replay the known rows' pages: the index is enough for it.
-# OFFSET 0 keeps it a probe for each row; as a join it would at times be planned to read the whole table.
-_INSERT = text(f"""
-    INSERT INTO provisionings AS p
-        (user_id, customer_request, plan, trial_end, lane, look_first,
-         attempts, due_at, lease_until, lease_token, customer_requested_at, customer_last_requested_at)
-    SELECT user_id, customer_request, plan, trial_end, lane, look_first,
-           leased::int, now() + leased::int * :lease, CASE WHEN leased THEN now() + :lease END, leased::int,
-           CASE WHEN leased THEN :stripe_now END, CASE WHEN leased THEN :stripe_now END
-    FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),
-                CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]), CAST(:looks AS boolean[]),
-                CAST(:leased AS boolean[]))
-         AS new (user_id, customer_request, plan, trial_end, lane, look_first, leased)
-    WHERE NOT EXISTS (SELECT FROM provisionings known WHERE known.user_id = new.user_id OFFSET 0)
-    ON CONFLICT (user_id) DO NOTHING
-    RETURNING p.user_id, CASE WHEN p.lease_token > 0 THEN {_KNOWN_CUSTOMER} END AS known_customer_id
-""")  # noqa: S608 - the subquery is the constant above
-
-_REPLACEABLE = text("""
-    SELECT user_id FROM provisionings
-    WHERE user_id = ANY(:user_ids) AND state = 'quarantined' AND stripe_customer_id IS NULL
-""")
-
-_REPLACE_QUARANTINED = text("""
-    UPDATE provisionings p
-    SET customer_request = new.customer_request, trial_end = new.trial_end, plan = new.plan, lane = new.lane,
-        state = 'pending', generation = p.generation + 1, look_first = true, due_at = now(), lease_until = NULL,
-        lease_token = p.lease_token + 1, quarantined_at = NULL
-    FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),
-                CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]))
-         AS new (user_id, customer_request, plan, trial_end, lane)
-    WHERE p.user_id = new.user_id AND p.state = 'quarantined' AND p.stripe_customer_id IS NULL
-""")
 
 _LEASE_DUE = text(f"""
     WITH due AS MATERIALIZED (
@@ -158,42 +109,6 @@ _FORGET_EXPIRED = text("""
 """)
 
 
-def insert_new(
-    tx: Connection, rows: Sequence[NewProvisioning], *, lease: timedelta, stripe_now: datetime
-) -> tuple[set[str], list[Provisioning]]:
-    """Inserts those of `rows` that are new, in key order; known users are left untouched.
-
-    Returns the new users, and the rows that were leased with their insertion.
-
-    The caller gives `rows` sorted by `user_id`: two batches in opposite orders would deadlock.
-    """
-    parameters = _arrays(rows) | {
-        "looks": arrays.booleans(row.look_first for row in rows),
-        "leased": arrays.booleans(row.leased for row in rows),
-        "lease": lease,
-        "stripe_now": stripe_now,
-    }
-    inserted = tx.execute(_INSERT, parameters)
-    known_customers: dict[str, str | None] = {row.user_id: row.known_customer_id for row in inserted}
-    leased = [
-        _just_leased(row, known_customers[row.user_id], stripe_now)
-        for row in rows
-        if row.leased and row.user_id in known_customers
-    ]
-    return set(known_customers), leased
-
-
-def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> int:
-    """Gives quarantined rows without a Stripe object their newer profile, and a new chance. Returns how many.
-
-    Replayed profiles are many and quarantined ones few, so it is asked first whose they are.
-    """
-    users = [row.user_id for row in rows]
-    replaceable = set(tx.execute(_REPLACEABLE, {"user_ids": users}).scalars()) if users else set()
-    chosen = [row for row in rows if row.user_id in replaceable]
-    return tx.execute(_REPLACE_QUARANTINED, _arrays(chosen)).rowcount if chosen else 0
-
-
 def lease_due(tx: Connection, lane: Lane, limit: int, *, lease: timedelta, stripe_now: datetime) -> list[Provisioning]:
     """Leases up to `limit` due rows of `lane`, the longest due first, and notes that their step is about to be sent."""
     parameters = {"lane": int(lane), "limit": limit, "lease": lease, "stripe_now": stripe_now}
@@ -271,16 +186,6 @@ def fence(row: Provisioning) -> dict[str, object]:
     return {"user_id": row.user_id, "lease_token": row.lease_token}
 
 
-def _arrays(rows: Sequence[NewProvisioning]) -> dict[str, object]:
-    return {
-        "user_ids": arrays.texts(row.user_id for row in rows),
-        "requests": arrays.byteas(row.customer_request for row in rows),
-        "plans": arrays.texts(row.plan for row in rows),
-        "trial_ends": arrays.times(row.trial_end for row in rows),
-        "lanes": arrays.numbers(row.lane for row in rows),
-    }
-
-
 def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:
     return Provisioning(
         user_id=row.user_id,
@@ -299,24 +204,6 @@ def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:
         customer_requested=_requested(row.customer_requested_at, row.customer_last_requested_at),
         subscription_requested=_requested(row.subscription_requested_at, row.subscription_last_requested_at),
         known_customer_id=row.known_customer_id,
-    )
-
-
-def _just_leased(row: NewProvisioning, known_customer_id: str | None, stripe_now: datetime) -> Provisioning:
-    """The row as `_INSERT` wrote it."""
-    return Provisioning(
-        user_id=row.user_id,
-        state=State.PENDING,
-        generation=1,
-        plan=row.plan,
-        trial_end=row.trial_end,
-        lane=row.lane,
-        attempts=1,
-        look_first=row.look_first,
-        lease_token=1,
-        customer_request=row.customer_request,
-        customer_requested=Requested(stripe_now, stripe_now),
-        known_customer_id=known_customer_id,
     )
 
 

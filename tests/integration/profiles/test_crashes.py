@@ -12,8 +12,8 @@ import pytest
 from tests.integration.profiles.stack import Spawned, Stack, profile, users, wait_until
 from worker.domain.provisioning import Lane
 from worker.runtime.profiles import Profiles
-from worker.store import provisionings
-from worker.store.provisionings import NewProvisioning
+from worker.store import absorbing
+from worker.store.absorbing import NewProvisioning
 from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 
@@ -213,7 +213,7 @@ def test_a_row_absorbed_at_the_very_moment_of_the_stop_is_due_at_once(stack: Sta
     with profiles.settler.seats({Lane.LIVE: 1}) as seats:
         assert seats.take(Lane.LIVE)
         with profiles.database.transaction() as tx:
-            _, leased = provisionings.insert_new(tx, [new], lease=seats.lease, stripe_now=now)
+            _, leased = absorbing.insert_new(tx, [new], lease=seats.lease, stripe_now=now)
         profiles.settler.stop()
         assert threads.join(10) == []
         seats.settle(leased)

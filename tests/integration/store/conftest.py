@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from worker.domain.provisioning import Lane
 from worker.settings import DatabaseSettings
+from worker.store.absorbing import NewProvisioning
 from worker.store.database import Database
-from worker.store.provisionings import NewProvisioning
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)

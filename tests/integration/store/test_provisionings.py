@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE, NOW, new_rows
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
-from worker.store import provisionings, queues, steps
+from worker.store import absorbing, provisionings, queues, steps
 from worker.store.database import Database
 from worker.store.errors import LeaseLost
 
@@ -24,7 +24,7 @@ def insert(
 ) -> tuple[set[str], list[Provisioning]]:
     with database.transaction() as tx:
         rows = new_rows(user_ids, lane=lane, leased=leased)
-        return provisionings.insert_new(tx, rows, lease=LEASE, stripe_now=NOW)
+        return absorbing.insert_new(tx, rows, lease=LEASE, stripe_now=NOW)
 
 
 def lease(database: Database, limit: int = 10, lane: Lane = Lane.LIVE) -> list[Provisioning]:
@@ -184,7 +184,7 @@ def test_quarantined_rows_without_a_stripe_object_take_a_newer_profile(database:
             record_customer(database, row)
         quarantine(database, row)
     with database.transaction() as tx:
-        replaced = provisionings.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=b"newer"))
+        replaced = absorbing.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=b"newer"))
     assert replaced == 1
     (row,) = lease(database)
     assert (row.user_id, row.customer_request, row.generation, row.look_first) == ("none", b"newer", 2, True)
