@@ -36,7 +36,10 @@ answering heartbeats; what nsqd meanwhile times out and delivers again is a know
 
 
 class _Batch(NamedTuple):
+    """`read_at`: when, on the monotonic clock."""
+
     messages: Sequence[Message]
+    read_at: float
     commit: Commit
 
 
@@ -85,42 +88,49 @@ class Consumer:
     def _next(self, timeout: float) -> _Batch | None:
         messages = self._reader.read(self._limit, timeout)
         self._report_connections()
-        return _Batch(messages, self._prepare(messages)) if messages else None
+        return _Batch(messages, time.monotonic(), self._prepare(messages)) if messages else None
 
     def _take(self, batch: _Batch, committer: Executor) -> _Batch | None:
         """Sees `batch` committed and finished; returns what was prepared meanwhile."""
-        started, following, commit = time.monotonic(), None, batch.commit
+        following, commit = None, batch.commit
         if len(batch.messages) >= AHEAD_FROM:
             commit = committer.submit(batch.commit).result
             following = self._next(0)
-        counts = self._committed(batch.messages, commit)
+        counts: Counter[tuple[str, str]] | None
+        try:
+            counts = commit()
+        except (Unavailable, TryLater):
+            counts = self._retried(batch.messages)
+            if following:  # what it froze at its first sight may be hours old by now
+                following = following._replace(commit=self._prepare(following.messages))
         if counts is not None:
-            self._reader.finish(batch.messages)
-            self._metrics.batch(len(batch.messages), time.monotonic() - started)
-            for (topic, outcome), count in counts.items():
-                self._metrics.messages(topic, outcome, count)
-            now = datetime.now(UTC)
-            for message in batch.messages:
-                self._metrics.persisted((now - message.published_at).total_seconds())
+            self._finish(batch, counts)
         return following
 
-    def _committed(self, messages: Sequence[Message], commit: Commit) -> Counter[tuple[str, str]] | None:
-        """What the batch came to; None when the process is stopping before it could be committed: closing the reader
-        gives it back."""
+    def _retried(self, messages: Sequence[Message]) -> Counter[tuple[str, str]] | None:
+        """What a batch came to that could not be committed at first; None when the process stops before it can be:
+        closing the reader gives it back."""
         pause = FIRST_PAUSE
-        while True:
+        self._reader.pause()
+        while not self._stopping.is_set():
+            self._reader.read(self._limit, pause * self._rng.uniform(0.5, 1.0))
             try:
-                counts = commit()
+                counts = self._prepare(messages)()
             except (Unavailable, TryLater):
-                self._reader.pause()
-                self._reader.read(self._limit, pause * self._rng.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self._reader.resume()
                 return counts
-            if self._stopping.is_set():
-                return None
-            commit = self._prepare(messages)
+        return None
+
+    def _finish(self, batch: _Batch, counts: Counter[tuple[str, str]]) -> None:
+        self._reader.finish(batch.messages)
+        self._metrics.batch(len(batch.messages), time.monotonic() - batch.read_at)
+        for (topic, outcome), count in counts.items():
+            self._metrics.messages(topic, outcome, count)
+        now = datetime.now(UTC)
+        for message in batch.messages:
+            self._metrics.persisted((now - message.published_at).total_seconds())
 
     def _report_connections(self) -> None:
         states = self._reader.connections
