@@ -30,7 +30,10 @@ KEY_IN_USE_PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed call, in Stripe's constants. `quick`: it failed at once and may be repeated at once with its key."""
+    """A failed call, in Stripe's constants. `quick`: it failed at once and may be repeated at once with its key.
+
+    `account`: the one that a refused key's refusal names.
+    """
 
     operation: str
     status: int | None = None
@@ -41,6 +44,7 @@ class Failure:
     replayed: bool = False
     reason: str | None = None
     quick: bool = False
+    account: str | None = None
 
     def __str__(self) -> str:
         said = {"status": self.status, "type": self.type, "code": self.code, "param": self.param}

@@ -21,7 +21,6 @@ from worker.settings import StripeSettings
 from worker.stripe_api.answers import (
     Fields,
     ProductFact,
-    account_fact,
     customer_fact,
     customer_unless_deleted,
     price_fact,
@@ -33,7 +32,7 @@ from worker.stripe_api.caller import Caller
 from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.limiter import Limiter
-from worker.stripe_api.session import Session, account_call
+from worker.stripe_api.session import Session, find_account
 from worker.telemetry import Metrics
 
 PAGE = 100
@@ -76,8 +75,7 @@ class StripeGateway:
 
     def account(self, deadline: Deadline) -> AccountFact:
         """The account behind the key. From then on, a key of another account is refused."""
-        reply = self._caller.send(account_call(deadline))
-        fact = account_fact(reply.data, livemode=self._session.livemode)
+        fact = find_account(self._caller.send, deadline, livemode=self._session.livemode)
         self._session.opened_on(fact)
         return fact
 

@@ -16,6 +16,7 @@ from worker.settings import StripeSettings
 from worker.stripe_api.answers import account_fact
 from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.limiter import LIVE_PREFIXES
 from worker.stripe_api.transport import Transport
 
@@ -89,11 +90,22 @@ class Session:
         if self._account is None:
             return
         deadline = Deadline.after(self._settings.request_timeout)
-        found = account_fact(send(client, account_call(deadline)).data, livemode=self._settings.livemode)
+        found = find_account(lambda call: send(client, call), deadline, livemode=self._settings.livemode)
         if found.id != self._account.id:
             fix = "Give a key of the account that this deployment was set up with"
             raise Misconfigured("STRIPE_SECRET_KEY", "the new key belongs to another Stripe account", fix)
 
 
-def account_call(deadline: Deadline) -> Call:
-    return Call("account.retrieve", "get", "/v1/account", {}, Lane.LIVE, deadline)
+def find_account(send: Callable[[Call], Reply], deadline: Deadline, *, livemode: bool) -> AccountFact:
+    """The account behind the key with which `send` sends.
+
+    A restricted key may not be able to read it, whatever it is granted; then Stripe's refusal names the account
+    (https://github.com/stripe/stripe-node/issues/2246). Raises `Unauthorized` where it doesn't.
+    """
+    call = Call("account.retrieve", "get", "/v1/account", {}, Lane.LIVE, deadline)
+    try:
+        return account_fact(send(call).data, livemode=livemode)
+    except Unauthorized as refusal:
+        if refusal.failure.status != 403 or refusal.failure.account is None:
+            raise
+        return AccountFact(refusal.failure.account, livemode)

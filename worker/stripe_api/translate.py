@@ -6,6 +6,7 @@ The original is stripped of Stripe's words, so that a logged traceback leaks not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import stripe
@@ -37,6 +38,8 @@ _OF_THE_ACCOUNT = {
     "tls_version_unsupported",
 }
 """Codes that come without a parameter and are about the account or the key (https://docs.stripe.com/error-codes)."""
+
+_NAMED_ACCOUNT = re.compile(r"on account '(acct_\w{1,64})'", re.ASCII)
 
 
 def translate(error: stripe.StripeError, operation: str) -> StripeFailure:
@@ -108,7 +111,14 @@ def _failure(error: stripe.StripeError, operation: str) -> Failure:
         replayed=headers.get("idempotent-replayed") == "true",
         reason=headers.get("stripe-rate-limited-reason"),
         quick=_is_quick(error, said, headers),
+        account=_account_in(said),
     )
+
+
+def _account_in(said: Mapping[str, object]) -> str | None:
+    """The account that Stripe's words name. It has no other place in the refusal of a restricted key."""
+    found = _NAMED_ACCOUNT.search(str(said.get("message")))
+    return found[1] if found else None
 
 
 def _is_quick(error: stripe.StripeError, said: Mapping[str, object], headers: Mapping[str, str]) -> bool:

@@ -139,6 +139,26 @@ def test_a_restricted_key_that_may_too_little_stops_settling_until_it_may(stack:
 # Whom a database belongs to
 
 
+def test_a_restricted_key_that_cannot_read_the_account_works_for_the_one_that_the_refusal_names(stack: Stack) -> None:
+    restricted = "rk_test_restricted"
+    stack.control.put_key(restricted, permissions=["customer_write", "plan_read", "product_read", "subscription_write"])
+    stack.start_worker(STRIPE_SECRET_KEY=restricted)
+    stack.publish(profile("ada"))
+    stack.await_completed("ada")
+    stack.assert_exactly_one("ada")
+    assert [row["stripe_account_id"] for row in stack.rows("SELECT * FROM deployment")] == [stack.stripe.account]
+
+
+def test_a_second_deployment_s_restricted_key_is_refused_though_it_cannot_read_its_account(
+    stack: Stack, new_stack: NewStack
+) -> None:
+    stranger = new_stack(database_url=stack.database_url)
+    stranger.control.put_key("rk_test_restricted", permissions=["customer_write", "subscription_write"])
+    with pytest.raises(Misconfigured, match=r"^STRIPE_SECRET_KEY") as refusal:
+        stranger.start_worker(STRIPE_SECRET_KEY="rk_test_restricted").join()
+    assert stack.stripe.account in str(refusal.value)
+
+
 def test_a_second_deployment_s_key_is_refused_at_the_start(stack: Stack, new_stack: NewStack) -> None:
     stranger = new_stack(database_url=stack.database_url)
     with pytest.raises(Misconfigured) as refusal:

@@ -161,3 +161,23 @@ def test_what_may_be_repeated_at_once(
     status: int, said: Mapping[str, object] | None, headers: dict[str, str], quick: bool
 ) -> None:
     assert translated(status, said, headers).failure.quick is quick
+
+
+@pytest.mark.parametrize(
+    ("words", "account"),
+    [
+        (
+            "The provided key 'rk_test_***' may not do this on account 'acct_1PJBLEBBLEfV'. Having …",
+            "acct_1PJBLEBBLEfV",
+        ),
+        ("on account 'ada@example.org'", None),
+        ("Invalid API Key provided: sk_test_***", None),
+        (None, None),
+    ],
+)
+def test_a_refusal_s_account_is_taken_from_its_words_and_nothing_else_is(
+    words: str | None, account: str | None
+) -> None:
+    error = translated(403, {**INVALID, "message": words})
+    assert error.failure.account == account
+    assert "provided" not in str(error)

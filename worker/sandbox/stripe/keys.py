@@ -1,7 +1,7 @@
 """API keys: which are known, revoked, or restricted to some permissions.
 
 A restricted key's permissions are `<resource>_read` and `<resource>_write` (which includes reading) for account,
-customer, product, plan (prices), subscription, invoice and event. Reading the account needs none.
+customer, product, plan (prices), subscription, invoice and event.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Keys:
 
 
 def _may(key: Key, permission: str) -> bool:
-    if key.permissions is None or permission == "account_read":
+    if key.permissions is None:
         return True
     return permission in key.permissions or permission.replace("_read", "_write") in key.permissions
 
