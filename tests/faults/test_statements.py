@@ -44,7 +44,8 @@ def test_a_backend_that_is_terminated_at_any_statement_costs_nothing(launcher: L
     stack.setup()
     stack.rows("TRUNCATE deployment")
     expected = publish_all_kinds(stack)
-    sleeps = [Fault("suspend", "stripe:customers.search", nth=nth, seconds=3.0) for nth in range(1, 9)]
+    # Long enough to renew a lease in the middle of a look; two within one lease would end it.
+    sleeps = [Fault("suspend", "stripe:customers.search", nth=nth, seconds=3.0) for nth in range(1, 100, 10)]
     worker = launcher.start(stack.environ, RUN, Fault("terminate"), *sleeps)
     await_states(stack, expected, 60, refused=1)
     assert worker.await_end(0) is None, worker.text
