@@ -74,7 +74,9 @@ class Injector:
         if fault.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault.action == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # Of this thread, which stops the process with it: sent to the process, it may be another thread that takes
+            # it, and this one goes on for milliseconds, into the middle of a transaction.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         elif fault.action == "suspend":
             real = deadline.boot_time
             deadline.boot_time = lambda: real() + fault.seconds
