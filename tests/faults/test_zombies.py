@@ -38,7 +38,10 @@ HELD_AT = [
 
 
 def hold(launcher: Launcher, stack: Stack, point: str, when: When) -> Launched:
-    zombie = launcher.start(stack.environ, RUN, Fault("stop", point, when))
+    """A worker that is held while it settles ada; it may not have finished her message by then, so nsqd soon gives that
+    to another one."""
+    environ = stack.environ | {"SUBKEEPER_NSQ__MSG_TIMEOUT": "1"}
+    zombie = launcher.start(environ, RUN, Fault("stop", point, when))
     wait_until(lambda: "settling.resumed" in zombie.text)
     stack.publish(profile("ada"))
     zombie.await_stop()
