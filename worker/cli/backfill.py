@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -22,6 +24,27 @@ if TYPE_CHECKING:
     from worker.store.census import Census
 
 STDIN = Path("-")
+
+
+class Interrupts:
+    """Ctrl-C as KeyboardInterrupt: at once, and again at the next look, where Python has swallowed that because it came
+    in the middle of a finalizer."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def look(self) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def sleep(self, seconds: float) -> None:
+        self.look()
+        time.sleep(seconds)
 
 
 @click.command(short_help="Replay profiles: find and heal what is missing.")
@@ -84,7 +107,8 @@ def backfill(
         raise click.UsageError("--resume-after is for stdin: the progress of a FILE is kept beside it.")
     if rejects is not None and source.is_file() and rejects.exists() and rejects.samefile(source):
         raise click.UsageError("--rejects would overwrite the input.")
-    manner = Manner(dry_run, max_depth, wait or fail_if_new, patience.total_seconds())
+    interrupts = Interrupts()
+    manner = Manner(dry_run, max_depth, wait or fail_if_new, patience.total_seconds(), interrupts.sleep)
     with explained(), _files_explained():
         settings = loaded_for_people(context)
         progress_file = _progress_file(source, restart=restart) if not dry_run else None
@@ -121,14 +145,16 @@ def _run(
             refused = stack.enter_context(Rejects(rejects, records.header, progress.rejects_bytes))
         users = Users()
         stack.callback(users.close)
-        keeping = Keeping(refused, users, progress_file.save if progress_file is not None else _nothing)
+
+        def save(progress: Progress) -> None:
+            if progress_file is not None:  # of stdin no progress is kept
+                progress_file.save(progress)
+            manner.sleep(0)
+
+        keeping = Keeping(refused, users, save)
         size = source.stat().st_size if source.is_file() else None
         view = stack.enter_context(watching(size, has_rejects=rejects is not None))
         return run_backfill(settings, records, progress, manner, keeping, view, seeded())
-
-
-def _nothing(_: Progress) -> None:
-    """Of stdin no progress is kept."""
 
 
 def _progress_file(source: Path, *, restart: bool) -> ProgressFile | None:

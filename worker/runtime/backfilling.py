@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.broker.admin import depths, ensure_channel, unfinished
@@ -19,12 +20,13 @@ from worker.store.census import Census
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to go about it. `max_depth`: messages; `patience`: seconds without any movement."""
+    """How to go about it. `max_depth`: messages; `patience`: seconds without any movement; `sleep` takes seconds."""
 
     dry_run: bool
     max_depth: int
     wait: bool
     patience: float
+    sleep: Callable[[float], None] = time.sleep
 
 
 def first_progress(settings: Settings, after_line: int = 0) -> Progress:
@@ -61,7 +63,7 @@ def run_backfill(
                 lambda: _unfinished(settings),
                 patience=manner.patience,
                 clock=time.monotonic,
-                wait=time.sleep,
+                wait=manner.sleep,
                 draining=watch.draining,
             )
         return take_census(database, keeping.users, progress.started_at)
@@ -73,7 +75,7 @@ def _pressure(settings: Settings, manner: Manner, watch: Watch) -> BackPressure:
         manner.max_depth,
         patience=manner.patience,
         clock=time.monotonic,
-        wait=time.sleep,
+        wait=manner.sleep,
         paused=watch.paused,
     )
 

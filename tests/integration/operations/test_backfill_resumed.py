@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.integration.operations.commands import Commands
 from tests.integration.operations.test_backfill import depth, names, ndjson
 from tests.integration.profiles.stack import Stack, wait_until
+from worker.cli.backfill import Interrupts
 from worker.profiles.backfill import BATCH_MESSAGES
 
 COUNT = 6000
@@ -102,6 +104,20 @@ def test_ctrl_c_on_a_pipe_says_after_which_line_to_go_on(stack: Stack, commands:
     said = commands("backfill", "-", "--resume-after", "400", "--max-depth", "0", stdin=content)
     assert "600 records: 600 published" in said.out
     wait_until(lambda: depth(stack) == 1000)
+
+
+def test_an_interrupt_that_python_swallows_is_heard_at_the_next_look() -> None:
+    """As one that comes in the middle of a finalizer."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        interrupts = Interrupts()
+        interrupts.sleep(0)
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.sleep(0)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_changed_input_is_not_gone_on_with(commands: Commands, file: Path) -> None:
