@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from threading import Thread
 
 from bench.bench import Bench, Figures, say
 from bench.latency import accounts, judged, publish
+from bench.messages import body
 from bench.site import Site, wait_until
 from bench.stand import Stand
 from worker.sandbox.demo.show import STRIPE_LATENCY
@@ -88,13 +88,10 @@ def _backfill(site: Site, rows: int) -> Iterator[list[float]]:
 
 
 def _old_profiles(site: Site, rows: int) -> Path:
-    created = (datetime.now(UTC) - OLD).isoformat()
+    created_at = datetime.now(UTC) - OLD
     path = site.directory / "profiles.ndjson"
-    with path.open("w") as file:
-        for number in range(rows):
-            user_id = f"old-{number:08}"
-            profile = {"id": user_id, "email": f"{user_id}@example.com", "name": user_id, "created_at": created}
-            file.write(json.dumps(profile) + "\n")
+    with path.open("wb") as file:
+        file.writelines(body(f"old-{number:08}", created_at) + b"\n" for number in range(rows))
     return path
 
 

@@ -11,12 +11,12 @@ def profiles(prefix: str, count: int, first: int = 0) -> list[bytes]:
     return [body(f"{prefix}{number:08}") for number in range(first, first + count)]
 
 
-def body(user_id: str) -> bytes:
-    """One user's message (about 130 bytes)."""
+def body(user_id: str, created_at: datetime | None = None) -> bytes:
+    """One user's message (about 130 bytes), created just now by default."""
     profile = {
         "id": user_id,
         "email": f"{user_id}@example.com",
         "name": f"Name of {user_id}",
-        "created_at": datetime.now(UTC).isoformat(),
+        "created_at": (created_at or datetime.now(UTC)).isoformat(),
     }
     return json.dumps(profile).encode()

@@ -17,7 +17,7 @@ import psycopg
 
 from worker.broker.publisher import Publisher
 from worker.sandbox.config_file import write_config
-from worker.sandbox.demo.worker import WorkerProcess
+from worker.sandbox.demo.worker import WorkerProcess, environment_without_settings
 from worker.sandbox.nsq import Nsqd, Nsqlookupd
 from worker.sandbox.postgres import PostgresServer
 from worker.sandbox.stripe.control import Control
@@ -82,7 +82,7 @@ class Site:
         """`subkeeper <arguments>` on the site's configuration, its output in a log of the workspace."""
         command = [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
         log = self._config.with_name("command.log")
-        return self._workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=_environment())
+        return self._workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
 
     def publish(self, bodies: Sequence[bytes], rng: random.Random) -> None:
         """Publishes these profiles, and returns once nsqd has them all."""
@@ -113,11 +113,6 @@ class Site:
             prefix + "~",
         )
         return [row[0] for row in found]
-
-
-def _environment() -> dict[str, str]:
-    """This process's, without settings of the user's own."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("SUBKEEPER_", "STRIPE_"))}
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, what: str, interval: float = 0.05) -> None:

@@ -27,23 +27,21 @@ STDIN = Path("-")
 
 
 class Interrupts:
-    """Ctrl-C as KeyboardInterrupt: at once, and again at the next look, where Python has swallowed that because it came
-    in the middle of a finalizer."""
+    """Ctrl-C as KeyboardInterrupt: at once, and again at the next `sleep` where Python has swallowed that, as it does
+    in a finalizer."""
 
     def __init__(self) -> None:
         self._asked = False
-        signal.signal(signal.SIGINT, self._ask)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+            signal.signal(signal.SIGINT, self._ask)
 
     def _ask(self, *_: object) -> None:
         self._asked = True
         raise KeyboardInterrupt
 
-    def look(self) -> None:
+    def sleep(self, seconds: float) -> None:
         if self._asked:
             raise KeyboardInterrupt
-
-    def sleep(self, seconds: float) -> None:
-        self.look()
         time.sleep(seconds)
 
 

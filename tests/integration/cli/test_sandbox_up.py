@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,12 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.integration.profiles.stack import SUBKEEPER, wait_until
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """This one, as of somebody who has configured nothing else."""
-    foreign = ("SUBKEEPER_", "STRIPE_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | changes
+from worker.sandbox.demo.worker import environment_without_settings
 
 
 @contextmanager
@@ -32,10 +26,11 @@ def running(*arguments: str, environ: dict[str, str]) -> Iterator[subprocess.Pop
 
 
 def test_a_profile_published_to_a_fresh_sandbox_is_provisioned_by_a_worker_on_its_configuration() -> None:
-    with running("sandbox", "up", "--json", environ=environment()) as sandbox:
+    with running("sandbox", "up", "--json", environ=environment_without_settings()) as sandbox:
         assert sandbox.stdout is not None
         addresses: dict[str, Any] = json.loads(sandbox.stdout.readline())
-        environ = environment(SUBKEEPER_CONFIG=addresses["config"], SUBKEEPER_HEALTH__PORT="0")
+        settings = {"SUBKEEPER_CONFIG": addresses["config"], "SUBKEEPER_HEALTH__PORT": "0"}
+        environ = environment_without_settings() | settings
 
         def subkeeper(*arguments: str) -> str:
             command = [str(SUBKEEPER), *arguments]

@@ -108,7 +108,7 @@ def test_ctrl_c_on_a_pipe_says_after_which_line_to_go_on(stack: Stack, commands:
 
 def test_an_interrupt_that_python_swallows_is_heard_at_the_next_look() -> None:
     """As one that comes in the middle of a finalizer."""
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         interrupts = Interrupts()
         interrupts.sleep(0)

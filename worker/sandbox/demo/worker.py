@@ -13,6 +13,11 @@ from worker.sandbox.part import Part
 from worker.sandbox.workspace import Workspace
 
 
+def environment_without_settings() -> dict[str, str]:
+    """This process's: a key of the user's own must not reach what runs on a sandbox, nor any other override."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SUBKEEPER_", "STRIPE_"))}
+
+
 class WorkerProcess(Part):
     """`subkeeper run profiles` on the sandbox's configuration; it answers once it is ready."""
 
@@ -32,11 +37,7 @@ class WorkerProcess(Part):
         return [sys.executable, "-m", "worker", "--config", str(self._config), "run", "profiles"]
 
     def environment(self) -> dict[str, str]:
-        """The sandbox's settings alone: a key of the user's own must not reach it, nor any other override."""
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("SUBKEEPER_", "STRIPE_"))
-        }
-        return {**inherited, "SUBKEEPER_HEALTH__PORT": str(self.port)}
+        return {**environment_without_settings(), "SUBKEEPER_HEALTH__PORT": str(self.port)}
 
     def answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1.0)
