@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -47,6 +48,8 @@ deployment = Table(
     Column("livemode", Boolean, nullable=False),
     Column("namespace", Text, nullable=False),
     Column("created_at", _Time, nullable=False, server_default=_now),
+    # Written at Stripe by `setup`: two databases on one account and namespace would adopt each other's users.
+    Column("database_id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
     CheckConstraint("singleton", name="single_row"),
     comment="The one Stripe account, mode and namespace that this database belongs to",
 )
@@ -69,6 +72,7 @@ billing_customers = Table(
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("deleted_at", _Time),
     Index("billing_customers_user_id_key", "user_id", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    Index("billing_customers_user_id_idx", "user_id"),
 )
 
 billing_subscriptions = Table(
@@ -173,6 +177,13 @@ provisionings = Table(
     Column("subscription_last_requested_at", _Time),
     Column("quarantined_at", _Time),
     Column("completed_at", _Time),
+    # The earliest time at which anybody could have used one of the row's keys, in any database: the earlier of the
+    # profile's creation and our first sight of it. NULL: not known.
+    Column("key_possible_since", _Time),
+    # The id (hex) of the key that sealed `customer_request`; NULL where nothing says so.
+    Column("sealed_by", Text),
+    # What Stripe refused of this row while it is in doubt whether the row or everybody is at fault.
+    Column("refusal", Text),
     CheckConstraint(
         "state IN ('pending', 'customer_created', 'completed', 'quarantined', 'erasing', 'erased')", name="state"
     ),
@@ -192,6 +203,7 @@ provisionings = Table(
         unique=True,
         postgresql_where=text("stripe_subscription_id IS NOT NULL"),
     ),
+    Index("provisionings_refused_idx", "user_id", postgresql_where=text("refusal IS NOT NULL")),
     Index("provisionings_quarantined_idx", "quarantined_at", postgresql_where=text("state = 'quarantined'")),
     comment="The ledger: one row a user, for ever, so that a replay months later changes nothing",
 )
