@@ -131,11 +131,13 @@ class Worker(Http):
 class Spawned(Http):
     """The real command in a process of its own; its log is `lines`."""
 
-    def __init__(self, environ: Mapping[str, str], log: Path, *arguments: str) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], log: Path, *arguments: str, program: Sequence[str] = (str(SUBKEEPER),)
+    ) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [str(SUBKEEPER), *arguments], stdout=output, stderr=output, env=dict(environ), cwd=log.parent
+                [*program, *arguments], stdout=output, stderr=output, env=dict(environ), cwd=log.parent
             )
 
     @property
