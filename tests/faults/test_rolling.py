@@ -95,7 +95,8 @@ def test_a_deploy_and_its_rollback_under_traffic_lose_and_double_nobody(
     new_stack: NewStack, empty_database_url: str, release_before: Path, tmp_path: Path, rng: random.Random,
     closing: ExitStack,
 ) -> None:  # fmt: skip
-    stack = new_stack(database_url=empty_database_url, **QUICK)
+    stack = new_stack(database_url=empty_database_url)
+    stack.environ |= QUICK
     releases = Releases(stack, release_before, tmp_path, closing)
     assert releases.old("setup").wait() == 0
     stack.control.latency(ms=30)
