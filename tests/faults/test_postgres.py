@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.faults.commit_thief import CommitThief
+from tests.faults.pooler import Pooler
 from tests.faults.scenarios import completed, configured
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
@@ -281,6 +282,26 @@ def test_commits_that_are_lost_or_whose_answer_is_lost_leave_one_of_each(
         wait_until(lambda: thief.is_done, 40)
         print(f"lost {thief.taken[0]}, unanswered {thief.taken[1]}")  # noqa: T201 - pytest -s shows it
         assert_exact(stack, expected)
+
+
+# It is behind a pooler in transaction mode
+
+
+def test_behind_a_pooler_that_gives_each_transaction_another_session_everything_works(
+    new_stack: NewStack, postgres_server: PostgresServer
+) -> None:
+    """A statement that was prepared in one session is unknown (26000) in the next."""
+    with Pooler(postgres_server.port) as pooler:
+        stack = new_stack()
+        stack.setup()
+        pooled = stack.database_url.replace(str(postgres_server.port), str(pooler.port))
+        stack.start_worker(SUBKEEPER_DATABASE__URL=pooled)
+        for number in range(8):  # psycopg would prepare what it sends the sixth time
+            names = users(5, f"round-{number}")
+            stack.publish(*[profile(name) for name in names])
+            stack.await_completed(*names)
+            stack.assert_exactly_one(*names)
+        assert pooler.handed_over > 100
 
 
 # It goes away under load

@@ -82,6 +82,9 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
             "application_name": application_name,
             "connect_timeout": max(2, round(settings.connect_timeout)),
             "options": f"{options} -c TimeZone=UTC",
+            # Behind a pooler in transaction mode the next transaction is another session's, which knows no statement
+            # that was prepared in this one (26000).
+            "prepare_threshold": None,
             # A peer that vanished without a word is noticed within the statement timeout, not after hours.
             "keepalives_idle": 10,
             "keepalives_interval": 3,

@@ -52,8 +52,9 @@ _BY_CONSTRAINT: dict[str, type[Conflict]] = {
     "payment_methods_billing_customer_id_key": PaymentMethodAlreadyExists,
 }
 
-_CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
-"""serialization_failure, deadlock_detected, lock_not_available, query_canceled (a statement timeout)."""
+_LATER = frozenset({"40001", "40P01", "55P03", "57014", "26000", "42P05"})
+"""serialization_failure, deadlock_detected, lock_not_available, query_canceled (a statement timeout); and a prepared
+statement that is unknown or there already, where a pooler hands sessions around."""
 
 _AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58")
 """connection exceptions, read-only primary, ended idle sessions, insufficient resources, shutdown, system errors."""
@@ -66,7 +67,7 @@ def translate(error: exc.DBAPIError) -> SubkeeperError | None:
         constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
         named = _BY_CONSTRAINT.get(constraint)
         return named(constraint) if named else None
-    if sqlstate in _CONTENTION:
+    if sqlstate in _LATER:
         return TryLater(f"postgres {sqlstate}")
     if isinstance(error, exc.DataError):
         return Rejected("unstorable", f"postgres {sqlstate or type(error.orig).__name__}")
