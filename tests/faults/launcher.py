@@ -31,7 +31,7 @@ from tests.faults.seams import When
 from worker.cli import main
 from worker.domain import provisioning
 from worker.profiles import settler
-from worker.runtime import profiles
+from worker.runtime import watch
 from worker.stripe_api import deadline
 
 
@@ -113,8 +113,8 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], faults: Sequence[
 def _be_quick() -> None:
     """Waits that a test would only sit through: before a first retry, and between two probes of what is away."""
     provisioning.FIRST_RETRY = 0.1
-    settler.PROBE_INTERVAL = profiles.WATCH_INTERVAL = 0.2
-    profiles.CLEAN_EVERY = 5
+    settler.PROBE_INTERVAL = watch.WATCH_INTERVAL = 0.2
+    watch.CLEAN_EVERY = 5
 
 
 class Launched:

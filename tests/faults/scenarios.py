@@ -245,10 +245,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         _start,
         (
             Kill("stripe:account.retrieve"),
-            Kill("commit:Profiles.claim_deployment"),
+            Kill("commit:Ownership.claim"),
             Kill("stripe:prices.list"),
             Kill("nsq:SUB"),
-            Kill("commit:Profiles._forget_expired"),
+            Kill("commit:Watch._forget_expired"),
         ),
     ),
     "first delivery": Scenario(
@@ -359,7 +359,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _before_setup,
         (
             Kill("commit:setup._schema"),
-            Kill("commit:setup._stripe"),
+            Kill("commit:Ownership.claim"),
             Kill("stripe:products.list"),
             Kill("stripe:products.create"),
             Kill("stripe:prices.create"),

@@ -11,9 +11,9 @@ from types import FrameType
 
 import structlog
 
-from worker.broker.admin import depths
-from worker.errors import Misconfigured, TryLater, Unavailable
+from worker.errors import TryLater, Unavailable
 from worker.runtime.profiles import Profiles, profile_reader
+from worker.runtime.watch import watch_channels
 from worker.settings import Settings
 from worker.stripe_api.errors import Unauthorized
 from worker.telemetry import Health, Metrics
@@ -37,8 +37,9 @@ class Process:
 
     def __init__(self, settings: Settings, rng: random.Random) -> None:
         self.settings = settings
-        self.metrics = Metrics(VERSION)
-        self.health = Health(["nsqd"])
+        billing = settings.stripe_secret_key() is not None
+        self.health = Health(["postgres", "nsqd", "stripe"] if billing else ["nsqd"])
+        self.metrics = Metrics(VERSION, self.health)
         self.http = health_server(settings.health, self.health, self.metrics)
         self._rng = rng
         self._stopping = threading.Event()
@@ -96,13 +97,8 @@ class Process:
         self._threads.join(DRAIN_SECONDS)
 
     def _watch_depth(self) -> None:
-        nsq = self.settings.nsq
         while not self._stopping.is_set():
-            try:
-                for topic, depth in depths(nsq, [nsq.profile_topic, nsq.backfill_topic], nsq.channel).items():
-                    self.metrics.channel_depth(topic, depth)
-            except Unavailable:  # the readiness of nsqd says so already
-                pass
+            watch_channels(self.settings.nsq, self.metrics)
             self._stopping.wait(DEPTH_INTERVAL)
 
     def _run_profiles(self) -> None:
@@ -125,13 +121,12 @@ class Process:
 
         Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced.
         """
-        for part, gate in (("postgres", profiles.require_schema), ("stripe", profiles.claim_deployment)):
-            self.health.set(part, ok=False, detail="opening")
+        for part, gate in (("postgres", profiles.require_schema), ("stripe", profiles.require_deployment)):
             while not self._stopping.is_set():
                 try:
                     gate()
                     break
                 except (Unavailable, TryLater, Unauthorized) as away:
-                    self.health.set(part, ok=False, detail=str(away), failing=isinstance(away, Misconfigured))
+                    self.health.away(part, away)
                     self._stopping.wait(OPENING_PAUSE * self._rng.uniform(0.5, 1.0))
         return not self._stopping.is_set()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from worker.broker.admin import depths
 from worker.broker.consumer import Consumer
 from worker.broker.reader import Reader, Subscription
 from worker.domain.lanes import LaneSchedule
 from worker.domain.provisioning import Lane
 from worker.domain.trial import TrialPolicy
-from worker.errors import Misconfigured, SubkeeperError
+from worker.errors import Misconfigured, SubkeeperError, Unavailable
 from worker.profiles.catalogue import Catalogue
 from worker.profiles.customer_step import CustomerStep
 from worker.profiles.inbox import Freeze, ProfileInbox
@@ -24,18 +21,17 @@ from worker.profiles.settler import Settler
 from worker.profiles.subscription_step import SubscriptionStep
 from worker.profiles.terms import Terms
 from worker.runtime.operations import message_shape
+from worker.runtime.ownership import Ownership
+from worker.runtime.watch import Watch
 from worker.sealing import Sealer
 from worker.settings import NsqSettings, Settings
-from worker.store import deployment, migrations, provisionings, quarantine, queues
+from worker.store import migrations
 from worker.store.database import Database
-from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter import Limiter, limiter_for
 from worker.telemetry import Health, Metrics
 from worker.threads import Threads
-
-WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
-"""Seconds between two looks at the queues; in every so many of them, what has expired is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +75,16 @@ def profile_reader(settings: NsqSettings, rng: random.Random) -> Reader:
 
 
 class Profiles:
-    """Connects to nothing until it is used. `require_schema` and `claim_deployment` come before `start`."""
+    """Connects to nothing until it is used. `require_schema` and `require_deployment` come before `start`."""
 
     def __init__(self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> None:
         self._settings = settings
         self._metrics = metrics
         self._health = health
-        self._stopping = threading.Event()
         self.database = Database(settings.database)
         self.stripe = stripe_side(settings, metrics, rng)
+        self._watch = Watch(settings, self.database, self.stripe.limiter, metrics, health)
+        self._ownership = Ownership(settings, self.database, self.stripe.gateway)
         sealer = Sealer(settings.secret_keys())
         ledger = Ledger(self.database, length=timedelta(seconds=settings.settle.lease), now=self.stripe.gateway.now)
         self.settler = self._settler(ledger, sealer, rng)
@@ -156,33 +153,44 @@ class Profiles:
             migrations.require_compatible(connection)
         self._health.set("postgres", ok=True)
 
-    def claim_deployment(self) -> None:
-        """Raises `Misconfigured` where the database belongs to another Stripe account, mode or namespace, or the key
-        is refused; `TryLater` or `Unavailable` while that can't be told."""
-        account = self.stripe.gateway.account(Deadline.after(self._settings.stripe.request_timeout))
-        with self.database.transaction() as tx:
-            deployment.claim(tx, account, self._settings.namespace)
+    def require_deployment(self) -> None:
+        """Raises `Misconfigured` where the database belongs to another Stripe account, mode or namespace.
+
+        Where Stripe can't tell the account (it is away, or refuses the key) a database that was claimed before is
+        enough to absorb, and settling makes up for the comparison; one that was not is refused with Stripe's reason.
+        """
+        recorded = self._ownership.is_recorded()
+        self._health.set("postgres", ok=True)
+        try:
+            self._ownership.claim()
+        except SubkeeperError as unknown:
+            if not recorded or not _is_stripes_silence(unknown):
+                raise
+            self._health.away("stripe", unknown)
 
     def _preflight(self) -> None:
-        """What must hold for any row to settle: a key that works, and the price of the plan that we give."""
+        """What must hold for any row to settle: a key of this database's account that works, and the price of the plan
+        that we give."""
         self.stripe.gateway.reload()
+        self._ownership.require()
         self.stripe.catalogue.refresh(self._settings.pending_plan)
 
     def _report_settling(self, halted: SubkeeperError | None) -> None:
-        failing = isinstance(halted, Misconfigured)
-        self._health.set("stripe", ok=halted is None, detail=str(halted or ""), failing=failing)
-        self._metrics.settling_halted(halted=failing)
+        if halted is None:
+            self._health.set("stripe", ok=True)
+        else:
+            self._health.away("stripe", halted)
 
     # Running
 
     def start(self, threads: Threads) -> None:
         self.settler.start(threads.spawn)
         threads.spawn("absorber", self.consumer.run)
-        threads.spawn("watcher", lambda: self._watch(threads.alive))
+        threads.spawn("watcher", lambda: self._watch.run(threads.alive))
 
     def stop(self) -> None:
         """Takes no new work; the threads end once what they hold is finished or given back."""
-        self._stopping.set()
+        self._watch.stop()
         self.consumer.stop()
         self.settler.stop()
 
@@ -191,42 +199,9 @@ class Profiles:
         self.stripe.gateway.close()
         self.database.close()
 
-    def _watch(self, alive: Callable[[], Iterable[str]]) -> None:
-        """Keeps the gauges current, and deletes what has expired."""
-        turn = 0
-        while not self._stopping.is_set():
-            self._metrics.threads_alive(len(list(alive())))
-            for scope, rate in self.stripe.limiter.rates().items():
-                self._metrics.limiter_rate(scope, rate)
-            self._attempt("postgres", self._watch_queues)
-            self._attempt("channel", self._watch_channel)
-            if turn % CLEAN_EVERY == 0:
-                self._attempt("postgres", self._forget_expired)
-            turn += 1
-            self._stopping.wait(WATCH_INTERVAL)
 
-    def _attempt(self, part: str, look: Callable[[], None]) -> None:
-        try:
-            look()
-        except SubkeeperError as away:
-            if part == "postgres":
-                self._health.set("postgres", ok=False, detail=str(away))
-
-    def _watch_queues(self) -> None:
-        with self.database.transaction() as tx:
-            state = queues.state(tx)
-        for lane in Lane:
-            self._metrics.queue(lane, state.depth.get(lane, 0), state.age.get(lane, 0.0))
-        self._metrics.oldest_unsettled(max(state.age.values(), default=0.0))
-        self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
-        self._health.set("postgres", ok=True)
-
-    def _watch_channel(self) -> None:
-        nsq = self._settings.nsq
-        for topic, depth in depths(nsq, [nsq.profile_topic, nsq.backfill_topic], nsq.channel).items():
-            self._metrics.channel_depth(topic, depth)
-
-    def _forget_expired(self) -> None:
-        with self.database.transaction() as tx:
-            provisionings.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
-            quarantine.forget_expired(tx)
+def _is_stripes_silence(unknown: SubkeeperError) -> bool:
+    """Whether it is Stripe that doesn't tell whose key it is: waiting, or another key, mends that."""
+    if isinstance(unknown, Unavailable):
+        return unknown.dependency == "stripe"
+    return not isinstance(unknown, Misconfigured) or isinstance(unknown, Unauthorized)

@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterator
 
 from worker.broker.admin import ensure_channel
+from worker.runtime.ownership import Ownership
 from worker.runtime.profiles import stripe_side
 from worker.settings import Settings
-from worker.store import deployment, migrations
+from worker.store import migrations
 from worker.store.database import Database
-from worker.stripe_api.deadline import Deadline
 from worker.telemetry import Metrics
 from worker.version import VERSION
 
@@ -67,9 +67,7 @@ def _stripe(settings: Settings, database: Database, rng: random.Random) -> Itera
         return
     stripe = stripe_side(settings, Metrics(VERSION), rng)
     try:
-        account = stripe.gateway.account(Deadline.after(settings.stripe.request_timeout))
-        with database.transaction() as tx:
-            deployment.claim(tx, account, settings.namespace)
+        account = Ownership(settings, database, stripe.gateway).claim()
         yield f"deployment: account {account.id}, {'live' if account.livemode else 'test'} mode"
         for plan in settings.plans:
             yield from stripe.catalogue.ensure(plan)

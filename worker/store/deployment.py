@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, RowMapping, select
 from sqlalchemy.dialects.postgresql import insert
 
 from schema.tables import deployment
 from worker.domain.stripe_facts import AccountFact
 from worker.errors import Misconfigured
+
+_SETTINGS = {"stripe_account_id": "STRIPE_SECRET_KEY", "livemode": "stripe.livemode", "namespace": "namespace"}
+"""Which setting each column answers to."""
 
 
 def claim(tx: Connection, account: AccountFact, namespace: str) -> None:
@@ -17,12 +22,25 @@ def claim(tx: Connection, account: AccountFact, namespace: str) -> None:
     """
     ours = {"stripe_account_id": account.id, "livemode": account.livemode, "namespace": namespace}
     tx.execute(insert(deployment).values(**ours).on_conflict_do_nothing())
-    theirs = tx.execute(select(deployment)).mappings().one()
-    settings = {"stripe_account_id": "STRIPE_SECRET_KEY", "livemode": "stripe.livemode", "namespace": "namespace"}
-    for column, key in settings.items():
-        if theirs[column] != ours[column]:
-            problem = f"this database belongs to {column} {theirs[column]!r}, not {ours[column]!r}"
-            raise Misconfigured(key, problem, "Use that deployment's key and namespace, or another database.")
+    _compare(tx.execute(select(deployment)).mappings().one(), ours)
+
+
+def is_recorded(tx: Connection, *, livemode: bool, namespace: str) -> bool:
+    """Whether the row is there. Raises `Misconfigured` where it is another mode's or namespace's: which account it
+    names can only be compared with a key that Stripe accepts."""
+    row = tx.execute(select(deployment)).mappings().one_or_none()
+    if row is not None:
+        _compare(row, {"livemode": livemode, "namespace": namespace})
+    return row is not None
+
+
+def _compare(row: RowMapping, ours: Mapping[str, object]) -> None:
+    for column, value in ours.items():
+        if row[column] != value:
+            problem = f"this database belongs to {column} {row[column]!r}, not {value!r}"
+            raise Misconfigured(
+                _SETTINGS[column], problem, "Use that deployment's key and namespace, or another database."
+            )
 
 
 def namespace(tx: Connection) -> str | None:

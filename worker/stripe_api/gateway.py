@@ -74,10 +74,12 @@ class StripeGateway:
         self._session.close()
 
     def account(self, deadline: Deadline) -> AccountFact:
-        """The account behind the key. From then on, a key of another account is refused."""
-        fact = find_account(self._caller.send, deadline, livemode=self._session.livemode)
-        self._session.opened_on(fact)
-        return fact
+        """The account behind the key."""
+        return find_account(self._caller.send, deadline, livemode=self._session.livemode)
+
+    def opened_on(self, account: AccountFact) -> None:
+        """From now on, a new key of another account is refused."""
+        self._session.opened_on(account)
 
     def create_customer(
         self, params: Mapping[str, object], *, key: str, lane: Lane, deadline: Deadline

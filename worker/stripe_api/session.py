@@ -92,8 +92,9 @@ class Session:
         deadline = Deadline.after(self._settings.request_timeout)
         found = find_account(lambda call: send(client, call), deadline, livemode=self._settings.livemode)
         if found.id != self._account.id:
+            problem = f"the new key belongs to another Stripe account ({found.id!r}, not {self._account.id!r})"
             fix = "Give a key of the account that this deployment was set up with"
-            raise Misconfigured("STRIPE_SECRET_KEY", "the new key belongs to another Stripe account", fix)
+            raise Misconfigured("STRIPE_SECRET_KEY", problem, fix)
 
 
 def find_account(send: Callable[[Call], Reply], deadline: Deadline, *, livemode: bool) -> AccountFact:

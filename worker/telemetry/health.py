@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
+
+from worker.errors import Misconfigured, SubkeeperError, Unavailable
 
 
 @dataclass(frozen=True)
 class Condition:
     """One part's state: whether it is well, and a sentence for people without personal data.
 
-    `failing`: it is not, and only a person can mend it.
+    `failing`: it is not, and only a person can mend it. `kind`: what is wrong, as a constant.
     """
 
     ok: bool
     detail: str
     failing: bool = False
+    kind: str = ""
 
 
 class Health:
     """What is known of the process: parts by name, and what went fatally wrong. Safe from any thread.
 
-    `parts` names what must report before the process counts as ready.
+    `parts` names what must report before the process counts as ready. `clock`: monotonic, in seconds.
     """
 
-    def __init__(self, parts: Iterable[str] = ()) -> None:
+    def __init__(self, parts: Iterable[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
         self._parts = {part: Condition(ok=False, detail="starting") for part in parts}
         self._fatal: list[str] = []
+        self._clock = clock
+        self._began = clock()
+        self._answered: dict[str, float] = {}
 
-    def set(self, part: str, *, ok: bool, detail: str = "", failing: bool = False) -> None:
-        """A part's state now. A change from well to unwell, or back, is logged; repeating it is free.
+    def set(self, part: str, *, ok: bool, detail: str = "", failing: bool = False, kind: str = "") -> None:
+        """A part's state now; a part that is well has answered.
 
-        While a part is `failing` the process is unhealthy, not just unready.
+        Turning bad is logged as an error, turning well at info, and another `kind` of trouble as an error again:
+        each once, repeating it is free. While a part is `failing` the process is unhealthy, not just unready.
         """
+        now = Condition(ok, detail, failing, kind)
         with self._lock:
             before = self._parts.get(part)
-            self._parts[part] = Condition(ok, detail, failing)
-        if before is None or before.ok != ok:
-            structlog.get_logger().info("health.changed", part=part, ok=ok, detail=detail)
+            self._parts[part] = now
+        if ok:
+            self.answered(part)
+        if before is None or (before.ok, before.failing, before.kind) != (ok, failing, kind):
+            level = logging.INFO if ok else logging.ERROR
+            structlog.get_logger().log(level, "health.changed", part=part, ok=ok, detail=detail)
+
+    def away(self, part: str, error: SubkeeperError) -> None:
+        """`part` can't do its work because of `error`, or the dependency that this names can't."""
+        part = error.dependency if isinstance(error, Unavailable) else part
+        failing = isinstance(error, Misconfigured)
+        self.set(part, ok=False, detail=str(error), failing=failing, kind=type(error).__name__)
+
+    def is_failing(self, part: str) -> bool:
+        """Whether only a person can mend what is wrong with this part."""
+        with self._lock:
+            return part in self._parts and self._parts[part].failing
+
+    def answered(self, part: str) -> None:
+        """The part has just answered, whatever it said."""
+        self._answered[part] = self._clock()
+
+    def silence(self) -> dict[str, float]:
+        """Seconds since each part last answered; since the start for one that never has."""
+        now = self._clock()
+        return {part: now - self._answered.get(part, self._began) for part in self.parts()}
 
     def fatal(self, reason: str) -> None:
         """Something no waiting mends (a dead thread): the process is unhealthy from now on."""

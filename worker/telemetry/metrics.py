@@ -5,9 +5,13 @@ docs/metrics.md has the list (a test compares the two).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from worker.domain.provisioning import Lane
+from worker.telemetry.health import Health
+from worker.telemetry.readings import Parts, Reading
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CALL = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
@@ -22,14 +26,20 @@ def _name(lane: Lane) -> str:
 class Metrics:
     """All metrics of one process, on a registry of their own. Every method is safe from any thread."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, health: Health | None = None) -> None:
+        """`health` is rendered too, part by part."""
         self.registry = registry = CollectorRegistry()
+        self._health = health or Health()
+        Parts(self._health, registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"subkeeper_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"subkeeper_{name}", text, labels, registry=registry)
+
+        def reading(name: str, text: str, *labels: str) -> Reading:
+            return Reading(f"subkeeper_{name}", text, labels, registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(f"subkeeper_{name}", text, labels, registry=registry, buckets=buckets)
@@ -44,17 +54,20 @@ class Metrics:
         )
         self._leases_lost = counter("leases_lost", "Results discarded because another process held the lease")
         self._quarantined = counter("quarantined", "Profiles and messages put into quarantine", "reason")
-        self._in_quarantine = gauge("in_quarantine", "What waits in quarantine for a person", "kind")
-        self._depth = gauge("queue_depth", "Unsettled profiles", "lane")
-        self._age = gauge("queue_oldest_age_seconds", "Age of the oldest unsettled profile of a lane", "lane")
-        self._oldest = gauge("oldest_unsettled_seconds", "Age of the oldest unsettled profile of all; 0: none")
+        self._in_quarantine = reading("in_quarantine", "What waits in quarantine for a person", "kind")
+        self._depth = reading("queue_depth", "Unsettled profiles", "lane")
+        self._age = reading("queue_oldest_age_seconds", "Age of the oldest unsettled profile of a lane", "lane")
+        self._oldest = reading(
+            "oldest_unsettled_seconds", "Age of the oldest profile that waits, backfills apart; 0: none"
+        )
         self._calls = counter("stripe_calls", "Requests to Stripe", "operation", "outcome")
         self._call_seconds = histogram("stripe_call_seconds", "Time of one request to Stripe", _CALL, "operation")
         self._waits = histogram("limiter_wait_seconds", "Time a request waited for the rate limit", _FAST, "lane")
         self._rate = gauge("limiter_rate_per_second", "Requests per second the limiter allows now", "scope")
         self._connections = gauge("nsqd_connections", "Connections to nsqd that are ready")
-        self._channel_depth = gauge("channel_depth", "Messages waiting in our channel, all nsqds together", "topic")
-        self._halted = gauge("settling_halted", "1 while settling is halted until a person acts, else 0")
+        self._channel_depth = reading("channel_depth", "Messages waiting in our channel, all nsqds together", "topic")
+        halted = gauge("settling_halted", "1 while settling is halted until a person acts, else 0")
+        halted.set_function(lambda: self._health.is_failing("stripe"))
         self._threads = gauge("threads_alive", "Threads of ours that are running")
         gauge("build_info", "Always 1; the version is in the label", "version").labels(version).set(1)
 
@@ -89,20 +102,27 @@ class Metrics:
 
     def queue(self, lane: Lane, depth: int, oldest_seconds: float) -> None:
         """A lane holds `depth` unsettled profiles, the oldest first seen `oldest_seconds` ago (0: none)."""
-        self._depth.labels(_name(lane)).set(depth)
-        self._age.labels(_name(lane)).set(oldest_seconds)
+        self._depth.set(depth, _name(lane))
+        self._age.set(oldest_seconds, _name(lane))
 
     def in_quarantine(self, rows: int, messages: int) -> None:
         """So many ledger rows and so many messages wait in quarantine for a person."""
-        self._in_quarantine.labels("provisioning").set(rows)
-        self._in_quarantine.labels("message").set(messages)
+        self._in_quarantine.set(rows, "provisioning")
+        self._in_quarantine.set(messages, "message")
 
     def oldest_unsettled(self, seconds: float) -> None:
-        """The oldest unsettled profile of all lanes was first seen `seconds` ago (0: none)."""
+        """The oldest unsettled profile of the live and retry lanes was first seen `seconds` ago (0: none)."""
         self._oldest.set(seconds)
+
+    def forget_queues(self) -> None:
+        """The ledger can't be read: what was last read of it is no longer shown."""
+        for each in (self._depth, self._age, self._oldest, self._in_quarantine):
+            each.forget()
 
     def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:
         """A request to Stripe (`customers.create`) ended as `outcome` after `seconds`."""
+        if outcome != "unclear":  # no answer, or one that tells nothing
+            self._health.answered("stripe")
         self._calls.labels(operation, outcome).inc()
         self._call_seconds.labels(operation).observe(seconds)
 
@@ -118,13 +138,11 @@ class Metrics:
         """`ready` connections to nsqd can receive."""
         self._connections.set(ready)
 
-    def channel_depth(self, topic: str, depth: int) -> None:
-        """`depth` messages wait in our channel of `topic`."""
-        self._channel_depth.labels(topic).set(depth)
-
-    def settling_halted(self, *, halted: bool) -> None:
-        """Whether settling is halted for every profile, because Stripe refuses what they all share."""
-        self._halted.set(int(halted))
+    def channel_depths(self, depths: Mapping[str, int]) -> None:
+        """So many messages wait in our channel of each topic. A topic that is missing can't be told."""
+        self._channel_depth.forget()
+        for topic, depth in depths.items():
+            self._channel_depth.set(depth, topic)
 
     def threads_alive(self, count: int) -> None:
         """`count` of our threads are running."""

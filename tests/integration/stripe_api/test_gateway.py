@@ -135,7 +135,7 @@ def test_a_rotated_key_is_taken_up_when_the_old_one_is_refused(new_gateway: NewG
     keys = iter(["sk_test_old", "sk_test_new"])
     with Peer(answer(ACCOUNT), REFUSED_KEY, answer(ACCOUNT), answer(customer(1))) as peer:
         gateway = new_gateway(peer.url, secret_key=lambda: next(keys))
-        gateway.account(Deadline.after(10))
+        gateway.opened_on(gateway.account(Deadline.after(10)))
         assert create(gateway) == "cus_1"
     sent = [(request.path, request.headers["authorization"]) for request in peer.requests]
     assert sent[1:] == [
@@ -149,7 +149,7 @@ def test_a_key_of_another_account_is_not_taken_up(new_gateway: NewGateway) -> No
     keys = iter(["sk_test_old", "sk_test_new"])
     with Peer(answer(ACCOUNT), answer({"id": "acct_2"})) as peer:
         gateway = new_gateway(peer.url, secret_key=lambda: next(keys))
-        gateway.account(Deadline.after(10))
+        gateway.opened_on(gateway.account(Deadline.after(10)))
         with pytest.raises(Misconfigured, match="another Stripe account"):
             gateway.reload()
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from worker.domain.provisioning import Lane
-from worker.telemetry import Metrics
+from worker.errors import Misconfigured, TryLater
+from worker.telemetry import Health, Metrics
+from worker.telemetry.readings import FRESH_FOR, Parts, Reading
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
@@ -18,10 +21,11 @@ def _registered() -> set[tuple[str, str, str, str]]:
     """Name, type, labels and meaning of all metrics, as the table writes them."""
     rows = set()
     for collector in set(Metrics("1").registry._collector_to_names):
-        (family,) = collector.collect()
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(f"`{label}`" for label in getattr(collector, "_labelnames", ()))
-        rows.add((f"`{name}`", family.type, labels, family.documentation))
+        for family in collector.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            names = getattr(collector, "labels" if isinstance(collector, Reading | Parts) else "_labelnames")
+            labels = ", ".join(f"`{label}`" for label in names)
+            rows.add((f"`{name}`", family.type, labels, family.documentation))
     return rows
 
 
@@ -65,7 +69,7 @@ def test_names_have_the_prefix_and_base_units() -> None:
         (lambda m: m.limiter_wait(Lane.LIVE, 0.5), 'subkeeper_limiter_wait_seconds_sum{lane="live"} 0.5'),
         (lambda m: m.limiter_rate("account", 80), 'subkeeper_limiter_rate_per_second{scope="account"} 80.0'),
         (lambda m: m.nsqd_connections(2), "subkeeper_nsqd_connections 2.0"),
-        (lambda m: m.channel_depth("t", 4), 'subkeeper_channel_depth{topic="t"} 4.0'),
+        (lambda m: m.channel_depths({"t": 4}), 'subkeeper_channel_depth{topic="t"} 4.0'),
         (lambda m: m.threads_alive(6), "subkeeper_threads_alive 6.0"),
         (lambda m: None, 'subkeeper_build_info{version="1.2.3"} 1.0'),
     ],
@@ -74,3 +78,76 @@ def test_each_method_moves_its_own_metric(act: Callable[[Metrics], None], sample
     metrics = Metrics("1.2.3")
     act(metrics)
     assert sample in metrics.render().decode().splitlines()
+
+
+def _samples(metrics: Metrics, name: str) -> dict[str, float]:
+    """The series of a metric by their labels, as they are rendered."""
+    lines = metrics.render().decode().splitlines()
+    found = [line.rpartition(" ") for line in lines if re.match(rf"{name}[{{ ]", line)]
+    return {series.removeprefix(name): float(value) for series, _, value in found}
+
+
+def test_what_cannot_be_read_is_left_out_and_comes_back() -> None:
+    metrics = Metrics("1")
+    names = ("queue_depth", "queue_oldest_age_seconds", "oldest_unsettled_seconds", "in_quarantine", "channel_depth")
+    assert [name for name in names if _samples(metrics, f"subkeeper_{name}")] == [], "nothing was read yet"
+    for _ in range(2):
+        metrics.queue(Lane.LIVE, 3, 4.0)
+        metrics.oldest_unsettled(4.0)
+        metrics.in_quarantine(1, 2)
+        metrics.channel_depths({"t": 5})
+        assert [name for name in names if not _samples(metrics, f"subkeeper_{name}")] == []
+        metrics.forget_queues()
+        metrics.channel_depths({})
+        assert [name for name in names if _samples(metrics, f"subkeeper_{name}")] == []
+
+
+def test_a_topic_whose_depth_is_no_longer_told_is_left_out_alone() -> None:
+    metrics = Metrics("1")
+    metrics.channel_depths({"a": 1, "b": 2})
+    metrics.channel_depths({"b": 3})
+    assert _samples(metrics, "subkeeper_channel_depth") == {'{topic="b"}': 3.0}
+
+
+def test_a_reading_that_nobody_renews_is_no_longer_shown() -> None:
+    now = [0.0]
+    reading = Reading("r", "text", (), CollectorRegistry(), clock=lambda: now[0])
+    reading.set(7)
+    now[0] = FRESH_FOR
+    assert [sample.value for family in reading.collect() for sample in family.samples] == [7]
+    now[0] += 1
+    assert [sample for family in reading.collect() for sample in family.samples] == []
+
+
+def test_every_part_is_exported_before_it_has_answered() -> None:
+    now = [100.0]
+    health = Health(["postgres", "stripe"], clock=lambda: now[0])
+    metrics = Metrics("1", health)
+    now[0] += 7
+    assert _samples(metrics, "subkeeper_up") == {'{part="postgres"}': 0.0, '{part="stripe"}': 0.0}
+    health.set("postgres", ok=True)
+    now[0] += 3
+    assert _samples(metrics, "subkeeper_up") == {'{part="postgres"}': 1.0, '{part="stripe"}': 0.0}
+    ages = {'{part="postgres"}': 3.0, '{part="stripe"}': 10.0}
+    assert _samples(metrics, "subkeeper_last_answer_age_seconds") == ages
+
+
+def test_stripe_answers_with_a_refusal_too_and_not_with_silence() -> None:
+    now = [0.0]
+    metrics = Metrics("1", Health(["stripe"], clock=lambda: now[0]))
+    now[0] = 5.0
+    metrics.stripe_call("customers.create", "unclear", 1.0)
+    assert _samples(metrics, "subkeeper_last_answer_age_seconds") == {'{part="stripe"}': 5.0}
+    metrics.stripe_call("customers.create", "unauthorized", 1.0)
+    assert _samples(metrics, "subkeeper_last_answer_age_seconds") == {'{part="stripe"}': 0.0}
+
+
+def test_settling_counts_as_halted_while_only_a_person_can_mend_stripe() -> None:
+    health = Health(["stripe"])
+    metrics = Metrics("1", health)
+    health.away("stripe", TryLater("stripe_unreachable"))
+    assert _samples(metrics, "subkeeper_settling_halted") == {"": 0.0}
+    health.away("stripe", Misconfigured("STRIPE_SECRET_KEY", "is refused", "Give another."))
+    assert _samples(metrics, "subkeeper_settling_halted") == {"": 1.0}
+    health.set("stripe", ok=True)
+    assert _samples(metrics, "subkeeper_settling_halted") == {"": 0.0}

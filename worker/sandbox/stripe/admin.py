@@ -101,8 +101,9 @@ def _clock(service: Service, given: _Json) -> _Json:
 
 
 def _keys(service: Service, given: _Json) -> _Json:
-    """Adds a key, or changes one: `permissions` null is a secret key's, `revoked` ends it."""
-    service.keys.put(str(given["key"]), given.get("permissions"), revoked=bool(given.get("revoked", False)))
+    """Adds a key, or changes one: `permissions` null is a secret key's, `revoked` ends it, `account` is whose it is."""
+    revoked, account = bool(given.get("revoked", False)), given.get("account")
+    service.keys.put(str(given["key"]), given.get("permissions"), revoked=revoked, account=account)
     return {}
 
 

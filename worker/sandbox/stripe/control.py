@@ -111,10 +111,17 @@ class Control:
         """Moves its clock; returns its time."""
         return float(self._ask("POST", "clock", {"jump": seconds})["now"])
 
-    def put_key(self, key: str, permissions: Sequence[str] | None = None, *, revoked: bool = False) -> None:
-        """Adds a key or changes one; `permissions` None is a secret key's."""
+    def put_key(
+        self,
+        key: str,
+        permissions: Sequence[str] | None = None,
+        *,
+        revoked: bool = False,
+        account: str | None = None,
+    ) -> None:
+        """Adds a key or changes one; `permissions` None is a secret key's, `account` None that of the server."""
         given = None if permissions is None else list(permissions)
-        self._ask("POST", "keys", {"key": key, "permissions": given, "revoked": revoked})
+        self._ask("POST", "keys", {"key": key, "permissions": given, "revoked": revoked, "account": account})
 
     def limits(self, account_rate: float | None = None, endpoint_rate: float | None = None) -> None:
         """Requests per second; None for no limit."""

@@ -16,10 +16,12 @@ from worker.sandbox.stripe.errors import ApiError, unauthorized
 
 @dataclass(slots=True)
 class Key:
-    """`permissions` of None: everything (a secret key)."""
+    """`permissions` of None: everything (a secret key). `account`: whose it is, where that isn't this account; what it
+    reads and writes is this one's all the same."""
 
     permissions: frozenset[str] | None = None
     revoked: bool = False
+    account: str | None = None
 
 
 class Keys:
@@ -29,9 +31,14 @@ class Keys:
         self._account = account
         self._keys = {secret_key: Key()}
 
-    def put(self, secret: str, permissions: Iterable[str] | None, *, revoked: bool) -> None:
+    def put(self, secret: str, permissions: Iterable[str] | None, *, revoked: bool, account: str | None = None) -> None:
         """Adds a key or changes one."""
-        self._keys[secret] = Key(None if permissions is None else frozenset(permissions), revoked)
+        self._keys[secret] = Key(None if permissions is None else frozenset(permissions), revoked, account)
+
+    def account(self, authorization: str) -> str:
+        """Whose key that is."""
+        key = self._keys.get(_secret(authorization))
+        return (key and key.account) or self._account
 
     def check(self, authorization: str, permission: str) -> None:
         """401 for a key that is missing, unknown or revoked; 403 for one that may not."""
@@ -48,12 +55,12 @@ class Keys:
         if key.revoked:
             raise unauthorized(f"Expired API Key provided: {_masked(secret)}", code="api_key_expired")
         if not _may(key, permission):
-            raise self._forbidden(secret, permission)
+            raise self._forbidden(secret, key.account or self._account, permission)
 
-    def _forbidden(self, secret: str, permission: str) -> ApiError:
+    def _forbidden(self, secret: str, account: str, permission: str) -> ApiError:
         message = (
             f"The provided key '{_masked(secret)}' does not have the required permissions for this endpoint on account"
-            f" '{self._account}'. Having the 'rak_{permission}' permission would allow this request to continue."
+            f" '{account}'. Having the 'rak_{permission}' permission would allow this request to continue."
         )
         return ApiError(403, message)
 

@@ -157,7 +157,7 @@ class Service:
         params = endpoint.spec.check(call.params)
         if failing is not None and failing.when == "before":
             raise _fault_error(failing)
-        ctx = Context(self.ledger, tx, params, identifier, self.account)
+        ctx = Context(self.ledger, tx, params, identifier, self.keys.account(call.authorization))
         result = endpoint.endpoint(ctx)
         return Expander(self.ledger, tx.puts).expand(result, params["expand"]) if params.get("expand") else result
 

@@ -1,0 +1,52 @@
+"""What turns bad is an error, once; what turns well is said at info."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from worker.errors import Misconfigured, TryLater, Unavailable
+from worker.telemetry import Health
+
+Lines = Callable[[], list[dict[str, Any]]]
+REFUSED = Misconfigured("STRIPE_SECRET_KEY", "is refused", "Give another.")
+
+
+def _said(lines: Lines) -> list[tuple[str, str, bool]]:
+    return [(line["level"], line["part"], line["ok"]) for line in lines()]
+
+
+def test_an_outage_is_said_once_whatever_its_details(lines: Lines) -> None:
+    health = Health(["postgres"])
+    for number in range(5):
+        health.away("postgres", Unavailable("postgres", f"attempt {number}"))
+    assert _said(lines) == [("error", "postgres", False)]
+    health.set("postgres", ok=True)
+    health.set("postgres", ok=True)
+    health.away("postgres", Unavailable("postgres", "gone again"))
+    assert _said(lines)[1:] == [("info", "postgres", True), ("error", "postgres", False)]
+
+
+def test_another_trouble_with_the_same_part_is_said_too(lines: Lines) -> None:
+    health = Health(["stripe"])
+    health.away("stripe", TryLater("stripe_unreachable"))
+    health.away("stripe", REFUSED)
+    health.away("stripe", REFUSED)
+    assert _said(lines) == [("error", "stripe", False)] * 2
+    assert health.reasons() == [f"stripe: {REFUSED}"]
+
+
+def test_starting_is_no_trouble(lines: Lines) -> None:
+    health = Health(["nsqd"])
+    health.set("nsqd", ok=False, detail="0 of 2 connections")
+    assert _said(lines) == []
+    health.set("nsqd", ok=True)
+    health.set("nsqd", ok=False, detail="0 of 2 connections")
+    assert _said(lines) == [("info", "nsqd", True), ("error", "nsqd", False)]
+
+
+def test_trouble_belongs_to_the_dependency_that_it_names() -> None:
+    health = Health(["postgres", "stripe"])
+    health.set("stripe", ok=True)
+    health.away("stripe", Unavailable("postgres", "refused"))
+    assert {part: state.ok for part, state in health.parts().items()} == {"postgres": False, "stripe": True}

@@ -1,0 +1,79 @@
+"""Keeps the gauges current, and deletes what has expired."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from datetime import timedelta
+
+from worker.broker.admin import depths
+from worker.domain.provisioning import Lane
+from worker.errors import SubkeeperError, Unavailable
+from worker.settings import NsqSettings, Settings
+from worker.store import provisionings, quarantine, queues
+from worker.store.database import Database
+from worker.stripe_api.limiter import Limiter
+from worker.telemetry import Health, Metrics
+
+WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
+"""Seconds between two looks at the queues; in every so many of them, what has expired is deleted."""
+
+
+class Watch:
+    """`run` looks until `stop`. `alive`: the names of the threads that run."""
+
+    def __init__(
+        self, settings: Settings, database: Database, limiter: Limiter, metrics: Metrics, health: Health
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._limiter = limiter
+        self._metrics = metrics
+        self._health = health
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self, alive: Callable[[], Collection[str]]) -> None:
+        turn = 0
+        while not self._stopping.is_set():
+            self._metrics.threads_alive(len(alive()))
+            for scope, rate in self._limiter.rates().items():
+                self._metrics.limiter_rate(scope, rate)
+            self._at_postgres(self._watch_queues)
+            watch_channels(self._settings.nsq, self._metrics)
+            if turn % CLEAN_EVERY == 0:
+                self._at_postgres(self._forget_expired)
+            turn += 1
+            self._stopping.wait(WATCH_INTERVAL)
+
+    def _at_postgres(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except SubkeeperError as away:
+            self._metrics.forget_queues()
+            self._health.away("postgres", away)
+
+    def _watch_queues(self) -> None:
+        with self._database.transaction() as tx:
+            state = queues.state(tx)
+        for lane in Lane:
+            self._metrics.queue(lane, state.depth.get(lane, 0), state.age.get(lane, 0.0))
+        self._metrics.oldest_unsettled(max(state.age.get(lane, 0.0) for lane in Lane if lane is not Lane.BACKFILL))
+        self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
+        self._health.set("postgres", ok=True)
+
+    def _forget_expired(self) -> None:
+        with self._database.transaction() as tx:
+            provisionings.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
+            quarantine.forget_expired(tx)
+
+
+def watch_channels(nsq: NsqSettings, metrics: Metrics) -> None:
+    """Shows how deep our channels are; one that can't be told is left out."""
+    try:
+        found = depths(nsq, [nsq.profile_topic, nsq.backfill_topic], nsq.channel)
+    except Unavailable:  # the readiness of nsqd says so already
+        found = {}
+    metrics.channel_depths(found)
