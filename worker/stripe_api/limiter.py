@@ -49,7 +49,8 @@ class Limiter:
     """Permits to send, by endpoint and lane.
 
     The waiting threads need no thread of their own to serve them: one of them, the keeper, wakes when the next permit
-    is due and hands it to whoever's turn it is.
+    is due and hands it to whoever's turn it is. What brings that moment nearer (a waiter for another endpoint, a
+    request that has ended) wakes the keeper, so that it doesn't sleep through it.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Limiter:
         self._lock = threading.Lock()
         self._bells: dict[Ticket, threading.Condition] = {}
         self._keeper: Ticket | None = None
+        self._keeper_wakes_at = float("-inf")
 
     @contextmanager
     def permit(self, endpoint: str, lane: Lane, deadline: Deadline) -> Iterator[None]:
@@ -133,13 +135,20 @@ class Limiter:
             self._serve()
 
     def _nap(self) -> float:
+        """How long the keeper, who asks, may sleep."""
         now = self._clock()
         at = self._queues.next_at(now)
-        return LONGEST_NAP if at is None else min(LONGEST_NAP, max(0.0, at - now))
+        nap = LONGEST_NAP if at is None else min(LONGEST_NAP, max(0.0, at - now))
+        self._keeper_wakes_at = now + nap
+        return nap
 
     def _serve(self) -> None:
-        for ticket in self._queues.grant(self._clock()):
+        now = self._clock()
+        for ticket in self._queues.grant(now):
             self._bells[ticket].notify()
+        at = self._queues.next_at(now)
+        if self._keeper is not None and at is not None and at < self._keeper_wakes_at:
+            self._bells[self._keeper].notify()
 
     def _hand_over(self, ticket: Ticket) -> None:
         """Let another waiter keep the time, if it was this one."""

@@ -14,6 +14,7 @@ from worker.domain.provisioning import Lane
 from worker.errors import TryLater
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.limiter import Limiter
+from worker.stripe_api.queueing import Ticket
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -67,6 +68,51 @@ def test_a_waiter_gives_up_before_its_deadline_and_the_next_one_keeps_the_time()
         assert patient.result().granted
     assert 0.9 < time.monotonic() - began < 1.5
     assert limiter.waiters()[Lane.LIVE] == 0
+
+
+class Frozen:
+    """A limiter whose time stands still until it is told, and whose keeper sleeps for a minute if nothing wakes it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("worker.stripe_api.limiter.LONGEST_NAP", 60.0)
+        self.now = 0.0
+        self.limiter = Limiter(20, 20, weights=WEIGHTS, clock=lambda: self.now)
+
+    def acquire(self, endpoint: str, lane: Lane = Lane.LIVE) -> Ticket:
+        return self.limiter.acquire(endpoint, lane, Deadline.after(60))
+
+    def one_at_a_time(self, endpoint: str) -> Ticket:
+        """The only permit of `endpoint`."""
+        held = self.acquire(endpoint)
+        self.limiter.throttled(endpoint, "endpoint-concurrency")
+        return held
+
+
+def test_a_waiter_for_another_endpoint_wakes_the_one_that_keeps_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = Frozen(monkeypatch)
+    held = frozen.one_at_a_time("customers.search")
+    with ThreadPoolExecutor(2) as pool:
+        keeper = pool.submit(frozen.acquire, "customers.search", Lane.RETRY)
+        wait_for(lambda: frozen.limiter.waiters()[Lane.RETRY] == 1)
+        signup = pool.submit(frozen.acquire, "customers.create")
+        wait_for(lambda: frozen.limiter.waiters()[Lane.LIVE] == 1)
+        frozen.now = 0.1
+        try:
+            assert signup.result(timeout=20).granted
+            assert not keeper.done(), "it still waits for its own endpoint"
+        finally:
+            frozen.limiter.release(held)
+
+
+def test_a_request_that_ends_wakes_the_one_that_keeps_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = Frozen(monkeypatch)
+    held = frozen.one_at_a_time("customers.search")
+    with ThreadPoolExecutor(1) as pool:
+        keeper = pool.submit(frozen.acquire, "customers.search")
+        wait_for(lambda: frozen.limiter.waiters()[Lane.LIVE] == 1)
+        frozen.limiter.release(held)  # and the next permit is due in 0.05 s
+        frozen.now = 0.1
+        assert keeper.result(timeout=20).granted
 
 
 def test_live_requests_pass_waiting_backfill() -> None:
