@@ -29,9 +29,12 @@ class Flow:
     def update(self, links: Collection[Link]) -> None:
         """Queue a RDY where a share has changed. `links` are those that are connected."""
         seen = (self.paused, tuple(link.connection for link in links))
-        if seen == self._seen and len(links) <= self._total:
+        rotating = not self.paused and len(links) > self._total
+        if seen == self._seen and not rotating:
             return
         self._seen = seen
+        if not rotating:
+            self.next_turn = float("inf")  # nobody's turn is to end: a time that has passed would keep the loop awake
         shares = {} if self.paused or not links else self._shares(links)
         for link in sorted(links, key=lambda link: shares.get(link, 0) > link.ready):  # take away before giving
             link.set_ready(shares.get(link, 0))
@@ -41,7 +44,6 @@ class Flow:
         weights = {link: self._weights[link.route.topic] / per_topic[link.route.topic] for link in links}
         if len(links) > self._total:
             return self._take_turns(weights)
-        self.next_turn = float("inf")
         return spread(self._total, weights, {link: _cap(link) for link in links})
 
     def _take_turns(self, weights: Mapping[Link, float]) -> dict[Link, int]:

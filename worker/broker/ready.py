@@ -28,10 +28,29 @@ def spread(total: int, weights: Mapping[Key, float], caps: Mapping[Key, int]) ->
     return {key: min(share, caps[key]) for key, share in shares.items()}
 
 
-class Rotation(Generic[Key]):
-    """More connections than max_in_flight: they take turns, each as often as its weight says.
+def due_shares(total: float, weights: Mapping[Key, float], most: Mapping[Key, float]) -> dict[Key, float]:
+    """`total` shared by weight, in fractions; what is above a key's `most` goes to the others, by weight again.
 
-    Smooth weighted round robin: a turn costs one credit, each round gives credit by weight.
+    Nobody is ever due what he cannot take: credit for it would add up for as long as that lasts.
+    """
+    due: dict[Key, float] = {}
+    open_to_more, rest = dict(weights), total
+    while open_to_more:
+        whole = sum(open_to_more.values())
+        full = [key for key, weight in open_to_more.items() if rest * weight >= most[key] * whole]
+        if not full:
+            return due | {key: rest * weight / whole for key, weight in open_to_more.items()}
+        for key in full:
+            del open_to_more[key]
+            due[key] = most[key]
+        rest = total - sum(due.values())
+    return due
+
+
+class Rotation(Generic[Key]):
+    """More connections than max_in_flight: they take turns, each as often as its weight says, where that is possible.
+
+    Smooth weighted round robin: a turn costs one credit, each round gives credit by weight, one at most.
     """
 
     def __init__(self) -> None:
@@ -39,8 +58,8 @@ class Rotation(Generic[Key]):
 
     def turn(self, slots: int, weights: Mapping[Key, float]) -> list[Key]:
         """The `slots` keys whose turn it is, the longest waiting first."""
-        whole = sum(weights.values())
-        self._credits = {key: self._credits.get(key, 0.0) + slots * weight / whole for key, weight in weights.items()}
+        due = due_shares(slots, weights, dict.fromkeys(weights, 1.0))
+        self._credits = {key: self._credits.get(key, 0.0) + due[key] for key in weights}
         chosen = sorted(self._credits, key=lambda key: self._credits[key], reverse=True)[:slots]
         for key in chosen:
             self._credits[key] -= 1.0

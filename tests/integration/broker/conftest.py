@@ -32,7 +32,9 @@ def settings_for(*addresses: str, **others: Any) -> NsqSettings:
 
 
 class NewReader(Protocol):
-    def __call__(self, settings: NsqSettings, *topics: str | Subscription) -> Reader: ...
+    def __call__(
+        self, settings: NsqSettings, *topics: str | Subscription, clock: Callable[[], float] = time.monotonic
+    ) -> Reader: ...
 
 
 @pytest.fixture
@@ -40,9 +42,11 @@ def new_reader(rng: random.Random) -> Iterator[NewReader]:
     """Starts readers of these topics (weight 1 unless given as a Subscription)."""
     with ExitStack() as stack:
 
-        def start(settings: NsqSettings, *topics: str | Subscription) -> Reader:
+        def start(
+            settings: NsqSettings, *topics: str | Subscription, clock: Callable[[], float] = time.monotonic
+        ) -> Reader:
             subscriptions = [topic if isinstance(topic, Subscription) else Subscription(topic, 1) for topic in topics]
-            reader = Reader(settings, subscriptions, rng=rng)
+            reader = Reader(settings, subscriptions, rng=rng, clock=clock)
             stack.callback(reader.close, 0.2)
             return reader
 

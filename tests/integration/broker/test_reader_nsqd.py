@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import structlog
 
 from tests.conftest import NewNsqd
@@ -201,6 +202,38 @@ def test_more_connections_than_max_in_flight_take_turns(new_nsqd: NewNsqd, topic
         seen.update(message.body for message in batch)
         reader.finish(batch)
     assert seen == {b"%d" % broker.tcp_port: 5 for broker in brokers}
+
+
+class CountingClock:
+    """The monotonic clock; the reader asks it a few times for each turn of its loop."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return time.monotonic()
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["gone", "paused"])
+def test_a_reader_whose_connections_took_turns_sleeps_once_they_are_gone_or_paused(
+    new_nsqd: NewNsqd, topic: str, new_reader: NewReader, paused: bool
+) -> None:
+    brokers = [new_nsqd() for _ in range(3)]
+    clock = CountingClock()
+    settings = settings_for(*[broker.tcp_address for broker in brokers], max_in_flight=1)
+    reader = new_reader(settings, topic, clock=clock)
+    until(lambda: all(state.alive for state in reader.connections), reader)
+    reader.read(1, 0.5)
+    if paused:
+        reader.pause()
+    else:
+        for broker in brokers:
+            broker.kill()
+        until(lambda: not reader.connected, reader)
+    clock.asked = 0
+    assert reader.read(1, 1.5) == []
+    assert clock.asked < 500, "thousands where the loop never sleeps, about a hundred with reconnects"
 
 
 def test_shares_of_max_in_flight_go_by_weight_and_stay_within_it(

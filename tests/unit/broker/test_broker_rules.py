@@ -84,6 +84,21 @@ def test_connections_that_take_turns_get_their_weight_in_turns(slots: int, weigh
     assert turns["heavy"] >= min(light) - 2
 
 
+@given(st.integers(1, 4), st.integers(2, 100), st.integers(0, 400))
+def test_a_connection_that_joins_late_has_its_turns_like_the_others(slots: int, weight: int, before: int) -> None:
+    """A heavy one can't have more than each turn, however long that lasted: it is owed nothing, and owes nobody."""
+    weights: dict[int | str, float] = {**dict.fromkeys(range(slots + 2), 1.0), "heavy": float(weight)}
+    rotation: Rotation[int | str] = Rotation()
+    for _ in range(before):
+        rotation.turn(slots, weights)
+    weights["late"] = 1.0
+    turns: Counter[int | str] = Counter()
+    for _ in range(200):
+        turns.update(rotation.turn(slots, weights))
+    light = [turns[name] for name in [*range(slots + 2), "late"]]
+    assert max(light) - min(light) <= 3
+
+
 def test_small_batches_keep_the_weights() -> None:
     backlog = Backlog({"live": 3, "backfill": 1})
     for _ in range(100):
@@ -111,6 +126,48 @@ def test_a_backlog_loses_and_invents_nothing_and_fills_every_batch(
         expected = [b"%d" % number for name, number in arrivals if name == topic]
         assert [found.body for found in taken if found.topic == topic] == expected
     assert len(backlog) == 0
+
+
+WEIGHTS = {"a": 5, "b": 2, "c": 1}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.integers(1, 20)), max_size=80),
+    st.sets(st.sampled_from("abc"), min_size=1),
+    st.integers(1, 20),
+)
+def test_whatever_came_before_a_flood_is_shared_by_weight(
+    history: list[tuple[str, int, int]], flooding: set[str], limit: int
+) -> None:
+    backlog = Backlog(WEIGHTS)
+    for topic, count, taken in history:
+        for _ in range(count):
+            backlog.add(message(topic))
+        backlog.take(taken)
+    backlog.take(len(backlog) - len(flooding))
+    for topic in flooding:
+        for _ in range(40 * limit):
+            backlog.add(message(topic))
+    got = Counter(found.topic for _ in range(20) for found in backlog.take(limit))
+    whole = sum(WEIGHTS[topic] for topic in flooding)
+    for topic in flooding:
+        assert abs(got[topic] - 20 * limit * WEIGHTS[topic] / whole) <= 2 * len(WEIGHTS)
+
+
+@pytest.mark.parametrize(("long", "short"), [("live", "backfill"), ("backfill", "live")])
+def test_a_long_flood_of_one_topic_beside_a_trickle_of_the_other_leaves_no_credit(long: str, short: str) -> None:
+    backlog = Backlog({"live": 3, "backfill": 1})
+    for _ in range(2000):
+        for _ in range(50):
+            backlog.add(message(long))
+        backlog.add(message(short))
+        backlog.take(50)
+    backlog.take(len(backlog) - 1)
+    for _ in range(4000):
+        backlog.add(message("live"))
+        backlog.add(message("backfill"))
+    first = Counter(found.topic for _ in range(10) for found in backlog.take(40))
+    assert abs(first["live"] - 300) <= 2
 
 
 @given(st.lists(st.integers(1, 100), max_size=50), st.integers(50, 300))
