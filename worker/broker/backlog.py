@@ -37,15 +37,15 @@ class Backlog:
     def _share(self, limit: int) -> dict[str, int]:
         waiting = {topic: len(queue) for topic, queue in self._queues.items() if queue}
         due = due_shares(limit, {topic: self._weights[topic] for topic in waiting}, waiting)
-        credits = {topic: self._credits.get(topic, 0.0) + due[topic] for topic in waiting}
+        owed = {topic: self._credits.get(topic, 0.0) + due[topic] for topic in waiting}
         counts: dict[str, int] = {}
         left = limit
         for topic, length in waiting.items():
-            counts[topic] = max(0, min(length, left, int(credits[topic] + 1e-9)))
+            counts[topic] = max(0, min(length, left, int(owed[topic] + 1e-9)))
             left -= counts[topic]
-        for topic in sorted(waiting, key=lambda topic: counts[topic] - credits[topic]):  # who is owed most comes first
+        for topic in sorted(waiting, key=lambda topic: counts[topic] - owed[topic]):  # who is owed most comes first
             more = min(left, waiting[topic] - counts[topic])
             counts[topic] += more
             left -= more
-        self._credits = {topic: credits[topic] - counts[topic] for topic in waiting if counts[topic] < waiting[topic]}
+        self._credits = {topic: owed[topic] - counts[topic] for topic in waiting if counts[topic] < waiting[topic]}
         return counts

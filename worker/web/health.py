@@ -24,7 +24,8 @@ _PROBLEM = "application/problem+json"
 
 
 def health_server(settings: HealthSettings, health: Health, metrics: Metrics) -> HttpServer:
-    """The endpoint, bound and not yet serving. Raises `Misconfigured` where it cannot listen."""
+    """The endpoint, bound and not yet serving. Raises `Misconfigured` where it cannot listen, `Unavailable` where
+    another process does."""
     return HttpServer(HealthApp(health, metrics), settings.host, settings.port, name="health")
 
 

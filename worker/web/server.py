@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -10,13 +11,20 @@ import structlog
 from waitress import wasyncore
 from waitress.server import create_server
 
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _THREADS = 2
 _STOP_SECONDS = 2.0
+_MAX_CONNECTIONS = 500
+"""Beyond that it accepts no more until one ends, which takes `_SILENCE_SECONDS` at most. It stays well below the 1,024
+descriptors that a process commonly has."""
+
+_SILENCE_SECONDS = 5
+"""After so long without a byte a connection is closed, in the middle of a request too."""
+
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_BODY_BYTES = 1024
 
@@ -24,7 +32,8 @@ _MAX_BODY_BYTES = 1024
 class HttpServer:
     """Binds when made (so that `port` is known and a taken port is told at once), serves from `start` to `stop`.
 
-    `port` 0 takes a free one. `name` is the section of the settings that it belongs to.
+    `port` 0 takes a free one. `name` is the section of the settings that it belongs to. Raises `Misconfigured` for an
+    address that this machine or user can't have, `Unavailable` for one that is taken: it may be free again soon.
     """
 
     def __init__(self, app: WSGIApplication, host: str, port: int, *, name: str) -> None:
@@ -45,6 +54,9 @@ class HttpServer:
             threads=_THREADS,
             asyncore_use_poll=True,
             ident=None,
+            connection_limit=_MAX_CONNECTIONS,
+            channel_timeout=_SILENCE_SECONDS,
+            cleanup_interval=1,
             max_request_header_size=_MAX_HEADER_BYTES,
             max_request_body_size=_MAX_BODY_BYTES,
         )
@@ -79,5 +91,14 @@ def _bind(host: str, port: int, name: str) -> socket.socket:
     try:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
-        problem = f"cannot listen on {host}:{port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            taken = (
+                f"{_shown(host, port)} is in use by another process. Stop that one, or give one of the two another port"
+            )
+            raise Unavailable(f"{name}.port", taken) from error
+        problem = f"cannot listen on {_shown(host, port)}: {error.strerror}"
         raise Misconfigured(f"{name}.port", problem, "Take a free port, or 0 to be given one") from error
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

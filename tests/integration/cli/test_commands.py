@@ -94,10 +94,12 @@ def test_run_refuses_a_database_without_a_schema_and_says_what_to_do(fresh: Stac
     assert "subkeeper db upgrade" in text
 
 
-def test_run_refuses_a_health_port_that_is_taken(stack: Stack) -> None:
+def test_run_on_a_health_port_that_is_taken_names_it_and_may_be_started_again(stack: Stack) -> None:
     worker = stack.spawn_worker()
-    text = run(stack, "run", "profiles", code=2, SUBKEEPER_HEALTH__PORT=str(worker.port))
+    text = run(stack, "run", "profiles", code=1, SUBKEEPER_HEALTH__PORT=str(worker.port))
     assert "health.port" in text
+    assert f"127.0.0.1:{worker.port} is in use by another process" in text
+    assert worker.is_ready()
 
 
 def test_setup_says_what_it_did_and_the_second_time_that_it_was_there(fresh: Stack) -> None:

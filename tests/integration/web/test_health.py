@@ -8,11 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, Unavailable
 from worker.settings import HealthSettings
 from worker.telemetry import Health, Metrics
 from worker.web.health import health_server
@@ -110,10 +111,21 @@ def test_it_does_not_say_what_serves_it(server: HttpServer) -> None:
     assert "Server" not in response.headers
 
 
-def test_a_taken_port_is_refused_with_the_key_and_a_fix(server: HttpServer, health: Health) -> None:
-    with pytest.raises(Misconfigured, match="Take a free port") as caught:
+def test_a_taken_port_is_told_with_its_address_and_may_be_free_later(server: HttpServer, health: Health) -> None:
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port} is in use by another process") as caught:
         health_server(HealthSettings(port=server.port), health, Metrics("1"))
-    assert caught.value.key == "health.port"
+    assert caught.value.dependency == "health.port"
+
+
+def test_a_hundred_half_open_requests_keep_nobody_from_an_answer(server: HttpServer) -> None:
+    with ExitStack() as stack:
+        half_open = [
+            stack.enter_context(socket.create_connection((server.host, server.port), timeout=30)) for _ in range(100)
+        ]
+        for connection in half_open:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
+        assert _json(server, "/healthz")[0] == 200
+        assert [connection.recv(1) for connection in half_open] == [b""] * 100, "they are closed in seconds"
 
 
 def test_a_host_that_is_not_ours_is_refused(health: Health) -> None:
