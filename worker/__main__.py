@@ -1,5 +1,21 @@
-"""`python -m worker` is `subkeeper`."""
+"""`subkeeper`, and `python -m worker`.
 
-from worker.cli import main
+Little is imported here, so that a Ctrl-C is heard quietly from the start: the imports take a good part of a second.
+"""
 
-main(prog_name="subkeeper")
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    try:
+        from worker.cli import main as subkeeper  # noqa: PLC0415 - while importing, too, a Ctrl-C is heard
+
+        subkeeper(prog_name="subkeeper")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

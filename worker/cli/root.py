@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from worker.cli.common import INTERRUPTED
 from worker.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Quiet(click.Group):
+    """Ends without a word and with 130 at a Ctrl-C; click would say "Aborted!" and exit with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=Quiet, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="subkeeper")
 @click.option(
     "--config",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import sys
 import threading
-from types import FrameType
 
 import structlog
 
 from worker.errors import TryLater, Unavailable
+from worker.runtime import signals
 from worker.runtime.profiles import Profiles, profile_reader
 from worker.runtime.watch import watch_channels
 from worker.settings import Settings
@@ -33,7 +31,7 @@ DEPTH_INTERVAL = 15.0
 
 
 class Process:
-    """`run` returns the exit code; `stop` may be called from anywhere, also from a signal handler."""
+    """`run` returns the exit code; `stop` may be called from any thread, but not from a signal handler."""
 
     def __init__(self, settings: Settings, rng: random.Random) -> None:
         self.settings = settings
@@ -52,15 +50,8 @@ class Process:
         self._stopping.set()
 
     def stop_on_signals(self) -> None:
-        """SIGTERM and SIGINT drain; a second one ends the process at once."""
-
-        def handle(number: int, _frame: FrameType | None) -> None:
-            if self._stopping.is_set():
-                os._exit(128 + number)
-            self.stop()
-
-        signal.signal(signal.SIGTERM, handle)
-        signal.signal(signal.SIGINT, handle)
+        """SIGTERM, SIGINT and SIGHUP drain; a second one ends the process at once."""
+        signals.on_first(self.stop)
 
     def run(self) -> int:
         """Serves until `stop`, or until a thread dies. Raises `Misconfigured` where it must not start."""

@@ -15,7 +15,7 @@ from tests.integration.profiles.stack import SUBKEEPER, Stack
 
 PATIENCE = 60.0
 
-_WITH_CTRL_C = (
+WITH_CTRL_C = (
     sys.executable,
     "-c",
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
@@ -52,7 +52,7 @@ class Commands:
     def start(self, *arguments: str | Path, **environ: str) -> subprocess.Popen[bytes]:
         """Begins a command; the caller waits for it."""
         return subprocess.Popen(
-            [*_WITH_CTRL_C, SUBKEEPER, *arguments],
+            [*WITH_CTRL_C, SUBKEEPER, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 
+import pytest
+
 from tests.integration.profiles.stack import Stack, profile, users, wait_until
+
+SIGNALLED_INSIDE_WAIT = """
+import random, signal, sys
+from worker.runtime.process import Process
+from worker.settings import HealthSettings, Settings
+process = Process(Settings(health=HealthSettings(port=0)), random.Random())
+process.stop_on_signals()
+with process._stopping._cond:  # as Event.wait holds it, for moments
+    signal.raise_signal(signal.SIGTERM)
+sys.exit(0 if process._stopping.wait(30) else 1)
+"""
 
 
 def test_a_worker_is_ready_in_about_a_second(stack: Stack) -> None:
@@ -65,3 +81,29 @@ def test_a_worker_that_is_stopped_leaves_no_connection_and_no_thread(stack: Stac
     assert not stack.nsqd.channel(stack.topic, "subkeeper")["clients"]
     query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'subkeeper'"
     wait_until(lambda: not stack.rows(query))
+
+
+def test_a_signal_is_heard_whatever_the_main_thread_holds() -> None:
+    subprocess.run([sys.executable, "-c", SIGNALLED_INSIDE_WAIT], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_asks_to_end_drains(stack: Stack, number: signal.Signals) -> None:
+    worker = stack.spawn_worker()
+    worker.send(number)
+    assert worker.wait() == 0
+    assert worker.logged("process.stopped")
+
+
+def test_a_worker_under_nohup_outlives_its_terminal(stack: Stack) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        worker = stack.spawn_worker()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    worker.send(signal.SIGHUP)
+    stack.publish(profile("ada"))
+    stack.await_completed("ada")
+    assert worker.is_healthy()
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
