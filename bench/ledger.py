@@ -163,7 +163,7 @@ def _sweep(database: Database, lane: Lane, count: int) -> float:
     began, now = time.perf_counter(), datetime.now(UTC)
     for _ in range(count):
         with database.transaction() as tx:
-            provisionings.lease_due(tx, lane, 16, lease=timedelta(hours=1), stripe_now=now)
+            provisionings.lease_due(tx, lane, 16, lease=timedelta(hours=1), stripe_now=now, openable=[b"xxxxx"])
     return count / (time.perf_counter() - began)
 
 
@@ -171,7 +171,7 @@ def _look(database: Database, count: int) -> float:
     began = time.perf_counter()
     for _ in range(count):
         with database.transaction() as tx:
-            queues.state(tx)
+            queues.Queues(openable=list).state(tx)
     return count / (time.perf_counter() - began)
 
 

@@ -180,8 +180,6 @@ provisionings = Table(
     # The earliest time at which anybody could have used one of the row's keys, in any database: the earlier of the
     # profile's creation and our first sight of it. NULL: not known.
     Column("key_possible_since", _Time),
-    # The id (hex) of the key that sealed `customer_request`; NULL where nothing says so.
-    Column("sealed_by", Text),
     # What Stripe refused of this row while it is in doubt whether the row or everybody is at fault.
     Column("refusal", Text),
     CheckConstraint(

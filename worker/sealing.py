@@ -28,7 +28,8 @@ _ID_LABEL = b"subkeeper/sealing/v1/id"
 _ID_BYTES = 4
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-_HEADER_BYTES = len(_VERSION) + _ID_BYTES
+HEADER_BYTES = len(_VERSION) + _ID_BYTES
+"""How many bytes a sealed value begins with that tell under which key it was sealed."""
 
 
 class CannotOpen(SubkeeperError):
@@ -47,39 +48,58 @@ class Sealer:
     """
 
     def __init__(self, keys: Sequence[str], random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
-        if not keys or any(len(key) < MIN_KEY_CHARACTERS for key in keys):
-            fix = f"Give at least {MIN_KEY_CHARACTERS} random characters each: openssl rand -base64 48"
-            raise Misconfigured("SUBKEEPER_SECRET_KEY", "is missing or has a key that is too short", fix)
-        ciphers = [
-            (_VERSION + _derive(key, _ID_LABEL, _ID_BYTES), AESGCM(_derive(key, _KEY_LABEL, 32))) for key in keys
-        ]
-        self._header, self._cipher = ciphers[0]
-        self._ciphers = dict(reversed(ciphers))
         self._random_bytes = random_bytes
-        self._fingerprint_key = _derive(keys[0], _FINGERPRINT_LABEL, 32)
+        self._keyring = _Keyring(keys)
+
+    def use(self, keys: Sequence[str]) -> None:
+        """These keys from now on, in place of those before. Raises `Misconfigured` as the constructor does."""
+        if tuple(keys) != self._keyring.keys:
+            self._keyring = _Keyring(keys)
+
+    @property
+    def headers(self) -> list[bytes]:
+        """What the values begin with that can be opened: `HEADER_BYTES` for each key."""
+        return list(self._keyring.ciphers)
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """`plaintext`, encrypted and bound to `context`; 33 bytes longer."""
+        header, cipher = self._keyring.first
         nonce = self._random_bytes(_NONCE_BYTES)
-        return self._header + nonce + self._cipher.encrypt(nonce, plaintext, self._header + context)
+        return header + nonce + cipher.encrypt(nonce, plaintext, header + context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """What was sealed with this `context`. Raises `CannotOpen`."""
-        if len(sealed) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or sealed[:1] != _VERSION:
+        if len(sealed) < HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or sealed[:1] != _VERSION:
             raise CannotOpen("malformed")
-        header, nonce = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES]
-        cipher = self._ciphers.get(header)
+        header, nonce = sealed[:HEADER_BYTES], sealed[HEADER_BYTES : HEADER_BYTES + _NONCE_BYTES]
+        cipher = self._keyring.ciphers.get(header)
         if cipher is None:
             raise CannotOpen("unknown_key")
         try:
-            return cipher.decrypt(nonce, sealed[_HEADER_BYTES + _NONCE_BYTES :], header + context)
+            return cipher.decrypt(nonce, sealed[HEADER_BYTES + _NONCE_BYTES :], header + context)
         except InvalidTag:
             raise CannotOpen("tampered") from None
 
     def fingerprint(self, content: bytes) -> bytes:
         """32 bytes that tell equal contents (under the first key), and nothing else of them: keyed, so that what it
         stands for cannot be guessed and tried."""
-        return hmac.digest(self._fingerprint_key, content, "sha256")
+        return hmac.digest(self._keyring.fingerprint_key, content, "sha256")
+
+
+class _Keyring:
+    """What is derived from the keys; the first one seals."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys or any(len(key) < MIN_KEY_CHARACTERS for key in keys):
+            fix = f"Give at least {MIN_KEY_CHARACTERS} random characters each: openssl rand -base64 48"
+            raise Misconfigured("SUBKEEPER_SECRET_KEY", "is missing or has a key that is too short", fix)
+        ciphers = [
+            (_VERSION + _derive(key, _ID_LABEL, _ID_BYTES), AESGCM(_derive(key, _KEY_LABEL, 32))) for key in keys
+        ]
+        self.keys = tuple(keys)
+        self.first = ciphers[0]
+        self.ciphers = dict(reversed(ciphers))
+        self.fingerprint_key = _derive(keys[0], _FINGERPRINT_LABEL, 32)
 
 
 def _derive(key: str, label: bytes, length: int) -> bytes:

@@ -114,5 +114,7 @@ class CustomerStep:
         try:
             request: dict[str, Any] = json.loads(self._sealer.open(sealed, lease.row.user_id.encode()))
         except CannotOpen as error:
-            raise Rejected("profile_sealed", f"{error}; give its key in SUBKEEPER_SECRET_KEY, and retry") from error
+            if error.reason == "unknown_key":  # our keys changed since it was leased: a process that has it goes on
+                raise TryLater("sealed_under_another_key") from error
+            raise Rejected("profile_sealed", f"{error}; publish the profile again") from error
         return request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,12 +26,23 @@ class Lease:
 
 
 class Ledger:
-    """Leases of `length`, stamped with Stripe's time by `now` (UTC). Every write may raise `LeaseLost`."""
+    """Leases of `length`, stamped with Stripe's time by `now` (UTC), of rows that begin with one of `openable()`.
 
-    def __init__(self, database: Database, *, length: timedelta, now: Callable[[], datetime]) -> None:
+    Every write may raise `LeaseLost`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        length: timedelta,
+        now: Callable[[], datetime],
+        openable: Callable[[], Sequence[bytes]],
+    ) -> None:
         self._database = database
         self.length = length
         self.now = now
+        self._openable = openable
 
     def new_deadline(self) -> Deadline:
         """The deadline of leases that are about to be written."""
@@ -39,12 +50,14 @@ class Ledger:
 
     def lease_due(self, wanted: Mapping[Lane, int]) -> list[Lease]:
         """Up to so many due rows of each lane, the longest due first."""
-        deadline = self.new_deadline()
+        deadline, openable = self.new_deadline(), self._openable()
         with self._database.transaction() as tx:
             rows = [
                 row
                 for lane, limit in sorted(wanted.items())
-                for row in provisionings.lease_due(tx, lane, limit, lease=self.length, stripe_now=self.now())
+                for row in provisionings.lease_due(
+                    tx, lane, limit, lease=self.length, stripe_now=self.now(), openable=openable
+                )
             ]
         return [Lease(row, deadline.copy()) for row in rows]
 

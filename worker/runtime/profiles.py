@@ -22,11 +22,13 @@ from worker.profiles.subscription_step import SubscriptionStep
 from worker.profiles.terms import Terms
 from worker.runtime.operations import message_shape
 from worker.runtime.ownership import Ownership
+from worker.runtime.sealing_keys import SealingKeys
 from worker.runtime.watch import Watch
 from worker.sealing import Sealer
 from worker.settings import NsqSettings, Settings
 from worker.store import migrations
 from worker.store.database import Database
+from worker.store.queues import Queues
 from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter import Limiter, limiter_for
@@ -83,12 +85,18 @@ class Profiles:
         self._health = health
         self.database = Database(settings.database)
         self.stripe = stripe_side(settings, metrics, rng)
-        self._watch = Watch(settings, self.database, self.stripe.limiter, metrics, health)
+        keys = SealingKeys(settings, health)
+        queues = Queues(openable=keys.openable)
+        self._watch = Watch(settings, self.database, self.stripe.limiter, queues, metrics, health)
         self._ownership = Ownership(settings, self.database, self.stripe.gateway)
-        sealer = Sealer(settings.secret_keys())
-        ledger = Ledger(self.database, length=timedelta(seconds=settings.settle.lease), now=self.stripe.gateway.now)
-        self.settler = self._settler(ledger, sealer, rng)
-        self.inbox = self._inbox(sealer)
+        ledger = Ledger(
+            self.database,
+            length=timedelta(seconds=settings.settle.lease),
+            now=self.stripe.gateway.now,
+            openable=keys.openable,
+        )
+        self.settler = self._settler(ledger, keys.sealer, rng)
+        self.inbox = self._inbox(keys.sealer)
         self.consumer = Consumer(
             profile_reader(settings.nsq, rng),
             self.inbox.prepare,

@@ -10,24 +10,35 @@ from worker.broker.admin import depths
 from worker.domain.provisioning import Lane
 from worker.errors import SubkeeperError, Unavailable
 from worker.settings import NsqSettings, Settings
-from worker.store import provisionings, quarantine, queues
+from worker.store import provisionings, quarantine
 from worker.store.database import Database
+from worker.store.queues import Queues
 from worker.stripe_api.limiter import Limiter
 from worker.telemetry import Health, Metrics
 
 WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
 """Seconds between two looks at the queues; in every so many of them, what has expired is deleted."""
 
+_PROMPT = {Lane.LIVE, Lane.RETRY}
+"""Who waits in these lanes waits too long after minutes; a backfill takes its time."""
+
 
 class Watch:
     """`run` looks until `stop`. `alive`: the names of the threads that run."""
 
     def __init__(
-        self, settings: Settings, database: Database, limiter: Limiter, metrics: Metrics, health: Health
+        self,
+        settings: Settings,
+        database: Database,
+        limiter: Limiter,
+        queues: Queues,
+        metrics: Metrics,
+        health: Health,
     ) -> None:
         self._settings = settings
         self._database = database
         self._limiter = limiter
+        self._queues = queues
         self._metrics = metrics
         self._health = health
         self._stopping = threading.Event()
@@ -56,12 +67,17 @@ class Watch:
             self._health.away("postgres", away)
 
     def _watch_queues(self) -> None:
+        """What could not be counted is not set, and soon left out."""
         with self._database.transaction() as tx:
-            state = queues.state(tx)
-        for lane in Lane:
-            self._metrics.queue(lane, state.depth.get(lane, 0), state.age.get(lane, 0.0))
-        self._metrics.oldest_unsettled(max(state.age.get(lane, 0.0) for lane in Lane if lane is not Lane.BACKFILL))
-        self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
+            state = self._queues.state(tx)
+        for lane, waiting in state.lanes.items():
+            self._metrics.queue(lane, waiting.depth, waiting.age)
+        if state.lanes.keys() >= _PROMPT:
+            self._metrics.oldest_unsettled(max(state.lanes[lane].age for lane in _PROMPT))
+        if len(state.lanes) == len(Lane):
+            self._metrics.unopenable(sum(waiting.unopenable for waiting in state.lanes.values()))
+        if state.quarantined_rows is not None and state.quarantined_messages is not None:
+            self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
         self._health.set("postgres", ok=True)
 
     def _forget_expired(self) -> None:

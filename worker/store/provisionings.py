@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Row, TextClause, text
 
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
+from worker.sealing import HEADER_BYTES
+from worker.store import arrays
 from worker.store.errors import LeaseLost
 
 KNOWN_CUSTOMER = """
@@ -28,10 +30,19 @@ _COLUMNS = f"""
     {KNOWN_CUSTOMER} AS known_customer_id
 """
 
+OPENABLE = f"""
+    (state <> 'pending' OR customer_request IS NULL
+     OR substring(customer_request FROM 1 FOR {HEADER_BYTES}) = ANY(CAST(:openable AS bytea[])))
+"""
+"""Whether whoever has the keys `:openable` can settle the row: its first step opens what is sealed, its second nothing.
+
+The sealed value itself says under which key it was sealed, whoever wrote it: a process of an older release too.
+"""
+
 _LEASE_DUE = text(f"""
     WITH due AS MATERIALIZED (
         SELECT user_id FROM provisionings
-        WHERE lane = :lane AND state IN ('pending', 'customer_created') AND due_at <= now()
+        WHERE lane = :lane AND state IN ('pending', 'customer_created') AND due_at <= now() AND {OPENABLE}
         ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE provisionings p
@@ -47,7 +58,7 @@ _LEASE_DUE = text(f"""
             THEN :stripe_now ELSE p.subscription_last_requested_at END
     FROM due WHERE p.user_id = due.user_id
     RETURNING {_COLUMNS}
-""")  # noqa: S608 - the columns are the constant above
+""")  # noqa: S608 - the condition and the columns are the constants above
 
 FENCE = "WHERE user_id = :user_id AND lease_token = :lease_token AND state IN ('pending', 'customer_created')"
 
@@ -109,9 +120,20 @@ _FORGET_EXPIRED = text("""
 """)
 
 
-def lease_due(tx: Connection, lane: Lane, limit: int, *, lease: timedelta, stripe_now: datetime) -> list[Provisioning]:
-    """Leases up to `limit` due rows of `lane`, the longest due first, and notes that their step is about to be sent."""
-    parameters = {"lane": int(lane), "limit": limit, "lease": lease, "stripe_now": stripe_now}
+def lease_due(
+    tx: Connection, lane: Lane, limit: int, *, lease: timedelta, stripe_now: datetime, openable: Sequence[bytes]
+) -> list[Provisioning]:
+    """Leases up to `limit` due rows of `lane`, the longest due first, and notes that their step is about to be sent.
+
+    `openable`: `Sealer.headers`. What is sealed under another key is left to a process that has it.
+    """
+    parameters = {
+        "lane": int(lane),
+        "limit": limit,
+        "lease": lease,
+        "stripe_now": stripe_now,
+        "openable": arrays.byteas(openable),
+    }
     return [_provisioning(row) for row in tx.execute(_LEASE_DUE, parameters)]
 
 

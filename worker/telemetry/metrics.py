@@ -60,6 +60,7 @@ class Metrics:
         self._oldest = reading(
             "oldest_unsettled_seconds", "Age of the oldest profile that waits, backfills apart; 0: none"
         )
+        self._unopenable = reading("unopenable_profiles", "Unsettled profiles sealed under a key that is not ours")
         self._calls = counter("stripe_calls", "Requests to Stripe", "operation", "outcome")
         self._call_seconds = histogram("stripe_call_seconds", "Time of one request to Stripe", _CALL, "operation")
         self._waits = histogram("limiter_wait_seconds", "Time a request waited for the rate limit", _FAST, "lane")
@@ -114,9 +115,13 @@ class Metrics:
         """The oldest unsettled profile of the live and retry lanes was first seen `seconds` ago (0: none)."""
         self._oldest.set(seconds)
 
+    def unopenable(self, count: int) -> None:
+        """`count` unsettled profiles wait for a process that has the key under which they are sealed."""
+        self._unopenable.set(count)
+
     def forget_queues(self) -> None:
         """The ledger can't be read: what was last read of it is no longer shown."""
-        for each in (self._depth, self._age, self._oldest, self._in_quarantine):
+        for each in (self._depth, self._age, self._oldest, self._unopenable, self._in_quarantine):
             each.forget()
 
     def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Rows say since when a key of theirs may have been used, what sealed them, and what Stripe refused of them.
+"""Rows say since when a key of theirs may have been used, and what Stripe refused of them.
 
 A database says who it is, so that two of them on one Stripe account are told apart. Customers are found by user also
 where they were deleted.
@@ -25,7 +25,6 @@ def upgrade() -> None:
     )
     op.create_index("billing_customers_user_id_idx", "billing_customers", ["user_id"])
     op.add_column("provisionings", sa.Column("key_possible_since", sa.DateTime(timezone=True)))
-    op.add_column("provisionings", sa.Column("sealed_by", sa.Text()))
     op.add_column("provisionings", sa.Column("refusal", sa.Text()))
     op.create_index(
         "provisionings_refused_idx", "provisionings", ["user_id"], postgresql_where=sa.text("refusal IS NOT NULL")
@@ -35,7 +34,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("provisionings_refused_idx", table_name="provisionings")
     op.drop_column("provisionings", "refusal")
-    op.drop_column("provisionings", "sealed_by")
     op.drop_column("provisionings", "key_possible_since")
     op.drop_index("billing_customers_user_id_idx", table_name="billing_customers")
     op.drop_column("deployment", "database_id")

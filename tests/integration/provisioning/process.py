@@ -97,7 +97,7 @@ class Process:
         catalogue.refresh(PLAN)
         database = GatedDatabase(outside.database, self.puppet)
         sealer = Sealer([SECRET])
-        self._ledger = Ledger(database, length=LEASE, now=self._gateway.now)
+        self._ledger = Ledger(database, length=LEASE, now=self._gateway.now, openable=lambda: sealer.headers)
         self._provisioner = _provisioner(self._gateway, catalogue, self._ledger, sealer, outside.metrics)
         self._settler = _settler(self._ledger, self._provisioner, outside.metrics)
         self._inbox = ProfileInbox(

@@ -15,6 +15,8 @@ from worker.store.database import Database
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
+SEALED = b"\x01one!sealed"
+"""A value as one key sealed it; `SEALED[:HEADER_BYTES]` is what others of that key begin with."""
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def database(new_database: Callable[..., Database]) -> Database:
 
 
 def new_rows(
-    user_ids: Sequence[str], *, lane: Lane = Lane.LIVE, leased: bool = False, request: bytes = b"sealed"
+    user_ids: Sequence[str], *, lane: Lane = Lane.LIVE, leased: bool = False, request: bytes = SEALED
 ) -> list[NewProvisioning]:
     """Rows to absorb, in key order."""
     return [

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
-from tests.integration.store.conftest import LEASE, NOW, new_rows
+from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
-from worker.store import absorbing, provisionings, queues, steps
+from worker.sealing import HEADER_BYTES
+from worker.store import absorbing, provisionings, steps
 from worker.store.database import Database
 from worker.store.errors import LeaseLost
 
 LATER = NOW + timedelta(hours=1)
+OURS = [SEALED[:HEADER_BYTES]]
 
 
 def insert(
@@ -27,9 +29,11 @@ def insert(
         return absorbing.insert_new(tx, rows, lease=LEASE, stripe_now=NOW)
 
 
-def lease(database: Database, limit: int = 10, lane: Lane = Lane.LIVE) -> list[Provisioning]:
+def lease(
+    database: Database, limit: int = 10, lane: Lane = Lane.LIVE, openable: Sequence[bytes] = OURS
+) -> list[Provisioning]:
     with database.transaction() as tx:
-        return provisionings.lease_due(tx, lane, limit, lease=LEASE, stripe_now=LATER)
+        return provisionings.lease_due(tx, lane, limit, lease=LEASE, stripe_now=LATER, openable=openable)
 
 
 def execute(database: Database, statement: str) -> None:
@@ -67,10 +71,26 @@ def test_the_longest_due_are_leased_first_up_to_the_limit_of_their_lane(database
 def test_rows_that_another_transaction_is_leasing_are_passed_over(database: Database) -> None:
     insert(database, "a", "b")
     with database.transaction() as mine:
-        first = provisionings.lease_due(mine, Lane.LIVE, 1, lease=LEASE, stripe_now=LATER)
+        first = provisionings.lease_due(mine, Lane.LIVE, 1, lease=LEASE, stripe_now=LATER, openable=OURS)
         second = lease(database)
     assert {row.user_id for row in first} | {row.user_id for row in second} == {"a", "b"}
     assert len(first) == len(second) == 1
+
+
+def test_a_row_that_is_sealed_under_another_key_is_left_to_who_has_it(database: Database) -> None:
+    insert(database, "a", "b", "c")
+    execute(database, "UPDATE provisionings SET customer_request = '\\x0174776f21' WHERE user_id = 'b'")
+    execute(database, "UPDATE provisionings SET due_at = due_at - interval '1 hour' WHERE user_id = 'b'")
+    assert [row.user_id for row in lease(database, 1)] == ["a"]
+    assert [row.user_id for row in lease(database, openable=[])] == []
+    assert {row.user_id for row in lease(database, openable=[b"\x01two!", *OURS])} == {"b", "c"}
+
+
+def test_a_row_that_has_its_customer_needs_no_key(database: Database) -> None:
+    insert(database, "a")
+    record_customer(database, lease(database)[0])
+    execute(database, "UPDATE provisionings SET due_at = now() - interval '1 second'")
+    assert [row.user_id for row in lease(database, openable=[])] == ["a"]
 
 
 def test_a_lease_that_ran_out_is_given_to_another_and_the_first_holder_is_fenced_off(database: Database) -> None:
@@ -184,19 +204,7 @@ def test_quarantined_rows_without_a_stripe_object_take_a_newer_profile(database:
             record_customer(database, row)
         quarantine(database, row)
     with database.transaction() as tx:
-        replaced = absorbing.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=b"newer"))
+        replaced = absorbing.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=SEALED + b"newer"))
     assert replaced == 1
     (row,) = lease(database)
-    assert (row.user_id, row.customer_request, row.generation, row.look_first) == ("none", b"newer", 2, True)
-
-
-def test_the_queues_show_what_waits_in_each_lane_and_in_quarantine(database: Database) -> None:
-    insert(database, "a", "b")
-    insert(database, "c", lane=Lane.BACKFILL)
-    execute(database, "UPDATE provisionings SET first_seen_at = now() - interval '1 minute' WHERE user_id = 'c'")
-    quarantine(database, lease(database, 1)[0])
-    with database.transaction() as tx:
-        state = queues.state(tx)
-    assert state.depth == {Lane.LIVE: 1, Lane.BACKFILL: 1}
-    assert 59 < state.age[Lane.BACKFILL] < 70
-    assert (state.quarantined_rows, state.quarantined_messages) == (1, 0)
+    assert (row.user_id, row.customer_request, row.generation, row.look_first) == ("none", SEALED + b"newer", 2, True)

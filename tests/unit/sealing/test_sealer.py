@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Misconfigured
-from worker.sealing import CannotOpen, Sealer
+from worker.sealing import HEADER_BYTES, CannotOpen, Sealer
 
 OLD, NEW = "o" * 32, "n" * 32
 ANYTHING = st.binary(max_size=300)
@@ -55,6 +55,18 @@ def test_after_a_rotation_both_keys_open_and_the_newest_seals() -> None:
     before, rotated, after = Sealer([OLD]), Sealer([NEW, OLD]), Sealer([NEW])
     assert rotated.open(before.seal(b"old", b"row"), b"row") == b"old"
     assert after.open(rotated.seal(b"new", b"row"), b"row") == b"new"
+
+
+def test_keys_are_replaced_in_use() -> None:
+    sealer = Sealer([OLD])
+    old = sealer.seal(b"old", b"row")
+    sealer.use([NEW, OLD])
+    new = sealer.seal(b"new", b"row")
+    assert (sealer.open(old, b"row"), SEALER.open(new, b"row")) == (b"old", b"new")
+    assert {old[:HEADER_BYTES], new[:HEADER_BYTES]} == set(sealer.headers)
+    with pytest.raises(Misconfigured):
+        sealer.use(["short"])
+    assert sealer.open(new, b"row") == b"new", "those before stay"
 
 
 def test_what_a_retired_key_sealed_is_told_from_what_was_tampered_with() -> None:
