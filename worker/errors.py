@@ -4,6 +4,7 @@
     ├── Rejected        this message or row can never work as it is: quarantine it
     ├── TryLater        this row, later: nothing is wrong that time doesn't mend
     ├── Unavailable     a dependency is away: stop taking work until it is back
+    │   └── AccessRefused   it is there, and a person must make it let us in: waited for all the same
     ├── Misconfigured   a person must act: refuse to start, or stop settling, loudly
     └── Conflict        the database holds it already (see `worker.store.errors` for the named ones)
 
@@ -46,6 +47,16 @@ class Unavailable(SubkeeperError):
         super().__init__(f"{dependency} is unavailable: {detail}")
         self.dependency = dependency
         self.detail = detail
+
+
+class AccessRefused(Unavailable):
+    """A dependency is there and refuses us (a password, a role, a privilege): only a person can mend it.
+
+    A worker waits, since that needs no restart; a command ends as with any setting that must be changed.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.dependency} can't be used: {self.detail}"
 
 
 class Misconfigured(SubkeeperError):

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import click
 
-from worker.errors import Misconfigured, SubkeeperError
+from worker.errors import AccessRefused, Misconfigured, SubkeeperError
 from worker.settings import Settings
 from worker.telemetry import configure_logging, install_crash_hooks
 
@@ -25,7 +25,7 @@ def explained() -> Iterator[None]:
     """Our errors as one line on stderr and an exit code, never as a traceback."""
     try:
         yield
-    except Misconfigured as error:
+    except (Misconfigured, AccessRefused) as error:
         for line in str(error).splitlines():
             click.echo(f"subkeeper: {line}", err=True)
         sys.exit(BAD_SETTINGS)

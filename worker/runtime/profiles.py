@@ -27,6 +27,7 @@ from worker.runtime.watch import Watch
 from worker.sealing import Sealer
 from worker.settings import NsqSettings, Settings
 from worker.store import migrations
+from worker.store.access import require_grants
 from worker.store.database import Database
 from worker.store.queues import Queues
 from worker.stripe_api.errors import Unauthorized
@@ -156,8 +157,10 @@ class Profiles:
     # What must hold before anything is taken in
 
     def require_schema(self) -> None:
-        """Raises `Misconfigured` on a schema that this code can't work on, `Unavailable` while Postgres is away."""
+        """Raises `Misconfigured` on a schema that this code can't work on or may not use, `Unavailable` while Postgres
+        is away."""
         with self.database.connection() as connection:
+            require_grants(connection)
             migrations.require_compatible(connection)
         self._health.set("postgres", ok=True)
 

@@ -10,6 +10,7 @@ from worker.runtime.ownership import Ownership
 from worker.runtime.profiles import stripe_side
 from worker.settings import Settings
 from worker.store import migrations
+from worker.store.access import require_grants
 from worker.store.database import Database
 from worker.telemetry import Metrics
 from worker.version import VERSION
@@ -43,10 +44,11 @@ def upgrade_schema(settings: Settings) -> str:
 
 
 def schema_differences(settings: Settings) -> list[str]:
-    """What tables and migrations disagree on. Raises `Misconfigured` where this code can't work on the schema."""
+    """What tables and migrations disagree on. Raises `Misconfigured` where this code can't, or may not, work on it."""
     database = Database(settings.database, application_name="subkeeper db check")
     try:
         with database.connection() as connection:
+            require_grants(connection)
             migrations.require_compatible(connection)
             return migrations.differences(connection)
     finally:
@@ -58,7 +60,9 @@ def _schema(database: Database) -> str:
         upgraded = migrations.upgrade(connection)
     if upgraded.before == upgraded.after:
         return f"schema: {upgraded.after} was there"
-    return f"schema: from {upgraded.before or 'nothing'} to {upgraded.after}"
+    if upgraded.before is None:
+        return f"schema: created, at {upgraded.after}"
+    return f"schema: upgraded from {upgraded.before} to {upgraded.after}"
 
 
 def _stripe(settings: Settings, database: Database, rng: random.Random) -> Iterator[str]:

@@ -86,6 +86,11 @@ def _api_base(url: str) -> str:
 
 
 def _database_url(url: SecretStr) -> SecretStr:
+    _, _, address = url.get_secret_value().partition("://")
+    if "@" in address.partition("@")[2]:  # parsers would disagree on where the host begins, and so repeat a password
+        raise BadValueError(
+            "holds an @ too many", "Write those characters of the password encoded: @ as %40, / as %2F, : as %3A"
+        )
     try:
         parts = urlsplit(url.get_secret_value())
         scheme, _ = parts.scheme, parts.port

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, exc, text
 
-from worker.errors import Rejected, Unavailable
+from worker.errors import Rejected
 from worker.settings import DatabaseSettings
 from worker.store.errors import translate
 from worker.store.patience import bound
+from worker.store.refusals import busy, place
 
 
 class Database:
@@ -18,6 +19,8 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings, application_name: str = "subkeeper") -> None:
         self._engine = _engine(settings, application_name)
+        self._place = place(self._engine)
+        self._settings = settings
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -26,13 +29,13 @@ class Database:
         Raises `Unavailable`, `TryLater`, `Rejected` or a `Conflict` (`worker.store.errors`) for what Postgres says.
         A commit whose answer is lost raises `Unavailable` though it may have happened: callers must be repeatable.
         """
-        with _translated(), self._engine.begin() as connection:
+        with self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection whose transactions the caller begins and ends (migrations). Raises as `transaction` does."""
-        with _translated(), self._engine.connect() as connection:
+        with self._translated(), self._engine.connect() as connection:
             yield connection
 
     def ping(self) -> None:
@@ -43,19 +46,19 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except exc.DBAPIError as error:
-        if (ours := translate(error)) is not None:
-            raise ours from error
-        raise
-    except UnicodeEncodeError:  # a lone surrogate; the original would quote the text around it
-        raise Rejected("unstorable", "text that is no Unicode") from None
-    except exc.TimeoutError as error:  # the pool's
-        raise Unavailable("postgres", "every connection of the pool is in use") from error
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            if (ours := translate(error, self._place)) is not None:
+                raise ours from error
+            raise
+        except UnicodeEncodeError:  # a lone surrogate; the original would quote the text around it
+            raise Rejected("unstorable", "text that is not Unicode") from None
+        except exc.TimeoutError as error:  # the pool's
+            settings = self._settings
+            raise busy(self._place, settings.pool_size, settings.connect_timeout) from error
 
 
 def _engine(settings: DatabaseSettings, application_name: str) -> Engine:

@@ -8,6 +8,7 @@ Conflict
 └── PaymentMethodAlreadyExists         that payment method, or its priority, is taken
 LeaseLost      the row is another worker's by now: what we learnt is not written
 Unavailable    no connection, no disk, no primary
+└── AccessRefused                      the role, its password or a privilege: a person must act
 TryLater       a deadlock, a lock or statement timeout: the same transaction may work now
 Rejected       a value that Postgres cannot store
 """
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 from sqlalchemy import exc
 
-from worker.errors import Conflict, Rejected, SubkeeperError, TryLater, Unavailable
+from worker.errors import Conflict, Rejected, SubkeeperError, TryLater
+from worker.store.refusals import DENIED, Place, denied, unavailable
 
 
 class CustomerAlreadyExists(Conflict):
@@ -60,7 +62,7 @@ _AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58")
 """connection exceptions, read-only primary, ended idle sessions, insufficient resources, shutdown, system errors."""
 
 
-def translate(error: exc.DBAPIError) -> SubkeeperError | None:
+def translate(error: exc.DBAPIError, where: Place) -> SubkeeperError | None:
     """Our error for Postgres's; None where it shows a bug of ours. Says no value, only codes and names."""
     sqlstate = getattr(error.orig, "sqlstate", None) or ""
     if isinstance(error, exc.IntegrityError):
@@ -72,5 +74,5 @@ def translate(error: exc.DBAPIError) -> SubkeeperError | None:
     if isinstance(error, exc.DataError):
         return Rejected("unstorable", f"postgres {sqlstate or type(error.orig).__name__}")
     if error.connection_invalidated or not sqlstate or sqlstate.startswith(_AWAY):
-        return Unavailable("postgres", sqlstate or type(error.orig).__name__)
-    return None
+        return unavailable(where, error.orig)
+    return denied(where, error.orig) if sqlstate == DENIED else None

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, inspect, select, text
 import schema
 from schema.tables import metadata, schema_revisions
 from worker.errors import Misconfigured
+from worker.store.access import require_grants
 from worker.store.patience import unbind
 
 _UPGRADE_LOCK = 0x5B6B_0001
@@ -72,16 +73,21 @@ def require_compatible(connection: Connection) -> None:
     if current == _head():
         return
     known = _known()
-    if current is None or current in known:
-        problem = f"the schema is at {current or 'nothing'}, this Subkeeper needs {_head()}"
-        raise Misconfigured("database.url", problem, "Run `subkeeper db upgrade`.")
+    if current is None:
+        require_grants(connection)  # a schema that the role may not use looks empty
+        raise Misconfigured(
+            "database.url", "the database has no tables of Subkeeper's yet", "Run `subkeeper db upgrade`"
+        )
+    if current in known:
+        problem = f"the schema is at revision {current}, and this Subkeeper needs {_head()}"
+        raise Misconfigured("database.url", problem, "Run `subkeeper db upgrade`")
     unknown = select(schema_revisions.c.revision, schema_revisions.c.additive).where(
         schema_revisions.c.revision.not_in(known)
     )
     additive = {current: False} | {row.revision: row.additive for row in connection.execute(unknown)}
     if blocking := sorted(revision for revision, harmless in additive.items() if not harmless):
         problem = f"the schema is newer than this Subkeeper, and {', '.join(blocking)} is not additive"
-        raise Misconfigured("database.url", problem, "Deploy the newer Subkeeper.")
+        raise Misconfigured("database.url", problem, "Deploy the newer Subkeeper")
 
 
 def differences(connection: Connection) -> list[str]:

@@ -104,7 +104,7 @@ def test_run_on_a_health_port_that_is_taken_names_it_and_may_be_started_again(st
 
 def test_setup_says_what_it_did_and_the_second_time_that_it_was_there(fresh: Stack) -> None:
     first = run(fresh, "setup")
-    assert f"schema: from nothing to {HEAD}" in first
+    assert f"schema: created, at {HEAD}" in first
     assert fresh.stripe.account in first
     assert re.search(r"price pending: created price_\w+", first)
     assert f"channel {fresh.topic}/subkeeper: created" in first
@@ -162,7 +162,7 @@ def test_setup_fails_with_one_line_where_postgres_or_stripe_is_away(fresh: Stack
 
 def test_db_upgrade_and_check_go_together(fresh: Stack) -> None:
     assert "subkeeper db upgrade" in run(fresh, "db", "check", code=2)
-    assert f"from nothing to {HEAD}" in run(fresh, "db", "upgrade")
+    assert f"created, at {HEAD}" in run(fresh, "db", "upgrade")
     assert "was there" in run(fresh, "db", "upgrade")
     assert "agree" in run(fresh, "db", "check")
     fresh.rows("ALTER TABLE provisionings DROP COLUMN last_error")
