@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from worker.errors import Misconfigured, SubkeeperError, Unavailable
+from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Health:
     def away(self, part: str, error: SubkeeperError) -> None:
         """`part` can't do its work because of `error`, or the dependency that this names can't."""
         part = error.dependency if isinstance(error, Unavailable) else part
-        failing = isinstance(error, Misconfigured)
+        failing = isinstance(error, (Misconfigured, AccessRefused))
         self.set(part, ok=False, detail=str(error), failing=failing, kind=type(error).__name__)
 
     def is_failing(self, part: str) -> bool:

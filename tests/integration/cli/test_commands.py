@@ -11,7 +11,7 @@ import pytest
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import SECRET_KEY, Spawned, Stack
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def run(stack: Stack, *arguments: str, code: int = 0, **environ: str) -> str:

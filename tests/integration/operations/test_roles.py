@@ -174,3 +174,27 @@ def test_privileges_that_are_taken_away_while_it_runs_are_waited_for_and_named(
     grant(roles)
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
+
+
+def test_a_database_and_a_role_that_come_later_are_waited_for_loudly(
+    stack: Stack, migrated_template: str, roles: Roles
+) -> None:
+    later = f"later_{roles.database}"
+    url = roles.server.database_url(later).replace("postgres@", f"late_{roles.app}@")
+    worker = stack.spawn("run", "profiles", SUBKEEPER_DATABASE__URL=url)
+    wait_until(lambda: worker.logged("health.listening"))
+    worker.port = int(worker.logged("health.listening")[0]["port"])
+    wait_until(lambda: "there is no such role" in worker.part("postgres")[1])
+    status, body = worker.get("/healthz")
+    assert status == 503
+    assert f"/{later} as late_{roles.app}: " in body
+    roles.execute(f"CREATE ROLE late_{roles.app} SUPERUSER LOGIN", role="postgres")
+    wait_until(lambda: "there is no such database" in worker.part("postgres")[1])
+    roles.server.create_database(later, template=migrated_template)
+    worker.await_start()
+    errors = [line for line in worker.logged("health.changed") if line["part"] == "postgres" and not line["ok"]]
+    assert len(errors) <= 3, "an outage is told once, not each second"
+    assert errors[-1]["level"] == "error"
+    worker.kill()
+    roles.server.drop_database(later)
+    roles.execute(f"DROP ROLE late_{roles.app}", role="postgres")
