@@ -37,6 +37,11 @@ class ProfileCreated:
     name: str | None
     created_at: datetime | None
 
+    def known_since(self, first_sight: datetime) -> datetime | None:
+        """Since when anybody could have asked Stripe for this user's customer, given when we first saw the profile
+        (UTC); None where it doesn't say when it was created."""
+        return None if self.created_at is None else min(self.created_at, first_sight)
+
     def __repr__(self) -> str:
         return f"ProfileCreated(user_id={self.user_id!r}, created_at={self.created_at!r})"
 

@@ -13,14 +13,19 @@ import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 
-from worker.domain.stripe_facts import CustomerFact, SubscriptionFact
+from worker.domain.clocks import CLOCKS_AGREE
+from worker.domain.stripe_facts import CustomerFact
 
 KEY_TRUSTED_FOR = timedelta(hours=23)
-"""How long a key still protects a repeated request. Stripe keeps results at least 24 h, then prunes them
-(https://docs.stripe.com/api/idempotent_requests); an hour is left for clocks and for the request itself."""
+"""How long after its first use a key still protects a repeated request. Stripe keeps results at least 24 h, then prunes
+them (https://docs.stripe.com/api/idempotent_requests); an hour is left for clocks and for the request itself."""
+
+KEY_TRUSTED_BY_CREATION = timedelta(hours=12)
+"""The same, where only the profile's `created_at` says since when: another clock, and at times a local time without its
+zone, which is off by as much."""
 
 SHORTEST_TRIAL_TO_SEND = timedelta(hours=1)
 """A subscription whose trial would end sooner than this gets a new, full trial instead (a long outage)."""
@@ -29,11 +34,11 @@ RENEWAL_MARGIN = timedelta(minutes=20)
 """How long after a trial became too short to be sent a request with it may still take effect: sent at the end of the
 longest lease (10 min), and held up on its way or at Stripe for as long again."""
 
-SEARCH_LAG = timedelta(hours=1)
-"""How far behind Stripe's Search can be (https://docs.stripe.com/search#data-freshness)."""
-
 LOOK_MARGIN = timedelta(minutes=10)
-"""How far beyond the first and the last request the created window of a look reaches."""
+"""How far the created window of a look reaches beyond the times that a key may have been used at."""
+
+BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
+"""Before the first object at Stripe."""
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 20.0
 """Seconds before a retry: doubling from the first to the longest. The longest bounds how late a row is settled once
@@ -102,6 +107,11 @@ class Provisioning:
     subscription_requested: Requested | None = None
     known_customer_id: str | None = None
     """The Stripe customer that `billing_customers` already holds for this user, whoever wrote it."""
+    key_possible_since: datetime | None = None
+    """The earliest time at which anybody, also with another database, could have asked Stripe for this user's customer:
+    the earlier of the profile's creation and of our first sight. None: not known."""
+    first_seen: datetime | None = None
+    """When this database took the row in (UTC)."""
 
     @property
     def step(self) -> Step:
@@ -135,10 +145,24 @@ def idempotency_key(namespace: str, row: Provisioning) -> str:
 def must_look(row: Provisioning, now: datetime) -> bool:
     """Whether Stripe is to be searched for the object before it is created. `now` is Stripe's time (UTC).
 
-    The row says so itself (a burnt key, a reused customer, a retry from quarantine, an old profile), or its key was
-    first used so long ago that Stripe may have forgotten it.
+    The row says so itself (a burnt key, a reused customer, a retry from quarantine, an old profile, a restored
+    database), or its key may first have been used so long ago that Stripe has forgotten it.
     """
-    return row.look_first or (row.requested is not None and now - row.requested.first > KEY_TRUSTED_FOR)
+    if row.look_first:
+        return True
+    if row.step is Step.CUSTOMER:
+        return not _customer_key_is_trusted(row, now)
+    # The customer was made by this row's own request, or the row would say look: nobody asked for a subscription of it
+    # before this row did.
+    return row.subscription_requested is None or now - row.subscription_requested.first > KEY_TRUSTED_FOR
+
+
+def _customer_key_is_trusted(row: Provisioning, now: datetime) -> bool:
+    since = row.key_possible_since
+    if since is None or since > now + CLOCKS_AGREE:  # a time to come tells nothing of when the key was used
+        return False
+    seen_as_created = row.first_seen is not None and row.first_seen - since <= CLOCKS_AGREE
+    return now - since <= (KEY_TRUSTED_FOR if seen_as_created else KEY_TRUSTED_BY_CREATION)
 
 
 def trial_is_spent(row: Provisioning, now: datetime) -> bool:
@@ -154,31 +178,21 @@ def renewal_wait(row: Provisioning, now: datetime) -> timedelta:
     return max(timedelta(0), row.trial_end - SHORTEST_TRIAL_TO_SEND + RENEWAL_MARGIN - now)
 
 
-def look_window(requested: Requested, now: datetime, *, burnt: bool) -> tuple[datetime, datetime]:
-    """The span of `created` (UTC) in which an object of these requests must lie. `now`: Stripe's time, which may be far
-    beyond the last request's by the row, as a lease is renewed during a long search.
+def look_window(row: Provisioning, now: datetime) -> tuple[datetime, datetime]:
+    """The span of `created` (UTC) in which the user's customer must lie, whoever asked for it. `now`: Stripe's time,
+    which may be far beyond the last request's by the row, as a lease is renewed during a long search.
 
-    A burnt key may have been used before any request that the row knows of (by a database that was lost): the span then
-    reaches back to what Search has certainly seen.
+    Where nobody knows since when the key may have been used, it begins with the first customer there can be.
     """
-    start = min(requested.first, now - SEARCH_LAG) if burnt else requested.first
-    return start - LOOK_MARGIN, max(requested.last, now) + LOOK_MARGIN
+    requests = row.customer_requested
+    known = [] if requests is None else [requests.first, requests.last]
+    start = BEGINNING if row.key_possible_since is None else min([row.key_possible_since, *known])
+    return max(start, BEGINNING) - LOOK_MARGIN, max([now, *known]) + LOOK_MARGIN
 
 
 def our_customer(found: Iterable[CustomerFact], digest: str) -> CustomerFact | None:
     """The customer among `found` that carries our digest; the oldest, should there be several."""
     return min((c for c in found if c.user_digest == digest), key=lambda c: (c.created, c.id), default=None)
-
-
-def usable_subscription(found: Iterable[SubscriptionFact], digest: str) -> SubscriptionFact | None:
-    """The customer's subscription to adopt: ours, else any that still lives; never an ended or another user's one."""
-    alive = [s for s in found if not s.is_terminal and s.user_digest in (digest, None)]
-    return min(alive, key=lambda s: (s.user_digest is None, s.created, s.id), default=None)
-
-
-def has_ended(found: Iterable[SubscriptionFact], digest: str) -> bool:
-    """Whether our own subscription is there and over: its key would only replay the dead one."""
-    return any(s.is_terminal and s.user_digest == digest for s in found)
 
 
 def customer_request(

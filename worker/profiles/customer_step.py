@@ -88,8 +88,9 @@ class CustomerStep:
         email = self._request(lease).get("email")
         if email is not None:
             yield self._gateway.customers_by_email(email, lane=lane, deadline=lease.deadline)
-        if row.customer_requested is not None and (burnt or row.customer_requested.repeated):
-            start, end = look_window(row.customer_requested, self._ledger.now(), burnt=burnt)
+        repeated = row.customer_requested is not None and row.customer_requested.repeated
+        if burnt or repeated or not row.look_first:
+            start, end = look_window(row, self._ledger.now())
             yield self._gateway.customers_created_between(start, end, lane=lane, deadline=lease.deadline)
         if row.look_first or burnt:
             # Whoever made it may have done so before any request that this row knows of (a database that was lost), and

@@ -12,7 +12,7 @@ import structlog
 
 from worker.broker.messages import Message
 from worker.domain.profile import MessageShape, ProfileCreated
-from worker.domain.provisioning import KEY_TRUSTED_FOR, Lane, Provisioning, customer_request
+from worker.domain.provisioning import KEY_TRUSTED_BY_CREATION, Lane, Provisioning, customer_request
 from worker.domain.trial import TrialPolicy, trial_end
 from worker.errors import Rejected
 from worker.profiles.settler import Settler
@@ -133,6 +133,7 @@ class ProfileInbox:
         freeze = self._freeze
         request = customer_request(freeze.namespace, profile.user_id, profile.email, profile.name)
         body = _compact(request).encode()
+        since = profile.known_since(now)
         return NewProvisioning(
             user_id=profile.user_id,
             customer_request=self._sealer.seal(body, profile.user_id.encode()),
@@ -140,7 +141,8 @@ class ProfileInbox:
             trial_end=trial_end(profile, now, freeze.trial),
             lane=lane,
             # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
-            look_first=profile.created_at is None or now - profile.created_at > KEY_TRUSTED_FOR,
+            look_first=since is None or now - since > KEY_TRUSTED_BY_CREATION,
+            key_possible_since=since,
         )
 
     def _refused(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:

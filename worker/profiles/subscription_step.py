@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from worker.domain.adoption import has_expired, subscription_to_adopt
 from worker.domain.provisioning import (
     Provisioning,
-    has_ended,
     idempotency_key,
     must_look,
     renewal_wait,
     trial_is_spent,
-    usable_subscription,
     user_digest,
 )
 from worker.domain.stripe_facts import Answer, SubscriptionFact
@@ -55,19 +54,19 @@ class SubscriptionStep:
         raise TryLater("generations_exhausted")
 
     def _adopted(self, lease: Lease, renew: str | None) -> bool:
-        """Completes the row with a subscription that is there; else makes ready to create one, in a new generation if
-        `renew` (why) says so or if our own one has ended."""
+        """Completes the row with a subscription that is there, be it one that was canceled; else makes ready to create
+        one, in a new generation if `renew` (why) says so or if ours was never paid for."""
         row = lease.row
         assert row.stripe_customer_id is not None, "a customer comes first"
         digest = user_digest(self._terms.namespace, row.user_id)
         answer = self._gateway.subscriptions_of(row.stripe_customer_id, lane=row.lane, deadline=lease.deadline)
-        found = usable_subscription(answer.value, digest)
+        found = subscription_to_adopt(answer.value, digest)
         if found is not None:
             one = Answer(found, answer.seen_from, answer.seen_to, replayed=False, request_id=answer.request_id)
             self._ledger.complete(lease, one, cause="adopted")
             return True
-        if renew or has_ended(answer.value, digest):
-            self._renew(lease, renew or "subscription_ended")
+        if renew or has_expired(answer.value, digest):
+            self._renew(lease, renew or "subscription_expired")
         return False
 
     def _renew(self, lease: Lease, why: str) -> None:

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
 from worker.store import arrays
-from worker.store.provisionings import KNOWN_CUSTOMER
+from worker.store.provisionings import KNOWN_CUSTOMER, NEW_TOKEN
 
 
 @dataclass(slots=True)
 class NewProvisioning:
-    """What absorbing freezes of a profile. `leased`: the absorbing process settles the row at once."""
+    """What absorbing freezes of a profile. `leased`: the absorbing process settles the row at once.
+
+    `key_possible_since` (UTC): see `Provisioning`. `look_first` says the same to processes that don't know of it.
+    """
 
     user_id: str
     customer_request: bytes
@@ -26,6 +29,7 @@ class NewProvisioning:
     trial_end: datetime
     lane: Lane
     look_first: bool
+    key_possible_since: datetime | None
     leased: bool = False
 
 
@@ -33,35 +37,41 @@ class NewProvisioning:
 # OFFSET 0 keeps it a probe for each row; as a join it would at times be planned to read the whole table.
 _INSERT = text(f"""
     INSERT INTO provisionings AS p
-        (user_id, customer_request, plan, trial_end, lane, look_first,
+        (user_id, customer_request, plan, trial_end, lane, look_first, key_possible_since,
          attempts, due_at, lease_until, lease_token, customer_requested_at, customer_last_requested_at)
-    SELECT user_id, customer_request, plan, trial_end, lane, look_first,
-           leased::int, now() + leased::int * :lease, CASE WHEN leased THEN now() + :lease END, leased::int,
+    SELECT user_id, customer_request, plan, trial_end, lane, look_first, key_possible_since,
+           leased::int, now() + leased::int * :lease, CASE WHEN leased THEN now() + :lease END,
+           CASE WHEN leased THEN {NEW_TOKEN} ELSE 0 END,
            CASE WHEN leased THEN :stripe_now END, CASE WHEN leased THEN :stripe_now END
     FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),
                 CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]), CAST(:looks AS boolean[]),
-                CAST(:leased AS boolean[]))
-         AS new (user_id, customer_request, plan, trial_end, lane, look_first, leased)
+                CAST(:since AS timestamptz[]), CAST(:leased AS boolean[]))
+         AS new (user_id, customer_request, plan, trial_end, lane, look_first, key_possible_since, leased)
     WHERE NOT EXISTS (SELECT FROM provisionings known WHERE known.user_id = new.user_id OFFSET 0)
     ON CONFLICT (user_id) DO NOTHING
-    RETURNING p.user_id, CASE WHEN p.lease_token > 0 THEN {KNOWN_CUSTOMER} END AS known_customer_id
-""")  # noqa: S608 - the subquery is the constant above
+    RETURNING p.user_id, p.lease_token, p.first_seen_at,
+              CASE WHEN p.lease_token > 0 THEN {KNOWN_CUSTOMER} END AS known_customer_id
+""")  # noqa: S608 - the token and the subquery are constants
 
+# Whoever was deleted at Stripe isn't revived by a replay: only a person does that (`quarantine retry`).
 _REPLACEABLE = text("""
-    SELECT user_id FROM provisionings
+    SELECT user_id FROM provisionings p
     WHERE user_id = ANY(:user_ids) AND state = 'quarantined' AND stripe_customer_id IS NULL
+      AND NOT EXISTS (SELECT FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NOT NULL)
 """)
 
-_REPLACE_QUARANTINED = text("""
+_REPLACE_QUARANTINED = text(f"""
     UPDATE provisionings p
     SET customer_request = new.customer_request, trial_end = new.trial_end, plan = new.plan, lane = new.lane,
         state = 'pending', generation = p.generation + 1, look_first = true, due_at = now(), lease_until = NULL,
-        lease_token = p.lease_token + 1, quarantined_at = NULL
+        lease_token = {NEW_TOKEN}, quarantined_at = NULL,
+        key_possible_since = CASE WHEN p.key_possible_since IS NOT NULL
+            THEN least(p.key_possible_since, new.key_possible_since) END
     FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),
-                CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]))
-         AS new (user_id, customer_request, plan, trial_end, lane)
+                CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]), CAST(:since AS timestamptz[]))
+         AS new (user_id, customer_request, plan, trial_end, lane, key_possible_since)
     WHERE p.user_id = new.user_id AND p.state = 'quarantined' AND p.stripe_customer_id IS NULL
-""")
+""")  # noqa: S608 - the token is a constant
 
 
 def insert_new(
@@ -77,14 +87,11 @@ def insert_new(
         "lease": lease,
         "stripe_now": stripe_now,
     }
-    inserted = tx.execute(_INSERT, parameters)
-    known_customers: dict[str, str | None] = {row.user_id: row.known_customer_id for row in inserted}
+    inserted = {row.user_id: row for row in tx.execute(_INSERT, parameters)}
     leased = [
-        _just_leased(row, known_customers[row.user_id], stripe_now)
-        for row in rows
-        if row.leased and row.user_id in known_customers
+        _just_leased(row, inserted[row.user_id], stripe_now) for row in rows if row.leased and row.user_id in inserted
     ]
-    return set(known_customers), leased
+    return set(inserted), leased
 
 
 def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> int:
@@ -105,10 +112,11 @@ def _arrays(rows: Sequence[NewProvisioning]) -> dict[str, object]:
         "plans": arrays.texts(row.plan for row in rows),
         "trial_ends": arrays.times(row.trial_end for row in rows),
         "lanes": arrays.numbers(row.lane for row in rows),
+        "since": arrays.times(row.key_possible_since for row in rows),
     }
 
 
-def _just_leased(row: NewProvisioning, known_customer_id: str | None, stripe_now: datetime) -> Provisioning:
+def _just_leased(row: NewProvisioning, inserted: Row[tuple[object, ...]], stripe_now: datetime) -> Provisioning:
     """The row as `_INSERT` wrote it."""
     return Provisioning(
         user_id=row.user_id,
@@ -119,8 +127,10 @@ def _just_leased(row: NewProvisioning, known_customer_id: str | None, stripe_now
         lane=row.lane,
         attempts=1,
         look_first=row.look_first,
-        lease_token=1,
+        lease_token=inserted.lease_token,
         customer_request=row.customer_request,
         customer_requested=Requested(stripe_now, stripe_now),
-        known_customer_id=known_customer_id,
+        known_customer_id=inserted.known_customer_id,
+        key_possible_since=row.key_possible_since,
+        first_seen=inserted.first_seen_at,
     )

@@ -20,9 +20,9 @@ def byteas(values: Iterable[bytes]) -> str:
     return "{" + ",".join(['"\\\\x' + value.hex() + '"' for value in values]) + "}"
 
 
-def times(values: Iterable[datetime]) -> str:
-    """A literal of `timestamptz[]`; each time knows its offset."""
-    return "{" + ",".join([value.isoformat() for value in values]) + "}"
+def times(values: Iterable[datetime | None]) -> str:
+    """A literal of `timestamptz[]`; each time knows its offset, and None is NULL."""
+    return "{" + ",".join(["NULL" if value is None else value.isoformat() for value in values]) + "}"
 
 
 def numbers(values: Iterable[int]) -> str:

@@ -1,8 +1,8 @@
 """SQL of `provisionings`, the ledger: leasing, the fenced writes of a lease's holder, and rows that are set aside.
 
-A lease is `due_at = lease_until = now() + lease` by the database's clock, under a `lease_token` that grows with every
-lease. A leased row is simply not due; when its worker dies it becomes due by itself. Every write of a holder names its
-token and raises `LeaseLost` where it has moved.
+A lease is `due_at = lease_until = now() + lease` by the database's clock, under a `lease_token` that is drawn anew for
+each lease. A leased row is simply not due; when its worker dies it becomes due by itself. Every write of a holder names
+its token and raises `LeaseLost` where the row has another one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ from worker.sealing import HEADER_BYTES
 from worker.store import arrays
 from worker.store.errors import LeaseLost
 
+NEW_TOKEN = "(1 + floor(random() * 4611686018427387904))::bigint"  # noqa: S105 - SQL
+"""A fencing token: 1 to 2^62, compared for equality only. A token that counts up is given twice by a database that was
+set back under running workers, and both holders' writes would pass. Postgres seeds `random()` for each session from the
+system's strong source, and draws 53 bits: enough, as a token need only not meet one that is still held, and nobody has
+to be kept from guessing it. Processes of the first release add 1, for which a bigint has room."""
+
 KNOWN_CUSTOMER = """
     (SELECT c.stripe_customer_id FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NULL)
 """
@@ -26,7 +32,7 @@ _COLUMNS = f"""
     p.user_id, p.state, p.generation, p.plan, p.trial_end, p.lane, p.attempts, p.look_first, p.lease_token,
     p.customer_request, p.subscription_request, p.stripe_customer_id, p.stripe_subscription_id,
     p.customer_requested_at, p.customer_last_requested_at,
-    p.subscription_requested_at, p.subscription_last_requested_at,
+    p.subscription_requested_at, p.subscription_last_requested_at, p.key_possible_since, p.first_seen_at,
     {KNOWN_CUSTOMER} AS known_customer_id
 """
 
@@ -46,7 +52,7 @@ _LEASE_DUE = text(f"""
         ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE provisionings p
-    SET lease_token = p.lease_token + 1, lease_until = now() + :lease, due_at = now() + :lease,
+    SET lease_token = {NEW_TOKEN}, lease_until = now() + :lease, due_at = now() + :lease,
         attempts = p.attempts + 1,
         customer_requested_at = CASE WHEN p.state = 'pending'
             THEN coalesce(p.customer_requested_at, :stripe_now) ELSE p.customer_requested_at END,
@@ -96,15 +102,15 @@ _EXTEND = text(f"""
 """)  # noqa: S608 - the fence is the constant above
 
 
-_RETRY_QUARANTINED = text("""
+_RETRY_QUARANTINED = text(f"""
     UPDATE provisionings
     SET state = CASE WHEN stripe_customer_id IS NULL THEN 'pending' ELSE 'customer_created' END,
         generation = generation + 1, look_first = true, due_at = now(), lease_until = NULL,
-        lease_token = lease_token + 1, quarantined_at = NULL, subscription_request = NULL
+        lease_token = {NEW_TOKEN}, quarantined_at = NULL, subscription_request = NULL
     WHERE user_id = ANY(:user_ids) AND state = 'quarantined'
       AND (customer_request IS NOT NULL OR stripe_customer_id IS NOT NULL)
     RETURNING user_id
-""")
+""")  # noqa: S608 - the token is the constant above
 
 _DROP_QUARANTINED = text("""
     DELETE FROM provisionings p
@@ -226,6 +232,8 @@ def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:
         customer_requested=_requested(row.customer_requested_at, row.customer_last_requested_at),
         subscription_requested=_requested(row.subscription_requested_at, row.subscription_last_requested_at),
         known_customer_id=row.known_customer_id,
+        key_possible_since=row.key_possible_since,
+        first_seen=row.first_seen_at,
     )
 
 

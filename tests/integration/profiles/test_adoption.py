@@ -169,7 +169,7 @@ def test_a_subscription_made_elsewhere_for_our_customer_is_adopted(stack: Stack)
     assert held[0]["trial_end"] == datetime.fromtimestamp(made["trial_end"], UTC)
 
 
-def test_a_canceled_subscription_is_never_adopted(stack: Stack) -> None:
+def test_a_canceled_subscription_that_was_not_ours_is_not_adopted(stack: Stack) -> None:
     customer = customer_made_elsewhere(stack, "ada")
     made = stack.call_stripe(
         "POST", "/v1/subscriptions", customer=customer, trial_period_days="7",

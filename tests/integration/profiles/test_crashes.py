@@ -209,7 +209,9 @@ def test_a_row_absorbed_at_the_very_moment_of_the_stop_is_due_at_once(stack: Sta
     profiles.settler.start(threads.spawn)
     wait_until(lambda: profiles.settler._room(Lane.LIVE))
     now = profiles.stripe.gateway.now()
-    new = NewProvisioning("ada", b"sealed", "pending", now, Lane.LIVE, look_first=False, leased=True)
+    new = NewProvisioning(
+        "ada", b"sealed", "pending", now, Lane.LIVE, look_first=False, key_possible_since=now, leased=True
+    )
     with profiles.settler.seats({Lane.LIVE: 1}) as seats:
         assert seats.take(Lane.LIVE)
         with profiles.database.transaction() as tx:

@@ -45,6 +45,15 @@ def new_rows(
 ) -> list[NewProvisioning]:
     """Rows to absorb, in key order."""
     return [
-        NewProvisioning(user_id, request, "pending", NOW + timedelta(days=31), lane, look_first=False, leased=leased)
+        NewProvisioning(
+            user_id,
+            request,
+            "pending",
+            NOW + timedelta(days=31),
+            lane,
+            look_first=False,
+            key_possible_since=NOW,
+            leased=leased,
+        )
         for user_id in sorted(user_ids)
     ]

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.provisioning import has_ended, our_customer, usable_subscription
+from worker.domain.adoption import has_expired, subscription_to_adopt
+from worker.domain.provisioning import our_customer
 from worker.domain.stripe_facts import TERMINAL_STATUSES, CustomerFact, SubscriptionFact
 
 OURS = "our-digest"
@@ -56,24 +57,47 @@ def test_our_customer_is_the_oldest_with_our_digest_in_whatever_order(found: lis
 
 
 @given(subscriptions)
-def test_a_subscription_that_ended_or_is_another_users_is_never_adopted(found: list[SubscriptionFact]) -> None:
-    chosen = usable_subscription(found, OURS)
-    possible = [s for s in found if s.status not in TERMINAL_STATUSES and s.user_digest != "somebody else's"]
-    assert (chosen is None) == (not possible)
-    assert chosen is None or chosen in possible
-    assert usable_subscription(reversed(found), OURS) == chosen
+def test_ours_that_lives_comes_before_somebody_s_that_lives_and_that_before_ours_that_ended(
+    found: list[SubscriptionFact],
+) -> None:
+    def rank(each: SubscriptionFact) -> int | None:
+        lives = each.status not in {*TERMINAL_STATUSES, "incomplete"}
+        if each.user_digest == OURS:
+            return 0 if lives else None if each.status == "incomplete_expired" else 2
+        return 1 if lives and each.user_digest is None else None
+
+    ranks = [number for each in found if (number := rank(each)) is not None]
+    chosen = subscription_to_adopt(found, OURS)
+    assert (chosen is None) == (not ranks)
+    if chosen is not None:
+        assert rank(chosen) == min(ranks)
+        equals = [each for each in found if rank(each) == rank(chosen)]
+        created = [each.created for each in equals]
+        assert chosen.created == (max(created) if rank(chosen) == 2 else min(created))
+    assert subscription_to_adopt([*reversed(found)], OURS) == chosen
 
 
-def test_ours_comes_before_an_older_one_that_nobody_marked() -> None:
-    unmarked, ours = subscription(1, None, "active", day=0), subscription(2, OURS, "trialing", day=3)
-    assert usable_subscription([unmarked, ours], OURS) == ours
-    assert usable_subscription([unmarked], OURS) == unmarked
+def test_a_canceled_duplicate_beside_a_living_one_is_not_adopted() -> None:
+    canceled, living = subscription(1, OURS, "canceled", day=0), subscription(2, OURS, "trialing", day=3)
+    assert subscription_to_adopt([canceled, living], OURS) == living
 
 
-def test_only_our_own_ended_subscription_means_that_its_key_is_spent() -> None:
-    assert has_ended([subscription(1, OURS, "canceled")], OURS)
-    assert has_ended([subscription(1, OURS, "incomplete_expired")], OURS)
-    assert not has_ended([subscription(1, None, "canceled")], OURS)
-    assert not has_ended([subscription(1, "somebody else's", "canceled")], OURS)
-    assert not has_ended([subscription(1, OURS, "paused")], OURS)
-    assert not has_ended([], OURS)
+def test_one_that_lives_and_that_nobody_marked_comes_before_ours_that_was_canceled() -> None:
+    canceled, unmarked = subscription(1, OURS, "canceled", day=0), subscription(2, None, "active", day=3)
+    assert subscription_to_adopt([canceled, unmarked], OURS) == unmarked
+
+
+def test_ours_that_was_canceled_is_the_one_that_the_profile_has_had() -> None:
+    canceled, another = subscription(1, OURS, "canceled", day=0), subscription(2, OURS, "canceled", day=3)
+    assert subscription_to_adopt([canceled], OURS) == canceled
+    assert subscription_to_adopt([canceled, another], OURS) == another
+    assert subscription_to_adopt([canceled, subscription(3, None, "incomplete")], OURS) == canceled
+
+
+def test_what_was_never_paid_for_or_was_somebody_s_and_ended_is_nothing_to_adopt() -> None:
+    found = [subscription(1, OURS, "incomplete_expired"), subscription(2, None, "canceled")]
+    found += [subscription(3, None, "incomplete"), subscription(4, "somebody else's", "active")]
+    assert subscription_to_adopt(found, OURS) is None
+    assert has_expired(found, OURS)
+    assert not has_expired(found[1:], OURS)
+    assert not has_expired([subscription(1, OURS, "canceled")], OURS)

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.domain.clocks import CLOCKS_AGREE
 from worker.domain.provisioning import (
+    BEGINNING,
+    KEY_TRUSTED_BY_CREATION,
     KEY_TRUSTED_FOR,
     LONGEST_RETRY,
     LOOK_MARGIN,
     RENEWAL_MARGIN,
-    SEARCH_LAG,
     SHORTEST_TRIAL_TO_SEND,
     Lane,
     Provisioning,
@@ -51,6 +53,8 @@ def row(**fields: object) -> Provisioning:
         lane=Lane.LIVE,
         attempts=1,
         look_first=False,
+        key_possible_since=NOW,
+        first_seen=NOW,
     )
     return replace(plain, **fields)  # type: ignore[arg-type]  # each test gives fields of their own types
 
@@ -111,18 +115,45 @@ def test_all_attempts_of_one_generation_share_their_key() -> None:
 # Looking before creating
 
 
-@pytest.mark.parametrize("state", [State.PENDING, State.CUSTOMER_CREATED])
-def test_a_key_is_trusted_for_23_hours_from_its_first_request(state: State) -> None:
-    step = "customer_requested" if state is State.PENDING else "subscription_requested"
+def test_a_customer_s_key_is_trusted_for_23_hours_where_this_database_saw_the_profile_as_it_was_created() -> None:
     assert timedelta(hours=23) == KEY_TRUSTED_FOR
-    assert not must_look(row(state=state, **{step: asked(KEY_TRUSTED_FOR)}), NOW)
-    assert must_look(row(state=state, **{step: asked(KEY_TRUSTED_FOR + SECOND)}), NOW)
+    for late in (timedelta(0), CLOCKS_AGREE):
+        since = NOW - KEY_TRUSTED_FOR
+        assert not must_look(row(key_possible_since=since, first_seen=since + late), NOW)
+        assert must_look(row(key_possible_since=since, first_seen=since + late), NOW + SECOND)
 
 
-def test_a_step_looks_by_the_age_of_its_own_request() -> None:
-    old = asked(timedelta(days=3))
-    assert not must_look(row(state=State.CUSTOMER_CREATED, customer_requested=old), NOW)
-    assert not must_look(row(subscription_requested=old), NOW)
+def test_a_customer_s_key_is_trusted_for_12_hours_where_only_the_creation_says_since_when_it_was_possible() -> None:
+    assert timedelta(hours=12) == KEY_TRUSTED_BY_CREATION
+    since = NOW - KEY_TRUSTED_BY_CREATION
+    for first_seen in (since + CLOCKS_AGREE + SECOND, NOW, None):
+        assert not must_look(row(key_possible_since=since, first_seen=first_seen), NOW)
+        assert must_look(row(key_possible_since=since, first_seen=first_seen), NOW + SECOND)
+
+
+def test_a_customer_s_key_of_unknown_age_is_not_trusted() -> None:
+    assert must_look(row(key_possible_since=None), NOW)
+
+
+def test_a_customer_s_key_that_is_said_to_be_possible_only_later_is_of_unknown_age() -> None:
+    later = NOW + CLOCKS_AGREE
+    assert not must_look(row(key_possible_since=later, first_seen=later), NOW)
+    assert must_look(row(key_possible_since=later + SECOND, first_seen=later), NOW)
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=100)))
+def test_how_late_a_row_was_asked_for_says_nothing_of_the_age_of_its_customer_s_key(ago: timedelta) -> None:
+    """A database that was lost may have asked long before."""
+    since = NOW - timedelta(hours=25)
+    assert must_look(row(key_possible_since=since, first_seen=since, customer_requested=asked(ago)), NOW)
+
+
+def test_a_subscription_of_a_new_customer_is_asked_for_with_a_key_that_is_trusted_for_23_hours() -> None:
+    """Before that customer there was nothing to subscribe, however old the profile."""
+    new = row(state=State.CUSTOMER_CREATED, key_possible_since=None)
+    assert not must_look(replace(new, subscription_requested=asked(KEY_TRUSTED_FOR)), NOW)
+    assert must_look(replace(new, subscription_requested=asked(KEY_TRUSTED_FOR + SECOND)), NOW)
+    assert must_look(new, NOW)
 
 
 @given(st.none() | st.timedeltas(timedelta(0), timedelta(days=100)).map(asked))
@@ -130,27 +161,22 @@ def test_a_row_that_says_look_is_always_looked_for(requested: Requested | None) 
     assert must_look(row(look_first=True, customer_requested=requested), NOW)
 
 
-def test_what_was_never_requested_needs_no_look() -> None:
-    assert not must_look(row(), NOW)
-
-
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive there
 
 
-@given(moments, moments, moments)
-def test_a_look_covers_every_moment_at_which_its_requests_took_effect(
-    one: datetime, two: datetime, at: datetime
+@given(moments, moments, moments, moments)
+def test_a_look_covers_every_moment_at_which_the_key_may_have_been_used(
+    since: datetime, first: datetime, last: datetime, at: datetime
 ) -> None:
-    first, last = min(one, two), max(one, two)
-    start, end = look_window(Requested(first, last), at, burnt=False)
-    assert start == first - LOOK_MARGIN
-    assert end == max(last, at) + LOOK_MARGIN
+    start, end = look_window(row(key_possible_since=since, customer_requested=Requested(first, last)), at)
+    assert start == min(since, first, last) - LOOK_MARGIN
+    assert end == max(first, last, at) + LOOK_MARGIN
+    assert look_window(row(key_possible_since=since), at) == (since - LOOK_MARGIN, at + LOOK_MARGIN)
 
 
-@given(moments, moments)
-def test_a_look_for_a_burnt_key_s_object_reaches_back_to_what_search_has_seen(first: datetime, at: datetime) -> None:
-    start, _ = look_window(Requested(first, first), at, burnt=True)
-    assert start == min(first, at - SEARCH_LAG) - LOOK_MARGIN
+def test_a_look_for_a_key_of_unknown_age_covers_everything() -> None:
+    assert look_window(row(key_possible_since=None, customer_requested=asked(SECOND)), NOW)[0] < BEGINNING
+    assert look_window(row(key_possible_since=datetime(1, 1, 1, tzinfo=UTC)), NOW)[0] < BEGINNING
 
 
 def test_a_request_is_repeated_also_where_the_clock_went_back() -> None:
