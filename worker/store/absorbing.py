@@ -49,7 +49,7 @@ _INSERT = text(f"""
          AS new (user_id, customer_request, plan, trial_end, lane, look_first, key_possible_since, leased)
     WHERE NOT EXISTS (SELECT FROM provisionings known WHERE known.user_id = new.user_id OFFSET 0)
     ON CONFLICT (user_id) DO NOTHING
-    RETURNING p.user_id, p.lease_token, p.first_seen_at,
+    RETURNING p.user_id, p.lease_token, CASE WHEN p.lease_token > 0 THEN p.first_seen_at END AS first_seen_at,
               CASE WHEN p.lease_token > 0 THEN {KNOWN_CUSTOMER} END AS known_customer_id
 """)  # noqa: S608 - the token and the subquery are constants
 
