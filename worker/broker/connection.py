@@ -34,7 +34,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
     """Connected, identified, encrypted and authenticated once constructed, or `Broken` is raised.
 
     Blocking with a deadline until `release()`, then non-blocking. Not thread-safe after that.
-    `fault` is what `receive` ran into.
+    `fault` is what `receive` ran into; `features` is nsqd's answer to IDENTIFY.
     `in_flight` holds the ids of the messages that nsqd waits for, with the time (`Peering.clock`) of their arrival.
     """
 
@@ -44,6 +44,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self.address = address
         self.host, self.port = address.host, address.port
         self.max_rdy_count: int = sys.maxsize
+        self.features: dict[str, Any] = {}
         self.in_flight: dict[bytes, float] = {}
         self.fault: Broken | None = None
         self._peering = peering
@@ -92,7 +93,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
     def _introduce(self, deadline: float) -> None:
         self._pending.append(constants.MAGIC_V2)
         self.identify(dict(self._peering.identify))
-        features = self._features(self.await_answer(deadline))
+        self.features = features = self._features(self.await_answer(deadline))
         self.max_rdy_count = features.get("max_rdy_count", sys.maxsize)
         if self._peering.tls is not None:
             self._encrypt(features, deadline)

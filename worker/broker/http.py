@@ -28,6 +28,15 @@ class HttpApi:
         """The JSON object of a 200; empty for a 404 (a topic that nobody has published to)."""
         return self._request("GET", path, fields)
 
+    def number(self, path: str) -> int | None:
+        """The number that a 200 is; None where it isn't told (a 403, or a path that is not known)."""
+        status, body = self._exchange("GET", path, {})
+        try:
+            value = json.loads(body) if status == http.HTTPStatus.OK else None
+        except _FOREIGN as exc:
+            raise self.failed(type(exc).__name__) from exc
+        return value if isinstance(value, int) else None
+
     def post(self, path: str, **fields: str) -> None:
         self._request("POST", path, fields)
 
@@ -38,16 +47,22 @@ class HttpApi:
         return Unavailable(self._dependency, f"{self.address}: {problem}")
 
     def _request(self, method: str, path: str, fields: dict[str, str]) -> dict[str, Any]:
+        status, body = self._exchange(method, path, fields)
+        if status == http.HTTPStatus.NOT_FOUND:
+            return {}
+        try:
+            answer = json.loads(body) if body and status == http.HTTPStatus.OK else {}
+        except _FOREIGN as exc:
+            raise self.failed(type(exc).__name__) from exc
+        if status != http.HTTPStatus.OK or not isinstance(answer, dict):
+            raise self.failed(f"HTTP {status}")
+        return answer
+
+    def _exchange(self, method: str, path: str, fields: dict[str, str]) -> tuple[int, bytes]:
         url = f"http://{self.address}{path}?{urlencode(fields)}"
         try:
             response = self._http.request(method, url, preload_content=False)
             with response:
-                body = response.read(MAX_ANSWER_BYTES)
-            if response.status == http.HTTPStatus.NOT_FOUND:
-                return {}
-            answer = json.loads(body) if body and response.status == http.HTTPStatus.OK else {}
+                return response.status, response.read(MAX_ANSWER_BYTES)
         except _FOREIGN as exc:
             raise self.failed(type(exc).__name__) from exc
-        if response.status != http.HTTPStatus.OK or not isinstance(answer, dict):
-            raise self.failed(f"HTTP {response.status}")
-        return answer

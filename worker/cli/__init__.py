@@ -4,6 +4,7 @@ root          the group itself
 common        settings, logging, errors and exit codes of all commands
 running       run, setup
 checking      config, db
+doctor        doctor
 publish       publish
 backfill      backfill, with `backfill_view`: its progress and its end, for people
 quarantine    quarantine list, show, retry, drop
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from worker.cli.backfill import backfill
 from worker.cli.checking import config, db
+from worker.cli.doctor import doctor
 from worker.cli.provisioning import provisioning
 from worker.cli.publish import publish
 from worker.cli.quarantine import quarantine
@@ -25,7 +27,7 @@ from worker.sandbox.demo.commands import demo_command
 
 __all__ = ["main"]
 
-for _command in (run, setup, config, db, publish, backfill, quarantine, provisioning):
+for _command in (run, setup, config, db, doctor, publish, backfill, quarantine, provisioning):
     main.add_command(_command)
 main.add_command(build_group(prepare))
 main.add_command(demo_command(prepare))

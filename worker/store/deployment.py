@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from schema.tables import deployment
@@ -15,6 +15,12 @@ _SETTINGS = {"stripe_account_id": "STRIPE_SECRET_KEY", "livemode": "stripe.livem
 """Which setting each column answers to."""
 
 
+def owner(tx: Connection) -> Mapping[str, object] | None:
+    """The row, by column; None before the first process claimed this database."""
+    row = tx.execute(select(deployment)).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
 def claim(tx: Connection, account: AccountFact, namespace: str) -> None:
     """The first process writes the row; every other one must match it, or raises `Misconfigured`.
 
@@ -22,19 +28,20 @@ def claim(tx: Connection, account: AccountFact, namespace: str) -> None:
     """
     ours = {"stripe_account_id": account.id, "livemode": account.livemode, "namespace": namespace}
     tx.execute(insert(deployment).values(**ours).on_conflict_do_nothing())
-    _compare(tx.execute(select(deployment)).mappings().one(), ours)
+    compare(dict(tx.execute(select(deployment)).mappings().one()), ours)
 
 
 def is_recorded(tx: Connection, *, livemode: bool, namespace: str) -> bool:
     """Whether the row is there. Raises `Misconfigured` where it is another mode's or namespace's: which account it
     names can only be compared with a key that Stripe accepts."""
-    row = tx.execute(select(deployment)).mappings().one_or_none()
+    row = owner(tx)
     if row is not None:
-        _compare(row, {"livemode": livemode, "namespace": namespace})
+        compare(row, {"livemode": livemode, "namespace": namespace})
     return row is not None
 
 
-def _compare(row: RowMapping, ours: Mapping[str, object]) -> None:
+def compare(row: Mapping[str, object], ours: Mapping[str, object]) -> None:
+    """Raises `Misconfigured`, which names the setting, where a column of the row is not what it is here."""
     for column, value in ours.items():
         if row[column] != value:
             problem = f"this database belongs to {column} {row[column]!r}, not {value!r}"

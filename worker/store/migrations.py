@@ -57,34 +57,34 @@ def upgrade(connection: Connection) -> Upgraded:
 
 
 def _upgrade(connection: Connection) -> Upgraded:
-    before = _current(connection)
+    before = current(connection)
     if before is not None and before not in _known():
         require_compatible(connection)
         return Upgraded(before, before)
     connection.rollback()
     command.upgrade(_config(connection), "head")
     connection.commit()
-    return Upgraded(before, _head())
+    return Upgraded(before, head())
 
 
 def require_compatible(connection: Connection) -> None:
     """Raises `Misconfigured` unless this code can work on the database's schema."""
-    current = _current(connection)
-    if current == _head():
+    revision = current(connection)
+    if revision == head():
         return
     known = _known()
-    if current is None:
+    if revision is None:
         require_grants(connection)  # a schema that the role may not use looks empty
         raise Misconfigured(
             "database.url", "the database has no tables of Subkeeper's yet", "Run `subkeeper db upgrade`"
         )
-    if current in known:
-        problem = f"the schema is at revision {current}, and this Subkeeper needs {_head()}"
+    if revision in known:
+        problem = f"the schema is at revision {revision}, and this Subkeeper needs {head()}"
         raise Misconfigured("database.url", problem, "Run `subkeeper db upgrade`")
     unknown = select(schema_revisions.c.revision, schema_revisions.c.additive).where(
         schema_revisions.c.revision.not_in(known)
     )
-    additive = {current: False} | {row.revision: row.additive for row in connection.execute(unknown)}
+    additive = {revision: False} | {row.revision: row.additive for row in connection.execute(unknown)}
     if blocking := sorted(revision for revision, harmless in additive.items() if not harmless):
         problem = f"the schema is newer than this Subkeeper, and {', '.join(blocking)} is not additive"
         raise Misconfigured("database.url", problem, "Deploy the newer Subkeeper")
@@ -96,7 +96,8 @@ def differences(connection: Connection) -> list[str]:
     return [str(difference) for difference in compare_metadata(context, metadata)]
 
 
-def _current(connection: Connection) -> str | None:
+def current(connection: Connection) -> str | None:
+    """The revision that the database is at; None: it has no schema."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return MigrationContext.configure(connection).get_current_revision()
@@ -106,10 +107,11 @@ def _known() -> set[str]:
     return {script.revision for script in _scripts().walk_revisions()}
 
 
-def _head() -> str:
-    head = _scripts().get_current_head()
-    assert head is not None, "schema/migrations/versions is empty"
-    return head
+def head() -> str:
+    """The revision that this code is made for."""
+    newest = _scripts().get_current_head()
+    assert newest is not None, "schema/migrations/versions is empty"
+    return newest
 
 
 def _scripts() -> ScriptDirectory:

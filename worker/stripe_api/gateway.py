@@ -153,6 +153,11 @@ class StripeGateway:
         call = Call("products.create", "post", "/v1/products", params, lane, deadline, key)
         return product_fact(self._caller.send(call).data)
 
+    def try_reading(self, path: str, *, deadline: Deadline) -> None:
+        """Read one object of a list (`"/v1/customers"`) and forget it: `Unauthorized` where the key may not."""
+        operation = path.removeprefix("/v1/").replace("/", ".")
+        self._caller.send(Call(f"{operation}.list", "get", path, {"limit": 1}, Lane.LIVE, deadline))
+
     def _customers(self, by: Mapping[str, object], lane: Lane, deadline: Deadline) -> Iterator[CustomerFact]:
         call = Call("customers.list", "get", "/v1/customers", {**by, "limit": PAGE}, lane, deadline)
         for page in self._pages(call, _next_list_page):

@@ -1,0 +1,66 @@
+"""What the doctor finds on this machine: secrets and the health port."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.integration.doctor.conftest import Examine
+from tests.integration.profiles.stack import SECRET_KEY, Stack
+from worker.runtime.doctor.findings import Verdict
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        (0o600, None),
+        (0o400, None),
+        (0o440, None),
+        (0o644, "be read by every user of this machine"),
+        (0o620, "be written by others"),
+        (0o666, "be written by others"),
+    ],
+)
+def test_a_secret_that_others_can_get_at_is_warned_of(
+    stack: Stack, examined: Examine, tmp_path: Path, mode: int, said: str | None
+) -> None:
+    file = tmp_path / "stripe-secret-key"
+    file.write_text(stack.stripe.secret_key)
+    file.chmod(mode)
+    found = examined(stack, STRIPE_SECRET_KEY="", STRIPE_SECRET_KEY_FILE=str(file)).one("secrets")
+    assert found.verdict is (Verdict.WARNING if said else Verdict.OK)
+    assert (said or "") in found.detail
+    assert found.fix == (f"chmod 600 {file}" if said else "")
+
+
+def test_a_missing_sealing_key_is_a_problem(stack: Stack, examined: Examine) -> None:
+    found = examined(stack, SUBKEEPER_SECRET_KEY="")
+    assert found.unwell == {"secrets": Verdict.PROBLEM}
+    assert "SUBKEEPER_SECRET_KEY" in found.one("secrets").detail
+
+
+def test_a_health_port_of_somebody_else_is_a_problem(stack: Stack, examined: Examine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        found = examined(stack, SUBKEEPER_HEALTH__PORT=str(port)).one("health")
+    assert (found.verdict, f"127.0.0.1:{port}" in found.detail) == (Verdict.PROBLEM, True)
+    assert examined(stack, SUBKEEPER_HEALTH__PORT=str(port)).one("health").detail == f"127.0.0.1:{port} is free"
+
+
+def test_a_worker_that_is_not_ready_is_told_from_one_that_is(stack: Stack, examined: Examine) -> None:
+    worker = stack.start_worker(SUBKEEPER_DATABASE__URL="postgresql://nobody@127.0.0.1:1/nothing")
+    found = examined(stack, SUBKEEPER_HEALTH__PORT=str(worker.port)).one("health")
+    assert (found.verdict, "a worker that is not ready" in found.detail) == (Verdict.WARNING, True)
+
+
+def test_a_health_address_of_another_machine_is_a_problem(stack: Stack, examined: Examine) -> None:
+    found = examined(stack, SUBKEEPER_HEALTH__HOST="192.0.2.1", SUBKEEPER_HEALTH__PORT="9464").one("health")
+    assert (found.verdict, "192.0.2.1" in found.detail) == (Verdict.PROBLEM, True)
+    assert found.fix
+
+
+def test_no_value_of_a_secret_is_told(stack: Stack, examined: Examine) -> None:
+    text = str(examined(stack, SUBKEEPER_NSQ__AUTH_SECRET="nsq-swordfish").findings)
+    assert not [each for each in (SECRET_KEY, stack.stripe.secret_key, "nsq-swordfish") if each in text]
