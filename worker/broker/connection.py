@@ -18,7 +18,7 @@ from nsq.connection import Connection
 from nsq.response import Error, Response
 
 from worker.broker.address import Address
-from worker.broker.faults import Broken, broken_by, error_code, system_words
+from worker.broker.faults import Broken, broken_by, error_words, system_words
 from worker.broker.frames import pack, take_frames
 from worker.broker.peering import Peering
 from worker.broker.quiet import quiet_nsq
@@ -230,7 +230,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
             self._flush_or_hear_why_not()
             for response in self._read(1) or (self._fill() and self._read(1)) or ():
                 if isinstance(response, Error):
-                    raise Broken("refused", error_code(response))
+                    raise Broken("refused", error_words(response))
                 if response.data != constants.HEARTBEAT:
                     return bytes(response.data)
                 self.nop()
@@ -253,7 +253,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
                     pass
             for response in self._read(1):
                 if isinstance(response, Error):
-                    raise Broken("refused", error_code(response)) from None
+                    raise Broken("refused", error_words(response)) from None
             raise
 
     # -- ending -----------------------------------------------------------------------------------------------------

@@ -135,5 +135,5 @@ class Consumer:
     def _report_connections(self) -> None:
         states = self._reader.connections
         alive = sum(state.alive for state in states)
-        self._metrics.nsqd_connections(alive)
+        self._metrics.nsqd_links(connected=alive, wanted=len(states))
         self._report(self._reader.connected, f"{alive} of {len(states)} connections")

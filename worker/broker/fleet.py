@@ -17,6 +17,7 @@ from worker.broker.messages import Message
 from worker.broker.peering import consumer_peering
 from worker.broker.waker import Waker
 from worker.settings import NsqSettings
+from worker.telemetry.counts import BrokerCounts
 
 TICK = 1.0
 """Seconds between two looks at what has no event of its own: the watchdog, messages that timed out."""
@@ -32,11 +33,13 @@ class Fleet:
         rng: random.Random,
         clock: Callable[[], float],
         on_message: Callable[[Message], None],
+        counts: BrokerCounts,
     ) -> None:
         self.waker = Waker()
         self.links: dict[Route, Link] = {}
         self.live: dict[NsqConnection, Link] = {}
         self._settings, self._rng, self._clock, self._on_message = settings, rng, clock, on_message
+        self._counts = counts
         self._peering = consumer_peering(settings, clock)
         self._fixed = {parse_address(text) for text in settings.nsqd_tcp_addresses}
         self._selector = selectors.DefaultSelector()
@@ -103,6 +106,8 @@ class Fleet:
             return
         self._selector.unregister(connection.sock)
         del self.live[connection]
+        if not link.ending:
+            self._counts.disconnects[broken.reason] += 1
         link.drop(broken, self._clock())
 
     # -- ending -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from nsq.response import Message as NsqMessage
 from worker.broker.backoff import reconnect_delay
 from worker.broker.connection import NsqConnection
 from worker.broker.dialer import Route
-from worker.broker.faults import Broken, error_code
+from worker.broker.faults import Broken, error_code, error_words
 from worker.broker.messages import Message, published_at
 from worker.broker.peering import Peering
 
@@ -99,7 +99,7 @@ class Link:
                 body, sent_at = self._cut(response.body), published_at(response.timestamp)
                 yield Message(topic, body, response.id, response.attempts, sent_at, connection)
             elif isinstance(response, Error):
-                self._judge(error_code(response))
+                self._judge(response)
             elif response.data == constants.HEARTBEAT:
                 connection.nop()
             elif response.data == b"CLOSE_WAIT":
@@ -117,9 +117,10 @@ class Link:
         self._log.warning("nsqd.message_cut", size=len(body), limit=self._peering.max_message)
         return body[: self._peering.max_message]
 
-    def _judge(self, code: str) -> None:
+    def _judge(self, response: Error) -> None:
+        code = error_code(response)
         if code not in HARMLESS:
-            raise Broken("refused", code)
+            raise Broken("refused", error_words(response))
         self._log.debug("nsqd.finish_failed", code=code)
 
     def forget_timed_out(self) -> None:

@@ -84,7 +84,7 @@ class Publisher:
                 self._send(topic, bodies, deadline)
             except Broken as broken:
                 self._hang_up()
-                if broken.detail == "E_BAD_BODY" and len(bodies) > 1:  # this nsqd has a smaller --max-body-size
+                if broken.code == "E_BAD_BODY" and len(bodies) > 1:  # this nsqd has a smaller --max-body-size
                     self._deliver(topic, bodies[: len(bodies) // 2], deadline)
                     self._deliver(topic, bodies[len(bodies) // 2 :], deadline)
                     return
@@ -154,8 +154,8 @@ class Publisher:
 def _raise_if_hopeless(broken: Broken, count: int) -> None:
     if broken.reason != "refused":
         return
-    if broken.detail in _REFUSED_BODY:
+    if broken.code in _REFUSED_BODY:
         which = "the message" if count == 1 else f"one of {count} messages"
         raise Rejected("message_too_big", f"{which} is over nsqd's --max-msg-size ({broken.detail})") from broken
-    if broken.detail == "E_BAD_TOPIC":
+    if broken.code == "E_BAD_TOPIC":
         raise Rejected("topic_invalid", "nsqd refuses the topic's name") from broken

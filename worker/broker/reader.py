@@ -14,8 +14,9 @@ from worker.broker.flow import Flow
 from worker.broker.link import ConnectionState, Link
 from worker.broker.messages import Message
 from worker.settings import NsqSettings
+from worker.telemetry.counts import BrokerCounts
 
-__all__ = ["ConnectionState", "Counts", "Reader", "Subscription"]
+__all__ = ["BrokerCounts", "ConnectionState", "Reader", "Subscription"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,6 @@ class Subscription:
 
     topic: str
     weight: int
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened since the start, for the metrics."""
-
-    received: int = 0
-    finished: int = 0
-    requeued: int = 0
-    orphaned: int = 0
-    """Finished or requeued after their connection was gone: nsqd delivers them again."""
 
 
 class Reader:
@@ -50,14 +40,15 @@ class Reader:
         *,
         rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
+        counts: BrokerCounts | None = None,
     ) -> None:
         weights = {subscription.topic: subscription.weight for subscription in subscriptions}
-        self.counts = Counts()
+        self.counts = counts or BrokerCounts()
         self._clock = clock
         self._max_in_flight = settings.max_in_flight
         self._backlog = Backlog(weights)
         self._flow = Flow(settings.max_in_flight, weights, clock)
-        self._fleet = Fleet(settings, list(weights), rng, clock, self._accept)
+        self._fleet = Fleet(settings, list(weights), rng, clock, self._accept, self.counts)
         self._woken = False
         self._stopping = False
         self._closed = False
@@ -92,6 +83,7 @@ class Reader:
 
     def _accept(self, message: Message) -> None:
         self.counts.received += 1
+        self.counts.redelivered += message.attempts > 1
         if self._stopping:
             self.requeue([message])
         else:
@@ -195,6 +187,7 @@ class Reader:
         assert connection is not None
         for message_id in list(connection.in_flight):
             connection.req(message_id, 0)
+            self.counts.requeued += 1
         connection.in_flight.clear()
 
     # -- watching ---------------------------------------------------------------------------------------------------

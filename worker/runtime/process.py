@@ -10,7 +10,7 @@ import structlog
 
 from worker.errors import TryLater, Unavailable
 from worker.runtime import signals
-from worker.runtime.profiles import Profiles, profile_reader
+from worker.runtime.profiles import Profiles, profile_reader, topic_lanes
 from worker.runtime.watch import watch_channels
 from worker.settings import Settings
 from worker.stripe_api.errors import Unauthorized
@@ -37,7 +37,7 @@ class Process:
         self.settings = settings
         billing = settings.stripe_secret_key() is not None
         self.health = Health(["postgres", "nsqd", "stripe"] if billing else ["nsqd"])
-        self.metrics = Metrics(VERSION, self.health)
+        self.metrics = Metrics(VERSION, self.health, topic_lanes(settings.nsq))
         self.http = health_server(settings.health, self.health, self.metrics)
         self._rng = rng
         self._stopping = threading.Event()
@@ -76,14 +76,15 @@ class Process:
         nsq = self.settings.nsq
         self._log.warning("billing.disabled", channel=nsq.channel)
         self._threads.spawn("watcher", self._watch_depth)
-        reader = profile_reader(nsq, self._rng)
+        reader = profile_reader(nsq, self._rng, self.metrics)
         reader.pause()
         while not self._stopping.is_set():
             reader.read(1, timeout=1.0)
             self.health.set(
                 "nsqd", ok=reader.connected, detail="billing is disabled: messages are kept in their channel"
             )
-            self.metrics.nsqd_connections(sum(state.alive for state in reader.connections))
+            states = reader.connections
+            self.metrics.nsqd_links(connected=sum(state.alive for state in states), wanted=len(states))
         reader.close(timeout=2.0)
         self._threads.join(DRAIN_SECONDS)
 

@@ -71,10 +71,16 @@ def lane_weights(settings: Settings) -> dict[Lane, int]:
     }
 
 
-def profile_reader(settings: NsqSettings, rng: random.Random) -> Reader:
+def topic_lanes(settings: NsqSettings) -> dict[str, Lane]:
+    """The topics that are read, each with the lane that it feeds."""
+    return {settings.profile_topic: Lane.LIVE, settings.backfill_topic: Lane.BACKFILL}
+
+
+def profile_reader(settings: NsqSettings, rng: random.Random, metrics: Metrics) -> Reader:
     """Reads both topics, which subscribes our channel to them."""
     weights = {settings.profile_topic: settings.live_weight, settings.backfill_topic: settings.backfill_weight}
-    return Reader(settings, [Subscription(topic, weight) for topic, weight in weights.items()], rng=rng)
+    subscriptions = [Subscription(topic, weight) for topic, weight in weights.items()]
+    return Reader(settings, subscriptions, rng=rng, counts=metrics.broker)
 
 
 class Profiles:
@@ -99,7 +105,7 @@ class Profiles:
         self.settler = self._settler(ledger, keys.sealer, rng)
         self.inbox = self._inbox(keys.sealer)
         self.consumer = Consumer(
-            profile_reader(settings.nsq, rng),
+            profile_reader(settings.nsq, rng, metrics),
             self.inbox.prepare,
             metrics,
             batch=settings.absorb.batch,
@@ -144,7 +150,7 @@ class Profiles:
             self._metrics,
             shape=message_shape(settings),
             freeze=Freeze(settings.namespace, settings.pending_plan, trial),
-            lanes={settings.nsq.profile_topic: Lane.LIVE, settings.nsq.backfill_topic: Lane.BACKFILL},
+            lanes=topic_lanes(settings.nsq),
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
             now=self._first_sight,
         )

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import generate_latest
 
 from worker.domain.provisioning import Lane
+from worker.telemetry import labels
+from worker.telemetry.counts import BrokerCounters, BrokerCounts
 from worker.telemetry.health import Health
-from worker.telemetry.readings import Parts, Reading
+from worker.telemetry.readings import Parts
+from worker.telemetry.registry import Registry
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CALL = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
-_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
+_LONG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
 
 
@@ -23,57 +26,75 @@ def _name(lane: Lane) -> str:
     return lane.name.lower()
 
 
+_LANES = tuple(map(_name, Lane))
+
+
 class Metrics:
-    """All metrics of one process, on a registry of their own. Every method is safe from any thread."""
+    """All metrics of one process, on a registry of their own. Every method is safe from any thread.
 
-    def __init__(self, version: str, health: Health | None = None) -> None:
-        """`health` is rendered too, part by part."""
-        self.registry = registry = CollectorRegistry()
+    `broker` is written by the thread that reads nsqd.
+    """
+
+    def __init__(self, version: str, health: Health | None = None, topics: Mapping[str, Lane] | None = None) -> None:
+        """`health` is rendered too, part by part. `topics`: those that are read, each with the lane it feeds."""
+        self.registry = Registry()
+        self.broker = BrokerCounts()
         self._health = health or Health()
-        Parts(self._health, registry)
+        self._lanes = {topic: _name(lane) for topic, lane in (topics or {}).items()}
+        self._about_the_process(version)
+        self._about_absorbing()
+        self._about_settling()
+        self._about_stripe()
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"subkeeper_{name}", text, labels, registry=registry)
+    def _about_the_process(self, version: str) -> None:
+        r = self.registry
+        Parts(self._health, r)
+        self._threads = r.gauge("threads_alive", "Threads of ours that are running")
+        r.gauge("build_info", "Always 1; the version is in the label", {"version": [version]}).labels(version).set(1)
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"subkeeper_{name}", text, labels, registry=registry)
+    def _about_absorbing(self) -> None:
+        r = self.registry
+        outcomes = {"topic": self._lanes, "outcome": labels.MESSAGE_OUTCOMES}
+        self._messages = r.counter("messages", "Messages taken from NSQ, by what became of them", outcomes)
+        self._batch_size = r.histogram("batch_messages", "Messages absorbed in one transaction", _SIZES)
+        self._batch_seconds = r.histogram("batch_seconds", "Time to absorb one batch, commit included", _FAST)
+        self._persisted = r.histogram("publish_to_persisted_seconds", "From nsqd's timestamp to our commit", _LONG)
+        self._newly_found = r.counter("newly_found", "Profiles that only a backfill brought to us; alert on it")
+        self._links = r.reading("nsqd_links", "One for each topic on each nsqd: how many should be, and are", "state")
+        text = "Messages waiting in our channel, at all nsqds that tell"
+        self._channel_depth = r.reading("channel_depth", text, "topic", "lane")
+        BrokerCounters(self.broker, r)
 
-        def reading(name: str, text: str, *labels: str) -> Reading:
-            return Reading(f"subkeeper_{name}", text, labels, registry)
-
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"subkeeper_{name}", text, labels, registry=registry, buckets=buckets)
-
-        self._messages = counter("messages", "Messages taken from NSQ, by what became of them", "topic", "outcome")
-        self._batch_size = histogram("batch_messages", "Messages absorbed in one transaction", _SIZES)
-        self._batch_seconds = histogram("batch_seconds", "Time to absorb one batch, commit included", _FAST)
-        self._persisted = histogram("publish_to_persisted_seconds", "From nsqd's timestamp to our commit", _LONG)
-        self._newly_found = counter("newly_found", "Profiles that only a backfill brought to us; alert on it")
-        self._settled = histogram(
-            "settle_seconds", "From leasing a profile to its step's commit", _CALL, "lane", "outcome"
-        )
-        self._leases_lost = counter("leases_lost", "Results discarded because another process held the lease")
-        self._quarantined = counter("quarantined", "Profiles and messages put into quarantine", "reason")
-        self._in_quarantine = reading("in_quarantine", "What waits in quarantine for a person", "kind")
-        self._depth = reading("queue_depth", "Unsettled profiles", "lane")
-        self._age = reading("queue_oldest_age_seconds", "Age of the oldest unsettled profile of a lane", "lane")
-        self._oldest = reading(
-            "oldest_unsettled_seconds", "Age of the oldest profile that waits, backfills apart; 0: none"
-        )
-        self._unopenable = reading("unopenable_profiles", "Unsettled profiles sealed under a key that is not ours")
-        self._calls = counter("stripe_calls", "Requests to Stripe", "operation", "outcome")
-        self._call_seconds = histogram("stripe_call_seconds", "Time of one request to Stripe", _CALL, "operation")
-        self._waits = histogram("limiter_wait_seconds", "Time a request waited for the rate limit", _FAST, "lane")
-        self._rate = gauge("limiter_rate_per_second", "Requests per second the limiter allows now", "scope")
-        self._connections = gauge("nsqd_connections", "Connections to nsqd that are ready")
-        self._channel_depth = reading("channel_depth", "Messages waiting in our channel, all nsqds together", "topic")
-        halted = gauge("settling_halted", "1 while settling is halted until a person acts, else 0")
+    def _about_settling(self) -> None:
+        r = self.registry
+        outcomes = {"lane": _LANES, "outcome": labels.SETTLE_OUTCOMES}
+        self._settled = r.histogram("settle_seconds", "From leasing a profile to its step's commit", _CALL, outcomes)
+        self._leases_lost = r.counter("leases_lost", "Results discarded because another process held the lease")
+        reasons = {"reason": labels.QUARANTINE_REASONS}
+        self._quarantined = r.counter("quarantined", "Profiles and messages put into quarantine", reasons)
+        self._in_quarantine = r.reading("in_quarantine", "What waits in quarantine for a person", "kind")
+        self._depth = r.reading("queue_depth", "Unsettled profiles", "lane")
+        self._age = r.reading("queue_oldest_age_seconds", "Age of the oldest unsettled profile of a lane", "lane")
+        text = "Age of the oldest profile that waits, backfills apart; 0: none"
+        self._oldest = r.reading("oldest_unsettled_seconds", text)
+        text = "Unsettled profiles sealed under a key that is not ours"
+        self._unopenable = r.reading("unopenable_profiles", text)
+        halted = r.gauge("settling_halted", "1 while settling is halted until a person acts, else 0")
         halted.set_function(lambda: self._health.is_failing("stripe"))
-        self._threads = gauge("threads_alive", "Threads of ours that are running")
-        gauge("build_info", "Always 1; the version is in the label", "version").labels(version).set(1)
+
+    def _about_stripe(self) -> None:
+        r = self.registry
+        operations = {"operation": labels.STRIPE_OPERATIONS}
+        outcomes = {**operations, "outcome": labels.STRIPE_OUTCOMES}
+        self._calls = r.counter("stripe_calls", "Requests to Stripe", outcomes)
+        self._call_seconds = r.histogram("stripe_call_seconds", "Time of one request to Stripe", _CALL, operations)
+        lanes = {"lane": _LANES}
+        self._waits = r.histogram("limiter_wait_seconds", "Time a request waited for the rate limit", _FAST, lanes)
+        rates = {"scope": ["account"]}
+        self._rate = r.gauge("limiter_rate_per_second", "Requests per second the limiter allows now", rates)
 
     def messages(self, topic: str, outcome: str, count: int = 1) -> None:
-        """`count` messages of a topic ended as `outcome` (`new`, `known`, `quarantined`, `released`)."""
+        """`count` messages of a topic ended as `outcome` (`labels.MESSAGE_OUTCOMES`)."""
         self._messages.labels(topic, outcome).inc(count)
 
     def batch(self, size: int, seconds: float) -> None:
@@ -82,8 +103,8 @@ class Metrics:
         self._batch_seconds.observe(seconds)
 
     def persisted(self, seconds: float) -> None:
-        """A message was committed `seconds` after nsqd's timestamp of it."""
-        self._persisted.observe(seconds)
+        """A message was committed `seconds` after nsqd's timestamp of it; our clock may be behind, that counts as 0."""
+        self._persisted.observe(max(0.0, seconds))
 
     def newly_found(self, count: int = 1) -> None:
         """`count` profiles came by backfill and were unknown."""
@@ -139,15 +160,16 @@ class Metrics:
         """The limiter now allows `per_second` requests for `scope` (`account`, or an endpoint)."""
         self._rate.labels(scope).set(per_second)
 
-    def nsqd_connections(self, ready: int) -> None:
-        """`ready` connections to nsqd can receive."""
-        self._connections.set(ready)
+    def nsqd_links(self, *, connected: int, wanted: int) -> None:
+        """Of `wanted` links (a topic on an nsqd each) so many are `connected`."""
+        self._links.set(connected, "connected")
+        self._links.set(wanted, "wanted")
 
     def channel_depths(self, depths: Mapping[str, int]) -> None:
         """So many messages wait in our channel of each topic. A topic that is missing can't be told."""
         self._channel_depth.forget()
         for topic, depth in depths.items():
-            self._channel_depth.set(depth, topic)
+            self._channel_depth.set(depth, topic, self._lanes.get(topic, ""))
 
     def threads_alive(self, count: int) -> None:
         """`count` of our threads are running."""

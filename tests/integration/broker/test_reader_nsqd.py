@@ -64,6 +64,7 @@ def test_a_requeued_message_comes_again_after_its_delay_in_seconds(
     [message] = receive(reader, 1)
     assert time.monotonic() - requeued >= 0.45
     assert message.attempts == 2
+    assert (reader.counts.requeued, reader.counts.redelivered, reader.counts.received) == (1, 1, 2)
 
 
 def test_a_message_that_timed_out_is_finished_without_harm(nsqd: Nsqd, topic: str, new_reader: NewReader) -> None:
@@ -116,6 +117,7 @@ def test_what_was_received_before_a_kill_is_still_handed_out(
     reader.finish(messages)  # nobody to tell: no error either
     assert {message.body for message in messages} == {b"%d" % number for number in range(20)}
     assert reader.counts.orphaned == 20
+    assert sum(reader.counts.disconnects.values()) == 1
 
 
 def test_an_nsqd_that_is_away_costs_no_cpu(new_nsqd: NewNsqd, topic: str, new_reader: NewReader) -> None:

@@ -67,6 +67,7 @@ def test_nonsense_costs_the_connection_and_nothing_that_came_before_it(
         again = peer.accept(lambda: reader.read(0, 0.01)).subscribed()
     [why] = [entry["reason"] for entry in logs if entry["event"] == "nsqd.disconnected"]
     assert why in reason.split()  # a close with our answers unread is a reset
+    assert +reader.counts.disconnects == {why: 1}
     again.send(message_frame(b"better"))
     assert receive(reader, 1)[0].body == b"better"
 

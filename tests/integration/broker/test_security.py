@@ -192,7 +192,10 @@ def test_a_client_certificate_is_shown_where_nsqd_asks(
 
 
 def test_an_nsqd_that_requires_tls_refuses_us_without_it(tls_nsqd: Nsqd, topic: str, new_reader: NewReader) -> None:
-    assert refusal(new_reader(settings_for(tls_nsqd.tcp_address), topic))["detail"] == "E_INVALID"
+    assert (
+        refusal(new_reader(settings_for(tls_nsqd.tcp_address), topic))["detail"]
+        == "E_INVALID cannot SUB in current state (TLS required)"
+    )
 
 
 def test_tls_files_that_cannot_be_loaded_are_a_persons_to_mend(tmp_path: Path, new_publisher: NewPublisher) -> None:
@@ -248,7 +251,7 @@ def test_a_wrong_or_missing_secret_is_refused_and_tried_again(
     new_nsqd: NewNsqd, auth_address: str, topic: str, new_reader: NewReader, secret: str | None, detail: str
 ) -> None:
     nsqd = new_nsqd(auth_http_address=auth_address)
-    assert refusal(new_reader(settings_for(nsqd.tcp_address, auth_secret=secret), topic))["detail"] == detail
+    assert refusal(new_reader(settings_for(nsqd.tcp_address, auth_secret=secret), topic))["detail"].startswith(detail)
 
 
 def test_an_auth_server_that_is_away_is_refused_and_tried_again(
@@ -256,7 +259,7 @@ def test_an_auth_server_that_is_away_is_refused_and_tried_again(
 ) -> None:
     nsqd = new_nsqd(auth_http_address="127.0.0.1:1")
     reader = new_reader(settings_for(nsqd.tcp_address, auth_secret=SECRET), topic)
-    assert refusal(reader)["detail"] == "E_AUTH_FAILED"
+    assert refusal(reader)["detail"].startswith("E_AUTH_FAILED")
 
 
 def test_a_secret_comes_from_a_file_too(

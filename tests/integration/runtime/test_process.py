@@ -44,7 +44,7 @@ def test_the_metrics_count_what_happened(stack: Stack) -> None:
     wait_until(lambda: count("settle_seconds_count", lane="live", outcome="completed") == 3)
     for operation in ("customers.create", "subscriptions.create"):
         assert count("stripe_calls_total", operation=operation, outcome="ok") == 3
-    assert count("nsqd_connections") == 2
+    assert (count("nsqd_links", state="connected"), count("nsqd_links", state="wanted")) == (2, 2)
     assert count("threads_alive") >= 8
 
 

@@ -15,7 +15,7 @@ from worker.broker.address import Address, parse_address
 from worker.broker.backlog import Backlog
 from worker.broker.backoff import reconnect_delay
 from worker.broker.batches import split
-from worker.broker.faults import error_code
+from worker.broker.faults import error_code, error_words
 from worker.broker.messages import Message, published_at
 from worker.broker.ready import Rotation, spread
 from worker.errors import Misconfigured
@@ -206,3 +206,24 @@ def test_nsqds_timestamp_is_nanoseconds_since_1970() -> None:
 )
 def test_an_error_is_known_by_its_code_alone(data: bytes, code: str) -> None:
     assert error_code(Error(None, 1, data)) == code
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (b"E_BAD_BODY MPUB body too big 11 > 10", "E_BAD_BODY MPUB body too big 11 > 10"),
+        (b"E_INVALID RDY count 3000 out of range 0-2500", "E_INVALID RDY count 3000 out of range 0-2500"),
+        (b'E_BAD_TOPIC PUB topic name "ada@example.org" is not valid', "E_BAD_TOPIC PUB topic name"),
+        (b"E_INVALID invalid command {Ada", "E_INVALID invalid command"),
+        (b"E_INVALID invalid command Ada", "E_INVALID invalid command"),
+        (b"E_INVALID RDY could not parse count Ada", "E_INVALID RDY could not parse"),
+        (b'E_AUTH_ERROR AUTH error Get "http://auth/auth?secret=s3cret": EOF', "E_AUTH_ERROR AUTH error Get"),
+        (b"E_PUB_FAILED", "E_PUB_FAILED"),
+        (b"E_PUB_FAILED " + b"x" * 5000, "E_PUB_FAILED " + "x" * 120),
+        (b"E_BAD_BODY \xff\xfe", "E_BAD_BODY"),
+        (b"Ada Lovelace", "E_UNKNOWN"),
+        (b"", "E_UNKNOWN"),
+    ],
+)
+def test_nsqds_own_words_are_kept_up_to_where_they_quote(said: bytes, kept: str) -> None:
+    assert error_words(Error(None, 1, said)) == kept

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 
 from worker.domain.provisioning import Lane
 from worker.errors import Misconfigured, TryLater
 from worker.telemetry import Health, Metrics
-from worker.telemetry.readings import FRESH_FOR, Parts, Reading
+from worker.telemetry.readings import FRESH_FOR, Reading
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def _registered() -> set[tuple[str, str, str, str]]:
-    """Name, type, labels and meaning of all metrics, as the table writes them."""
+    """Name, type, labels and meaning of all metrics of ours, as the table writes them."""
     rows = set()
-    for collector in set(Metrics("1").registry._collector_to_names):
-        for family in collector.collect():
+    for family in Metrics("1", Health(["postgres"]), {"t": Lane.LIVE}).registry.collect():
+        if not family.name.startswith("process_"):
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            names = getattr(collector, "labels" if isinstance(collector, Reading | Parts) else "_labelnames")
-            labels = ", ".join(f"`{label}`" for label in names)
-            rows.add((f"`{name}`", family.type, labels, family.documentation))
+            rows.add((f"`{name}`", family.type, ", ".join(map("`{}`".format, _labels(family))), family.documentation))
     return rows
+
+
+def _labels(family: Metric) -> Sequence[str]:
+    """The label names of a metric: of its series, or those that its gauge is declared with while it has none."""
+    for sample in family.samples:
+        return [name for name in sample.labels if name != "le"]
+    declared = {each._name: each.labels for each in vars(Metrics("1")).values() if isinstance(each, Reading)}
+    return declared[family.name]
 
 
 def test_the_document_lists_exactly_what_is_registered() -> None:
@@ -68,14 +74,23 @@ def test_names_have_the_prefix_and_base_units() -> None:
         ),
         (lambda m: m.limiter_wait(Lane.LIVE, 0.5), 'subkeeper_limiter_wait_seconds_sum{lane="live"} 0.5'),
         (lambda m: m.limiter_rate("account", 80), 'subkeeper_limiter_rate_per_second{scope="account"} 80.0'),
-        (lambda m: m.nsqd_connections(2), "subkeeper_nsqd_connections 2.0"),
-        (lambda m: m.channel_depths({"t": 4}), 'subkeeper_channel_depth{topic="t"} 4.0'),
+        (lambda m: m.nsqd_links(connected=2, wanted=3), 'subkeeper_nsqd_links{state="connected"} 2.0'),
+        (lambda m: m.nsqd_links(connected=2, wanted=3), 'subkeeper_nsqd_links{state="wanted"} 3.0'),
+        (lambda m: m.channel_depths({"t": 4}), 'subkeeper_channel_depth{lane="live",topic="t"} 4.0'),
+        (lambda m: setattr(m.broker, "redelivered", 3), "subkeeper_nsqd_redeliveries_total 3.0"),
+        (lambda m: setattr(m.broker, "requeued", 4), "subkeeper_nsqd_requeues_total 4.0"),
+        (
+            lambda m: m.broker.disconnects.update(["silent"]),
+            'subkeeper_nsqd_disconnects_total{reason="silent"} 1.0',
+        ),
+        (lambda m: m.persisted(0.0007), 'subkeeper_publish_to_persisted_seconds_bucket{le="0.001"} 1.0'),
+        (lambda m: m.persisted(-5), "subkeeper_publish_to_persisted_seconds_sum 0.0"),
         (lambda m: m.threads_alive(6), "subkeeper_threads_alive 6.0"),
         (lambda m: None, 'subkeeper_build_info{version="1.2.3"} 1.0'),
     ],
 )
 def test_each_method_moves_its_own_metric(act: Callable[[Metrics], None], sample: str) -> None:
-    metrics = Metrics("1.2.3")
+    metrics = Metrics("1.2.3", topics={"t": Lane.LIVE})
     act(metrics)
     assert sample in metrics.render().decode().splitlines()
 
@@ -103,10 +118,10 @@ def test_what_cannot_be_read_is_left_out_and_comes_back() -> None:
 
 
 def test_a_topic_whose_depth_is_no_longer_told_is_left_out_alone() -> None:
-    metrics = Metrics("1")
+    metrics = Metrics("1", topics={"a": Lane.LIVE, "b": Lane.BACKFILL})
     metrics.channel_depths({"a": 1, "b": 2})
     metrics.channel_depths({"b": 3})
-    assert _samples(metrics, "subkeeper_channel_depth") == {'{topic="b"}': 3.0}
+    assert _samples(metrics, "subkeeper_channel_depth") == {'{lane="backfill",topic="b"}': 3.0}
 
 
 def test_a_reading_that_nobody_renews_is_no_longer_shown() -> None:
@@ -151,3 +166,24 @@ def test_settling_counts_as_halted_while_only_a_person_can_mend_stripe() -> None
     assert _samples(metrics, "subkeeper_settling_halted") == {"": 1.0}
     health.set("stripe", ok=True)
     assert _samples(metrics, "subkeeper_settling_halted") == {"": 0.0}
+
+
+def test_every_labelled_series_is_there_at_0_from_the_first_moment() -> None:
+    metrics = Metrics("1", Health(["stripe"]), {"t": Lane.LIVE, "b": Lane.BACKFILL})
+    before = metrics.render().decode()
+    metrics.messages("t", "quarantined")
+    metrics.quarantined("id_missing")
+    metrics.settled(Lane.RETRY, "lease_lost", 0.1)
+    metrics.stripe_call("customers.create", "throttled", 0.1)
+    metrics.limiter_wait(Lane.BACKFILL, 0.1)
+    metrics.broker.disconnects["silent"] += 1
+
+    def series(text: str) -> set[str]:
+        return {line.rpartition(" ")[0] for line in text.splitlines() if line.startswith("subkeeper_")}
+
+    assert series(metrics.render().decode()) == series(before)
+    assert 'subkeeper_quarantined_total{reason="id_missing"} 0.0' in before.splitlines()
+
+
+def test_the_system_tells_of_the_process() -> None:
+    assert "process_open_fds" in Metrics("1").render().decode()

@@ -1,0 +1,49 @@
+"""What one thread counts in passing, and the metrics show when they are asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from worker.telemetry.labels import DISCONNECT_REASONS
+
+
+@dataclass(slots=True)
+class BrokerCounts:
+    """What happened between a reader and its nsqds since the start. Written by the reader's thread alone."""
+
+    received: int = 0
+    redelivered: int = 0
+    finished: int = 0
+    requeued: int = 0
+    orphaned: int = 0
+    """Finished or requeued after their connection was gone: nsqd delivers them again."""
+
+    disconnects: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(DISCONNECT_REASONS, 0)))
+    """Connections that were lost, by `worker.broker.faults.Broken.reason`."""
+
+
+class BrokerCounters(Collector):
+    """`counts`, as counters."""
+
+    def __init__(self, counts: BrokerCounts, registry: CollectorRegistry) -> None:
+        self._counts = counts
+        registry.register(self)
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        counts = self._counts
+        for name, text, value in (
+            ("redeliveries", "Messages that nsqd delivered not for the first time", counts.redelivered),
+            ("requeues", "Messages given back to nsqd, to be delivered again", counts.requeued),
+        ):
+            yield CounterMetricFamily(f"subkeeper_nsqd_{name}", text, value=value)
+        text = "Connections to nsqd that were lost"
+        disconnects = CounterMetricFamily("subkeeper_nsqd_disconnects", text, labels=("reason",))
+        for reason, count in counts.disconnects.copy().items():
+            disconnects.add_metric((reason,), count)
+        yield disconnects

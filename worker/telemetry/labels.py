@@ -1,0 +1,42 @@
+"""The values that labels can take: closed lists, so that every series is there, at 0, from the first moment.
+
+A series that only appears with its first event hides that event from `increase`. A test holds these lists to the code.
+"""
+
+from __future__ import annotations
+
+MESSAGE_OUTCOMES = ("new", "known", "quarantined")
+
+SETTLE_OUTCOMES = (
+    "completed", "postponed", "quarantined", "lease_lost", "given_back", "halted", "crashed", "unrecorded",
+)  # fmt: skip
+"""`unrecorded`: Postgres was away, so that the lease runs out."""
+
+QUARANTINE_REASONS = (
+    # A message (`worker.domain.profile`); the first three fields are texts of a bounded length, `created_at` is a time.
+    "not_utf8", "not_json", "nested_too_deep", "not_an_object", "duplicate_key", "not_a_json_number", "number_too_long",
+    "number_too_large", "cloudevent_version", "cloudevent_data", "id_missing", "created_at_invalid",
+    "id_not_text", "email_not_text", "name_not_text", "created_at_not_text",
+    "id_too_long", "email_too_long", "name_too_long", "created_at_too_long",
+    "id_unstorable", "email_unstorable", "name_unstorable", "created_at_unstorable",
+    "unstorable",
+    # A profile.
+    "profile_sealed", "stripe_refused", "stripe_refused_email", "stripe_refused_name", "stripe_answer_incomplete",
+    "customer_gone", "object_of_another_user",
+)  # fmt: skip
+
+STRIPE_OPERATIONS = (
+    "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search", "prices.create",
+    "prices.list", "products.create", "products.list", "subscriptions.create", "subscriptions.list",
+)  # fmt: skip
+
+STRIPE_OUTCOMES = (
+    "ok", "key_burnt", "trial_passed", "field_refused", "customer_gone", "refused", "throttled", "key_in_use",
+    "unclear", "unauthorized", "shared_refusal",
+)  # fmt: skip
+
+DISCONNECT_REASONS = (
+    "bad_frame", "closed", "closed_by_peer", "refused", "silent", "socket_error", "timeout", "tls_failed", "unexpected",
+    "unreachable",
+)  # fmt: skip
+"""`worker.broker.faults.Broken.reason`."""
