@@ -55,7 +55,8 @@ class Interrupts:
     "--rejects",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where bad lines go (personal data: readable by its owner only). [default: FILE.rejects; none for -]",
+    help="Where bad lines go (personal data: readable by its owner only). [default: FILE.rejects; for - a new file "
+    "subkeeper-backfill-TIME-….rejects here, or in TMPDIR]",
 )
 @click.option("--resume-after", type=click.IntRange(min=0), metavar="N", help="Of stdin, skip the first N lines.")
 @click.option("--restart", is_flag=True, help="Begin anew although a killed run's progress is there.")
@@ -69,6 +70,7 @@ class Interrupts:
 )
 @click.option("--wait", is_flag=True, help="Return only once the workers have absorbed everything.")
 @click.option("--fail-if-new", is_flag=True, help="Exit 3 if profiles were newly found (implies --wait).")
+@click.option("--allow-empty", is_flag=True, help="An input without any profile is fine; else it fails.")
 @click.option(
     "--patience",
     type=age,
@@ -81,24 +83,32 @@ class Interrupts:
 @click.pass_context
 def backfill(
     context: click.Context, source: Path, *, form: str | None, dry_run: bool, rejects: Path | None,
-    resume_after: int | None, restart: bool, max_depth: int, wait: bool, fail_if_new: bool, patience: timedelta,
-    json_wanted: bool,
+    resume_after: int | None, restart: bool, max_depth: int, wait: bool, fail_if_new: bool, allow_empty: bool,
+    patience: timedelta, json_wanted: bool,
 ) -> None:  # fmt: skip
     """Publish many profiles again, to find and heal what is missing.
 
     FILE is NDJSON (a message a line, in the configured shape) or CSV with a header (id, email, name, created_at; others
-    are ignored). For users whom the ledger knows nothing changes, so it is safe to repeat. From Postgres:
+    are ignored). For users whom the ledger knows nothing changes, so it is safe to repeat. From Postgres, in bash:
 
     \b
-      psql -c "COPY (SELECT id, email, name, created_at FROM profiles)
-               TO STDOUT (FORMAT csv, HEADER)" | subkeeper backfill -
+      set -o pipefail
+      PGTZ=UTC psql -c "COPY (SELECT id, email, name,
+          created_at::timestamptz FROM profiles)
+        TO STDOUT (FORMAT csv, HEADER)" | subkeeper backfill -
+
+    pipefail makes the line fail where psql does. The cast and PGTZ give created_at its offset, whether the column has a
+    time zone or holds UTC without one.
 
     It goes to a topic of its own, behind live signups. After a kill the same command goes on where it was: the progress
-    is kept in FILE.subkeeper-progress until the end. Bad lines are told by number on stderr, and don't stop it.
+    is kept in FILE.subkeeper-progress until the end. Bad lines are told by number on stderr and kept, and don't stop
+    it, but it fails where there is no good one, or no line at all.
 
     Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed; 3 newly found (--fail-if-new); 130
     interrupted.
     """
+    from worker.cli.backfill_view import failure
+    from worker.profiles.backfill_files import reject_file_for
     from worker.runtime.backfilling import Manner
 
     if resume_after is not None and source.is_file():
@@ -111,14 +121,17 @@ def backfill(
         settings = loaded_for_people(context)
         progress_file = _progress_file(source, restart=restart) if not dry_run else None
         progress = _progress(settings, progress_file, resume_after or 0)
-        if rejects is None and source.is_file() and not dry_run:
-            rejects = source.with_name(source.name + ".rejects")
-        with _resumable(source, progress):
+        if rejects is None and not dry_run:
+            rejects = reject_file_for(source)
+        with _resumable(source, progress, rejects):
             census = _run(settings, source, form, rejects, progress, progress_file, manner)
         if progress_file is not None:
             progress_file.remove()
         _tell(progress, census, rejects, dry_run=dry_run, json_wanted=json_wanted)
-    if fail_if_new and census.newly_found:
+        went_on = resume_after is not None
+        if why := failure(progress, census, wait=manner.wait and not dry_run, allow_empty=allow_empty or went_on):
+            raise SubkeeperError(why)
+    if fail_if_new and (census.absent if dry_run else census.newly_found):
         sys.exit(FOUND_NEW)
 
 
@@ -151,7 +164,7 @@ def _run(
 
         keeping = Keeping(refused, users, save)
         size = source.stat().st_size if source.is_file() else None
-        view = stack.enter_context(watching(size, has_rejects=rejects is not None))
+        view = stack.enter_context(watching(size, has_rejects=rejects is not None, dry_run=manner.dry_run))
         return run_backfill(settings, records, progress, manner, keeping, view, seeded())
 
 
@@ -184,24 +197,25 @@ def _progress(settings: Settings, file: ProgressFile | None, after_line: int) ->
 
 
 @contextmanager
-def _resumable(source: Path, progress: Progress) -> Iterator[None]:
+def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterator[None]:
     """What breaks it off in the middle is told with how to go on."""
     from worker.profiles.pressure import Stalled
 
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"subkeeper: interrupted. {_how_to_go_on(source, progress)}", err=True)
+        click.echo(f"subkeeper: interrupted. {_how_to_go_on(source, progress, rejects)}", err=True)
         sys.exit(INTERRUPTED)
     except (Unavailable, TryLater, Stalled, OSError) as error:
-        raise SubkeeperError(f"{_said(error)}. {_how_to_go_on(source, progress)}") from error
+        raise SubkeeperError(f"{_said(error)}. {_how_to_go_on(source, progress, rejects)}") from error
 
 
-def _how_to_go_on(source: Path, progress: Progress) -> str:
+def _how_to_go_on(source: Path, progress: Progress, rejects: Path | None) -> str:
     again = (
         "run the same command again" if source.is_file() else f"give the same input with --resume-after {progress.line}"
     )
-    return f"All up to line {progress.line} is done; to go on, {again}."
+    kept = f" Bad lines so far are in {rejects}." if rejects is not None and progress.rejected else ""
+    return f"All up to line {progress.line} is done; to go on, {again}.{kept}"
 
 
 @contextmanager
@@ -220,7 +234,7 @@ def _tell(progress: Progress, census: Census, rejects: Path | None, *, dry_run: 
     from worker.cli.backfill_view import in_words, summary
 
     if json_wanted:
-        json_line(summary(progress, census, dry_run=dry_run))
+        json_line(summary(progress, census, rejects, dry_run=dry_run))
         return
     for line in in_words(progress, census, dry_run=dry_run):
         click.echo(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -29,8 +30,9 @@ SAY_EVERY = 5.0
 class View:
     """Tells on stderr: bad lines always, the progress by a line now and then."""
 
-    def __init__(self, *, has_rejects: bool) -> None:
+    def __init__(self, *, has_rejects: bool, dry_run: bool) -> None:
         self._has_rejects = has_rejects
+        self._dry_run = dry_run
         self._refusals = 0
         self._said = time.monotonic()
 
@@ -45,7 +47,11 @@ class View:
         """Read again, not published again."""
 
     def advanced(self, progress: Progress, size: int) -> None:  # noqa: ARG002 - a bar's business
-        self._now_and_then(f"up to line {progress.line}: {progress.published} published")
+        done = "valid, nothing published (dry run)" if self._dry_run else "published"
+        self._now_and_then(f"up to line {progress.line}: {progress.published} {done}")
+
+    def finished(self) -> None:
+        """All of the input was read, and published."""
 
     def paused(self, depth: int) -> None:
         self._now_and_then(f"pausing: {depth} messages wait in the backfill's channel")
@@ -65,8 +71,8 @@ class View:
 class BarView(View):
     """The same with a progress bar."""
 
-    def __init__(self, bar: Bar, task: TaskID, *, has_rejects: bool) -> None:
-        super().__init__(has_rejects=has_rejects)
+    def __init__(self, bar: Bar, task: TaskID, *, has_rejects: bool, dry_run: bool) -> None:
+        super().__init__(has_rejects=has_rejects, dry_run=dry_run)
         self._bar = bar
         self._task = task
 
@@ -74,7 +80,14 @@ class BarView(View):
         self._bar.update(self._task, description="skipping", advance=size)
 
     def advanced(self, progress: Progress, size: int) -> None:
-        self._bar.update(self._task, description="publishing", advance=size, records=progress.records)
+        doing = "dry run" if self._dry_run else "publishing"
+        self._bar.update(self._task, description=doing, advance=size, records=progress.records)
+
+    def finished(self) -> None:
+        """The bar counts records; what stood between them (empty lines, a header) was read as well."""
+        task = self._bar.tasks[self._task]
+        if task.total is not None:
+            self._bar.update(self._task, completed=task.total)
 
     def paused(self, depth: int) -> None:
         self._bar.update(self._task, description=f"paused, {depth} wait")
@@ -87,7 +100,7 @@ class BarView(View):
 
 
 @contextmanager
-def watching(size: int | None, *, has_rejects: bool) -> Iterator[View]:
+def watching(size: int | None, *, has_rejects: bool, dry_run: bool) -> Iterator[View]:
     """A view for the while; `size`: bytes of the input, where they are known."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -101,19 +114,35 @@ def watching(size: int | None, *, has_rejects: bool) -> Iterator[View]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield View(has_rejects=has_rejects)
+        yield View(has_rejects=has_rejects, dry_run=dry_run)
         return
     columns = (
         TextColumn("{task.description:12}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[records]:,} records"), Rate(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*(columns if size else (columns[0], *columns[3:5])), console=console) as bar:
-        yield BarView(bar, bar.add_task("reading", total=size, records=0), has_rejects=has_rejects)
+        task = bar.add_task("reading", total=size, records=0)
+        yield BarView(bar, task, has_rejects=has_rejects, dry_run=dry_run)
 
 
-def summary(progress: Progress, census: Census, *, dry_run: bool) -> dict[str, object]:
+def failure(progress: Progress, census: Census, *, wait: bool, allow_empty: bool) -> str | None:
+    """Why the run failed although it came to its end; None where it did not."""
+    if not progress.records and not allow_empty:
+        return "the input is empty: did the command before it fail? Give --allow-empty where that is to be expected"
+    if progress.records and progress.rejected.total() == progress.records:
+        return "every record was rejected: compare the input with [message] in the settings, or with the help's recipe"
+    if wait and census.absent:
+        users = counted(census.absent, "user")
+        return (
+            f"the workers took every message, and {users} of them did not get into the ledger: look at the quarantine"
+        )
+    return None
+
+
+def summary(progress: Progress, census: Census, rejects: Path | None, *, dry_run: bool) -> dict[str, object]:
     """What it came to, as one object."""
     return {
+        "dry_run": dry_run,
         "records": progress.records,
         "valid" if dry_run else "published": progress.published,
         "rejected": dict(progress.rejected.most_common()),
@@ -122,13 +151,16 @@ def summary(progress: Progress, census: Census, *, dry_run: bool) -> dict[str, o
         **({} if dry_run else {"newly_found": census.newly_found}),
         "known": census.known,
         "in_quarantine": census.quarantined,
+        "reject_file": str(rejects) if rejects is not None and progress.rejected else None,
     }
 
 
 def in_words(progress: Progress, census: Census, *, dry_run: bool) -> Iterator[str]:
     """The same for people, a sentence a line."""
     rejected = progress.rejected.total()
-    done = "valid, nothing published" if dry_run else f"published on {progress.topic}"
+    done = "valid" if dry_run else f"published on {progress.topic}"
+    if dry_run:
+        yield "Dry run: nothing was published."
     yield f"{counted(progress.records, 'record')}: {progress.published} {done}, {rejected} rejected"
     for reason, count in progress.rejected.most_common():
         yield f"  {count} {reason}"

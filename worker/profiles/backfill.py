@@ -39,6 +39,8 @@ class Watch(Protocol):
 
     def advanced(self, progress: Progress, size: int) -> None: ...
 
+    def finished(self) -> None: ...
+
     def paused(self, depth: int) -> None: ...
 
     def draining(self, left: int) -> None: ...
@@ -98,15 +100,17 @@ class Backfill:
             self._note(batch, progress)
             self._keeping.save(progress)
             self._watch.advanced(progress, sum(len(record.raw) for record in batch))
+        self._watch.finished()
 
     def _skip_done(self, records: Records, progress: Progress) -> Iterator[Record]:
         """What is left to do; the part that is done is read again to see that it is the same."""
         self._digest.update(records.header)
-        left, skipped = iter(records), 0
+        left, skipped, reached = iter(records), 0, 0
         for record in left:
             if record.last > progress.line:
                 self._require_same(progress)
                 return chain([record], left)
+            reached = record.last
             self._digest.update(record.raw)
             self._remember(record)
             skipped += len(record.raw)
@@ -114,6 +118,8 @@ class Backfill:
                 self._watch.skipped(skipped)
                 skipped = 0
         self._require_same(progress)
+        if reached < progress.line:
+            raise UnusableProgress(f"the input ends with line {reached}, and was to go on after line {progress.line}")
         return left
 
     def _require_same(self, progress: Progress) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -114,6 +114,17 @@ class Rejects:
         """The file's length, everything written."""
         self._file.flush()
         return self._file.tell() if self._is_regular else 0
+
+
+def reject_file_for(source: Path) -> Path:
+    """Where to keep what is refused of `source`: beside a file. What comes through a pipe can't be read again, so that
+    gets a new file of its own, here or (where this folder can't be written) among temporary files. Raises OSError."""
+    if source.is_file():
+        return source.with_name(source.name + ".rejects")
+    folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
+    descriptor, name = tempfile.mkstemp(".rejects", f"subkeeper-backfill-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-", folder)
+    os.close(descriptor)
+    return Path(name)
 
 
 class Users:

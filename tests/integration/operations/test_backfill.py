@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,8 @@ def test_a_dry_run_validates_compares_and_leaves_everything_as_it_was(
     said = commands("backfill", file, "--dry-run")
     assert said.code == 0, said
     assert said.err == "line 5: not_json: Expecting value at character 0\n"
-    assert "5 records: 4 valid, nothing published, 1 rejected" in said.out
+    assert "Dry run: nothing was published." in said.out
+    assert "5 records: 4 valid, 1 rejected" in said.out
     assert "3 users: 1 new to the ledger, 2 known" in said.out
     assert "1 of them in quarantine" in said.out
     assert depth(stack) == 0
@@ -111,14 +113,29 @@ def test_a_pipe_from_postgres_is_taken_as_it_comes(stack: Stack, commands: Comma
     assert stack.customers("p-2")[0]["email"] is None
 
 
-def test_of_stdin_every_bad_line_is_told_for_no_file_keeps_them(commands: Commands, tmp_path: Path) -> None:
+def test_bad_lines_of_a_pipe_are_kept_in_a_new_file_that_only_its_owner_reads(
+    commands: Commands, tmp_path: Path
+) -> None:
     content = ndjson(["a"]) + b"bad\n" * 50
     said = commands("backfill", "-", stdin=content)
-    assert [line.split(":")[0] for line in said.err.splitlines()] == [f"line {number}" for number in range(2, 52)]
-    kept = tmp_path / "kept"
-    said = commands("backfill", "-", "--rejects", kept, stdin=content)
+    assert said.code == 0, said
+    assert [line.split(":")[0] for line in said.err.splitlines()[:20]] == [f"line {number}" for number in range(2, 22)]
+    (kept,) = tmp_path.glob("subkeeper-backfill-*.rejects")
+    assert str(kept) in said.out
     assert kept.read_bytes() == b"bad\n" * 50
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    (counts,) = commands("backfill", "-", "--json", stdin=content).json
+    assert Path(counts["reject_file"]).read_bytes() == b"bad\n" * 50
+    chosen = tmp_path / "kept"
+    commands("backfill", "-", "--rejects", chosen, stdin=content)
+    assert chosen.read_bytes() == b"bad\n" * 50
+    assert stat.S_IMODE(chosen.stat().st_mode) == 0o600
+
+
+def test_a_pipe_without_bad_lines_leaves_no_file(commands: Commands, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    assert commands("backfill", "-", stdin=ndjson(["a"])).code == 0
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_rejects_of_a_csv_file_keep_its_header_and_can_be_given_again(commands: Commands, tmp_path: Path) -> None:
@@ -170,8 +187,60 @@ def test_an_input_that_cannot_be_read_is_refused_in_one_line(
     assert problem in said.err
 
 
-def test_nothing_to_do_is_no_error(commands: Commands) -> None:
-    assert "0 records" in commands("backfill", "-", stdin=b"").out
+HEADER = b"id,email,name,created_at\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", HEADER])
+@pytest.mark.parametrize("option", ["--fail-if-new", "--dry-run"])
+def test_an_empty_input_fails_unless_that_is_allowed(commands: Commands, content: bytes, option: str) -> None:
+    said = commands("backfill", "-", option, stdin=content)
+    assert said.code == 1
+    assert "--allow-empty" in said.err
+    allowed = commands("backfill", "-", option, "--allow-empty", stdin=content)
+    assert (allowed.code, allowed.err) == (0, "")
+    assert "0 records" in allowed.out
+
+
+def test_an_empty_file_fails_as_well(commands: Commands, file: Path) -> None:
+    file.touch()
+    assert commands("backfill", file).code == 1
+    assert [path.name for path in file.parent.glob("users*")] == ["users.ndjson"]
+
+
+def test_of_csv_that_may_be_empty_the_header_is_still_asked_for(commands: Commands) -> None:
+    """So that a query that failed is told from a window without profiles."""
+    assert commands("backfill", "-", "--format", "csv", "--allow-empty", stdin=b"").code == 1
+    assert commands("backfill", "-", "--format", "csv", "--allow-empty", stdin=HEADER).code == 0
+
+
+def test_an_input_without_a_good_line_fails(commands: Commands) -> None:
+    for option in ("--dry-run", "--fail-if-new", "--allow-empty"):
+        said = commands("backfill", "-", option, stdin=b'{"id":7}\n' * 3)
+        assert said.code == 1
+        assert "every record was rejected" in said.err
+        assert "3 records: 0 " in said.out
+
+
+def test_a_pipe_that_is_shorter_than_where_to_go_on_is_not_taken_for_done(commands: Commands) -> None:
+    lines = ndjson(["a", "b", "c"])
+    assert commands("backfill", "-", "--resume-after", "3", stdin=lines).code == 0
+    for content in (b"", ndjson(["a", "b"])):
+        said = commands("backfill", "-", "--resume-after", "3", stdin=content)
+        assert said.code == 1
+        assert "was to go on after line 3" in said.err
+
+
+def test_a_dry_run_finds_what_is_new_and_says_that_it_did_nothing(commands: Commands) -> None:
+    said = commands("backfill", "-", "--dry-run", "--fail-if-new", stdin=ndjson(["a"]))
+    assert said.code == 3
+    assert said.out.startswith("Dry run: nothing was published.\n")
+
+
+def test_profiles_that_no_worker_could_use_fail_a_run_that_waited(stack: Stack, commands: Commands) -> None:
+    stack.start_worker(SUBKEEPER_MESSAGE__ID="/user/id")  # maps the messages otherwise than this command does
+    said = commands("backfill", "-", "--wait", stdin=ndjson(["a"]))
+    assert said.code == 1
+    assert "look at the quarantine" in said.err
 
 
 def test_the_input_is_never_overwritten_by_its_rejects(commands: Commands, file: Path) -> None:
@@ -194,10 +263,21 @@ def test_a_depth_that_nobody_tells_is_a_setting_to_change(commands: Commands) ->
     assert commands("backfill", "-", "--max-depth", "0", stdin=ndjson(["a"]), **unknown).code == 0
 
 
-def test_on_a_terminal_it_shows_how_far_it_is(commands: Commands, file: Path) -> None:
+@pytest.mark.parametrize("option", [(), ("--dry-run",)])
+@pytest.mark.parametrize("content", [ndjson(names(500)) + b"bad\n" + b"\n" * 5000, HEADER * 300 + b"a,,,\n" * 9])
+def test_on_a_terminal_it_shows_how_far_it_is(
+    commands: Commands, file: Path, option: tuple[str, ...], content: bytes
+) -> None:
+    file.write_bytes(content)
+    said = commands.on_a_terminal("backfill", file, *option)
+    assert said.code == 0
+    assert re.findall(r"(\d+) %", said.out)[-1] == "100"
+    assert ("dry run" in said.out) == bool(option)
+    assert ("publishing" in said.out) == (not option)
+
+
+def test_on_a_terminal_bad_lines_are_told_above_the_bar(commands: Commands, file: Path) -> None:
     file.write_bytes(ndjson(names(500)) + b"bad\n")
     said = commands.on_a_terminal("backfill", file)
-    assert said.code == 0
-    assert "100 %" in said.out
     assert "501 records" in said.out
     assert "line 501: not_json" in said.out
