@@ -1,4 +1,4 @@
-"""The HTTP interfaces of nsqd and nsqlookupd, with the timeout that nsq-py's lack."""
+"""The HTTP interfaces of nsqd and nsqlookupd, with the timeout that nsq-py's lack: for all of a request together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from worker.bounded_http import BoundedConnection
 from worker.errors import Unavailable
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 _FOREIGN = (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError)
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = BoundedConnection
 
 
 class HttpApi:
@@ -22,7 +27,8 @@ class HttpApi:
     def __init__(self, dependency: str, address: str, timeout: float) -> None:
         self.address = address
         self._dependency = dependency
-        self._http = urllib3.PoolManager(timeout=urllib3.Timeout(total=timeout), retries=False, maxsize=1)
+        url = urllib3.util.parse_url(f"http://{address}")
+        self._pool = _Pool(url.host or "", url.port, timeout=urllib3.Timeout(total=timeout), retries=False, maxsize=1)
 
     def get(self, path: str, **fields: str) -> dict[str, Any]:
         """The JSON object of a 200; empty for a 404 (a topic that nobody has published to)."""
@@ -41,7 +47,7 @@ class HttpApi:
         self._request("POST", path, fields)
 
     def close(self) -> None:
-        self._http.clear()
+        self._pool.close()
 
     def failed(self, problem: str) -> Unavailable:
         return Unavailable(self._dependency, f"{self.address}: {problem}")
@@ -59,9 +65,8 @@ class HttpApi:
         return answer
 
     def _exchange(self, method: str, path: str, fields: dict[str, str]) -> tuple[int, bytes]:
-        url = f"http://{self.address}{path}?{urlencode(fields)}"
         try:
-            response = self._http.request(method, url, preload_content=False)
+            response = self._pool.request(method, f"{path}?{urlencode(fields)}", preload_content=False)
             with response:
                 return response.status, response.read(MAX_ANSWER_BYTES)
         except _FOREIGN as exc:

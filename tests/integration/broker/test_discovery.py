@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -12,6 +14,7 @@ import structlog
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, receive, settings_for, until
 from worker.broker import admin
+from worker.broker.lookup import LookupClient
 from worker.errors import Unavailable
 from worker.sandbox.nsq import Nsqd, Nsqlookupd
 from worker.sandbox.workspace import Workspace
@@ -71,6 +74,29 @@ def test_a_lookupd_that_hangs_delays_no_message(nsqd: Nsqd, topic: str, new_read
         began = time.monotonic()
         receive(reader, 1)
         assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"])
+def test_a_lookupd_that_drips_its_answer_is_given_up_after_its_timeout(begins: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = LookupClient(f"127.0.0.1:{server.getsockname()[1]}", timeout=0.5)
+
+        def drip() -> None:
+            asker, _ = server.accept()
+            with asker, suppress(OSError):
+                asker.sendall(begins)
+                for _ in range(100):
+                    asker.sendall(b" ")
+                    time.sleep(0.1)
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="Timeout"):
+            client.nodes()
+        assert time.monotonic() - began < 5, "the dripping lasts for 10 s"
+        client.close()
+        dripping.join()
 
 
 @pytest.mark.parametrize(
