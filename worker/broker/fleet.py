@@ -22,6 +22,10 @@ from worker.telemetry.counts import BrokerCounts
 TICK = 1.0
 """Seconds between two looks at what has no event of its own: the watchdog, messages that timed out."""
 
+FORGET_AFTER = 900.0
+"""Seconds for which a lost nsqd is dialed, and missed, although no nsqlookupd names it any more. They forget it within
+moments, and after a restart it must not wait until they are asked again; but it may also be gone for good."""
+
 
 class Fleet:
     """Single-threaded but for `waker`. `on_message` is called for each message as it arrives."""
@@ -41,6 +45,7 @@ class Fleet:
         self._settings, self._rng, self._clock, self._on_message = settings, rng, clock, on_message
         self._counts = counts
         self._peering = consumer_peering(settings, clock)
+        self._topics = set(topics)
         self._fixed = {parse_address(text) for text in settings.nsqd_tcp_addresses}
         self._selector = selectors.DefaultSelector()
         self._selector.register(self.waker.socket, selectors.EVENT_READ)
@@ -168,11 +173,17 @@ class Fleet:
         for address, topic in found:
             self._add(address, topic)
         for route, link in list(self.links.items()):
-            if link.connection is None and not link.dialing and not self._wanted(route, found):
+            named = route.address in self._fixed or route in found
+            if link.connection is None and not link.dialing and not named and not self._lost_lately(link):
                 del self.links[route]
 
-    def _wanted(self, route: Route, found: Collection[tuple[Address, str]]) -> bool:
-        return route.address in self._fixed or route in found
+    def _lost_lately(self, link: Link) -> bool:
+        return link.lost_at is not None and self._clock() - link.lost_at < FORGET_AFTER
+
+    def _misses_something(self) -> bool:
+        """Whether an nsqlookupd may know where to find what is missing: a topic, or an nsqd that is back elsewhere."""
+        received = {link.route.topic for link in self.live.values()}
+        return received != self._topics or any(map(self._lost_lately, self.links.values()))
 
     def _dial_due(self, now: float) -> None:
         for link in self.links.values():
@@ -181,6 +192,7 @@ class Fleet:
                 self._dialer.dial(link.route)
 
     def _tick(self) -> None:
+        self._discovery.hurry(hurried=self._misses_something())
         for link in list(self.live.values()):
             link.forget_timed_out()
             try:

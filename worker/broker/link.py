@@ -37,6 +37,7 @@ class Link:
     """Holds the connection while there is one, else says when to try again (`retry_at`, by the reader's clock).
 
     `drained`: nsqd answered CLS, nothing more comes. `ending`: we have hung up, and wait for nsqd to do so.
+    `lost_at`: when it was connected last, while it is not.
     """
 
     def __init__(self, route: Route, peering: Peering, maximum: float, rng: random.Random) -> None:
@@ -44,6 +45,7 @@ class Link:
         self.connection: NsqConnection | None = None
         self.dialing = False
         self.retry_at = 0.0
+        self.lost_at: float | None = None
         self.ready = 0
         self.drained = False
         self.ending = False
@@ -63,7 +65,7 @@ class Link:
 
     def attach(self, connection: NsqConnection, now: float) -> None:
         self.connection, self.dialing, self._since, self.ready = connection, False, now, 0
-        self._last_reason = ""
+        self._last_reason, self.lost_at = "", None
         self._log.info("nsqd.connected")
 
     def refused(self, broken: Broken, now: float) -> None:
@@ -80,7 +82,7 @@ class Link:
         if not self.ending:
             self._log.warning("nsqd.disconnected", reason=broken.reason, detail=broken.detail)
         self.connection.close()
-        self.connection, self.ready = None, 0
+        self.connection, self.ready, self.lost_at = None, 0, now
         if now - self._since > self._maximum:  # it was good for a while: the next failure is a new story
             self._attempts = 0
         self._postpone(now)

@@ -14,12 +14,16 @@ from worker.broker.http import HttpApi
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
 
+HURRIED_INTERVAL = 2.0
+"""Seconds between two questions, at most, while something is missing that an nsqlookupd may know of."""
+
 
 class Node(NamedTuple):
-    """An nsqd as nsqlookupd knows it: where it speaks TCP and where HTTP."""
+    """An nsqd as nsqlookupd knows it: where it speaks TCP and where HTTP, and of which topics it is being relieved."""
 
     tcp: Address
     http: Address
+    tombstoned: frozenset[str] = frozenset()
 
 
 class LookupClient:
@@ -53,7 +57,12 @@ class LookupClient:
 
 def _node(producer: Mapping[str, Any]) -> Node:
     host = str(producer["broadcast_address"])
-    return Node(Address(host, int(producer["tcp_port"])), Address(host, int(producer["http_port"])))
+    tombstones = zip(producer.get("topics") or [], producer.get("tombstones") or [], strict=False)
+    return Node(
+        Address(host, int(producer["tcp_port"])),
+        Address(host, int(producer["http_port"])),
+        frozenset(str(topic) for topic, tombstoned in tombstones if tombstoned),
+    )
 
 
 class Discovery:
@@ -72,7 +81,9 @@ class Discovery:
         self._notify = notify
         self._known: dict[tuple[str, str], set[Address]] = {}
         self._failing: set[str] = set()
-        self._stop = threading.Event()
+        self._hurried = False
+        self._closed = False
+        self._again = threading.Event()
         self.rounds = 0
         if self._clients:
             threading.Thread(target=self._run, name="nsqlookupd", daemon=True).start()
@@ -82,16 +93,26 @@ class Discovery:
         known = dict(self._known)
         return {(address, topic) for (_, topic), addresses in known.items() for address in addresses}
 
+    def hurry(self, *, hurried: bool) -> None:
+        """Whether to ask now, and then at least every `HURRIED_INTERVAL`."""
+        if hurried and not self._hurried:
+            self._again.set()
+        self._hurried = hurried
+
     def close(self) -> None:
-        self._stop.set()
+        self._closed = True
+        self._again.set()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._closed:
+            self._again.clear()
             for client in self._clients:
                 self._ask(client)
             self.rounds += 1
             self._notify()
-            self._stop.wait(self._interval * self._rng.uniform(0.8, 1.2))
+            interval = min(self._interval, HURRIED_INTERVAL) if self._hurried else self._interval
+            if not self._closed:
+                self._again.wait(interval * self._rng.uniform(0.8, 1.2))
         for client in self._clients:
             client.close()
 

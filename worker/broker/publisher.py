@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import structlog
 
-from worker.broker.address import Address, parse_address
+from worker.broker.address import Address
 from worker.broker.backoff import reconnect_delay
 from worker.broker.batches import split
 from worker.broker.connection import NsqConnection
 from worker.broker.faults import Broken
-from worker.broker.lookup import LookupClient
 from worker.broker.peering import publisher_peering
+from worker.broker.targets import Targets
 from worker.errors import Rejected, Unavailable
 from worker.settings import NsqSettings
 
@@ -27,19 +27,14 @@ _REFUSED_BODY = {"E_BAD_MESSAGE", "E_BAD_BODY"}
 
 
 class Publisher:
-    """Keeps one connection, to whichever of the nsqds answered; moves on to the next when it fails. Thread-safe.
-
-    The nsqds are the configured ones and those that nsqlookupd knows.
-    """
+    """Keeps one connection, to whichever of its targets answered; moves on to the next when it fails. Thread-safe."""
 
     def __init__(self, settings: NsqSettings, *, rng: random.Random) -> None:
         self._peering = publisher_peering(settings)
         self._max_message = settings.max_message_bytes
         self._retry_max = min(1.0, settings.reconnect_max)
         self._rng = rng
-        self._fixed = [parse_address(text) for text in settings.nsqd_tcp_addresses]
-        self._lookups = [LookupClient(text, settings.lookupd_timeout) for text in settings.lookupd_http_addresses]
-        self._candidates: list[Address] = []
+        self._targets = Targets(settings, rng)
         self._connection: NsqConnection | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -67,8 +62,7 @@ class Publisher:
         self._closed.set()
         with self._lock:
             self._hang_up()
-            for lookup in self._lookups:
-                lookup.close()
+            self._targets.close()
 
     def _check(self, body: bytes) -> None:
         if not body:
@@ -99,7 +93,7 @@ class Publisher:
     def _send(self, topic: str, bodies: Sequence[bytes], deadline: float) -> None:
         if self._closed.is_set():
             raise Unavailable("nsqd", "the publisher is closed")
-        connection = self._connected(deadline)
+        connection = self._connected(topic, deadline)
         if len(bodies) == 1:
             connection.pub(topic.encode(), bodies[0])
         else:
@@ -108,12 +102,13 @@ class Publisher:
         if answer != b"OK":
             raise Broken("bad_frame", "nsqd's answer was not OK")
 
-    def _connected(self, deadline: float) -> NsqConnection:
-        """The connection, unless nsqd has closed it while it was idle; else a new one to the next candidate."""
-        if self._connection is not None and not self._connection.is_idle():
+    def _connected(self, topic: str, deadline: float) -> NsqConnection:
+        """The connection, unless nsqd has closed it while it was idle or is to be left; else a new one to the next."""
+        connection = self._connection
+        if connection and (not connection.is_idle() or self._targets.is_tombstoned(connection.address, topic)):
             self._hang_up()
         if self._connection is None:
-            address = self._next_candidate()
+            address = self._targets.next(topic)
             patience = max(0.01, min(self._peering.connect_timeout, deadline - time.monotonic()))
             try:
                 self._connection = NsqConnection(address, replace(self._peering, connect_timeout=patience))
@@ -122,23 +117,6 @@ class Publisher:
                 raise
             self._log(address).info("nsqd.connected")
         return self._connection
-
-    def _next_candidate(self) -> Address:
-        if not self._candidates:
-            self._candidates = sorted({*self._fixed, *self._discovered()})
-            self._rng.shuffle(self._candidates)
-        if not self._candidates:
-            raise Broken("unreachable", "no nsqd is known")
-        return self._candidates.pop()
-
-    def _discovered(self) -> set[Address]:
-        found: set[Address] = set()
-        for lookup in self._lookups:
-            try:
-                found |= {node.tcp for node in lookup.nodes()}
-            except Unavailable as exc:
-                structlog.get_logger().warning("nsqlookupd.failed", address=lookup.address, reason=exc.detail)
-        return found
 
     def _hang_up(self) -> None:
         if self._connection is not None:

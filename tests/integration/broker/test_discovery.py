@@ -14,6 +14,7 @@ import structlog
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, receive, settings_for, until
 from worker.broker import admin
+from worker.broker.fleet import FORGET_AFTER
 from worker.broker.lookup import LookupClient
 from worker.errors import Unavailable
 from worker.sandbox.nsq import Nsqd, Nsqlookupd
@@ -53,16 +54,62 @@ def test_a_lookupd_that_goes_away_takes_no_connection_with_it(
     assert [entry["event"] for entry in logs].count("nsqlookupd.failed") == 1
 
 
-def test_an_nsqd_that_left_is_forgotten(
+class MovableClock:
+    """The monotonic clock, and what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+def test_an_nsqd_that_left_is_missed_for_a_while_and_then_forgotten(
+    new_nsqd: NewNsqd, nsqlookupd: Nsqlookupd, topic: str, new_reader: NewReader
+) -> None:
+    nsqd, clock = new_nsqd(lookupds=[nsqlookupd]), MovableClock()
+    nsqd.create_topic(topic)
+    settings = settings_for(lookupd_http_addresses=(nsqlookupd.http_address,))
+    reader = new_reader(settings, topic, clock=clock)
+    until(lambda: reader.connected, reader)
+    nsqd.stop()
+    until(lambda: not reader.connected, reader)
+    rounds = reader._fleet._discovery.rounds
+    until(lambda: reader._fleet._discovery.rounds >= rounds + 2, reader)
+    assert [state.alive for state in reader.connections] == [False]
+    clock.ahead = FORGET_AFTER
+    until(lambda: reader.connections == [], reader)
+
+
+def test_an_nsqd_that_is_back_is_read_before_an_nsqlookupd_names_it_again(
+    new_nsqd: NewNsqd, new_nsqlookupd: NewLookupd, topic: str, new_reader: NewReader
+) -> None:
+    lookupd = new_nsqlookupd()
+    nsqd = new_nsqd(lookupds=[lookupd])
+    nsqd.create_topic(topic)
+    reader = new_reader(settings_for(lookupd_http_addresses=(lookupd.http_address,)), topic)
+    until(lambda: reader.connected, reader)
+    nsqd.stop()
+    until(lambda: not reader.connected, reader)
+    rounds = reader._fleet._discovery.rounds
+    until(lambda: reader._fleet._discovery.rounds >= rounds + 2, reader)
+    lookupd.kill()
+    nsqd.start()
+    until(lambda: reader.connected, reader)
+
+
+def test_an_nsqd_that_takes_anothers_place_is_found_soon(
     new_nsqd: NewNsqd, nsqlookupd: Nsqlookupd, topic: str, new_reader: NewReader
 ) -> None:
     nsqd = new_nsqd(lookupds=[nsqlookupd])
     nsqd.create_topic(topic)
-    reader = new_reader(settings_for(lookupd_http_addresses=(nsqlookupd.http_address,)), topic)
+    settings = settings_for(lookupd_http_addresses=(nsqlookupd.http_address,), lookupd_poll_interval=3600)
+    reader = new_reader(settings, topic)
     until(lambda: reader.connected, reader)
     nsqd.stop()
-    until(lambda: reader.connections == [], reader)
-    assert not reader.connected
+    until(lambda: not reader.connected, reader)
+    new_nsqd(lookupds=[nsqlookupd]).publish(topic, b"here")
+    assert receive(reader, 1, timeout=20)[0].body == b"here"
 
 
 def test_a_lookupd_that_hangs_delays_no_message(nsqd: Nsqd, topic: str, new_reader: NewReader) -> None:
@@ -149,7 +196,7 @@ def test_setup_knows_an_nsqd_by_its_tcp_address_alone(new_nsqd: NewNsqd, topic: 
     nsqd = new_nsqd()
     settings = settings_for(nsqd.tcp_address)
     assert admin.ensure_channel(settings, topic, CHANNEL) is None
-    assert nsqd.channel(topic, CHANNEL)["clients"] == []
+    until(lambda: nsqd.channel(topic, CHANNEL)["clients"] == [])
     assert admin.depths(settings, [topic], CHANNEL) == {}
 
 

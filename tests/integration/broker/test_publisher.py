@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import NewNsqd
-from tests.integration.broker.conftest import CHANNEL, settings_for
+from tests.integration.broker.conftest import CHANNEL, settings_for, until
 from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame
+from worker.broker.admin import known_nsqds
 from worker.broker.publisher import Publisher
 from worker.errors import Rejected, Unavailable
 from worker.sandbox.nsq import Nsqd, Nsqlookupd
@@ -215,3 +216,31 @@ def test_an_nsqd_is_found_through_nsqlookupd(
     settings = settings_for(lookupd_http_addresses=("127.0.0.1:1", nsqlookupd.http_address))
     new_publisher(settings).publish(topic, [b"found"])
     assert eventually_holds(nsqd, topic, 1)
+
+
+def test_a_tombstoned_nsqd_is_left(
+    new_nsqd: NewNsqd, new_nsqlookupd: Callable[[], Nsqlookupd], topic: str, new_publisher: NewPublisher
+) -> None:
+    lookupd = new_nsqlookupd()
+    brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
+    for broker in brokers:
+        broker.create_channel(topic, CHANNEL)
+    settings = settings_for(lookupd_http_addresses=(lookupd.http_address,), lookupd_poll_interval=0.01)
+    until(lambda: len(known_nsqds(settings)) == 2)
+    publisher = new_publisher(settings)
+    publisher.publish(topic, [b"first"])
+    assert publisher._connection is not None
+    port = publisher._connection.port
+    brokers.sort(key=lambda broker: broker.tcp_port != port)
+    left, other = brokers
+    assert eventually_holds(left, topic, 1)
+    lookupd.http("POST", "/topic/tombstone", topic=topic, node=left.http_address)
+    for _ in range(4):
+        publisher.publish(topic, [b"elsewhere"])
+        publisher._hang_up()
+    assert eventually_holds(other, topic, 4)
+    assert depth(left, topic) == 1
+    lookupd.http("POST", "/topic/tombstone", topic=topic, node=other.http_address)
+    with pytest.raises(Unavailable, match="tombstoned"):
+        publisher.publish(topic, [b"nowhere"], timeout=0.5)
+    publisher.publish(f"{topic}.other", [b"a tombstone is one topic's"])
