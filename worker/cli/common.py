@@ -34,7 +34,7 @@ def explained() -> Iterator[None]:
         sys.exit(FAILED)
 
 
-def loaded(context: click.Context, logs: TextIO) -> Settings:
+def loaded(context: click.Context, logs: TextIO | None) -> Settings:
     """The settings of this invocation, with logging set up to keep their secrets out."""
     settings = Settings.load(context.find_root().obj, os.environ)
     configure_logging(settings.log, logs, settings.secret_values())

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from worker.telemetry.labels import DISCONNECT_REASONS
+from worker.telemetry.stream import Losses
 
 
 @dataclass(slots=True)
@@ -26,6 +27,20 @@ class BrokerCounts:
 
     disconnects: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(DISCONNECT_REASONS, 0)))
     """Connections that were lost, by `worker.broker.faults.Broken.reason`."""
+
+
+class LogCounter(Collector):
+    """`losses`, as a counter."""
+
+    def __init__(self, losses: Losses, registry: CollectorRegistry) -> None:
+        self._losses = losses
+        registry.register(self)
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        lost = CounterMetricFamily("subkeeper_log_lines_lost", "Log lines that were not written", labels=("reason",))
+        lost.add_metric(("unwritable",), self._losses.unwritable)
+        lost.add_metric(("repeated",), self._losses.repeated)
+        yield lost
 
 
 class BrokerCounters(Collector):

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 EVENTS: Mapping[str, tuple[str, ...]] = {
-    # A library logged a warning or worse; `template` is its unformatted text, `where` the line that logged it.
-    "library.logged": ("logger", "where", "template"),
+    # A library logged a warning or worse; `template` is its unformatted text, `where` the line that logged it. The same
+    # again is logged a minute later at the earliest: `left_out` says how many were not.
+    "library.logged": ("logger", "where", "template", "left_out"),
     # An exception reached the top of the process or of a thread.
     "process.crashed": (),
     "thread.crashed": ("thread",),

@@ -8,6 +8,8 @@ over whole:
 - of a warning or worse, who logged it and where is printed, and its unformatted text only if that text is a constant in
   an installed library's code. Arguments, f-strings and exceptions' messages can hold a profile, so they never appear.
 - this happens where records are made, so it also holds for handlers that a library adds on its own (nsq-py does).
+- the same line of a library is written once a minute at most, with the number of those that were left out: without
+  descriptors, waitress and urllib3 logged 1.8 MB a second.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -28,23 +31,31 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from worker.settings import LogSettings
 from worker.telemetry.errors import describe
 from worker.telemetry.events import EVENTS
+from worker.telemetry.repeats import Repeats
 from worker.telemetry.scrub import MASK, Scrubber
+from worker.telemetry.stream import LogStream
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _ALWAYS = ("timestamp", "level", "event", "error")
 _EVENT_NAME = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,3}")
 
 
-def configure_logging(settings: LogSettings, stream: TextIO, secrets: Iterable[str] = ()) -> Scrubber:
+def configure_logging(
+    settings: LogSettings,
+    stream: TextIO | None,
+    secrets: Iterable[str] = (),
+    clock: Callable[[], float] = time.monotonic,
+) -> Scrubber:
     """Send every log line of this process to `stream`, one JSON object (or console line) each.
 
-    `secrets` are masked wherever they appear; the scrubber that is returned takes more of them (`register`).
+    A line that can't be written is dropped. `secrets` are masked wherever they appear; the scrubber that is returned
+    takes more of them (`register`). `clock`: monotonic, in seconds.
     """
     scrubber = Scrubber(secrets)
     level = _LEVELS[settings.level]
     renderer: Processor = structlog.processors.JSONRenderer()
     if settings.format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        renderer = structlog.dev.ConsoleRenderer(colors=stream is not None and stream.isatty())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -55,10 +66,10 @@ def configure_logging(settings: LogSettings, stream: TextIO, secrets: Iterable[s
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", LogStream(stream))),
         cache_logger_on_first_use=False,
     )
-    _take_over_libraries(max(level, logging.WARNING))
+    _take_over_libraries(max(level, logging.WARNING), clock)
     return scrubber
 
 
@@ -108,13 +119,13 @@ def _scrub_with(scrubber: Scrubber) -> Processor:
     return scrub
 
 
-def _take_over_libraries(level: int) -> None:
+def _take_over_libraries(level: int, clock: Callable[[], float]) -> None:
     """One handler for all of them, whatever handlers and levels they gave themselves."""
     logging.disable(level - 1)  # beats the level of any logger, also of one that is made later
     logging.setLogRecordFactory(_harmless_record)
     logging.captureWarnings(capture=True)
     root = logging.getLogger()
-    root.handlers[:] = [_EventHandler()]
+    root.handlers[:] = [_EventHandler(Repeats(clock))]
     root.setLevel(level)
     for name in list(root.manager.loggerDict):
         logger = logging.getLogger(name)
@@ -134,8 +145,18 @@ def _silence_stripe() -> None:
 class _EventHandler(logging.Handler):
     """Turns a library's record into our event."""
 
+    def __init__(self, repeats: Repeats) -> None:
+        super().__init__()
+        self._repeats = repeats
+
     def emit(self, record: logging.LogRecord) -> None:
-        fields: dict[str, Any] = {"logger": record.name, "where": record.__dict__.get("where", "?")}
+        where = record.__dict__.get("where", "?")
+        left_out = self._repeats.since_last((record.name, where, record.msg))
+        if left_out is None:
+            return
+        fields: dict[str, Any] = {"logger": record.name, "where": where}
+        if left_out:
+            fields["left_out"] = left_out
         if record.msg:
             fields["template"] = record.msg
         if "error" in record.__dict__:

@@ -11,10 +11,11 @@ from prometheus_client import generate_latest
 
 from worker.domain.provisioning import Lane
 from worker.telemetry import labels
-from worker.telemetry.counts import BrokerCounters, BrokerCounts
+from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health
 from worker.telemetry.readings import Parts
 from worker.telemetry.registry import Registry
+from worker.telemetry.stream import LOSSES
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CALL = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
@@ -49,6 +50,7 @@ class Metrics:
     def _about_the_process(self, version: str) -> None:
         r = self.registry
         Parts(self._health, r)
+        LogCounter(LOSSES, r)
         self._threads = r.gauge("threads_alive", "Threads of ours that are running")
         r.gauge("build_info", "Always 1; the version is in the label", {"version": [version]}).labels(version).set(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import subprocess
 import sys
@@ -175,6 +176,26 @@ def test_pythons_warnings_go_the_same_way(stream: io.StringIO, lines: Lines) -> 
         warnings.warn(PLANTED, UserWarning, stacklevel=1)
     assert [line["logger"] for line in lines()] == ["py.warnings"]
     assert _clean(stream.getvalue())
+
+
+def test_a_library_s_flood_is_one_line_a_minute_with_a_count_of_the_rest() -> None:
+    now, stream = [0.0], io.StringIO()
+    configure_logging(LogSettings(), stream, clock=lambda: now[0])
+    logger = logging.getLogger("waitress")
+
+    def flood() -> list[dict[str, Any]]:
+        before = len(stream.getvalue())
+        for _ in range(10_000):
+            logger.warning("server accept() threw an exception")
+        return [json.loads(line) for line in stream.getvalue()[before:].splitlines()]
+
+    assert [line.get("left_out") for line in flood()] == [None]
+    now[0] = 59.0
+    assert flood() == []
+    now[0] = 60.0
+    assert [line.get("left_out") for line in flood()] == [19_999]
+    logger.warning("server accept() threw an exception")  # another place
+    assert len(stream.getvalue().splitlines()) == 3
 
 
 REAL = """
