@@ -1,16 +1,16 @@
-"""Topics and channels: created on every nsqd, and how deep they are."""
+"""Topics and channels on every nsqd: created, and waited for until they are empty."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from worker.broker.address import Address, parse_address
 from worker.broker.connection import NsqConnection
 from worker.broker.faults import Broken
-from worker.broker.http import HttpApi
 from worker.broker.lookup import LookupClient
+from worker.broker.nsqd_api import NsqdApi
 from worker.broker.peering import consumer_peering
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
@@ -36,17 +36,6 @@ def ensure_channel(settings: NsqSettings, topic: str, channel: str) -> bool | No
     return any(told) if told else None
 
 
-def depths(settings: NsqSettings, topics: Iterable[str], channel: str) -> dict[str, int]:
-    """Messages that wait in `channel` of each topic, all nsqds together; without those that cannot tell.
-
-    Empty when no nsqd's HTTP interface is known. Unavailable when one that is known does not answer.
-    """
-    apis = [_api(nsqd.http, settings) for nsqd in known_nsqds(settings) if nsqd.http]
-    if not apis:
-        return {}
-    return {topic: sum(_depth(api, topic, channel) for api in apis) for topic in topics}
-
-
 def unfinished(settings: NsqSettings, topic: str, channel: str) -> int | None:
     """Messages of `topic` that `channel` has not finished, in flight and deferred ones included, all nsqds together.
 
@@ -54,16 +43,20 @@ def unfinished(settings: NsqSettings, topic: str, channel: str) -> int | None:
     one answer. Unavailable when an nsqd that is known does not answer.
     """
     apis = [_api(nsqd.http, settings) for nsqd in known_nsqds(settings) if nsqd.http]
-    return sum(_unfinished(api, topic, channel) for api in apis) if apis else None
+    each = {api.identity(): api for api in apis}.values()
+    return sum(api.unfinished(topic, channel) for api in each) if apis else None
 
 
 def known_nsqds(settings: NsqSettings) -> list[Nsqd]:
-    """Configured by TCP or HTTP address, or registered with an nsqlookupd; each once."""
+    """Configured by TCP or HTTP address, or registered with an nsqlookupd; each once for each of its names.
+
+    Unavailable when an nsqlookupd, or a configured HTTP interface, does not answer.
+    """
     found: dict[Address, Nsqd] = {}
     for client in _lookups(settings):
         found |= {node.tcp: Nsqd(node.tcp, str(node.http)) for node in client.nodes()}
     for text in settings.nsqd_http_addresses:
-        tcp = Address(parse_address(text, "nsq.nsqd_http_addresses").host, _tcp_port(_api(text, settings)))
+        tcp = Address(parse_address(text, "nsq.nsqd_http_addresses").host, _api(text, settings).identity().tcp_port)
         found[tcp] = Nsqd(tcp, text)
     for tcp in map(parse_address, settings.nsqd_tcp_addresses):
         if tcp not in found:
@@ -75,7 +68,7 @@ def _http_beside(tcp: Address, settings: NsqSettings) -> str | None:
     """The next port is NSQ's default for HTTP (4150, 4151): taken if what answers there says it is this nsqd."""
     http = str(Address(tcp.host, tcp.port + 1))
     try:
-        return http if _tcp_port(_api(http, settings)) == tcp.port else None
+        return http if _api(http, settings).identity().tcp_port == tcp.port else None
     except Unavailable:
         return None
 
@@ -83,9 +76,8 @@ def _http_beside(tcp: Address, settings: NsqSettings) -> str | None:
 def _ensure_on(nsqd: Nsqd, settings: NsqSettings, topic: str, channel: str) -> bool | None:
     if nsqd.http is not None:
         api = _api(nsqd.http, settings)
-        existed = channel in {entry.get("channel_name") for entry in _channels(api, topic, channel)}
-        api.post("/topic/create", topic=topic)
-        api.post("/channel/create", topic=topic, channel=channel)
+        existed = api.has_channel(topic, channel)
+        api.create_channel(topic, channel)
         return not existed
     try:
         _subscribe_once(nsqd.tcp, settings, topic, channel)
@@ -103,38 +95,8 @@ def _subscribe_once(address: Address, settings: NsqSettings, topic: str, channel
         connection.close()
 
 
-def _depth(api: HttpApi, topic: str, channel: str) -> int:
-    return sum(int(entry.get("depth", 0)) for entry in _channels(api, topic, channel))
-
-
-def _unfinished(api: HttpApi, topic: str, channel: str) -> int:
-    counts = ("depth", "in_flight_count", "deferred_count")
-    in_topic = sum(int(entry.get("depth", 0)) for entry in _topics(api, topic, channel))
-    entries = _channels(api, topic, channel)
-    return in_topic + sum(int(entry.get(count, 0)) for entry in entries for count in counts)
-
-
-def _channels(api: HttpApi, topic: str, channel: str) -> list[dict[str, Any]]:
-    try:
-        return [entry for found in _topics(api, topic, channel) for entry in found.get("channels") or []]
-    except (AttributeError, TypeError) as exc:
-        raise api.failed("an answer that is none") from exc
-
-
-def _topics(api: HttpApi, topic: str, channel: str) -> list[dict[str, Any]]:
-    stats = api.get("/stats", format="json", topic=topic, channel=channel, include_clients="false", include_mem="false")
-    return stats.get("topics") or []
-
-
-def _tcp_port(api: HttpApi) -> int:
-    port = api.get("/info").get("tcp_port")
-    if not isinstance(port, int):
-        raise api.failed("it is no nsqd")
-    return port
-
-
-def _api(address: str, settings: NsqSettings) -> HttpApi:
-    return HttpApi("nsqd", address, settings.lookupd_timeout)
+def _api(address: str, settings: NsqSettings) -> NsqdApi:
+    return NsqdApi(address, settings.lookupd_timeout)
 
 
 def _lookups(settings: NsqSettings) -> Sequence[LookupClient]:

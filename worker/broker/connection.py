@@ -144,6 +144,12 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self._blocking = False
 
     @property
+    def peer(self) -> tuple[str, int]:
+        """Where the other end is, under whatever name it was dialed: its IP address, "" for this machine, and port."""
+        ours, theirs = self.sock.getsockname()[0], self.sock.getpeername()
+        return "" if theirs[0] == ours else theirs[0], theirs[1]
+
+    @property
     def sock(self) -> socket.socket:
         assert self._socket is not None
         return self._socket

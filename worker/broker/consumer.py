@@ -133,7 +133,6 @@ class Consumer:
             self._metrics.persisted((now - message.published_at).total_seconds())
 
     def _report_connections(self) -> None:
-        states = self._reader.connections
-        alive = sum(state.alive for state in states)
-        self._metrics.nsqd_links(connected=alive, wanted=len(states))
-        self._report(self._reader.connected, f"{alive} of {len(states)} connections")
+        links = self._reader.links
+        self._metrics.nsqd_links(connected=links.connected, wanted=links.wanted)
+        self._report(self._reader.connected, f"{links.connected} of {links.wanted} connections")

@@ -37,7 +37,7 @@ class Link:
     """Holds the connection while there is one, else says when to try again (`retry_at`, by the reader's clock).
 
     `drained`: nsqd answered CLS, nothing more comes. `ending`: we have hung up, and wait for nsqd to do so.
-    `lost_at`: when it was connected last, while it is not.
+    `lost_at`: when it was connected last, while it is not. `peer`: whom it was connected to last, or is to be.
     """
 
     def __init__(self, route: Route, peering: Peering, maximum: float, rng: random.Random) -> None:
@@ -46,6 +46,7 @@ class Link:
         self.dialing = False
         self.retry_at = 0.0
         self.lost_at: float | None = None
+        self.peer: tuple[str, int] = (route.address.host, route.address.port)
         self.ready = 0
         self.drained = False
         self.ending = False
@@ -65,7 +66,7 @@ class Link:
 
     def attach(self, connection: NsqConnection, now: float) -> None:
         self.connection, self.dialing, self._since, self.ready = connection, False, now, 0
-        self._last_reason, self.lost_at = "", None
+        self._last_reason, self.lost_at, self.peer = "", None, connection.peer
         self._log.info("nsqd.connected")
 
     def refused(self, broken: Broken, now: float) -> None:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.broker.backlog import Backlog
 from worker.broker.connection import NsqConnection
@@ -25,6 +26,13 @@ class Subscription:
 
     topic: str
     weight: int
+
+
+class Links(NamedTuple):
+    """How many subscriptions there should be, and how many of these are connected."""
+
+    wanted: int
+    connected: int
 
 
 class Reader:
@@ -196,6 +204,16 @@ class Reader:
     def connections(self) -> list[ConnectionState]:
         """One for each topic on each known nsqd, connected or not."""
         return [link.state() for link in list(self._fleet.links.values())]
+
+    @property
+    def links(self) -> Links:
+        """Each topic on each nsqd; one that is known under two names counts once."""
+        wanted, connected = set(), set()
+        for link in list(self._fleet.links.values()):
+            wanted.add((link.peer, link.route.topic))
+            if link.connection is not None:
+                connected.add((link.peer, link.route.topic))
+        return Links(len(wanted), len(connected))
 
     @property
     def connected(self) -> bool:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.broker.admin import depths, ensure_channel, unfinished
+from worker.broker.admin import ensure_channel, unfinished
+from worker.broker.depths import ChannelDepths
 from worker.errors import Misconfigured
 from worker.profiles.backfill import Backfill, Keeping, Outlet, Watch, await_drained, begin, take_census
 from worker.profiles.backfill_files import Progress
@@ -82,10 +83,12 @@ def _pressure(settings: Settings, manner: Manner, watch: Watch) -> BackPressure:
 
 def _depth(settings: Settings) -> int:
     nsq = settings.nsq
-    found = depths(nsq, [nsq.backfill_topic], nsq.channel)
-    if not found:
+    depths = ChannelDepths(nsq, [nsq.backfill_topic]).look()
+    if depths.silent:  # a part of the depth is no measure of what the brokers can take
+        raise depths.silent[0]
+    if not depths.messages:
         raise _unknown(settings, "Set it, or give --max-depth 0 for no bound.")
-    return found[nsq.backfill_topic]
+    return depths.messages[nsq.backfill_topic]
 
 
 def _unfinished(settings: Settings) -> int:

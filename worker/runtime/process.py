@@ -11,7 +11,7 @@ import structlog
 from worker.errors import TryLater, Unavailable
 from worker.runtime import signals
 from worker.runtime.profiles import Profiles, profile_reader, topic_lanes
-from worker.runtime.watch import watch_channels
+from worker.runtime.watch import our_channels
 from worker.settings import Settings
 from worker.stripe_api.errors import Unauthorized
 from worker.telemetry import Health, Metrics
@@ -83,14 +83,14 @@ class Process:
             self.health.set(
                 "nsqd", ok=reader.connected, detail="billing is disabled: messages are kept in their channel"
             )
-            states = reader.connections
-            self.metrics.nsqd_links(connected=sum(state.alive for state in states), wanted=len(states))
+            self.metrics.nsqd_links(connected=reader.links.connected, wanted=reader.links.wanted)
         reader.close(timeout=2.0)
         self._threads.join(DRAIN_SECONDS)
 
     def _watch_depth(self) -> None:
+        channels = our_channels(self.settings.nsq)
         while not self._stopping.is_set():
-            watch_channels(self.settings.nsq, self.metrics)
+            self.metrics.channel_depths(channels.look().messages)
             self._stopping.wait(DEPTH_INTERVAL)
 
     def _run_profiles(self) -> None:

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Collection
 from datetime import timedelta
 
-from worker.broker.admin import depths
+from worker.broker.depths import ChannelDepths
 from worker.domain.provisioning import Lane
-from worker.errors import SubkeeperError, Unavailable
+from worker.errors import SubkeeperError
 from worker.settings import NsqSettings, Settings
 from worker.store import provisionings, quarantine
 from worker.store.database import Database
@@ -39,6 +39,7 @@ class Watch:
         self._database = database
         self._limiter = limiter
         self._queues = queues
+        self._channels = our_channels(settings.nsq)
         self._metrics = metrics
         self._health = health
         self._stopping = threading.Event()
@@ -53,7 +54,7 @@ class Watch:
             for scope, rate in self._limiter.rates().items():
                 self._metrics.limiter_rate(scope, rate)
             self._at_postgres(self._watch_queues)
-            watch_channels(self._settings.nsq, self._metrics)
+            self._metrics.channel_depths(self._channels.look().messages)
             if turn % CLEAN_EVERY == 0:
                 self._at_postgres(self._forget_expired)
             turn += 1
@@ -86,10 +87,5 @@ class Watch:
             quarantine.forget_expired(tx)
 
 
-def watch_channels(nsq: NsqSettings, metrics: Metrics) -> None:
-    """Shows how deep our channels are; one that can't be told is left out."""
-    try:
-        found = depths(nsq, [nsq.profile_topic, nsq.backfill_topic], nsq.channel)
-    except Unavailable:  # the readiness of nsqd says so already
-        found = {}
-    metrics.channel_depths(found)
+def our_channels(nsq: NsqSettings) -> ChannelDepths:
+    return ChannelDepths(nsq, [nsq.profile_topic, nsq.backfill_topic])

@@ -26,6 +26,9 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "nsqd.disconnected": ("address", "topic", "reason", "detail"),
     "nsqd.message_cut": ("address", "topic", "size", "limit"),
     "nsqd.finish_failed": ("address", "topic", "code"),
+    # An nsqd doesn't tell how deep our channels are: the sum is without it.
+    "nsqd_stats.failed": ("address", "reason"),
+    "nsqd_stats.recovered": ("address",),
     "nsqlookupd.failed": ("address", "reason"),
     "nsqlookupd.recovered": ("address",),
     # A request to Stripe failed: Stripe's constants and its request id, never its message. `outcome` names our error.

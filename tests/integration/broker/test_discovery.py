@@ -1,4 +1,4 @@
-"""nsqlookupd tells where topics are; setup creates them; depths are reported."""
+"""nsqlookupd tells where topics are; setup creates them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import structlog
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, receive, settings_for, until
 from worker.broker import admin
+from worker.broker.depths import ChannelDepths
 from worker.broker.fleet import FORGET_AFTER
 from worker.broker.lookup import LookupClient
 from worker.errors import Unavailable
@@ -197,7 +198,7 @@ def test_setup_knows_an_nsqd_by_its_tcp_address_alone(new_nsqd: NewNsqd, topic: 
     settings = settings_for(nsqd.tcp_address)
     assert admin.ensure_channel(settings, topic, CHANNEL) is None
     until(lambda: nsqd.channel(topic, CHANNEL)["clients"] == [])
-    assert admin.depths(settings, [topic], CHANNEL) == {}
+    assert ChannelDepths(settings, [topic]).look() == ({}, [])
 
 
 class NeighbouringNsqd(Nsqd):
@@ -212,19 +213,7 @@ def test_an_http_interface_on_the_next_port_is_found(workspace: Workspace, topic
     with NeighbouringNsqd(workspace) as nsqd:
         settings = settings_for(nsqd.tcp_address)
         assert admin.ensure_channel(settings, topic, CHANNEL) is True
-        assert admin.depths(settings, [topic], CHANNEL) == {topic: 0}
-
-
-def test_depths_are_the_sum_over_all_nsqds(new_nsqd: NewNsqd, topic: str) -> None:
-    brokers = [new_nsqd() for _ in range(2)]
-    for broker in brokers:
-        broker.create_channel(topic, CHANNEL)
-        broker.publish(topic, b"a", b"b")
-    settings = settings_for(
-        *[broker.tcp_address for broker in brokers],
-        nsqd_http_addresses=tuple(broker.http_address for broker in brokers),
-    )
-    until(lambda: admin.depths(settings, [topic, "other"], CHANNEL) == {topic: 4, "other": 0})
+        assert ChannelDepths(settings, [topic]).look() == ({topic: 0}, [])
 
 
 def test_setup_does_not_leave_out_an_nsqd_that_is_away(new_nsqd: NewNsqd, nsqd: Nsqd, topic: str) -> None:
