@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 import stripe
-import structlog
 from tenacity import RetryCallState, Retrying
 
 from worker.stripe_api.call import Call, Reply
@@ -17,6 +16,7 @@ from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.deadline import boot_time
 from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear
 from worker.stripe_api.limiter import Limiter
+from worker.stripe_api.reporting import FailureLog
 from worker.stripe_api.session import Session
 from worker.stripe_api.translate import translate
 from worker.telemetry import Metrics
@@ -47,6 +47,7 @@ class Caller:
         self._clock = clock
         self._rng = rng
         self._observe = observe
+        self._log = FailureLog()
         self._retrying = Retrying(retry=_is_quick, wait=self._pause, stop=_too_late, sleep=sleep, reraise=True)
 
     def send(self, call: Call) -> Reply:
@@ -72,7 +73,7 @@ class Caller:
                 response = self._session.request(client, call)
             except stripe.StripeError as error:
                 self._clock.read(error.headers or {})
-                failure = translate(error, call.operation)
+                failure = translate(error, call.operation, self._session.peer)
                 self._failed(failure, boot_time() - began)
                 raise failure from error
         self._observe.stripe_call(call.operation, "ok", boot_time() - began)
@@ -91,17 +92,7 @@ class Caller:
             self._limiter.throttled(failure.operation, _reason(error))
         outcome = _snake(type(error).__name__)
         self._observe.stripe_call(failure.operation, outcome, seconds)
-        structlog.get_logger().warning(
-            "stripe_call.failed",
-            operation=failure.operation,
-            outcome=outcome,
-            status=failure.status,
-            type=failure.type,
-            code=failure.code,
-            param=failure.param,
-            request_id=failure.request_id,
-            reason=failure.reason,
-        )
+        self._log.failed(failure, outcome)
 
     def _pause(self, state: RetryCallState) -> float:
         pause = FIRST_PAUSE * 2.0 ** (state.attempt_number - 1)

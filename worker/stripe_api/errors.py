@@ -32,7 +32,8 @@ KEY_IN_USE_PAUSE = 1.0
 class Failure:
     """A failed call, in Stripe's constants. `quick`: it failed at once and may be repeated at once with its key.
 
-    `account`: the one that a refused key's refusal names.
+    `account`: the one that a refused key's refusal names. `peer`: whom it was sent to (a URL); `why`: what kept a
+    connection from it, in the system's words.
     """
 
     operation: str
@@ -45,6 +46,8 @@ class Failure:
     reason: str | None = None
     quick: bool = False
     account: str | None = None
+    peer: str | None = None
+    why: str | None = None
 
     def __str__(self) -> str:
         said = {"status": self.status, "type": self.type, "code": self.code, "param": self.param}
@@ -116,6 +119,16 @@ class Unclear(TryLater):
     def __init__(self, reason: str, failure: Failure) -> None:
         super().__init__(reason)
         self.failure = failure
+
+    def __str__(self) -> str:
+        peer, why = self.failure.peer, self.failure.why
+        said = {
+            "stripe_connection": f"no connection to {peer} ({why})",
+            "stripe_tls": f"no trusted connection to {peer} ({why})",
+            "stripe_timeout": f"{peer} did not answer in time",
+            "stripe_answer_size": f"{peer} answered with more than any answer of Stripe's holds",
+        }.get(self.reason, f"{peer} answered with status {self.failure.status}, and not as Stripe does")
+        return f"{self.reason}: {said}" if peer else self.reason
 
 
 class Unauthorized(Misconfigured):

@@ -39,6 +39,11 @@ class Session:
         self.client = self._client(self._key)
 
     @property
+    def peer(self) -> str:
+        """Whom requests are sent to, as a URL."""
+        return self._settings.api_base
+
+    @property
     def livemode(self) -> bool:
         return self._key.startswith(LIVE_PREFIXES)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import stripe
 
@@ -25,6 +26,7 @@ from worker.stripe_api.errors import (
     Unauthorized,
     Unclear,
 )
+from worker.stripe_api.transport import NoAnswer
 
 _OF_THE_PROFILE = ("email", "name", "customer", "trial_end", "metadata")
 """The parameters that differ between profiles. A 400 about any other one would meet every profile alike."""
@@ -42,9 +44,10 @@ _OF_THE_ACCOUNT = {
 _NAMED_ACCOUNT = re.compile(r"on account '(acct_\w{1,64})'", re.ASCII)
 
 
-def translate(error: stripe.StripeError, operation: str) -> StripeFailure:
-    """Our error for Stripe's, to be raised `from` it. `operation` names the call (`"customers.create"`)."""
-    failure = _failure(error, operation)
+def translate(error: stripe.StripeError, operation: str, peer: str | None = None) -> StripeFailure:
+    """Our error for Stripe's, to be raised `from` it. `operation` names the call (`"customers.create"`), `peer` is the
+    URL of whom it was sent to."""
+    failure = replace(_failure(error, operation), peer=peer, why=error.why if isinstance(error, NoAnswer) else None)
     _strip(error)
     if isinstance(error, stripe.APIConnectionError):
         return Unclear(error.code or "stripe_connection", failure)

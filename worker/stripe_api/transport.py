@@ -8,10 +8,13 @@ every read of a response, headers included, gets only what is left of the reques
     ├── stripe_connection    refused, reset or closed before an answer (`should_retry`: it failed at once)
     ├── stripe_tls           the certificate or the handshake
     └── stripe_answer_size   more than MAX_BODY
+
+`why` is what the system or the TLS library says of it: words about connections, never of what went through them.
 """
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Mapping
 from typing import ClassVar
@@ -77,6 +80,14 @@ class Transport(stripe.HTTPClient):
         self._pool.close()
 
 
+class NoAnswer(stripe.APIConnectionError):
+    """Stripe didn't answer. `code` as above; `at_once`: it failed quickly, and may be tried again at once."""
+
+    def __init__(self, code: str, why: str | None = None, *, at_once: bool = False) -> None:
+        super().__init__(code, code=code, should_retry=at_once)  # type: ignore[no-untyped-call]  # stripe's
+        self.why = why
+
+
 def _body(response: urllib3.BaseHTTPResponse) -> bytes:
     chunks, size = [], 0
     while chunk := response.read(CHUNK, decode_content=False):
@@ -84,18 +95,29 @@ def _body(response: urllib3.BaseHTTPResponse) -> bytes:
         size += len(chunk)
         if size > MAX_BODY:
             response.close()
-            raise _no_answer("stripe_answer_size")
+            raise NoAnswer("stripe_answer_size")
     return b"".join(chunks)
 
 
-def _unanswered(error: Exception) -> stripe.APIConnectionError:
+def _unanswered(error: Exception) -> NoAnswer:
     if isinstance(error, SSLError):
-        return _no_answer("stripe_tls")
+        return NoAnswer("stripe_tls", _why(error))
     timed_out = isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
     if timed_out and not isinstance(error, NewConnectionError):  # refused, though it derives from a timeout
-        return _no_answer("stripe_timeout")
-    return _no_answer("stripe_connection", at_once=True)
+        return NoAnswer("stripe_timeout")
+    return NoAnswer("stripe_connection", _why(error), at_once=True)
 
 
-def _no_answer(code: str, *, at_once: bool = False) -> stripe.APIConnectionError:
-    return stripe.APIConnectionError(code, code=code, should_retry=at_once)  # type: ignore[no-untyped-call]  # stripe's
+def _why(error: BaseException) -> str:
+    """The system's words for the first cause that has some, else that cause's type."""
+    while True:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if isinstance(error, ssl.SSLError) and error.reason:
+            return error.reason.lower().replace("_", " ")
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        if (below := error.__cause__ or error.__context__ or inner) is None:
+            return type(error).__name__
+        error = below

@@ -31,8 +31,22 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "nsqd_stats.recovered": ("address",),
     "nsqlookupd.failed": ("address", "reason"),
     "nsqlookupd.recovered": ("address",),
-    # A request to Stripe failed: Stripe's constants and its request id, never its message. `outcome` names our error.
-    "stripe_call.failed": ("operation", "outcome", "status", "type", "code", "param", "request_id", "reason"),
+    # A request to Stripe failed: Stripe's constants and its request id, never its message. `outcome` names our error,
+    # `peer` the URL; `why` is the system's word for a connection that failed. The same again within a minute is
+    # logged at debug, and counted in the next one's `repeated`.
+    "stripe_call.failed": (
+        "operation",
+        "outcome",
+        "status",
+        "type",
+        "code",
+        "param",
+        "request_id",
+        "reason",
+        "peer",
+        "why",
+        "repeated",
+    ),
     # A new secret key, read from where it is configured, has replaced the one that Stripe refused.
     "stripe_key.changed": (),
     # A process from start to end. `threads`: those that SIGTERM's drain did not wait for any longer.

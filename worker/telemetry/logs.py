@@ -61,6 +61,7 @@ def configure_logging(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _describe_exception,
+            _leave_out_nothing,
             _mask_unlisted,
             _scrub_with(scrubber),
             renderer,
@@ -100,6 +101,11 @@ def _describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) 
     if isinstance(error, BaseException):
         event["error"] = describe(error)
     return event
+
+
+def _leave_out_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A field that has no value (None) is not there."""
+    return {name: value for name, value in event.items() if value is not None}
 
 
 def _mask_unlisted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

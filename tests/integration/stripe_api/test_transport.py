@@ -78,12 +78,13 @@ def test_a_peer_that_keeps_breaking_connections_is_left_alone_within_two_seconds
 def test_nobody_listening_is_unclear(new_gateway: NewGateway) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    with taking(0.5, 2.0), pytest.raises(Unclear, match="stripe_connection"):
+    with taking(0.5, 2.0), pytest.raises(Unclear) as unclear:
         create(new_gateway(url))
+    assert str(unclear.value) == f"stripe_connection: no connection to {url} (Connection refused)"
 
 
 def test_a_host_that_has_no_address_is_unclear(new_gateway: NewGateway) -> None:
-    with pytest.raises(Unclear, match="stripe_connection"):
+    with pytest.raises(Unclear, match=r"^stripe_connection: no connection to https://nowhere\.invalid \(Name "):
         create(new_gateway("https://nowhere.invalid"), seconds=5)
 
 
@@ -133,7 +134,10 @@ def test_an_answer_that_is_no_json_is_unclear(new_gateway: NewGateway) -> None:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(new_gateway: NewGateway, tmp_path: Path) -> None:
-    with Peer(answer(CUSTOMER), tls=self_signed(tmp_path)) as peer, pytest.raises(Unclear, match="stripe_tls"):
+    with (
+        Peer(answer(CUSTOMER), tls=self_signed(tmp_path)) as peer,
+        pytest.raises(Unclear, match=r"https://.*self.signed"),
+    ):
         create(new_gateway(peer.url), seconds=5)
     assert peer.requests == []
 

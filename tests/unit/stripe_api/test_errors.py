@@ -23,6 +23,7 @@ from worker.stripe_api.errors import (
     Unclear,
 )
 from worker.stripe_api.translate import translate
+from worker.stripe_api.transport import NoAnswer
 
 SECRET = "ada@example.org is no valid email"
 KINDS: dict[int, type[stripe.StripeError]] = {401: stripe.AuthenticationError, 429: stripe.RateLimitError}
@@ -114,7 +115,15 @@ def test_a_broken_connection_is_unclear_and_says_how_it_broke() -> None:
     broken: stripe.StripeError = stripe.APIConnectionError(SECRET, code="stripe_timeout")  # type: ignore[no-untyped-call]  # stripe's
     error = translate(broken, "customers.create")
     assert isinstance(error, Unclear)
-    assert error.reason == "stripe_timeout"
+    assert error.reason == str(error) == "stripe_timeout"
+    timed_out = translate(NoAnswer("stripe_timeout"), "customers.create", "https://api.stripe.com")
+    assert str(timed_out) == "stripe_timeout: https://api.stripe.com did not answer in time"
+
+
+def test_a_proxy_s_page_is_told_from_stripe_s_words() -> None:
+    error = translate(stripe.APIError("<html>", http_status=502), "account.retrieve", "https://api.stripe.com")
+    said = "stripe_status_502: https://api.stripe.com answered with status 502, and not as Stripe does"
+    assert str(error) == said
 
 
 @pytest.mark.parametrize(
