@@ -20,7 +20,7 @@ from worker.cli.doctor import doctor
 from worker.cli.provisioning import provisioning
 from worker.cli.publish import publish
 from worker.cli.quarantine import quarantine
-from worker.cli.root import main
+from worker.cli.root import main, pass_exit_codes_on
 from worker.cli.running import prepare, run, setup
 from worker.sandbox.commands import build_group
 from worker.sandbox.demo.commands import demo_command
@@ -31,3 +31,4 @@ for _command in (run, setup, config, db, doctor, publish, backfill, quarantine, 
     main.add_command(_command)
 main.add_command(build_group(prepare))
 main.add_command(demo_command(prepare))
+pass_exit_codes_on(main)

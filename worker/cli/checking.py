@@ -46,7 +46,11 @@ def upgrade(context: click.Context) -> None:
 @db.command("check")
 @click.pass_context
 def db_check(context: click.Context) -> None:
-    """Whether this Subkeeper can work on the database, and whether tables and migrations agree. Exit 1 if not."""
+    """Whether this Subkeeper can work on the database, and whether tables and migrations agree.
+
+    Exit codes: 0 yes; 1 they don't agree, or Postgres is away; 2 the settings, the schema or the command line must be
+    changed.
+    """
     from worker.runtime.setup import schema_differences
 
     with explained():

@@ -16,7 +16,10 @@ from worker.telemetry import configure_logging
 @click.argument("what", type=click.Choice(["profiles", "all"]))
 @click.pass_context
 def run(context: click.Context, what: str) -> None:  # noqa: ARG001 - `all` is `profiles` until there is more to run
-    """Run a worker until SIGTERM: it drains, and exits 0. A second signal ends it at once."""
+    """Run a worker until SIGTERM, SIGINT or SIGHUP: it drains within 25 s. A second signal ends it at once.
+
+    Exit codes: 0 drained; 1 failed, a restart may mend it; 2 the settings or the command line must be changed.
+    """
     from worker.runtime.process import Process
 
     with explained():

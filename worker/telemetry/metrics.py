@@ -131,7 +131,7 @@ class Metrics:
 
     def in_quarantine(self, rows: int, messages: int) -> None:
         """So many ledger rows and so many messages wait in quarantine for a person."""
-        self._in_quarantine.set(rows, "provisioning")
+        self._in_quarantine.set(rows, "profile")
         self._in_quarantine.set(messages, "message")
 
     def oldest_unsettled(self, seconds: float) -> None:
