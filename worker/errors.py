@@ -3,6 +3,7 @@
     SubkeeperError
     ├── Rejected        this message or row can never work as it is: quarantine it
     ├── TryLater        this row, later: nothing is wrong that time doesn't mend
+    │   └── Contended   somebody else's transaction is in the way
     ├── Unavailable     a dependency is away: stop taking work until it is back
     │   └── AccessRefused   it is there, and a person must make it let us in: waited for all the same
     ├── Misconfigured   a person must act: refuse to start, or stop settling, loudly
@@ -38,6 +39,10 @@ class TryLater(SubkeeperError):
         super().__init__(reason)
         self.reason = reason
         self.after = after
+
+
+class Contended(TryLater):
+    """A lock that somebody else holds, or a deadlock with them, kept this from being written."""
 
 
 class Unavailable(SubkeeperError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +24,25 @@ class Message:
     attempts: int
     published_at: datetime
     source: object = field(default=None, repr=False, compare=False)
+
+
+@dataclass(slots=True)
+class Absorbed:
+    """What became of a batch: each message is counted once, by (topic, outcome): `new`, `known`, `quarantined` or
+    `requeued`. Those in `requeued` are not finished: they are to come again after a while."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    requeued: list[Message] = field(default_factory=list)
+
+    def add(self, other: Absorbed) -> None:
+        """What became of another part of the batch."""
+        self.counts += other.counts
+        self.requeued += other.requeued
+
+
+def requeued(messages: Sequence[Message]) -> Absorbed:
+    """None of these could be absorbed."""
+    return Absorbed(Counter((message.topic, "requeued") for message in messages), list(messages))
 
 
 def published_at(nanoseconds: int) -> datetime:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
@@ -61,6 +62,11 @@ _REPLACEABLE = text("""
 """)
 
 _REPLACE_QUARANTINED = text(f"""
+    WITH free AS MATERIALIZED (
+        SELECT user_id FROM provisionings
+        WHERE user_id = ANY(CAST(:user_ids AS text[])) AND state = 'quarantined' AND stripe_customer_id IS NULL
+        ORDER BY user_id FOR UPDATE SKIP LOCKED
+    )
     UPDATE provisionings p
     SET customer_request = new.customer_request, trial_end = new.trial_end, plan = new.plan, lane = new.lane,
         state = 'pending', generation = p.generation + 1, look_first = true, due_at = now(), lease_until = NULL,
@@ -70,8 +76,12 @@ _REPLACE_QUARANTINED = text(f"""
     FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),
                 CAST(:trial_ends AS timestamptz[]), CAST(:lanes AS smallint[]), CAST(:since AS timestamptz[]))
          AS new (user_id, customer_request, plan, trial_end, lane, key_possible_since)
-    WHERE p.user_id = new.user_id AND p.state = 'quarantined' AND p.stripe_customer_id IS NULL
+    JOIN free USING (user_id)
+    WHERE p.user_id = new.user_id
+    RETURNING p.user_id
 """)  # noqa: S608 - the token is a constant
+
+_REQUIRE_TABLES = text("LOCK TABLE provisionings, quarantined_messages IN ROW EXCLUSIVE MODE")
 
 
 def insert_new(
@@ -94,15 +104,28 @@ def insert_new(
     return set(inserted), leased
 
 
-def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> int:
-    """Gives quarantined rows without a Stripe object their newer profile, and a new chance. Returns how many.
+class Replaced(NamedTuple):
+    """Users whose quarantined rows have their newer profile, and those whose rows somebody else holds just now."""
+
+    done: set[str]
+    held: set[str]
+
+
+def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> Replaced:
+    """Gives quarantined rows without a Stripe object their newer profile, and a new chance; waits for nobody's lock.
 
     Replayed profiles are many and quarantined ones few, so it is asked first whose they are.
     """
     users = [row.user_id for row in rows]
     replaceable = set(tx.execute(_REPLACEABLE, {"user_ids": users}).scalars()) if users else set()
     chosen = [row for row in rows if row.user_id in replaceable]
-    return tx.execute(_REPLACE_QUARANTINED, _arrays(chosen)).rowcount if chosen else 0
+    done = set(tx.execute(_REPLACE_QUARANTINED, _arrays(chosen)).scalars()) if chosen else set()
+    return Replaced(done, replaceable - done)
+
+
+def require_tables(tx: Connection) -> None:
+    """Raises `Contended` while somebody holds a lock that keeps everybody from writing what absorbing writes."""
+    tx.execute(_REQUIRE_TABLES)
 
 
 def _arrays(rows: Sequence[NewProvisioning]) -> dict[str, object]:

@@ -14,6 +14,9 @@ from worker.store.patience import bound
 from worker.store.refusals import busy, place
 
 
+_SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
+
+
 class Database:
     """A pool of Postgres connections. Connects lazily: nothing happens before the first transaction."""
 
@@ -23,13 +26,15 @@ class Database:
         self._settings = settings
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Commits at the end, rolls back on an error.
+    def transaction(self, lock_timeout: float | None = None) -> Iterator[Connection]:
+        """Commits at the end, rolls back on an error. `lock_timeout` (seconds) in place of the configured one.
 
         Raises `Unavailable`, `TryLater`, `Rejected` or a `Conflict` (`worker.store.errors`) for what Postgres says.
         A commit whose answer is lost raises `Unavailable` though it may have happened: callers must be repeatable.
         """
         with self._translated(), self._engine.begin() as connection:
+            if lock_timeout is not None:
+                connection.execute(_SET_LOCK_TIMEOUT, {"milliseconds": str(round(lock_timeout * 1000))})
             yield connection
 
     @contextmanager

@@ -9,7 +9,8 @@ Conflict
 LeaseLost      the row is another worker's by now: what we learnt is not written
 Unavailable    no connection, no disk, no primary
 └── AccessRefused                      the role, its password or a privilege: a person must act
-TryLater       a deadlock, a lock or statement timeout: the same transaction may work now
+Contended      a lock timeout, a deadlock: somebody else's transaction is in the way
+TryLater       a statement timeout, a serialization failure: the same transaction may work now
 Rejected       a value that Postgres cannot store
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from sqlalchemy import exc
 
-from worker.errors import Conflict, Rejected, SubkeeperError, TryLater
+from worker.errors import Conflict, Contended, Rejected, SubkeeperError, TryLater
 from worker.store.refusals import DENIED, Place, denied, unavailable
 
 
@@ -54,9 +55,12 @@ _BY_CONSTRAINT: dict[str, type[Conflict]] = {
     "payment_methods_billing_customer_id_key": PaymentMethodAlreadyExists,
 }
 
-_LATER = frozenset({"40001", "40P01", "55P03", "57014", "26000", "42P05"})
-"""serialization_failure, deadlock_detected, lock_not_available, query_canceled (a statement timeout); and a prepared
-statement that is unknown or there already, where a pooler hands sessions around."""
+_CONTENDED = frozenset({"40P01", "55P03"})
+"""deadlock_detected, lock_not_available."""
+
+_LATER = frozenset({"40001", "57014", "26000", "42P05"})
+"""serialization_failure, query_canceled (a statement timeout); and a prepared statement that is unknown or there
+already, where a pooler hands sessions around."""
 
 _AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58")
 """connection exceptions, read-only primary, ended idle sessions, insufficient resources, shutdown, system errors."""
@@ -69,6 +73,8 @@ def translate(error: exc.DBAPIError, where: Place) -> SubkeeperError | None:
         constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
         named = _BY_CONSTRAINT.get(constraint)
         return named(constraint) if named else None
+    if sqlstate in _CONTENDED:
+        return Contended(f"postgres {sqlstate}")
     if sqlstate in _LATER:
         return TryLater(f"postgres {sqlstate}")
     if isinstance(error, exc.DataError):
