@@ -6,6 +6,7 @@
     │   └── Contended   somebody else's transaction is in the way
     ├── Unavailable     a dependency is away: stop taking work until it is back
     │   └── AccessRefused   it is there, and a person must make it let us in: waited for all the same
+    ├── Unforeseen      the database said what no code expects: a bug, or a schema changed by hand; loud
     ├── Misconfigured   a person must act: refuse to start, or stop settling, loudly
     └── Conflict        the database holds it already (see `worker.store.errors` for the named ones)
 
@@ -62,6 +63,10 @@ class AccessRefused(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.dependency} can't be used: {self.detail}"
+
+
+class Unforeseen(SubkeeperError):
+    """The database said what no code expects: a bug of ours, or a schema changed by hand. Work waits, loudly."""
 
 
 class Misconfigured(SubkeeperError):

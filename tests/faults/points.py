@@ -55,6 +55,7 @@ POINTS = frozenset(
 
 READS = frozenset(
     {
+        "ProfileInbox._require_tables",
         "Ownership.is_recorded",
         "Profiles.require_schema",
         "Quarantine.find",

@@ -5,23 +5,28 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from worker.broker.messages import Message
-from worker.broker.reader import Reader
-from worker.errors import TryLater, Unavailable
-from worker.telemetry import Metrics
+import structlog
 
-Commit = Callable[[], Counter[tuple[str, str]]]
-"""Commits a prepared batch, on any thread; counts its messages by (topic, outcome). Raises `Unavailable` or `TryLater`:
-nothing is known to be committed, and the same batch may be prepared and committed again."""
+from worker.broker.messages import Absorbed, Message
+from worker.broker.reader import Reader
+from worker.broker.stuck import PART, Report, StuckBatch
+from worker.errors import Contended
+from worker.telemetry import Metrics, Watchdog
+
+Commit = Callable[[], Absorbed]
+"""Commits a prepared batch, on any thread. Whatever it raises, nothing is known to be committed, and the same batch may
+be prepared and committed again."""
 
 Prepare = Callable[[Sequence[Message]], Commit]
 """Does what a batch needs no database for."""
+
+AbsorbApart = Callable[[Sequence[Message]], Absorbed]
+"""Absorbs a batch that met somebody's lock, without those that are locked; `Contended`: everything is."""
 
 AHEAD_FROM = 50
 """Messages in a batch from which on another thread commits it while the next one is read and prepared. Below, handing
@@ -31,8 +36,11 @@ READ_TIMEOUT, CONNECTING_TIMEOUT = 1.0, 0.1
 """Seconds a read waits for a message; shorter while there is no connection, to tell of it soon."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between attempts to absorb a batch while Postgres is away. The batch stays in hand, and the loop keeps
+"""Seconds between attempts to absorb a batch that can't be committed. The batch stays in hand, and the loop keeps
 answering heartbeats; what nsqd meanwhile times out and delivers again is a known row by then."""
+
+FIRST_REQUEUE, LONGEST_REQUEUE = 5.0, 60.0
+"""Seconds after which nsqd delivers a message again whose row somebody holds: doubled with each of its deliveries."""
 
 
 class _Batch(NamedTuple):
@@ -44,31 +52,37 @@ class _Batch(NamedTuple):
 
 
 class Consumer:
-    """Owns `reader` from `run` on. `report(ok, detail)` hears of the state of the brokers' connections."""
+    """Owns `reader` from `run` on. `report` hears of the brokers' connections (`nsqd`) and of `absorbing`."""
 
     def __init__(
         self,
         reader: Reader,
         prepare: Prepare,
+        absorb_apart: AbsorbApart,
         metrics: Metrics,
         *,
         batch: int,
         rng: random.Random,
-        report: Callable[[bool, str], None],
+        report: Report,
+        watchdog: Watchdog,
     ) -> None:
         self._reader = reader
         self._prepare = prepare
+        self._absorb_apart = absorb_apart
         self._metrics = metrics
+        self._watchdog = watchdog
         self._limit = batch
         self._rng = rng
         self._report = report
+        self._log = structlog.get_logger(__name__)
         self._began = False
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Absorbs until `stop`, then gives back what is left and closes every connection."""
         self._began = True
-        with ThreadPoolExecutor(1, thread_name_prefix="committer") as committer:
+        self._report(PART, True, "")
+        with self._watchdog.work(), ThreadPoolExecutor(1, thread_name_prefix="committer") as committer:
             following: _Batch | None = None
             while not self._stopping.is_set():
                 batch = following or self._next(READ_TIMEOUT if self._reader.connected else CONNECTING_TIMEOUT)
@@ -86,9 +100,14 @@ class Consumer:
         self._reader.wake()
 
     def _next(self, timeout: float) -> _Batch | None:
-        messages = self._reader.read(self._limit, timeout)
-        self._report_connections()
+        messages = self._read(timeout)
         return _Batch(messages, time.monotonic(), self._prepare(messages)) if messages else None
+
+    def _read(self, timeout: float) -> Sequence[Message]:
+        messages = self._reader.read(self._limit, timeout)
+        self._watchdog.progress()
+        self._report_connections()
+        return messages
 
     def _take(self, batch: _Batch, committer: Executor) -> _Batch | None:
         """Sees `batch` committed and finished; returns what was prepared meanwhile."""
@@ -96,43 +115,71 @@ class Consumer:
         if len(batch.messages) >= AHEAD_FROM:
             commit = committer.submit(batch.commit).result
             following = self._next(0)
-        counts: Counter[tuple[str, str]] | None
+        absorbed: Absorbed | None
         try:
-            counts = commit()
-        except (Unavailable, TryLater):
-            counts = self._retried(batch.messages)
+            absorbed = commit()
+        except Exception as error:  # noqa: BLE001 - the batch stays in hand, whatever it is, and `StuckBatch` is loud
+            absorbed = self._retried(batch, error, committer)
             if following:  # what it froze at its first sight may be hours old by now
                 following = following._replace(commit=self._prepare(following.messages))
-        if counts is not None:
-            self._finish(batch, counts)
+        if absorbed is not None:
+            self._finish(batch, absorbed)
         return following
 
-    def _retried(self, messages: Sequence[Message]) -> Counter[tuple[str, str]] | None:
+    def _retried(self, batch: _Batch, error: Exception, committer: Executor) -> Absorbed | None:
         """What a batch came to that could not be committed at first; None when the process stops before it can be:
         closing the reader gives it back."""
-        pause = FIRST_PAUSE
+        stuck = StuckBatch(len(batch.messages), batch.read_at, self._metrics, self._report)
+        pause, apart = FIRST_PAUSE, False
         self._reader.pause()
-        while not self._stopping.is_set():
-            self._reader.read(self._limit, pause * self._rng.uniform(0.5, 1.0))
+        while True:
+            stuck.failed(error)
+            self._read(pause * self._rng.uniform(0.5, 1.0))
+            if self._stopping.is_set():
+                return None
+            apart = isinstance(error, Contended) and not apart
             try:
-                counts = self._prepare(messages)()
-            except (Unavailable, TryLater):
-                pause = min(2 * pause, LONGEST_PAUSE)
+                absorbed = self._meanwhile(committer.submit(self._attempt, batch.messages, apart=apart), stuck)
+            except Exception as again:  # noqa: BLE001 - as above
+                error, pause = again, min(2 * pause, LONGEST_PAUSE)
             else:
+                stuck.over()
                 self._reader.resume()
-                return counts
-        return None
+                return absorbed
 
-    def _finish(self, batch: _Batch, counts: Counter[tuple[str, str]]) -> None:
-        self._reader.finish(batch.messages)
+    def _attempt(self, messages: Sequence[Message], *, apart: bool) -> Absorbed:
+        return self._absorb_apart(messages) if apart else self._prepare(messages)()
+
+    def _meanwhile(self, attempt: Future[Absorbed], stuck: StuckBatch) -> Absorbed:
+        """What `attempt` comes to; until then heartbeats are answered, and the connections' state is told."""
+        attempt.add_done_callback(lambda _: self._reader.wake())
+        while not attempt.done():
+            self._read(READ_TIMEOUT)
+            stuck.show()
+        return attempt.result()
+
+    def _finish(self, batch: _Batch, absorbed: Absorbed) -> None:
+        done = batch.messages
+        if absorbed.requeued:
+            done = self._requeue(batch.messages, absorbed.requeued)
+        self._reader.finish(done)
         self._metrics.batch(len(batch.messages), time.monotonic() - batch.read_at)
-        for (topic, outcome), count in counts.items():
+        for (topic, outcome), count in absorbed.counts.items():
             self._metrics.messages(topic, outcome, count)
         now = datetime.now(UTC)
-        for message in batch.messages:
+        for message in done:
             self._metrics.persisted((now - message.published_at).total_seconds())
+
+    def _requeue(self, messages: Sequence[Message], held: Sequence[Message]) -> list[Message]:
+        """Gives back those that are held; returns the others."""
+        for message in held:
+            delay = FIRST_REQUEUE * 2 ** min(message.attempts - 1, 10)
+            self._reader.requeue([message], min(delay, LONGEST_REQUEUE))
+        self._log.warning("message.requeued", messages=len(held), seconds=FIRST_REQUEUE)
+        taken_out = {id(message) for message in held}
+        return [message for message in messages if id(message) not in taken_out]
 
     def _report_connections(self) -> None:
         links = self._reader.links
         self._metrics.nsqd_links(connected=links.connected, wanted=links.wanted)
-        self._report(self._reader.connected, f"{links.connected} of {links.wanted} connections")
+        self._report("nsqd", self._reader.connected, f"{links.connected} of {links.wanted} connections")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
-from worker.broker.messages import Message
+from worker.broker.messages import Absorbed, Message, requeued
 from worker.domain.profile import MessageShape, ProfileCreated
 from worker.domain.provisioning import KEY_TRUSTED_BY_CREATION, Lane, Provisioning, customer_request
 from worker.domain.trial import TrialPolicy, trial_end
-from worker.errors import Rejected
+from worker.errors import Contended, Rejected
+from worker.profiles.halves import absorb_in_halves
 from worker.profiles.settler import Settler
 from worker.sealing import Sealer
 from worker.store import absorbing, quarantine
@@ -26,8 +29,8 @@ from worker.telemetry import Metrics
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 """`json.dumps` with separators builds an encoder each time, which takes longer than encoding a profile."""
 
-Absorbed = Counter[tuple[str, str]]
-"""A batch's messages by (topic, outcome): each is in exactly one of `new`, `known`, `quarantined`."""
+LOCK_TIMEOUT = 0.3
+"""Seconds to wait for somebody's lock where a batch is absorbed in halves: some ten times for each row that is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,10 @@ class Freeze:
 
 
 class ProfileInbox:
-    """Absorbs batches: `prepare`, then what it returned. `now` is the time of first sight (UTC)."""
+    """Absorbs batches: `prepare`, then what it returned; `absorb_apart` where a lock keeps a batch out again.
+
+    `now` is the time of first sight (UTC). `apart_within`: seconds that absorbing apart may take.
+    """
 
     def __init__(
         self,
@@ -54,6 +60,7 @@ class ProfileInbox:
         lanes: Mapping[str, Lane],
         quarantine_for: timedelta,
         now: Callable[[], datetime],
+        apart_within: float,
     ) -> None:
         self._database = database
         self._settler = settler
@@ -64,17 +71,19 @@ class ProfileInbox:
         self._lanes = lanes
         self._quarantine_for = quarantine_for
         self._now = now
+        self._apart_within = apart_within
         self._log = structlog.get_logger(__name__)
 
-    def prepare(self, batch: Sequence[Message]) -> Callable[[], Absorbed]:
-        """Decodes and freezes `batch`; what it returns commits that, on any thread.
+    def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
+        """Decodes and freezes `batch`; what it returns commits that, on any thread. `lock_timeout` (seconds) in place
+        of the configured one.
 
         Committing raises `Unavailable` or `TryLater`: then nothing is known to be committed, and the same batch may be
         prepared and committed again.
         """
         now = self._now()
         rows: dict[str, NewProvisioning] = {}
-        topics: dict[str, str] = {}
+        firsts: dict[str, Message] = {}
         refused: list[tuple[Message, Rejected]] = []
         for message in batch:
             try:
@@ -84,50 +93,83 @@ class ProfileInbox:
                 continue
             if profile.user_id not in rows:  # of several messages for one user the first counts, as across batches
                 rows[profile.user_id] = self._frozen(profile, self._lanes[message.topic], now)
-                topics[profile.user_id] = message.topic
+                firsts[profile.user_id] = message
         ordered = [rows[user_id] for user_id in sorted(rows)]
 
         def commit() -> Absorbed:
             try:
-                new = self._commit(ordered, refused)
+                new, held = self._commit(ordered, refused, lock_timeout)
             except Rejected as refusal:
-                return self._absorb_apart(batch, refusal)
-            counts: Absorbed = Counter((message.topic, "known") for message in batch)
-            outcomes = [(topics[user_id], "new") for user_id in new]
+                return self._absorb_one_by_one(batch, refusal, lock_timeout)
+            absorbed = requeued([firsts[user_id] for user_id in sorted(held)])
+            outcomes = [(firsts[user_id].topic, "new") for user_id in new]
             outcomes += [(message.topic, "quarantined") for message, _ in refused]
-            counts.update(outcomes)
-            counts.subtract((topic, "known") for topic, _ in outcomes)
-            return +counts
+            known = Counter(message.topic for message in batch)
+            known.subtract(topic for topic, _ in (*outcomes, *absorbed.counts.elements()))
+            absorbed.counts.update(outcomes)
+            absorbed.counts += Counter({(topic, "known"): count for topic, count in known.items()})
+            return absorbed
 
         return commit
 
-    def _absorb_apart(self, batch: Sequence[Message], refusal: Rejected) -> Absorbed:
-        """Postgres refused a value that decoding let through: find the message, so that the others get in."""
-        if len(batch) > 1:
-            return sum((self.prepare([message])() for message in batch), Counter())
-        self._commit([], [(batch[0], refusal)])
-        return Counter({(batch[0].topic, "quarantined"): 1})
+    def absorb_apart(self, batch: Sequence[Message]) -> Absorbed:
+        """Absorbs a batch that met somebody's lock; if it does so again, in halves what no lock keeps out.
 
-    def _commit(self, rows: Sequence[NewProvisioning], refused: Sequence[tuple[Message, Rejected]]) -> set[str]:
-        """One transaction; `rows` are in key order. Returns the users that are new."""
+        The rest is to come again. Raises as committing does, and `Contended` where a table is locked and not a row.
+        """
+        until = time.monotonic() + self._apart_within
+        with suppress(Contended):
+            return self.prepare(batch, LOCK_TIMEOUT)()
+        self._require_tables()
+        absorbed = absorb_in_halves(
+            batch,
+            lambda part: self.prepare(part, LOCK_TIMEOUT)(),
+            is_over=lambda: time.monotonic() > until,
+        )
+        if len(absorbed.requeued) == len(batch):  # perhaps it has been locked since
+            self._require_tables()
+        return absorbed
+
+    def _require_tables(self) -> None:
+        with self._database.transaction(LOCK_TIMEOUT) as tx:
+            absorbing.require_tables(tx)
+
+    def _absorb_one_by_one(self, batch: Sequence[Message], refusal: Rejected, lock_timeout: float | None) -> Absorbed:
+        """Postgres refused a value that decoding let through: find the message, so that the others get in."""
+        absorbed = Absorbed()
+        if len(batch) > 1:
+            for message in batch:
+                absorbed.add(self.prepare([message], lock_timeout)())
+            return absorbed
+        self._commit([], [(batch[0], refusal)], lock_timeout)
+        return Absorbed(Counter({(batch[0].topic, "quarantined"): 1}))
+
+    def _commit(
+        self,
+        rows: Sequence[NewProvisioning],
+        refused: Sequence[tuple[Message, Rejected]],
+        lock_timeout: float | None,
+    ) -> tuple[set[str], set[str]]:
+        """One transaction; `rows` are in key order. Returns the users that are new, and those whose rows are held."""
         now = self._now()
         with self._settler.seats(Counter(row.lane for row in rows)) as seats:
             for row in rows:
                 row.leased = seats.take(row.lane)
             new: set[str] = set()
+            held: set[str] = set()
             leased: list[Provisioning] = []
-            with self._database.transaction() as tx:
+            with self._database.transaction(lock_timeout) as tx:
                 if rows:
                     new, leased = absorbing.insert_new(tx, rows, lease=seats.lease, stripe_now=now)
                 if len(new) < len(rows):
-                    absorbing.replace_quarantined(tx, [row for row in rows if row.user_id not in new])
+                    held = absorbing.replace_quarantined(tx, [row for row in rows if row.user_id not in new]).held
                 quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
             seats.settle(leased)
         self._metrics.newly_found(sum(row.lane is Lane.BACKFILL for row in rows if row.user_id in new))
         for message, refusal in refused:
             self._metrics.quarantined(refusal.reason)
             self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
-        return new
+        return new, held
 
     def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime) -> NewProvisioning:
         freeze = self._freeze

@@ -27,6 +27,7 @@ class Lease:
 
 class Ledger:
     """Leases of `length`, stamped with Stripe's time by `now` (UTC), of rows that begin with one of `openable()`.
+    `progress` hears of each step of a long search.
 
     Every write may raise `LeaseLost`.
     """
@@ -38,11 +39,13 @@ class Ledger:
         length: timedelta,
         now: Callable[[], datetime],
         openable: Callable[[], Sequence[bytes]],
+        progress: Callable[[], None],
     ) -> None:
         self._database = database
         self.length = length
         self.now = now
         self._openable = openable
+        self._progress = progress
 
     def new_deadline(self) -> Deadline:
         """The deadline of leases that are about to be written."""
@@ -110,6 +113,7 @@ class Ledger:
 
     def keep(self, lease: Lease) -> None:
         """Renews a lease that is half used up, in the middle of a long search."""
+        self._progress()
         if lease.deadline.remaining() > self.length.total_seconds() / 2:
             return
         deadline = self.new_deadline()

@@ -12,10 +12,10 @@ import structlog
 
 from worker.domain.lanes import LaneSchedule
 from worker.domain.provisioning import Lane, Provisioning
-from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable
+from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable, Unforeseen
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.provisioner import Provisioner
-from worker.telemetry import Metrics
+from worker.telemetry import Metrics, Watchdog
 
 PROBE_INTERVAL = 5.0
 """Seconds between attempts to settle again while settling is halted."""
@@ -47,6 +47,7 @@ class Settler:
         sweep_interval: float,
         preflight: Callable[[], None],
         report: Callable[[SubkeeperError | None], None],
+        watchdog: Watchdog,
     ) -> None:
         self._ledger = ledger
         self._provisioner = provisioner
@@ -56,6 +57,7 @@ class Settler:
         self._sweep_interval = sweep_interval
         self._preflight = preflight
         self._report = report
+        self._watchdog = watchdog
         self._log = structlog.get_logger(__name__)
         # Two conditions on one lock, so that a row that comes wakes the one thread that takes it, and one that is done
         # the sweeper alone, if it has a reason: 500 context switches a second at 20 profiles/s, 1,500 if all are woken.
@@ -121,7 +123,8 @@ class Settler:
         while (lease := self._next_lease()) is not None:
             lane = lease.row.lane
             try:
-                self._settle(lease)
+                with self._watchdog.work():
+                    self._settle(lease)
             finally:
                 with self._changed:
                     self._running[lane] -= 1
@@ -171,14 +174,21 @@ class Settler:
     # Sweeping
 
     def _sweep_for_ever(self) -> None:
+        crashed = False
         while not self._stopping:
             try:
-                if self._halted:
-                    self._resume()
-                if not self._halted:
-                    self._sweep()
+                with self._watchdog.work():
+                    if self._halted:
+                        self._resume()
+                    if not self._halted:
+                        self._sweep()
+                crashed = False
             except (Unavailable, TryLater):
                 pass  # tried again after the pause
+            except Unforeseen as error:
+                if not crashed:
+                    self._log.critical("sweep.crashed", exc_info=error)
+                crashed = True
             with self._changed:
                 pause = PROBE_INTERVAL if self._halted else self._sweep_interval
                 self._changed.wait_for(self._has_reason_to_sweep, timeout=pause)

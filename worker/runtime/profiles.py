@@ -33,7 +33,8 @@ from worker.store.queues import Queues
 from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter import Limiter, limiter_for
-from worker.telemetry import Health, Metrics
+from worker.telemetry import Health, Metrics, Watchdog
+from worker.telemetry.watchdog import PATIENCE
 from worker.threads import Threads
 
 
@@ -94,23 +95,27 @@ class Profiles:
         self.stripe = stripe_side(settings, metrics, rng)
         keys = SealingKeys(settings, health)
         queues = Queues(openable=keys.openable)
-        self._watch = Watch(settings, self.database, self.stripe.limiter, queues, metrics, health)
+        self._watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
+        self._watch = Watch(settings, self.database, self.stripe.limiter, queues, metrics, health, self._watchdog)
         self._ownership = Ownership(settings, self.database, self.stripe.gateway)
         ledger = Ledger(
             self.database,
             length=timedelta(seconds=settings.settle.lease),
             now=self.stripe.gateway.now,
             openable=keys.openable,
+            progress=self._watchdog.progress,
         )
         self.settler = self._settler(ledger, keys.sealer, rng)
         self.inbox = self._inbox(keys.sealer)
         self.consumer = Consumer(
             profile_reader(settings.nsq, rng, metrics),
             self.inbox.prepare,
+            self.inbox.absorb_apart,
             metrics,
             batch=settings.absorb.batch,
             rng=rng,
-            report=lambda ok, detail: health.set("nsqd", ok=ok, detail=detail),
+            report=lambda part, ok, detail: health.set(part, ok=ok, detail=detail),
+            watchdog=self._watchdog,
         )
 
     def _settler(self, ledger: Ledger, sealer: Sealer, rng: random.Random) -> Settler:
@@ -138,6 +143,7 @@ class Profiles:
             sweep_interval=settings.settle.sweep_interval,
             preflight=self._preflight,
             report=self._report_settling,
+            watchdog=self._watchdog,
         )
 
     def _inbox(self, sealer: Sealer) -> ProfileInbox:
@@ -153,6 +159,7 @@ class Profiles:
             lanes=topic_lanes(settings.nsq),
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
             now=self._first_sight,
+            apart_within=settings.nsq.msg_timeout / 2,
         )
 
     def _first_sight(self) -> datetime:
@@ -203,11 +210,13 @@ class Profiles:
     def start(self, threads: Threads) -> None:
         self.settler.start(threads.spawn)
         threads.spawn("absorber", self.consumer.run)
+        threads.spawn("watchdog", self._watchdog.run)
         threads.spawn("watcher", lambda: self._watch.run(threads.alive))
 
     def stop(self) -> None:
         """Takes no new work; the threads end once what they hold is finished or given back."""
         self._watch.stop()
+        self._watchdog.stop()
         self.consumer.stop()
         self.settler.stop()
 

@@ -14,7 +14,7 @@ from worker.store import provisionings, quarantine
 from worker.store.database import Database
 from worker.store.queues import Queues
 from worker.stripe_api.limiter import Limiter
-from worker.telemetry import Health, Metrics
+from worker.telemetry import Health, Metrics, Watchdog
 
 WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
 """Seconds between two looks at the queues; in every so many of them, what has expired is deleted."""
@@ -34,6 +34,7 @@ class Watch:
         queues: Queues,
         metrics: Metrics,
         health: Health,
+        watchdog: Watchdog,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -42,6 +43,7 @@ class Watch:
         self._channels = our_channels(settings.nsq)
         self._metrics = metrics
         self._health = health
+        self._watchdog = watchdog
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -50,15 +52,21 @@ class Watch:
     def run(self, alive: Callable[[], Collection[str]]) -> None:
         turn = 0
         while not self._stopping.is_set():
-            self._metrics.threads_alive(len(alive()))
-            for scope, rate in self._limiter.rates().items():
-                self._metrics.limiter_rate(scope, rate)
-            self._at_postgres(self._watch_queues)
-            self._metrics.channel_depths(self._channels.look().messages)
-            if turn % CLEAN_EVERY == 0:
-                self._at_postgres(self._forget_expired)
+            with self._watchdog.work():
+                self._look(alive, clean=turn % CLEAN_EVERY == 0)
             turn += 1
             self._stopping.wait(WATCH_INTERVAL)
+
+    def _look(self, alive: Callable[[], Collection[str]], *, clean: bool) -> None:
+        self._metrics.threads_alive(len(alive()))
+        for scope, rate in self._limiter.rates().items():
+            self._metrics.limiter_rate(scope, rate)
+        self._at_postgres(self._watch_queues)
+        self._watchdog.progress()
+        self._metrics.channel_depths(self._channels.look().messages)
+        self._watchdog.progress()
+        if clean:
+            self._at_postgres(self._forget_expired)
 
     def _at_postgres(self, look: Callable[[], None]) -> None:
         try:

@@ -81,7 +81,11 @@ _REPLACE_QUARANTINED = text(f"""
     RETURNING p.user_id
 """)  # noqa: S608 - the token is a constant
 
-_REQUIRE_TABLES = text("LOCK TABLE provisionings, quarantined_messages IN ROW EXCLUSIVE MODE")
+_REQUIRE_TABLES = (
+    text("LOCK TABLE provisionings, quarantined_messages IN ROW EXCLUSIVE MODE"),
+    text("LOCK TABLE billing_customers IN ACCESS SHARE MODE"),
+)
+"""The locks that absorbing takes anyway, without a row."""
 
 
 def insert_new(
@@ -124,8 +128,9 @@ def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> Repl
 
 
 def require_tables(tx: Connection) -> None:
-    """Raises `Contended` while somebody holds a lock that keeps everybody from writing what absorbing writes."""
-    tx.execute(_REQUIRE_TABLES)
+    """Raises `Contended` while somebody holds a lock that keeps out whatever is absorbed."""
+    for statement in _REQUIRE_TABLES:
+        tx.execute(statement)
 
 
 def _arrays(rows: Sequence[NewProvisioning]) -> dict[str, object]:

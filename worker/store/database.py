@@ -13,7 +13,6 @@ from worker.store.errors import translate
 from worker.store.patience import bound
 from worker.store.refusals import busy, place
 
-
 _SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
 
 
@@ -56,9 +55,7 @@ class Database:
         try:
             yield
         except exc.DBAPIError as error:
-            if (ours := translate(error, self._place)) is not None:
-                raise ours from error
-            raise
+            raise translate(error, self._place) from error
         except UnicodeEncodeError:  # a lone surrogate; the original would quote the text around it
             raise Rejected("unstorable", "text that is not Unicode") from None
         except exc.TimeoutError as error:  # the pool's

@@ -12,13 +12,14 @@ Unavailable    no connection, no disk, no primary
 Contended      a lock timeout, a deadlock: somebody else's transaction is in the way
 TryLater       a statement timeout, a serialization failure: the same transaction may work now
 Rejected       a value that Postgres cannot store
+Unforeseen     anything else: a bug of ours, or a schema that was changed by hand
 """
 
 from __future__ import annotations
 
 from sqlalchemy import exc
 
-from worker.errors import Conflict, Contended, Rejected, SubkeeperError, TryLater
+from worker.errors import Conflict, Contended, Rejected, SubkeeperError, TryLater, Unforeseen
 from worker.store.refusals import DENIED, Place, denied, unavailable
 
 
@@ -66,13 +67,13 @@ _AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58")
 """connection exceptions, read-only primary, ended idle sessions, insufficient resources, shutdown, system errors."""
 
 
-def translate(error: exc.DBAPIError, where: Place) -> SubkeeperError | None:
-    """Our error for Postgres's; None where it shows a bug of ours. Says no value, only codes and names."""
+def translate(error: exc.DBAPIError, where: Place) -> SubkeeperError:
+    """Our error for Postgres's. Says no value, only codes and names."""
     sqlstate = getattr(error.orig, "sqlstate", None) or ""
     if isinstance(error, exc.IntegrityError):
         constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
         named = _BY_CONSTRAINT.get(constraint)
-        return named(constraint) if named else None
+        return named(constraint) if named else _unforeseen(error)
     if sqlstate in _CONTENDED:
         return Contended(f"postgres {sqlstate}")
     if sqlstate in _LATER:
@@ -81,4 +82,12 @@ def translate(error: exc.DBAPIError, where: Place) -> SubkeeperError | None:
         return Rejected("unstorable", f"postgres {sqlstate or type(error.orig).__name__}")
     if error.connection_invalidated or not sqlstate or sqlstate.startswith(_AWAY):
         return unavailable(where, error.orig)
-    return denied(where, error.orig) if sqlstate == DENIED else None
+    return denied(where, error.orig) if sqlstate == DENIED else _unforeseen(error)
+
+
+def _unforeseen(error: exc.DBAPIError) -> Unforeseen:
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    return Unforeseen(
+        f"postgres says {sqlstate} ({type(error.orig).__name__}), which nobody foresaw: "
+        "a bug, or a schema that was changed by hand. `subkeeper db check` compares it"
+    )

@@ -4,6 +4,7 @@ events   the list of log events with their fields: an API, like a table's column
 logs     structlog and the libraries' `logging`, both through the rules below
 errors   an exception as type, code locations and our own words
 scrub    the last line of defence: patterns and known secrets masked in every text
+watchdog threads that make no progress
 metrics  Prometheus metrics (docs/metrics.md lists them)
 """
 
@@ -14,5 +15,15 @@ from worker.telemetry.health import Condition, Health
 from worker.telemetry.logs import configure_logging, install_crash_hooks
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.scrub import Scrubber
+from worker.telemetry.watchdog import Watchdog
 
-__all__ = ["EVENTS", "Condition", "Health", "Metrics", "Scrubber", "configure_logging", "install_crash_hooks"]
+__all__ = [
+    "EVENTS",
+    "Condition",
+    "Health",
+    "Metrics",
+    "Scrubber",
+    "Watchdog",
+    "configure_logging",
+    "install_crash_hooks",
+]

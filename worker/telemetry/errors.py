@@ -7,7 +7,8 @@ errors are printed, because those are written to carry no personal data.
 from __future__ import annotations
 
 import traceback
-from types import TracebackType
+from collections.abc import Iterable
+from types import FrameType, TracebackType
 from typing import Any
 
 from worker.errors import SubkeeperError
@@ -46,9 +47,15 @@ def _describe_one(error: BaseException) -> dict[str, Any]:
     return described
 
 
+def stack_of(frame: FrameType | None) -> list[str]:
+    """Where a running thread is, as `describe` tells where an error was raised."""
+    return _places(reversed(list(traceback.walk_stack(frame)))) if frame is not None else []
+
+
 def _frames(trace: TracebackType | None) -> list[str]:
-    frames = [
-        f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_name}:{line}"
-        for frame, line in traceback.walk_tb(trace)
-    ]
-    return frames[-MAX_FRAMES:]
+    return _places(traceback.walk_tb(trace))
+
+
+def _places(walked: Iterable[tuple[FrameType, int]]) -> list[str]:
+    places = [f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_name}:{line}" for frame, line in walked]
+    return places[-MAX_FRAMES:]

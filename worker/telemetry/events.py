@@ -16,6 +16,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # An exception reached the top of the process or of a thread.
     "process.crashed": (),
     "thread.crashed": ("thread",),
+    # A thread that has work has made no progress for so long; `at`: where it is, innermost last.
+    "thread.stalled": ("thread", "seconds", "at"),
     # The health endpoint.
     "health.listening": ("host", "port"),
     "health.changed": ("part", "ok", "detail"),
@@ -58,6 +60,10 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "billing.disabled": ("channel",),
     # A message that can never work as it is; `reason` is a constant, `detail` says what was wrong with it.
     "message.quarantined": ("topic", "reason", "detail"),
+    # A batch cannot be committed for what nobody foresaw (a bug, a table changed by hand): it is tried again and again.
+    "batch.refused": ("messages",),
+    # Somebody's transaction holds these users' rows: nsqd delivers their messages again, in so many seconds at first.
+    "message.requeued": ("messages", "seconds"),
     # What came of leasing a profile's row. `seconds`: until it is tried again.
     "subscription.created": ("user_id", "attempts"),
     "provisioning.postponed": ("user_id", "seconds", "reason"),
@@ -65,6 +71,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "lease.lost": ("user_id",),
     # Stripe offers no Search to this account: a customer whom no list shows is taken for absent.
     "search.refused": ("reason",),
+    # A bug, or a schema that was changed by hand: looking for due rows is tried again and again; told once.
+    "sweep.crashed": (),
     # A bug: the row waits, the others go on.
     "settling.crashed": ("user_id",),
     # Settling stopped for every profile because a person must act, and went on again.

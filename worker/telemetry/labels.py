@@ -5,7 +5,7 @@ A series that only appears with its first event hides that event from `increase`
 
 from __future__ import annotations
 
-MESSAGE_OUTCOMES = ("new", "known", "quarantined")
+MESSAGE_OUTCOMES = ("new", "known", "quarantined", "requeued")
 
 SETTLE_OUTCOMES = (
     "completed", "postponed", "quarantined", "lease_lost", "given_back", "halted", "crashed", "unrecorded",

@@ -60,6 +60,8 @@ class Metrics:
         self._messages = r.counter("messages", "Messages taken from NSQ, by what became of them", outcomes)
         self._batch_size = r.histogram("batch_messages", "Messages absorbed in one transaction", _SIZES)
         self._batch_seconds = r.histogram("batch_seconds", "Time to absorb one batch, commit included", _FAST)
+        self._retries = r.counter("batch_retries", "Attempts to commit a batch again that failed")
+        self._in_hand = r.gauge("batch_in_hand_seconds", "Age of the batch that cannot be committed; 0: none")
         self._persisted = r.histogram("publish_to_persisted_seconds", "From nsqd's timestamp to our commit", _LONG)
         self._newly_found = r.counter("newly_found", "Profiles that only a backfill brought to us; alert on it")
         self._links = r.reading("nsqd_links", "One for each topic on each nsqd: how many should be, and are", "state")
@@ -103,6 +105,14 @@ class Metrics:
         """A batch of `size` messages was absorbed and committed in `seconds`."""
         self._batch_size.observe(size)
         self._batch_seconds.observe(seconds)
+
+    def batch_retried(self) -> None:
+        """A batch that could not be committed was tried again, in vain."""
+        self._retries.inc()
+
+    def batch_in_hand(self, seconds: float) -> None:
+        """A batch that was read `seconds` ago cannot be committed; 0: there is none."""
+        self._in_hand.set(seconds)
 
     def persisted(self, seconds: float) -> None:
         """A message was committed `seconds` after nsqd's timestamp of it; our clock may be behind, that counts as 0."""

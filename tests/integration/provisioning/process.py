@@ -33,7 +33,7 @@ from worker.store.database import Database
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter import Limiter
-from worker.telemetry import Metrics
+from worker.telemetry import Health, Metrics, Watchdog
 
 NAMESPACE, PLAN = "interleavings", "pending"
 LEASE, TRIAL, MAX_LAG = timedelta(seconds=60), timedelta(days=31), timedelta(hours=72)
@@ -61,8 +61,8 @@ class GatedDatabase(Database):
         self._puppet = puppet
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        with super().transaction() as tx:
+    def transaction(self, lock_timeout: float | None = None) -> Iterator[Connection]:
+        with super().transaction(lock_timeout) as tx:
             yield tx
             self._stop_at(Place.COMMIT)
         self._stop_at(Place.COMMITTED)
@@ -97,9 +97,16 @@ class Process:
         catalogue.refresh(PLAN)
         database = GatedDatabase(outside.database, self.puppet)
         sealer = Sealer([SECRET])
-        self._ledger = Ledger(database, length=LEASE, now=self._gateway.now, openable=lambda: sealer.headers)
+        watchdog = Watchdog(Health())
+        self._ledger = Ledger(
+            database,
+            length=LEASE,
+            now=self._gateway.now,
+            openable=lambda: sealer.headers,
+            progress=watchdog.progress,
+        )
         self._provisioner = _provisioner(self._gateway, catalogue, self._ledger, sealer, outside.metrics)
-        self._settler = _settler(self._ledger, self._provisioner, outside.metrics)
+        self._settler = _settler(self._ledger, self._provisioner, outside.metrics, watchdog)
         self._inbox = ProfileInbox(
             database,
             self._settler,
@@ -110,6 +117,7 @@ class Process:
             lanes=TOPICS,
             quarantine_for=timedelta(days=30),
             now=self._gateway.now,
+            apart_within=10.0,
         )
 
     @property
@@ -195,7 +203,7 @@ def _provisioner(
     return Watched(customer, subscription, ledger, metrics, random.Random(1))
 
 
-def _settler(ledger: Ledger, provisioner: Provisioner, metrics: Metrics) -> Settler:
+def _settler(ledger: Ledger, provisioner: Provisioner, metrics: Metrics, watchdog: Watchdog) -> Settler:
     return Settler(
         ledger,
         provisioner,
@@ -205,4 +213,5 @@ def _settler(ledger: Ledger, provisioner: Provisioner, metrics: Metrics) -> Sett
         sweep_interval=1.0,
         preflight=lambda: None,
         report=lambda _: None,
+        watchdog=watchdog,
     )

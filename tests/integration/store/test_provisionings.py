@@ -237,9 +237,20 @@ def test_quarantined_rows_without_a_stripe_object_take_a_newer_profile(database:
         quarantine(database, row)
     with database.transaction() as tx:
         replaced = absorbing.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=SEALED + b"newer"))
-    assert replaced == 1
+    assert replaced.done == {"none"}
     (row,) = lease(database)
     assert (row.user_id, row.customer_request, row.generation, row.look_first) == ("none", SEALED + b"newer", 2, True)
+
+
+def test_a_quarantined_row_that_somebody_holds_is_passed_over_and_named(
+    database: Database, new_database: Callable[..., Database]
+) -> None:
+    insert(database, "a", "b")
+    for row in lease(database):
+        quarantine(database, row)
+    with new_database().transaction() as other, database.transaction() as tx:
+        other.execute(text("SELECT FROM provisionings WHERE user_id = 'a' FOR UPDATE"))
+        assert absorbing.replace_quarantined(tx, new_rows(["a", "b"])) == ({"b"}, {"a"})
 
 
 def test_a_user_whose_customer_was_deleted_takes_no_newer_profile(database: Database) -> None:
@@ -250,7 +261,7 @@ def test_a_user_whose_customer_was_deleted_takes_no_newer_profile(database: Data
         provisionings.quarantine(tx, row, error="customer_gone", customer_gone=True)
         customers.bury(tx, "cus_1")
     with database.transaction() as tx:
-        assert absorbing.replace_quarantined(tx, new_rows(["ada"], request=b"newer")) == 0
+        assert absorbing.replace_quarantined(tx, new_rows(["ada"], request=b"newer")) == (set(), set())
 
 
 @pytest.mark.parametrize(
@@ -266,5 +277,5 @@ def test_a_newer_profile_makes_nobody_s_key_younger(
         absorbing.insert_new(tx, rows(old), lease=LEASE, stripe_now=NOW)
     quarantine(database, lease(database)[0])
     with database.transaction() as tx:
-        assert absorbing.replace_quarantined(tx, rows(new)) == 1
+        assert absorbing.replace_quarantined(tx, rows(new)).done == {"a"}
     assert [row.key_possible_since for row in lease(database)] == [left]
