@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event, text
 
 from worker.domain.provisioning import Lane, Provisioning, State
 from worker.domain.stripe_facts import AccountFact
-from worker.errors import Conflict, Misconfigured, Rejected, TryLater, Unavailable
+from worker.errors import Conflict, Contended, Misconfigured, Rejected, TryLater, Unavailable, Unforeseen
 from worker.settings import DatabaseSettings
 from worker.store import customers, deployment, steps
 from worker.store.database import Database
@@ -144,7 +144,7 @@ def test_a_deadlock_is_to_be_tried_again(database: Database) -> None:
     other.start()
     lock("bob", "ada")
     other.join()
-    assert [(type(error), str(error)) for error in failures] == [(TryLater, "postgres 40P01")]
+    assert [(type(error), str(error)) for error in failures] == [(Contended, "postgres 40P01")]
 
 
 def test_a_lock_that_is_held_too_long_is_to_be_tried_again(new_database: Callable[..., Database]) -> None:
@@ -152,8 +152,28 @@ def test_a_lock_that_is_held_too_long_is_to_be_tried_again(new_database: Callabl
     execute(holder, CUSTOMER.format("ada", "cus_1"))
     with holder.transaction() as tx:
         tx.execute(text("SELECT * FROM billing_customers FOR UPDATE"))
-        with pytest.raises(TryLater, match="55P03"):
+        with pytest.raises(Contended, match="55P03"):
             execute(impatient, "UPDATE billing_customers SET deleted_at = now()")
+
+
+@pytest.mark.parametrize("code", ["26000", "42P05"])
+def test_a_prepared_statement_that_a_pooler_mixed_up_is_to_be_tried_again(database: Database, code: str) -> None:
+    said = {"26000": ["EXECUTE elsewhere"], "42P05": ["PREPARE here AS SELECT 1", "PREPARE here AS SELECT 1"]}
+    with pytest.raises(TryLater, match=code):
+        execute(database, *said[code])
+
+
+def test_what_nobody_foresaw_says_so_and_no_more_than_its_code(database: Database) -> None:
+    with pytest.raises(Unforeseen, match="42P01") as unforeseen:
+        execute(database, "SELECT 'ada@example.org' FROM a_table_that_is_not_there")
+    assert "ada" not in str(unforeseen.value)
+
+
+def test_nothing_is_prepared(database: Database) -> None:
+    for _ in range(10):
+        database.ping()
+    with database.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one() == 0
 
 
 def test_a_statement_that_takes_too_long_is_to_be_tried_again(new_database: Callable[..., Database]) -> None:
