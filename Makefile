@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: setup demo test test-all bench lint format lock clean
+.PHONY: setup demo test test-all bench mutants lint format lock clean
 
 setup: $(READY)
 
@@ -43,6 +43,16 @@ test-all:
 bench: setup
 	$(BIN)/python -m bench $(BENCH) $(ARGS)
 
+# Changes to the code that no test notices, of all that [tool.mutmut] names or of some: MUTANTS="worker.domain.trial.*".
+# It ends after MINUTES, and goes on from there the next time; `.venv/bin/mutmut show NAME` shows a survivor.
+MUTANTS ?=
+MINUTES ?= 60
+
+mutants: setup
+	$(PIP_INSTALL) --require-hashes -r requirements/mutants.lock
+	timeout --signal=INT $(MINUTES)m $(BIN)/mutmut run --max-children $(WORKERS) $(MUTANTS) || [ $$? -eq 124 ]
+	@$(BIN)/mutmut results | grep -E ': (survived|no tests|suspicious)$$' || true
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,6 +70,8 @@ lock: setup
 		-o requirements/run.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml \
 		--extra sandbox --group dev -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group mutants \
+		--constraints requirements/dev.lock -o requirements/mutants.lock
 
 clean:
-	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-3.* mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
