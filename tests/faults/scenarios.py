@@ -178,6 +178,14 @@ def _retry_profile(stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
+def _key_lost(stack: Stack) -> Mapping[str, str]:
+    refuse(stack, CUSTOMERS, status=503)
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.ledger("user-0"))
+    stack.rows("UPDATE provisionings SET customer_request = set_byte(customer_request, 1, 0), lease_until = NULL")
+    return {"user-0": "quarantined"}
+
+
 def _drop(stack: Stack) -> Mapping[str, str]:
     _set_aside(stack)
     _quarantine_message(stack, b"poison", timedelta(days=1))
@@ -354,6 +362,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         _drop,
         (Kill("commit:Quarantine.drop_messages"), Kill("commit:Quarantine.drop_profiles")),
         command=lambda _: ("quarantine", "drop", "--all", "--yes"),
+    ),
+    "quarantine unopenable": Scenario(
+        _key_lost,
+        (Kill("commit:Quarantine.set_aside_unopenable"),),
+        command=lambda _: ("quarantine", "unopenable", "--yes"),
     ),
     "setup": Scenario(
         _before_setup,

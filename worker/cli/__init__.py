@@ -8,6 +8,7 @@ doctor        doctor
 publish       publish
 backfill      backfill, with `backfill_view`: its progress and its end, for people
 quarantine    quarantine list, show, retry, drop
+unopenable    quarantine unopenable
 provisioning  provisioning list, show
 output        tables, plain lines and JSON
 """
@@ -22,11 +23,13 @@ from worker.cli.publish import publish
 from worker.cli.quarantine import quarantine
 from worker.cli.root import main, pass_exit_codes_on
 from worker.cli.running import prepare, run, setup
+from worker.cli.unopenable import unopenable
 from worker.sandbox.commands import build_group
 from worker.sandbox.demo.commands import demo_command
 
 __all__ = ["main"]
 
+quarantine.add_command(unopenable)
 for _command in (run, setup, config, db, doctor, publish, backfill, quarantine, provisioning):
     main.add_command(_command)
 main.add_command(build_group(prepare))

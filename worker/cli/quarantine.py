@@ -154,7 +154,7 @@ def drop(
 
     chosen = _chosen(names, kind, reason, everything=everything)
     if not yes:
-        _confirm(f"Drop {', '.join(map(shown, names)) or 'all that is chosen'} for good?")
+        confirm(f"Drop {', '.join(map(shown, names)) or 'all that is chosen'} for good?")
     outcome = Outcome()
     with explained():
         settings = loaded_for_people(context)
@@ -210,7 +210,8 @@ def _apply(
         to_profiles(profiles)
 
 
-def _confirm(question: str) -> None:
+def confirm(question: str) -> None:
+    """Goes on if the person at the terminal says yes; a usage error where there is none."""
     if not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on: give --yes.")
     click.confirm(question, abort=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from worker.broker.publisher import Publisher
 from worker.errors import Rejected, SubkeeperError
 from worker.sealing import CannotOpen, Sealer
-from worker.store import ledger_view, provisionings, quarantine, quarantine_list
+from worker.store import ledger_view, provisionings, quarantine, quarantine_list, unopenable
 from worker.store.database import Database
 from worker.store.ledger_view import LedgerRow
 from worker.store.quarantine import KeptMessage
@@ -107,6 +107,21 @@ class Quarantine:
         outcome.profiles += len(done)
         left = [user_id for user_id in user_ids if user_id not in done]
         outcome.failed |= dict.fromkeys(left, "stays, for it has had a customer at Stripe: retry it")
+
+    def count_unopenable(self, sealer: Sealer) -> int:
+        """How many unsettled profiles the sealer's keys don't open."""
+        with self._database.transaction() as tx:
+            return unopenable.count(tx, sealer.headers)
+
+    def set_aside_unopenable(self, sealer: Sealer) -> int:
+        """Puts them into quarantine, except those that some worker has just leased. Returns how many."""
+        error, done = "profile_sealed: its key is lost; publish the profile again", 0
+        while True:
+            with self._database.transaction() as tx:
+                batch = unopenable.set_aside(tx, sealer.headers, error=error, limit=BATCH)
+            done += batch
+            if batch < BATCH:
+                return done
 
     def messages(self, chosen: Chosen) -> Iterator[list[int]]:
         """The numbers of the chosen messages that are there now, in batches; what comes back meanwhile is left."""
