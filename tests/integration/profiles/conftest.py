@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.profiles.stack import Stack, StripeAccount
 from worker.profiles import settler
-from worker.runtime import watch
+from worker.runtime import process, watch
 from worker.sandbox.nsq import Nsqd
 from worker.sandbox.stripe.server import StripeServer
 
@@ -85,3 +85,4 @@ def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker in this process that was halted tries again after 0.2 s, not after 5, and as often looks at Postgres."""
     monkeypatch.setattr(settler, "PROBE_INTERVAL", 0.2)
     monkeypatch.setattr(watch, "WATCH_INTERVAL", 0.2)
+    monkeypatch.setattr(process, "DEPTH_INTERVAL", 0.2)
