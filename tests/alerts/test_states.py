@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.alerts.monitor import Monitor
+from tests.alerts.rules import read_rules
 from tests.conftest import NewNsqd
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Http, Stack, Worker, profile, users, wait_until
@@ -244,3 +246,17 @@ def test_a_halt_by_an_archived_price_pages(stack: Stack) -> None:
     await_away(monitor.workers["a"], "stripe")
     monitor.scrape(minutes=2)
     assert monitor.firing() == {"SubkeeperSettlingHalted"}
+
+
+def test_a_batch_that_cannot_be_committed_pages(own_stack: Stack) -> None:
+    worker = await_ready(own_stack.start_worker())
+    own_stack.rows("ALTER DATABASE subkeeper SET default_transaction_read_only = on")
+    own_stack.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    own_stack.publish(profile("ada"))
+    wait_until(lambda: worker.metric("subkeeper_batch_in_hand_seconds") > 1)
+    stuck = next(rule for rule in read_rules() if rule.alert == "SubkeeperAbsorbingStuck")
+    impatient = replace(stuck, expr=stuck.expr.replace("> 60", "> 1"))
+    assert impatient.expr != stuck.expr
+    monitor = Monitor({"a": worker}, [impatient])
+    monitor.scrape()
+    assert monitor.firing() == {"SubkeeperAbsorbingStuck"}
