@@ -55,3 +55,10 @@ def loaded_for_people(context: click.Context) -> Settings:
 def seeded() -> random.Random:
     """Chance for jitter. Not for secrets, so not of the cryptographic kind."""
     return random.Random()  # noqa: S311 - jitter
+
+
+def confirm(question: str) -> None:
+    """Goes on only after a yes. Raises `click.UsageError` where there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask on: give --yes.")
+    click.confirm(question, abort=True)

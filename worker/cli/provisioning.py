@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.common import explained, loaded_for_people
-from worker.cli.output import age, details, json_line, revealed, shown, since, table
+from worker.cli.common import confirm, explained, loaded_for_people
+from worker.cli.output import age, counted, details, json_line, revealed, shown, since, table
 from worker.errors import SubkeeperError
 
 if TYPE_CHECKING:
@@ -96,6 +96,29 @@ def list_(
             json_line(_named(row))
         return
     table([_short(row) for row in rows], ["user", "state", "tries", "age", "due", "last error"])
+
+
+@provisioning.command()
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_context
+def doubt(context: click.Context, *, yes: bool) -> None:
+    """Make every unfinished profile be looked for at Stripe before anything is created for it.
+
+    For a database that was restored from a backup, or lost its newest rows in a failover: more may have happened at
+    Stripe than it knows. Run it before the workers start. It costs a few reads of Stripe for each profile, and may be
+    repeated.
+    """
+    from worker.runtime.operations import open_database
+    from worker.store.doubt import look_first, unfinished
+
+    with explained():
+        settings = loaded_for_people(context)
+        with open_database(settings, "provisioning") as database:
+            found = counted(unfinished(database), "unfinished profile")
+            if not yes:
+                confirm(f"Have Stripe searched first for {found}?")
+            done = sum(look_first(database))
+    click.echo(f"{counted(done, 'profile')} will be looked for at Stripe first")
 
 
 def _named(row: LedgerRow) -> dict[str, object]:

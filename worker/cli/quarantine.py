@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.common import FAILED, explained, loaded_for_people, seeded
+from worker.cli.common import FAILED, confirm, explained, loaded_for_people, seeded
 from worker.cli.output import counted, details, json_line, revealed, shown, since, table
 
 if TYPE_CHECKING:
@@ -208,13 +208,6 @@ def _apply(
         to_messages(numbers)
     if profiles := [each.user_id for each in found if not isinstance(each, KeptMessage)]:
         to_profiles(profiles)
-
-
-def confirm(question: str) -> None:
-    """Goes on if the person at the terminal says yes; a usage error where there is none."""
-    if not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask on: give --yes.")
-    click.confirm(question, abort=True)
 
 
 def _tell(outcome: Outcome, messages: str, profiles: str) -> None:
