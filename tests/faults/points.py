@@ -31,6 +31,7 @@ POINTS = frozenset(
         "commit:Quarantine.set_aside_unopenable",
         "commit:Watch._forget_expired",
         "commit:backfill.take_census",
+        "commit:restored.look_first",
         "commit:setup._schema",
         "file:ProgressFile.save",
         "nsq:CLS",
@@ -64,12 +65,14 @@ READS = frozenset(
         "Quarantine.messages",
         "Quarantine.profiles",
         "Watch._watch_queues",
+        "Clocks.ask_postgres",
         "backfill.begin",
         "operations.open_database",
         "provisioning.list_",
         "provisioning.show",
         "quarantine.list_",
         "quarantined.reveal_request",
+        "restored.count_unfinished",
         "setup.schema_differences",
     }
 )

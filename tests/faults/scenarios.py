@@ -221,6 +221,18 @@ def _nothing_yet(_stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
+def _restored(stack: Stack) -> Mapping[str, str]:
+    """The backup was taken when user-0 had been absorbed; what Stripe was asked for since, it doesn't know."""
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    stack.rows("TRUNCATE billing_customers, billing_subscriptions, subscription_changes, subscription_refreshes")
+    stack.rows("DELETE FROM provisionings")
+    refuse(stack, CUSTOMERS, status=503, times=1)
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.ledger("user-0").get("last_error"))
+    return completed("user-0")
+
+
 def _file(stack: Stack) -> Mapping[str, str]:
     names = users(3)
     lines = [body(profile(name)) for name in names]
@@ -367,6 +379,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         _key_lost,
         (Kill("commit:Quarantine.set_aside_unopenable"),),
         command=lambda _: ("quarantine", "unopenable", "--yes"),
+    ),
+    "provisioning doubt": Scenario(
+        _restored,
+        (Kill("commit:restored.look_first"),),
+        command=lambda _: ("provisioning", "doubt", "--yes"),
     ),
     "setup": Scenario(
         _before_setup,

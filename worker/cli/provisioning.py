@@ -108,16 +108,16 @@ def doubt(context: click.Context, *, yes: bool) -> None:
     Stripe than it knows. Run it before the workers start. It costs a few reads of Stripe for each profile, and may be
     repeated.
     """
+    from worker.profiles.restored import count_unfinished, look_first
     from worker.runtime.operations import open_database
-    from worker.store.doubt import look_first, unfinished
 
     with explained():
         settings = loaded_for_people(context)
         with open_database(settings, "provisioning") as database:
-            found = counted(unfinished(database), "unfinished profile")
+            found = counted(count_unfinished(database), "unfinished profile")
             if not yes:
                 confirm(f"Have Stripe searched first for {found}?")
-            done = sum(look_first(database))
+            done = look_first(database)
     click.echo(f"{counted(done, 'profile')} will be looked for at Stripe first")
 
 

@@ -152,9 +152,9 @@ def must_look(row: Provisioning, now: datetime) -> bool:
         return True
     if row.step is Step.CUSTOMER:
         return not _customer_key_is_trusted(row, now)
-    # The customer was made by this row's own request, or the row would say look: nobody asked for a subscription of it
-    # before this row did.
-    return row.subscription_requested is None or now - row.subscription_requested.first > KEY_TRUSTED_FOR
+    # The customer was made by this row's own request, or the row would say look: before that, there was nobody to ask a
+    # subscription for. (Its own first request says less: a database that was lost may have sent an earlier one.)
+    return row.customer_requested is None or now - row.customer_requested.first > KEY_TRUSTED_FOR
 
 
 def _customer_key_is_trusted(row: Provisioning, now: datetime) -> bool:

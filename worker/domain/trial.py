@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from worker.domain.clocks import CLOCKS_AGREE
 from worker.domain.profile import ProfileCreated
 
 
@@ -25,3 +26,12 @@ def trial_end(profile: ProfileCreated, first_seen: datetime, trial: TrialPolicy)
     created = min(profile.created_at or first_seen, first_seen)
     start = created if first_seen - created <= trial.max_lag else first_seen
     return (start + trial.length).replace(microsecond=0)
+
+
+def capped_trial_end(end: datetime, stripe_now: datetime, length: timedelta) -> datetime:
+    """`end`, but no later than a full trial from now by Stripe's clock (UTC, whole seconds).
+
+    Clocks that were ahead at first sight have made the trial as much too long. Those that agree change nothing.
+    """
+    longest = (stripe_now + length).replace(microsecond=0)
+    return end if end - longest <= CLOCKS_AGREE else longest

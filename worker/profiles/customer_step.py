@@ -66,8 +66,8 @@ class CustomerStep:
         )
 
     def _commit(self, lease: Lease, customer_id: str, *, adopted: bool) -> None:
-        request = self._terms.request(lease.row, customer_id)
-        self._ledger.record_customer(lease, customer_id, request, adopted=adopted)
+        frozen = self._terms.freeze(lease.row, customer_id, self._ledger.now())
+        self._ledger.record_customer(lease, frozen, adopted=adopted)
 
     def _drop(self, lease: Lease, field: str) -> None:
         """The next generation, without a field that Stripe refused."""

@@ -160,7 +160,7 @@ class ProfileInbox:
             leased: list[Provisioning] = []
             with self._database.transaction(lock_timeout) as tx:
                 if rows:
-                    new, leased = absorbing.insert_new(tx, rows, lease=seats.lease, stripe_now=now)
+                    new, leased = absorbing.insert_new(tx, rows, lease=seats.lease, stripe_now=seats.stripe_now)
                 if len(new) < len(rows):
                     held = absorbing.replace_quarantined(tx, [row for row in rows if row.user_id not in new]).held
                 quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
+
 from worker.domain.provisioning import Lane, Provisioning
 from worker.domain.stripe_facts import Answer, SubscriptionFact
 from worker.store import customers, provisionings, steps
@@ -46,6 +48,7 @@ class Ledger:
         self.now = now
         self._openable = openable
         self._progress = progress
+        self._log = structlog.get_logger(__name__)
 
     def new_deadline(self) -> Deadline:
         """The deadline of leases that are about to be written."""
@@ -64,19 +67,21 @@ class Ledger:
             ]
         return [Lease(row, deadline.copy()) for row in rows]
 
-    def record_customer(self, lease: Lease, customer_id: str, subscription_request: str, *, adopted: bool) -> None:
-        """The user has this customer. Raises `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`."""
+    def record_customer(self, lease: Lease, frozen: Provisioning, *, adopted: bool) -> None:
+        """The user has the customer of `frozen` (`Terms.freeze`), and is asked a subscription for with its request.
+
+        Raises `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`.
+        """
         deadline = self.new_deadline()
         with self._database.transaction() as tx:
             row = steps.record_customer(
                 tx,
-                lease.row,
-                customer_id=customer_id,
-                subscription_request=subscription_request,
+                frozen,
                 look_first=adopted,
                 lease=self.length,
                 stripe_now=self.now(),
             )
+        self._tell_shortened(lease.row, row)
         lease.row = row
         lease.deadline.renew(deadline)
 
@@ -90,9 +95,17 @@ class Ledger:
         lease.row = row
         lease.deadline.renew(deadline)
 
-    def freeze_subscription_request(self, lease: Lease, request: str) -> None:
+    def freeze_subscription_request(self, lease: Lease, frozen: Provisioning) -> None:
+        """The request of `frozen` (`Terms.freeze`) is what every attempt of this generation sends."""
         with self._database.transaction() as tx:
-            lease.row = provisionings.freeze_subscription_request(tx, lease.row, request)
+            provisionings.freeze_subscription_request(tx, frozen)
+        self._tell_shortened(lease.row, frozen)
+        lease.row = frozen
+
+    def _tell_shortened(self, before: Provisioning, frozen: Provisioning) -> None:
+        if frozen.trial_end != before.trial_end:
+            seconds = (before.trial_end - frozen.trial_end).total_seconds()
+            self._log.warning("trial.shortened", user_id=before.user_id, seconds=seconds)
 
     def complete(self, lease: Lease, answer: Answer[SubscriptionFact], *, cause: str) -> None:
         """The user has this subscription."""

@@ -270,6 +270,7 @@ class Seats:
         self.leases: list[Lease] = []
         self._left = Counter(granted)
         self._deadline = ledger.new_deadline()
+        self.stripe_now = ledger.now()
 
     def take(self, lane: Lane) -> bool:
         """Whether one more row of `lane` is to be leased at once."""

@@ -19,7 +19,7 @@ from worker.errors import TryLater
 from worker.profiles.customer_step import MOST_GENERATIONS
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.terms import Terms
-from worker.stripe_api.errors import KeyBurnt, SharedRefusal, TrialPassed
+from worker.stripe_api.errors import KeyBurnt, SharedRefusal, TrialPassed, TrialRefused
 from worker.stripe_api.gateway import StripeGateway
 
 
@@ -35,6 +35,7 @@ class SubscriptionStep:
         """Returns with the row completed; raises what the gateway raises for anything that must wait or stop."""
         spent = trial_is_spent(lease.row, self._ledger.now())
         look, renew = spent or must_look(lease.row, self._ledger.now()), "trial_spent" if spent else None
+        refused_trials = 0
         for _ in range(MOST_GENERATIONS):
             if look and self._adopted(lease, renew):
                 return
@@ -42,8 +43,10 @@ class SubscriptionStep:
                 answer = self._create(lease)
             except KeyBurnt:
                 look, renew = True, "key_burnt"
-            except TrialPassed:
-                look, renew = True, "trial_passed"
+            except TrialPassed as passed:
+                look, renew, refused_trials = True, "trial_passed", refused_trials + 1
+                if refused_trials == MOST_GENERATIONS:
+                    raise TrialRefused(passed.failure) from passed
             except SharedRefusal:
                 # Nothing was created; the next generation is built from what the settings say by then.
                 self._ledger.next_generation(lease, _unfrozen(lease.row), "shared_refusal")
@@ -81,11 +84,12 @@ class SubscriptionStep:
         row = lease.row
         if row.subscription_request is None:
             assert row.stripe_customer_id is not None, "a customer comes first"
-            self._ledger.freeze_subscription_request(lease, self._terms.request(row, row.stripe_customer_id))
-        frozen = lease.row.subscription_request
-        assert frozen is not None, "frozen just now"
+            frozen = self._terms.freeze(row, row.stripe_customer_id, self._ledger.now())
+            self._ledger.freeze_subscription_request(lease, frozen)
+        request = lease.row.subscription_request
+        assert request is not None, "frozen just now"
         return self._gateway.create_subscription(
-            json.loads(frozen),
+            json.loads(request),
             key=idempotency_key(self._terms.namespace, lease.row),
             lane=row.lane,
             deadline=lease.deadline,

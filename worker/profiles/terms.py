@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from worker.domain.provisioning import Provisioning, subscription_request
+from worker.domain.trial import capped_trial_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,14 @@ class Terms:
     missing_payment_method: str
     billing_mode: str
     price_id: Callable[[str], str]
+
+    def freeze(self, row: Provisioning, customer_id: str, stripe_now: datetime) -> Provisioning:
+        """The row with the subscription's request that every attempt is to send, and the trial that this asks for.
+
+        `stripe_now`: Stripe's time (UTC). Raises what `request` raises.
+        """
+        row = replace(row, trial_end=capped_trial_end(row.trial_end, stripe_now, self.trial))
+        return replace(row, stripe_customer_id=customer_id, subscription_request=self.request(row, customer_id))
 
     def request(self, row: Provisioning, customer_id: str) -> str:
         """The row's subscription request, to be frozen."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from worker.broker.consumer import Consumer
 from worker.broker.reader import Reader, Subscription
@@ -20,6 +21,7 @@ from worker.profiles.provisioner import Provisioner
 from worker.profiles.settler import Settler
 from worker.profiles.subscription_step import SubscriptionStep
 from worker.profiles.terms import Terms
+from worker.runtime.clocks import Clocks, local_time
 from worker.runtime.operations import message_shape
 from worker.runtime.ownership import Ownership
 from worker.runtime.sealing_keys import SealingKeys
@@ -85,9 +87,19 @@ def profile_reader(settings: NsqSettings, rng: random.Random, metrics: Metrics) 
 
 
 class Profiles:
-    """Connects to nothing until it is used. `require_schema` and `require_deployment` come before `start`."""
+    """Connects to nothing until it is used. `require_schema` and `require_deployment` come before `start`.
 
-    def __init__(self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> None:
+    `local`: the machine's clock.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        health: Health,
+        rng: random.Random,
+        local: Callable[[], datetime] = local_time,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._health = health
@@ -96,7 +108,10 @@ class Profiles:
         keys = SealingKeys(settings, health)
         queues = Queues(openable=keys.openable)
         self._watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
-        self._watch = Watch(settings, self.database, self.stripe.limiter, queues, metrics, health, self._watchdog)
+        self._clocks = Clocks(local, self.stripe.gateway.known_now, metrics, health)
+        self._watch = Watch(
+            settings, self.database, self.stripe.limiter, queues, self._clocks, metrics, health, self._watchdog
+        )
         self._ownership = Ownership(settings, self.database, self.stripe.gateway)
         ledger = Ledger(
             self.database,
@@ -158,14 +173,9 @@ class Profiles:
             freeze=Freeze(settings.namespace, settings.pending_plan, trial),
             lanes=topic_lanes(settings.nsq),
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
-            now=self._first_sight,
+            now=self._clocks.now,
             apart_within=settings.nsq.msg_timeout / 2,
         )
-
-    def _first_sight(self) -> datetime:
-        """Now (UTC), for what is frozen at first sight: Stripe's time where it is ahead, as it judges trials; else our
-        own clock's, since `Date` has whole seconds and would cap a profile that was created within this one."""
-        return max(self.stripe.gateway.now(), datetime.now(UTC))
 
     # What must hold before anything is taken in
 
@@ -175,6 +185,7 @@ class Profiles:
         with self.database.connection() as connection:
             require_grants(connection)
             migrations.require_compatible(connection)
+        self._clocks.ask_postgres(self.database)
         self._health.set("postgres", ok=True)
 
     def require_deployment(self) -> None:

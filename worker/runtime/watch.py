@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from datetime import timedelta
+from functools import partial
 
 from worker.broker.depths import ChannelDepths
 from worker.domain.provisioning import Lane
 from worker.errors import SubkeeperError
+from worker.runtime.clocks import Clocks
 from worker.settings import NsqSettings, Settings
 from worker.store import provisionings, quarantine
 from worker.store.database import Database
@@ -32,6 +34,7 @@ class Watch:
         database: Database,
         limiter: Limiter,
         queues: Queues,
+        clocks: Clocks,
         metrics: Metrics,
         health: Health,
         watchdog: Watchdog,
@@ -41,6 +44,7 @@ class Watch:
         self._limiter = limiter
         self._queues = queues
         self._channels = our_channels(settings.nsq)
+        self._clocks = clocks
         self._metrics = metrics
         self._health = health
         self._watchdog = watchdog
@@ -62,6 +66,8 @@ class Watch:
         for scope, rate in self._limiter.rates().items():
             self._metrics.limiter_rate(scope, rate)
         self._at_postgres(self._watch_queues)
+        self._at_postgres(partial(self._clocks.ask_postgres, self._database))
+        self._clocks.compare()
         self._watchdog.progress()
         self._metrics.channel_depths(self._channels.look().messages)
         self._watchdog.progress()

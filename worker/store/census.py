@@ -48,6 +48,12 @@ def now(tx: Connection) -> datetime:
     return found
 
 
+def clock(tx: Connection) -> datetime:
+    """What the database's clock shows at this moment (UTC), not when its transaction began."""
+    found: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return found
+
+
 def census(tx: Connection, user_ids: Iterable[str], since: datetime) -> Census:
     """Where these users stand. Memory does not grow with their number."""
     tx.execute(_MAKE)

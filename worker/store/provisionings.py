@@ -81,7 +81,7 @@ _NEXT_GENERATION = text(f"""
 """)  # noqa: S608 - the fence is the constant above
 
 _FREEZE_SUBSCRIPTION = text(f"""
-    UPDATE provisionings SET subscription_request = :request {FENCE}
+    UPDATE provisionings SET subscription_request = :request, trial_end = :trial_end {FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
 _POSTPONE = text(f"""
@@ -143,10 +143,9 @@ def lease_due(
     return [_provisioning(row) for row in tx.execute(_LEASE_DUE, parameters)]
 
 
-def freeze_subscription_request(tx: Connection, row: Provisioning, request: str) -> Provisioning:
-    """The request that every attempt of this generation sends."""
-    _fenced(tx, _FREEZE_SUBSCRIPTION, row, request=request)
-    return replace(row, subscription_request=request)
+def freeze_subscription_request(tx: Connection, frozen: Provisioning) -> None:
+    """Keeps the request that every attempt of this generation sends, and the trial that it asks for."""
+    _fenced(tx, _FREEZE_SUBSCRIPTION, frozen, request=frozen.subscription_request, trial_end=frozen.trial_end)
 
 
 def next_generation(

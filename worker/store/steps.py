@@ -21,7 +21,8 @@ _RECORD_CUSTOMER = text(f"""
     WITH fenced AS (
         UPDATE provisionings
         SET state = 'customer_created', stripe_customer_id = :customer_id, subscription_request = :request,
-            look_first = :look_first, last_error = NULL, lease_until = now() + :lease, due_at = now() + :lease,
+            trial_end = :trial_end, look_first = :look_first, last_error = NULL,
+            lease_until = now() + :lease, due_at = now() + :lease,
             subscription_requested_at = coalesce(subscription_requested_at, :stripe_now),
             subscription_last_requested_at = :stripe_now
         {FENCE}
@@ -60,36 +61,35 @@ _COMPLETE = text(f"""
 
 def record_customer(
     tx: Connection,
-    row: Provisioning,
+    frozen: Provisioning,
     *,
-    customer_id: str,
-    subscription_request: str,
     look_first: bool,
     lease: timedelta,
     stripe_now: datetime,
 ) -> Provisioning:
-    """The row has its customer; its subscription's request is frozen and about to be sent. Renews the lease.
+    """The row has the customer of `frozen`, and its subscription's request is about to be sent. Renews the lease.
 
     Raises `LeaseLost`, `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`.
     """
-    parameters = fence(row) | {
+    customer_id = frozen.stripe_customer_id
+    assert customer_id is not None, "frozen with its customer"
+    parameters = fence(frozen) | {
         "customer_id": customer_id,
-        "request": subscription_request,
+        "request": frozen.subscription_request,
+        "trial_end": frozen.trial_end,
         "look_first": look_first,
         "lease": lease,
         "stripe_now": stripe_now,
     }
     done = tx.execute(_RECORD_CUSTOMER, parameters).one()
     if not done.fenced:
-        raise LeaseLost(row.user_id)
+        raise LeaseLost(frozen.user_id)
     if not done.inserted:
-        customers.require(tx, row.user_id, customer_id)
-    first = row.subscription_requested.first if row.subscription_requested else stripe_now
+        customers.require(tx, frozen.user_id, customer_id)
+    first = frozen.subscription_requested.first if frozen.subscription_requested else stripe_now
     return replace(
-        row,
+        frozen,
         state=State.CUSTOMER_CREATED,
-        stripe_customer_id=customer_id,
-        subscription_request=subscription_request,
         look_first=look_first,
         subscription_requested=Requested(first, stripe_now),
     )

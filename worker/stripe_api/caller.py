@@ -72,8 +72,10 @@ class Caller:
             try:
                 response = self._session.request(client, call)
             except stripe.StripeError as error:
-                self._clock.read(error.headers or {})
+                headers = error.headers or {}
                 failure = translate(error, call.operation, self._session.peer)
+                if failure.failure.type is not None:  # without a type it isn't Stripe who speaks, but a proxy
+                    self._clock.read(headers)
                 self._failed(failure, boot_time() - began)
                 raise failure from error
         self._observe.stripe_call(call.operation, "ok", boot_time() - began)

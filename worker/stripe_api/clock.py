@@ -19,9 +19,13 @@ class StripeClock:
         self._last: tuple[datetime, float] | None = None  # replaced as a whole: threads share it
 
     def now(self) -> datetime:
-        if self._last is None:
-            return datetime.now(UTC)
-        date, at = self._last
+        return self.known() or datetime.now(UTC)
+
+    def known(self) -> datetime | None:
+        """Stripe's time; None before its first answer."""
+        if (last := self._last) is None:
+            return None
+        date, at = last
         return date + timedelta(seconds=boot_time() - at)
 
     def read(self, headers: Mapping[str, str]) -> datetime | None:

@@ -5,7 +5,9 @@
     ├── TrialPassed          a 400 about `trial_end`: it is no longer in the future
     ├── Rejected             "stripe_refused": what is left
     │   ├── FieldRefused     a 400 about this profile's `email` or `name`: go on without it
-    │   └── CustomerGone     the customer doesn't exist (any more)
+    │   ├── CustomerGone     the customer doesn't exist (any more)
+    │   └── Refused          Stripe refuses it, and nothing of this page says why
+    │       └── TrialRefused one full trial after another
     ├── TryLater
     │   ├── Throttled        429 or a lock timeout; the limiter has been told
     │   ├── KeyInUse         409: a request with this key is under way
@@ -92,9 +94,16 @@ class CustomerGone(Rejected):
 class Refused(Rejected):
     """Stripe refused this request, and nothing above says why."""
 
-    def __init__(self, failure: Failure) -> None:
-        super().__init__("stripe_refused", str(failure))
+    def __init__(self, failure: Failure, reason: str = "stripe_refused") -> None:
+        super().__init__(reason, str(failure))
         self.failure = failure
+
+
+class TrialRefused(Refused):
+    """Stripe refused one full trial after another, so it isn't that it had passed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure, "trial_refused")
 
 
 class Throttled(TryLater):

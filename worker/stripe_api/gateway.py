@@ -65,6 +65,10 @@ class StripeGateway:
         """Stripe's time (UTC): its last answer's `Date` and what has elapsed since; before that, the local clock's."""
         return self._clock.now()
 
+    def known_now(self) -> datetime | None:
+        """Stripe's time (UTC); None before its first answer."""
+        return self._clock.known()
+
     def reload(self) -> None:
         """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""
         self._session.reload(self._caller.send_with)

@@ -69,6 +69,11 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "provisioning.postponed": ("user_id", "seconds", "reason"),
     "provisioning.quarantined": ("user_id", "reason"),
     "lease.lost": ("user_id",),
+    # Clocks that were ahead when the profile was first seen made its trial so much longer than a full one.
+    "trial.shortened": ("user_id", "seconds"),
+    # A clock (`local`, `postgres`, `stripe`) is more than a minute from what most tell, by `seconds`; or no longer.
+    "clock.drifted": ("clock", "seconds"),
+    "clock.agreed": ("clock",),
     # Stripe offers no Search to this account: a customer whom no list shows is taken for absent.
     "search.refused": ("reason",),
     # A bug, or a schema that was changed by hand: looking for due rows is tried again and again; told once.

@@ -65,6 +65,7 @@ class Metrics:
         self._persisted = r.histogram("publish_to_persisted_seconds", "From nsqd's timestamp to our commit", _LONG)
         self._newly_found = r.counter("newly_found", "Profiles that only a backfill brought to us; alert on it")
         self._links = r.reading("nsqd_links", "One for each topic on each nsqd: how many should be, and are", "state")
+        self._clock_skew = r.reading("clock_skew_seconds", "How far a clock is ahead of what most clocks tell", "clock")
         text = "Messages waiting in our channel, at all nsqds that tell"
         self._channel_depth = r.reading("channel_depth", text, "topic", "lane")
         BrokerCounters(self.broker, r)
@@ -151,6 +152,10 @@ class Metrics:
     def unopenable(self, count: int) -> None:
         """`count` unsettled profiles wait for a process that has the key under which they are sealed."""
         self._unopenable.set(count)
+
+    def clock_skew(self, clock: str, seconds: float) -> None:
+        """A clock (`local`, `postgres`, `stripe`) is ahead of what most of the clocks tell (negative: behind)."""
+        self._clock_skew.set(seconds, clock)
 
     def forget_queues(self) -> None:
         """The ledger can't be read: what was last read of it is no longer shown."""

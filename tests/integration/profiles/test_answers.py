@@ -213,12 +213,3 @@ def test_a_profile_without_a_usable_creation_gets_the_full_trial_from_first_sigh
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert timedelta(0) <= stack.ledger("ada")["trial_end"] - TRIAL - before <= timedelta(seconds=5)
-
-
-def test_stripe_s_clock_and_not_ours_decides_what_now_is(stack: Stack) -> None:
-    now = datetime.fromtimestamp(stack.control.jump(3 * 86400), UTC).replace(microsecond=0)
-    stack.start_worker()
-    stack.publish(profile("ada", created_at=None))
-    stack.await_completed("ada")
-    stack.assert_exactly_one("ada")
-    assert abs(stack.ledger("ada")["trial_end"] - TRIAL - now) <= timedelta(seconds=5)

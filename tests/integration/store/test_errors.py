@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -100,15 +101,8 @@ def test_a_pair_that_is_there_is_no_conflict_and_a_deleted_customer_makes_room(d
         with database.transaction() as tx:
             tx.execute(text(pending), {"user_id": user_id})
             row = Provisioning(user_id, State.PENDING, 1, "p", NOW, Lane.LIVE, 1, look_first=False, lease_token=1)
-            steps.record_customer(
-                tx,
-                row,
-                customer_id=customer_id,
-                subscription_request="{}",
-                look_first=False,
-                lease=timedelta(seconds=20),
-                stripe_now=NOW,
-            )
+            frozen = replace(row, stripe_customer_id=customer_id, subscription_request="{}")
+            steps.record_customer(tx, frozen, look_first=False, lease=timedelta(seconds=20), stripe_now=NOW)
 
     record("ada", "cus_1")
     record("ada", "cus_1")

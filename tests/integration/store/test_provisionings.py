@@ -37,9 +37,11 @@ def lease(
         return provisionings.lease_due(tx, lane, limit, lease=LEASE, stripe_now=LATER, openable=openable)
 
 
-def execute(database: Database, statement: str) -> None:
+def execute(database: Database, statement: str) -> list[tuple[object, ...]]:
+    """What it returns, if anything."""
     with database.transaction() as tx:
-        tx.execute(text(statement))
+        found = tx.execute(text(statement))
+        return [tuple(row) for row in found] if found.returns_rows else []
 
 
 def test_only_new_users_are_inserted_and_known_ones_stay_as_they_are(database: Database) -> None:
@@ -137,10 +139,9 @@ def test_a_row_that_a_process_of_the_release_before_leases_is_fenced_as_well(dat
 
 
 def record_customer(database: Database, row: Provisioning, customer_id: str = "cus_1") -> None:
+    frozen = replace(row, stripe_customer_id=customer_id, subscription_request="{}")
     with database.transaction() as tx:
-        steps.record_customer(
-            tx, row, customer_id=customer_id, subscription_request="{}", look_first=False, lease=LEASE, stripe_now=LATER
-        )
+        steps.record_customer(tx, frozen, look_first=False, lease=LEASE, stripe_now=LATER)
 
 
 def next_generation(database: Database, row: Provisioning) -> None:
@@ -178,16 +179,18 @@ def test_what_a_holder_is_given_back_is_what_stands_in_the_table(database: Datab
     (row,) = lease(database)
     with database.transaction() as tx:
         row = provisionings.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
+    row = replace(row, stripe_customer_id="cus_1", subscription_request="{}", trial_end=LATER)
     with database.transaction() as tx:
-        row = steps.record_customer(
-            tx, row, customer_id="cus_1", subscription_request="{}", look_first=True, lease=LEASE, stripe_now=LATER
-        )
+        row = steps.record_customer(tx, row, look_first=True, lease=LEASE, stripe_now=LATER)
+    assert execute(database, "SELECT trial_end FROM provisionings") == [(LATER,)]
+    row = replace(row, subscription_request='{"a": 1}', trial_end=NOW)
     with database.transaction() as tx:
-        row = provisionings.freeze_subscription_request(tx, row, '{"a": 1}')
+        provisionings.freeze_subscription_request(tx, row)
     execute(database, "UPDATE provisionings SET due_at = now()")
     (again,) = lease(database)
     assert (again.generation, again.state, again.look_first) == (2, State.CUSTOMER_CREATED, True)
     assert again.subscription_request == row.subscription_request == '{"a": 1}'
+    assert again.trial_end == row.trial_end == NOW
     assert again.stripe_customer_id == row.stripe_customer_id == "cus_1"
     assert (again.customer_requested, again.subscription_requested) == (
         row.customer_requested,

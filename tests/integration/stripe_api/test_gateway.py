@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from tests.integration.stripe_api.conftest import WEIGHTS, NewGateway
@@ -183,3 +185,31 @@ def test_the_limits_follow_from_the_key_unless_they_are_set() -> None:
     chosen = StripeSettings(requests_per_second=50, share=0.5)
     assert limiter_for(StripeSettings(), "sk_live_1", WEIGHTS).rates() == {"account": 80}
     assert limiter_for(chosen, "sk_live_1", WEIGHTS).rates() == {"account": 25}
+
+
+IN_2036 = "Thu, 01 May 2036 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("step", "heard"),
+    [
+        (answer(customer(1), headers={"Date": IN_2036}), True),
+        (refuse(402, {"Date": IN_2036}, type="card_error"), True),
+        (refuse(503, {"Date": IN_2036}, type="api_error"), True),
+        (refuse(502, {"Date": IN_2036}), False),
+        (answer("<html>Bad Gateway</html>", 502, {"Date": IN_2036}), False),
+        (answer("<html>welcome to the hotel's network</html>", 200, {"Date": IN_2036}), False),
+        (answer({"error": "not an object"}, 404, {"Date": IN_2036}), False),
+    ],
+    ids=["answer", "refusal", "failure", "an error without a type", "proxy", "portal", "somebody else's JSON"],
+)
+def test_the_time_is_read_off_stripe_s_answers_and_typed_errors_not_off_a_proxy_s_page(
+    new_gateway: NewGateway, step: Step, heard: bool
+) -> None:
+    with Peer(step) as peer:
+        gateway = new_gateway(peer.url)
+        assert gateway.known_now() is None
+        with suppress(SubkeeperError):
+            create(gateway)
+    known = gateway.known_now()
+    assert (known is not None and known.year == 2036) if heard else known is None

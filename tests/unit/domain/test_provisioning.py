@@ -150,9 +150,9 @@ def test_how_late_a_row_was_asked_for_says_nothing_of_the_age_of_its_customer_s_
 
 def test_a_subscription_of_a_new_customer_is_asked_for_with_a_key_that_is_trusted_for_23_hours() -> None:
     """Before that customer there was nothing to subscribe, however old the profile."""
-    new = row(state=State.CUSTOMER_CREATED, key_possible_since=None)
-    assert not must_look(replace(new, subscription_requested=asked(KEY_TRUSTED_FOR)), NOW)
-    assert must_look(replace(new, subscription_requested=asked(KEY_TRUSTED_FOR + SECOND)), NOW)
+    new = row(state=State.CUSTOMER_CREATED, key_possible_since=None, subscription_requested=asked(SECOND))
+    assert not must_look(replace(new, customer_requested=asked(KEY_TRUSTED_FOR)), NOW)
+    assert must_look(replace(new, customer_requested=asked(KEY_TRUSTED_FOR + SECOND)), NOW)
     assert must_look(new, NOW)
 
 

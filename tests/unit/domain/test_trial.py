@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.domain.clocks import CLOCKS_AGREE
 from worker.domain.profile import ProfileCreated
-from worker.domain.trial import TrialPolicy, trial_end
+from worker.domain.trial import TrialPolicy, capped_trial_end, trial_end
 
 SEEN = datetime(2026, 1, 31, 12, 0, 0, 700_000, tzinfo=UTC)
 POLICY = TrialPolicy(length=timedelta(days=31), max_lag=timedelta(hours=72))
@@ -53,3 +54,14 @@ def test_a_trial_ends_in_whole_seconds_and_within_its_length_of_first_sight(
     end = trial_end(ProfileCreated("u1", None, None, created_at), seen, TrialPolicy(length, max_lag))
     assert end.microsecond == 0
     assert seen + length - max_lag - timedelta(seconds=1) <= end <= seen + length
+
+
+def test_a_trial_that_clocks_which_are_ahead_made_too_long_ends_a_full_trial_from_now_by_stripes_clock() -> None:
+    ahead = SEEN + timedelta(days=40)
+    assert capped_trial_end(ends(ahead, ahead), SEEN, LENGTH) == SEEN.replace(microsecond=0) + LENGTH
+
+
+@given(st.timedeltas(timedelta(days=-40), CLOCKS_AGREE))
+def test_a_trial_stays_as_it_is_where_the_clocks_agree_or_it_is_shorter(ahead: timedelta) -> None:
+    end = ends(SEEN) + ahead
+    assert capped_trial_end(end, SEEN, LENGTH) == end

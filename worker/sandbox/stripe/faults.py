@@ -6,7 +6,8 @@ other kind. The faults, by `kind` (times in milliseconds):
 
 - `latency`: `dist` fixed (`ms`), uniform (`low`, `high`) or lognormal (`median`, `sigma`)
 - `status`: `status` (429, 500, 503, …), `when` before or after the effect, `sticky` (kept under the idempotency key;
-  by default 500s are and everything else isn't), `reason` (of a 429) or `code: lock_timeout`
+  by default 500s are and everything else isn't), `reason` (of a 429) or `code: lock_timeout`, `param` (of a 400: what
+  it is about)
 - `drop`: the connection is cut, `when` before or after the effect
 - `hang`: never answers, `when` before or after the effect
 - `slow_body`: the body trickles for `ms`; `finish: false` never sends its last byte
@@ -40,6 +41,7 @@ class Fault:
     sticky: bool = False
     reason: str = "global-rate"
     code: str | None = None
+    param: str | None = None
     ms: float = 0.0
     finish: bool = True
     dist: str = "fixed"

@@ -211,5 +211,7 @@ def _fault_error(fault: Fault) -> ApiError:
     error = server_error(fault.status)
     if fault.status == 429:
         error = lock_timeout() if fault.code == "lock_timeout" else rate_limited(fault.reason)
+    if fault.param is not None:
+        error = ApiError(fault.status, f"Invalid {fault.param}", param=fault.param)
     error.saved = fault.sticky
     return error

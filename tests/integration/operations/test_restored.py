@@ -10,7 +10,8 @@ from tests.integration.operations.commands import Commands
 from tests.integration.profiles.stack import Stack, profile
 from tests.integration.profiles.test_adoption import after_the_loss_of_the_database
 from worker.domain.provisioning import Lane
-from worker.store import doubt, provisionings
+from worker.profiles import restored
+from worker.store import provisionings
 from worker.store.database import Database
 from worker.store.errors import LeaseLost
 
@@ -33,10 +34,10 @@ def test_every_unfinished_row_will_look_and_no_other_one(
         unfinished_rows(stack, 25, lane)
     stack.rows("UPDATE provisionings SET state = 'quarantined' WHERE user_id = 'user-0-7'")
     stack.rows("UPDATE provisionings SET state = 'customer_created' WHERE user_id = 'user-2-7'")
-    monkeypatch.setattr(doubt, "BATCH", 10)
+    monkeypatch.setattr(restored, "BATCH", 10)
     database = Database(stack.settings().database)
-    assert doubt.unfinished(database) == 74
-    assert sum(doubt.look_first(database)) == 74
+    assert restored.count_unfinished(database) == 74
+    assert restored.look_first(database) == 74
     database.close()
     assert [row["user_id"] for row in stack.rows("SELECT user_id FROM provisionings WHERE NOT look_first")] == [
         "user-0-7"
@@ -71,7 +72,7 @@ def test_whoever_holds_a_row_loses_it(stack: Stack) -> None:
         (row,) = provisionings.lease_due(
             tx, Lane.LIVE, 1, lease=timedelta(seconds=60), stripe_now=datetime.now(UTC), openable=[]
         )
-    assert list(doubt.look_first(database)) == [1]
+    assert restored.look_first(database) == 1
     with pytest.raises(LeaseLost), database.transaction() as tx:
         provisionings.postpone(tx, row, delay=timedelta(0), lane=Lane.LIVE, error=None)
     database.close()
