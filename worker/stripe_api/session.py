@@ -55,7 +55,10 @@ class Session:
         """
         self._transport.limit(call.deadline.timeout(self._settings.request_timeout))
         options = {"idempotency_key": call.key} if call.key else {}
-        raw = client.raw_request(call.method, call.path, **call.params, **options)
+        try:
+            raw = client.raw_request(call.method, call.path, **call.params, **options)
+        except AttributeError as error:  # `stripe` takes "error" for an object: in a proxy's JSON it is often a text
+            raise stripe.APIError("no answer of Stripe's") from error  # type: ignore[no-untyped-call]  # stripe's
         return cast("stripe.StripeResponse", raw)
 
     def opened_on(self, account: AccountFact) -> None:
