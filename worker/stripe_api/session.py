@@ -58,7 +58,7 @@ class Session:
         try:
             raw = client.raw_request(call.method, call.path, **call.params, **options)
         except AttributeError as error:  # `stripe` takes "error" for an object: in a proxy's JSON it is often a text
-            raise stripe.APIError("no answer of Stripe's") from error  # type: ignore[no-untyped-call]  # stripe's
+            raise stripe.APIError("no answer of Stripe's") from error
         return cast("stripe.StripeResponse", raw)
 
     def opened_on(self, account: AccountFact) -> None:
