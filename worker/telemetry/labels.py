@@ -21,8 +21,8 @@ QUARANTINE_REASONS = (
     "id_unstorable", "email_unstorable", "name_unstorable", "created_at_unstorable",
     "unstorable",
     # A profile.
-    "profile_sealed", "stripe_refused", "trial_refused", "stripe_refused_email", "stripe_refused_name", "stripe_answer_incomplete",
-    "customer_gone", "object_of_another_user",
+    "profile_sealed", "stripe_refused", "stripe_refused_email", "stripe_refused_name", "stripe_answer_incomplete",
+    "customer_gone", "object_of_another_user", "trial_refused",
 )  # fmt: skip
 
 STRIPE_OPERATIONS = (
