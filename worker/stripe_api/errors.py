@@ -94,8 +94,8 @@ class CustomerGone(Rejected):
 class Refused(Rejected):
     """Stripe refused this request, and nothing above says why."""
 
-    def __init__(self, failure: Failure, reason: str = "stripe_refused") -> None:
-        super().__init__(reason, str(failure))
+    def __init__(self, failure: Failure) -> None:
+        super().__init__("stripe_refused", str(failure))
         self.failure = failure
 
 
@@ -103,7 +103,8 @@ class TrialRefused(Refused):
     """Stripe refused one full trial after another, so it isn't that it had passed."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure, "trial_refused")
+        Rejected.__init__(self, "trial_refused", str(failure))
+        self.failure = failure
 
 
 class Throttled(TryLater):

@@ -19,7 +19,7 @@ WORKER = Path(__file__).parents[3] / "worker"
 OF_COMMANDS = {"profiles/lines.py", "profiles/backfill.py", "broker/publisher.py"}
 """What these refuse is told to whoever gave it, and is never put into quarantine."""
 
-REFUSALS = {"FieldRefused", "CustomerGone", "Refused"}
+REFUSALS = {"FieldRefused", "CustomerGone", "Refused", "TrialRefused"}
 """Kinds of `Rejected` that know their own reason."""
 
 
@@ -34,10 +34,11 @@ def _own_reasons(path: Path) -> Iterator[ast.expr]:
     """What the refusals that a file defines call themselves."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ClassDef) and node.name in REFUSALS:
+            place = {"super().__init__": 0, "Rejected.__init__": 1}  # of the reason among its arguments
             yield from (
-                call.args[0]
+                call.args[place[ast.unparse(call.func)]]
                 for call in ast.walk(node)
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
+                if isinstance(call, ast.Call) and ast.unparse(call.func) in place
             )
 
 
