@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from worker.cli.common import explained, loaded_for_people
+from worker.cli.common import confirm, explained, loaded_for_people
 from worker.cli.output import counted
-from worker.cli.quarantine import confirm
 
 
 @click.command("unopenable")
