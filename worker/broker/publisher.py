@@ -36,6 +36,7 @@ class Publisher:
         self._rng = rng
         self._targets = Targets(settings, rng)
         self._connection: NsqConnection | None = None
+        self._tried: Address | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -86,7 +87,7 @@ class Publisher:
                 attempt += 1
                 wait = reconnect_delay(attempt, self._retry_max, self._rng)
                 if time.monotonic() + wait >= deadline or self._closed.wait(wait):
-                    raise Unavailable("nsqd", str(broken)) from broken
+                    raise Unavailable("nsqd", f"{self._tried}: {broken}" if self._tried else str(broken)) from broken
             else:
                 return
 
@@ -108,7 +109,7 @@ class Publisher:
         if connection and (not connection.is_idle() or self._targets.is_tombstoned(connection.address, topic)):
             self._hang_up()
         if self._connection is None:
-            address = self._targets.next(topic)
+            address = self._tried = self._targets.next(topic)
             patience = max(0.01, min(self._peering.connect_timeout, deadline - time.monotonic()))
             try:
                 self._connection = NsqConnection(address, replace(self._peering, connect_timeout=patience))

@@ -117,16 +117,17 @@ def backfill(
         raise click.UsageError("--rejects would overwrite the input.")
     interrupts = Interrupts()
     manner = Manner(dry_run, max_depth, wait or fail_if_new, patience.total_seconds(), interrupts.sleep)
-    with explained(), _files_explained():
-        settings = loaded_for_people(context)
-        progress_file = _progress_file(source, restart=restart) if not dry_run else None
-        progress = _progress(settings, progress_file, resume_after or 0)
-        if rejects is None and not dry_run:
-            rejects = reject_file_for(source)
-        with _resumable(source, progress, rejects):
-            census = _run(settings, source, form, rejects, progress, progress_file, manner)
-        if progress_file is not None:
-            progress_file.remove()
+    with explained():
+        with _files_explained():
+            settings = loaded_for_people(context)
+            progress_file = _progress_file(source, restart=restart) if not dry_run else None
+            progress = _progress(settings, progress_file, resume_after or 0)
+            if rejects is None and not dry_run:
+                rejects = reject_file_for(source)
+            with _resumable(source, progress, rejects):
+                census = _run(settings, source, form, rejects, progress, progress_file, manner)
+            if progress_file is not None:
+                progress_file.remove()
         _tell(progress, census, rejects, dry_run=dry_run, json_wanted=json_wanted)
         went_on = resume_after is not None
         if why := failure(progress, census, wait=manner.wait and not dry_run, allow_empty=allow_empty or went_on):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
-from worker.cli.common import FAILED, explained, loaded
-from worker.settings import Settings
+from worker.cli.common import FAILED, explained, loaded, loaded_for_people, seeded
 
 
 @click.group()
@@ -20,11 +18,17 @@ def config() -> None:
 @click.option("--json", "json_wanted", is_flag=True, help="As JSON instead of TOML.")
 @click.pass_context
 def check(context: click.Context, json_wanted: bool) -> None:
-    """Check the settings, and print those in effect with secrets masked."""
+    """Check the settings as `run` does before it connects to anything, and print those in effect with secrets masked.
+
+    Exit codes: 0 `run` would start with them (`doctor` also connects); 2 it would not.
+    """
+    from worker.runtime.checking import require_usable
     from worker.settings.effective import as_json, as_toml, effective
 
     with explained():
-        found = effective(Settings.load(context.find_root().obj, os.environ))
+        settings = loaded_for_people(context)
+        require_usable(settings, seeded())
+        found = effective(settings)
         click.echo(as_json(found) if json_wanted else as_toml(found))
 
 

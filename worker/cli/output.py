@@ -22,7 +22,7 @@ def age(text: str) -> timedelta:
     """A span of time such as `90s`, `10m`, `2h` or `3d`, as click's type of an option."""
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 5:
-        raise click.BadParameter(f"{text!r} is no span of time; write 90s, 10m, 2h or 3d")
+        raise click.BadParameter(f"{text!r} is not a span of time; write 90s, 10m, 2h or 3d")
     return timedelta(**{_UNITS[unit]: int(number)})
 
 
@@ -32,9 +32,16 @@ def json_line(row: Row) -> None:
 
 
 def table(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """The rows' `columns` on stdout: fitted to a terminal's width, or tab-separated under a header."""
-    if sys.stdout.isatty():
-        _rich_table(rows, columns)
+    """The rows' `columns` on stdout: fitted to a terminal's width, or tab-separated under a header.
+
+    Where there are no rows that is said; on stderr where stdout is a pipe, which holds data alone.
+    """
+    on_a_terminal = sys.stdout.isatty()
+    if not rows:
+        click.echo("none", err=not on_a_terminal)
+    if on_a_terminal:
+        if rows:
+            _rich_table(rows, columns)
         return
     click.echo("\t".join(columns))
     for row in rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.cli.choosing import apply, choose, count
 from worker.cli.common import FAILED, confirm, explained, loaded_for_people, seeded
 from worker.cli.output import counted, details, json_line, revealed, shown, since, table
 
 if TYPE_CHECKING:
-    from worker.profiles.quarantined import Chosen, Outcome, Quarantine
+    from worker.profiles.quarantined import Outcome, Quarantine
     from worker.settings import Settings
     from worker.store.ledger_view import LedgerRow
     from worker.store.quarantine import KeptMessage
@@ -75,7 +76,7 @@ def list_(
         table(rows, TOTAL_COLUMNS)
         return
     table([{**row, "age": since(row["quarantined_at"])} for row in rows], ["kind", "id", "age", "reason", "detail"])
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and totals:
         table([asdict(total) for total in totals], TOTAL_COLUMNS)
         click.echo(f"{len(rows)} of {sum(total.count for total in totals)} shown.")
 
@@ -120,12 +121,12 @@ def retry(
     from worker.runtime.operations import open_publisher
     from worker.sealing import Sealer
 
-    chosen = _chosen(names, kind, reason, everything=everything)
+    chosen = choose(names, kind, reason, everything=everything)
     outcome = Outcome()
     with explained():
         settings = loaded_for_people(context)
         with _opened(settings) as (_, quarantined), open_publisher(settings, seeded()) as publisher:
-            _apply(
+            apply(
                 quarantined,
                 names,
                 chosen,
@@ -152,14 +153,14 @@ def drop(
     """
     from worker.profiles.quarantined import Outcome
 
-    chosen = _chosen(names, kind, reason, everything=everything)
-    if not yes:
-        confirm(f"Drop {', '.join(map(shown, names)) or 'all that is chosen'} for good?")
+    chosen = choose(names, kind, reason, everything=everything)
     outcome = Outcome()
     with explained():
         settings = loaded_for_people(context)
         with _opened(settings) as (_, quarantined):
-            _apply(
+            if not yes and not _confirmed(count(quarantined, names, chosen)):
+                return
+            apply(
                 quarantined,
                 names,
                 chosen,
@@ -178,36 +179,14 @@ def _opened(settings: Settings) -> Iterator[tuple[Any, Quarantine]]:
         yield database, Quarantine(database)
 
 
-def _chosen(names: Sequence[str], kind: str | None, reason: str | None, *, everything: bool) -> Chosen:
-    from worker.profiles.quarantined import Chosen
-    from worker.store.quarantine_list import Kind
-
-    if sum((bool(names), reason is not None, everything)) != 1:
-        raise click.UsageError("Say which: name them, or give --reason or --all.")
-    return Chosen(Kind(kind) if kind else None, reason)
-
-
-def _apply(
-    quarantined: Quarantine,
-    names: Sequence[str],
-    chosen: Chosen,
-    to_messages: Callable[[Sequence[int]], None],
-    to_profiles: Callable[[Sequence[str]], None],
-) -> None:
-    """Does it to those named, all of which must be there; else to all that are chosen."""
-    from worker.store.quarantine import KeptMessage
-
-    if not names:
-        for ids in quarantined.messages(chosen):
-            to_messages(ids)
-        for users in quarantined.profiles(chosen):
-            to_profiles(users)
-        return
-    found = [quarantined.find(name, chosen.kind) for name in dict.fromkeys(names)]
-    if numbers := [each.id for each in found if isinstance(each, KeptMessage)]:
-        to_messages(numbers)
-    if profiles := [each.user_id for each in found if not isinstance(each, KeptMessage)]:
-        to_profiles(profiles)
+def _confirmed(counts: Mapping[str, int]) -> bool:
+    """Whether a person agrees, who is told how many it is about; False where there is nothing. Aborts at a no."""
+    if not any(counts.values()):
+        click.echo("Nothing to drop: none is in quarantine.")
+        return False
+    what = " and ".join(counted(number, noun) for noun, number in counts.items() if number)
+    confirm(f"Drop {what} for good?")
+    return True
 
 
 def _tell(outcome: Outcome, messages: str, profiles: str) -> None:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from worker.cli.common import INTERRUPTED
+from worker.cli.common import FAILED, INTERRUPTED
 from worker.version import VERSION
 
 EXIT_CODES = "Exit codes: "
 
 
-class Quiet(click.Group):
-    """Ends without a word and with 130 at a Ctrl-C; click would say "Aborted!" and exit with 1."""
+class Root(click.Group):
+    """Ends without a traceback where its output can't be written; and at a Ctrl-C without a word, with 130 (click would
+    say "Aborted!" and exit with 1)."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        _replace_closed_streams()
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if not _is_output_lost():
+                raise
+            click.echo(f"subkeeper: standard output can't be written: {error.strerror}", err=True)
+            sys.exit(FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -24,11 +36,55 @@ class Quiet(click.Group):
             sys.exit(INTERRUPTED)
 
 
-@click.group(cls=Quiet, context_settings={"help_option_names": ["-h", "--help"]})
+def _replace_closed_streams() -> None:
+    """Python has None for a standard stream that was closed (`>&-`): here each use of standard output then fails."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
+
+
+def _is_output_lost() -> bool:
+    """Whether it is standard output that failed: what it still holds fails again. That is then dropped, so that Python
+    doesn't try once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+CONFIG = click.Path(path_type=Path)
+
+
+def take_config(command: click.Command) -> None:
+    """Lets `--config` stand after `command` and its subcommands, too."""
+    option = click.Option(
+        ["--config"],
+        type=CONFIG,
+        metavar="FILE",
+        expose_value=False,
+        callback=_keep_config,
+        help="As before the command.",
+    )
+    command.params.append(option)
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        take_config(inner)
+
+
+def _keep_config(context: click.Context, _option: click.Parameter, config: Path | None) -> None:
+    root = context.find_root()
+    if config is not None and root.obj not in {None, config}:
+        raise click.UsageError("--config is given twice.")
+    root.obj = config or root.obj
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="subkeeper")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=CONFIG,
     metavar="FILE",
     help="The settings, as TOML (else SUBKEEPER_CONFIG; else defaults and the environment).",
 )

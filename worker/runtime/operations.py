@@ -14,9 +14,11 @@ from worker.store.database import Database
 
 
 def message_shape(settings: Settings) -> MessageShape:
-    """Where the auth service's messages keep each field."""
+    """Where the auth service's messages keep each field. Raises `Misconfigured` where two places overlap."""
     message = settings.message
-    return MessageShape(user_id=message.id, email=message.email, name=message.name, created_at=message.created_at)
+    shape = MessageShape(user_id=message.id, email=message.email, name=message.name, created_at=message.created_at)
+    shape.encode(user_id="a", email="a", name="a", created_at="a")
+    return shape
 
 
 @contextmanager

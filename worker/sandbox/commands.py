@@ -5,10 +5,12 @@ What needs the packages of the extra `sandbox` is imported inside the commands: 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -72,7 +74,26 @@ def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
         said = {"stripe_api_base": url} | ({} if own_key else {"stripe_secret_key": secret_key})
         click.echo(json.dumps(said))
 
-    server.serve(host, port, secret_key=secret_key, seed=seed, ready=ready, state_file=state_file)
+    try:
+        server.serve(host, port, secret_key=secret_key, seed=seed, ready=ready, state_file=state_file)
+    except OSError as error:
+        raise click.ClickException(_unable(error, host, port)) from error
+    except import_extra("worker.sandbox.stripe.journal").UnusableJournalError as error:
+        raise click.ClickException(
+            f"--state-file: {error}; name a file that `sandbox stripe` made, or a new one"
+        ) from error
+
+
+def _unable(error: OSError, host: str, port: int) -> str:
+    """What kept Stripe from starting: its file, or its address."""
+    if error.filename is not None:
+        return f"--state-file: {error.filename}: {error.strerror}"
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use by another process: give another --port, or 0 for a free one"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"--host: {host} is not an address of this machine; use 127.0.0.1"
+    return f"can't listen on {where}: {error.strerror}"
 
 
 def _up(prepare: Callable[[Path], None], *, as_json: bool, seed: str, stripe_latency: float) -> None:

@@ -27,6 +27,7 @@ _SILENCE_SECONDS = 5
 
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_BODY_BYTES = 1024
+_LOOPBACK = "Use 127.0.0.1 or ::1"
 
 
 class HttpServer:
@@ -87,7 +88,7 @@ def _bind(host: str, port: int, name: str) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError:
-        raise Misconfigured(f"{name}.host", f"{host} is no address of this machine", "Use 127.0.0.1 or ::1") from None
+        raise Misconfigured(f"{name}.host", f"{host} is not an address of this machine", _LOOPBACK) from None
     try:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
@@ -96,6 +97,8 @@ def _bind(host: str, port: int, name: str) -> socket.socket:
                 f"{_shown(host, port)} is in use by another process. Stop that one, or give one of the two another port"
             )
             raise Unavailable(f"{name}.port", taken) from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Misconfigured(f"{name}.host", f"{host} is not an address of this machine", _LOOPBACK) from None
         problem = f"cannot listen on {_shown(host, port)}: {error.strerror}"
         raise Misconfigured(f"{name}.port", problem, "Take a free port, or 0 to be given one") from error
 

@@ -203,6 +203,18 @@ def test_dropping_asks_first_and_forgets_only_who_has_no_customer(poisoned: Stac
     assert poisoned.ledger("with")["state"] == "quarantined"
 
 
+def test_dropping_looks_before_it_asks(poisoned: Stack, commands: Commands) -> None:
+    unknown = commands.on_a_terminal("quarantine", "drop", "nobody", typed=b"y\n")
+    assert unknown.code == 1
+    assert "'nobody' is neither a message nor a user in quarantine" in unknown.out
+    assert "[y/N]" not in unknown.out
+    asked = commands.on_a_terminal("quarantine", "drop", "--all", typed=b"n\n")
+    assert "Drop 1 message for good? [y/N]" in asked.out
+    none = commands.on_a_terminal("quarantine", "drop", "--reason", "no_such_reason", typed=b"y\n")
+    assert (none.code, "[y/N]" in none.out) == (0, False)
+    assert "Nothing to drop" in none.out
+
+
 def test_on_a_terminal_a_yes_drops(poisoned: Stack, commands: Commands) -> None:
     assert commands.on_a_terminal("quarantine", "drop", "--all", typed=b"y\n").code == 0
     assert in_quarantine(poisoned) == 0
@@ -235,3 +247,12 @@ def waits_for_a_lock(stack: Stack) -> bool:
 
 def without_colors(text: str) -> str:
     return "".join(part.partition("m")[2] if index else part for index, part in enumerate(text.split("\x1b[")))
+
+
+def test_lists_without_rows_say_none(stack: Stack, commands: Commands) -> None:
+    for line in ("quarantine list", "quarantine list --totals", "provisioning list"):
+        assert commands.on_a_terminal(*line.split()).out.split() == ["none"]
+        piped = commands(*line.split())
+        assert (piped.code, piped.err, len(piped.out.splitlines())) == (0, "none\n", 1), "a pipe gets the header alone"
+        if "--totals" not in line:
+            assert commands(*line.split(), "--json").out == ""

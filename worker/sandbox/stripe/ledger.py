@@ -81,6 +81,8 @@ class Ledger:
             if "save" in entry:
                 self.idempotency.keep(Saved(**entry["save"]))
             offset = entry.get("clock", offset)
+        if self._journal is not None:
+            self._journal.open()
         self.ids = Identifiers(f"{self._seed}:0:{count}")  # never the identifiers of the process before
         return offset
 

@@ -1,0 +1,53 @@
+"""What can be told of settings before anything is connected to: all that keeps a process from starting with them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from worker.errors import Misconfigured, Unavailable
+from worker.runtime.operations import message_shape
+from worker.runtime.profiles import Profiles, profile_reader
+from worker.settings import InvalidSettings, Settings
+from worker.telemetry import Health, Metrics
+from worker.version import VERSION
+from worker.web.health import health_server
+
+PRIVILEGED = 1024
+"""Ports below it are root's, on most systems."""
+
+
+def require_usable(settings: Settings, rng: random.Random) -> None:
+    """Builds what `subkeeper run` builds, and lets go of it again. Raises `InvalidSettings` with what it refuses."""
+    billing = settings.stripe_secret_key() is not None
+    metrics, health = Metrics(VERSION), Health()
+    builds: list[Callable[[], object]] = [
+        lambda: message_shape(settings),
+        lambda: profile_reader(settings.nsq, rng, metrics).close(timeout=0),
+        lambda: _listen(settings),
+    ]
+    if billing:
+        builds.append(settings.secret_keys)
+    problems = [problem for build in builds if (problem := _problem(build)) is not None]
+    if not problems and billing:
+        whole = _problem(lambda: Profiles(settings, metrics, health, rng).close())
+        problems = [whole] if whole is not None else []
+    if problems:
+        raise InvalidSettings(problems)
+
+
+def _problem(build: Callable[[], object]) -> Misconfigured | None:
+    try:
+        build()
+    except Misconfigured as problem:
+        return problem
+    return None
+
+
+def _listen(settings: Settings) -> None:
+    """Whether the health endpoint's address can be had. On a port of its own, since a worker may be on the real one;
+    unless that is privileged: then it is tried."""
+    port = settings.health.port if settings.health.port < PRIVILEGED else 0
+    with suppress(Unavailable):  # in use, for now
+        health_server(settings.health.model_copy(update={"port": port}), Health(), Metrics(VERSION)).stop()
