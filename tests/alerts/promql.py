@@ -23,7 +23,7 @@ Vector: TypeAlias = dict[Labels, float]
 Evaluate: TypeAlias = Callable[[Sequence[Scrape]], Vector]
 """What an expression is worth at the end of these scrapes."""
 
-_TOKEN = re.compile(r'\s*("[^"]*"|\d+[mhd]\b|\d+(?:\.\d+)?|[a-z_]\w*|==|!=|<=|>=|[<>=(){}\[\],])')
+_TOKEN = re.compile(r'\s*("[^"]*"|\d+[mhd]\b|-?\d+(?:\.\d+)?|[a-z_]\w*|==|!=|<=|>=|[<>=(){}\[\],])')
 _COMPARISONS = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
 }  # fmt: skip
@@ -61,7 +61,7 @@ class _Parser:
         if not self.tokens or self.tokens[0] not in _COMPARISONS:
             return left
         holds, key = _COMPARISONS[self.tokens.pop(0)], self._matching()
-        if self.tokens[0][0].isdigit():
+        if self.tokens[0].lstrip("-")[0].isdigit():
             bound = float(self.tokens.pop(0))
             return lambda scrapes: {labels: value for labels, value in left(scrapes).items() if holds(value, bound)}
         return _compared(holds, left, self._operand(), key)

@@ -38,6 +38,8 @@ def scrape(**values: float) -> Scrape:
         ("up == 0 and on (part) age > 1", [scrape(up=0, age=0)], False),
         ("up == 0 unless age > 1", [scrape(up=0, age=2)], False),
         ("up == 0 or age > 1", [scrape(up=1, age=2)], True),
+        ("skew < -60", [scrape(skew=-61)], True),
+        ("skew > 60 or skew < -60", [scrape(skew=-59)], False),
     ],
 )
 def test_an_expression(expr: str, scrapes: list[Scrape], holds: bool) -> None:

@@ -260,3 +260,14 @@ def test_a_batch_that_cannot_be_committed_pages(own_stack: Stack) -> None:
     monitor = Monitor({"a": worker}, [impatient])
     monitor.scrape()
     assert monitor.firing() == {"SubkeeperAbsorbingStuck"}
+
+
+def test_a_clock_that_differs_from_the_others_pages(stack: Stack, tmp_path: Path) -> None:
+    worker = await_ready(stack.start_worker())
+    stack.control.jump(-3600)
+    stack.publish(profile("ada"))
+    wait_until(lambda: worker.metric("subkeeper_clock_skew_seconds", clock="stripe") < -3000)
+    monitor = Monitor({"a": worker})
+    monitor.scrape(minutes=2)
+    assert [labels["clock"] for labels in monitor.labels("SubkeeperClocksDiffer")] == ["stripe"]
+    monitor.agree_with_promtool(tmp_path)
