@@ -17,6 +17,13 @@ class Identity(NamedTuple):
     start_time: int
 
 
+class ChannelState(NamedTuple):
+    """A topic's channel on one nsqd; `paused`: it is, or its topic."""
+
+    exists: bool
+    paused: bool
+
+
 class NsqdApi(HttpApi):
     """Every method raises `Unavailable` when nsqd doesn't answer, or something else does."""
 
@@ -33,6 +40,15 @@ class NsqdApi(HttpApi):
 
     def has_channel(self, topic: str, channel: str) -> bool:
         return channel in {entry.get("channel_name") for entry in self._channels(topic, channel)}
+
+    def channel_state(self, topic: str, channel: str) -> ChannelState:
+        channels = self._channels(topic, channel)
+        paused = any(entry.get("paused") for entry in (*self._topics(topic, channel), *channels))
+        return ChannelState(bool(channels), paused)
+
+    def option(self, name: str) -> int | None:
+        """One of its settings (`max_msg_size`); None where it doesn't tell."""
+        return self.number(f"/config/{name}")
 
     def create_channel(self, topic: str, channel: str) -> None:
         """With its topic; both may be there."""

@@ -8,8 +8,8 @@ from functools import partial
 
 from worker.broker import inspection
 from worker.broker.address import Address, parse_address
-from worker.broker.inspection import ChannelState
 from worker.broker.lookup import Node
+from worker.broker.nsqd_api import ChannelState, NsqdApi
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
 from worker.settings import NsqSettings
@@ -56,7 +56,8 @@ class NsqCheck:
 
     def _known_by_http(self, http: str) -> Findings:
         try:
-            self._http[inspection.tcp_address(self._settings, http)] = http
+            host = parse_address(http, "nsq.nsqd_http_addresses").host
+            self._http[Address(host, self._api(http).identity().tcp_port)] = http
         except Unavailable as away:
             yield refused(NSQD, away, "Check nsq.nsqd_http_addresses (the HTTP port, 4151), and that it runs")
 
@@ -84,11 +85,14 @@ class NsqCheck:
         if http and states:
             yield from self._limits(address, http)
 
+    def _api(self, http: str) -> NsqdApi:
+        return NsqdApi(http, self._settings.lookupd_timeout)
+
     def _http_beside(self, address: Address) -> str | None:
         """The next port is NSQ's default for HTTP (4150, 4151)."""
         beside = str(Address(address.host, address.port + 1))
         try:
-            return beside if inspection.tcp_address(self._settings, beside) == address else None
+            return beside if self._api(beside).identity().tcp_port == address.port else None
         except Unavailable:
             return None
 
@@ -96,14 +100,14 @@ class NsqCheck:
         settings = self._settings
         topics = (settings.profile_topic, settings.backfill_topic)
         try:
-            return {topic: inspection.channel_state(settings, http, topic, settings.channel) for topic in topics}
+            return {topic: self._api(http).channel_state(topic, settings.channel) for topic in topics}
         except Unavailable as away:
             return away
 
     def _limits(self, address: Address, http: str) -> Findings:
         names = ("max_msg_size", "mem_queue_size", "sync_every")
         try:
-            options = {name: inspection.option(self._settings, http, name) for name in names}
+            options = {name: self._api(http).option(name) for name in names}
         except Unavailable as away:
             yield refused(LIMITS, away, "Check that address, and that it runs")
             return
