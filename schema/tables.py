@@ -180,8 +180,11 @@ provisionings = Table(
     # The earliest time at which anybody could have used one of the row's keys, in any database: the earlier of the
     # profile's creation and our first sight of it. NULL: not known.
     Column("key_possible_since", _Time),
-    # What Stripe refused of this row while it is in doubt whether the row or everybody is at fault.
+    # What was refused of this row, and since when, while it is in doubt whether the row or everybody is at fault; and
+    # whether another row has passed since then: refused again, it is this row.
     Column("refusal", Text),
+    Column("refused_at", _Time),
+    Column("others_passed", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint(
         "state IN ('pending', 'customer_created', 'completed', 'quarantined', 'erasing', 'erased')", name="state"
     ),

@@ -29,8 +29,8 @@ import worker.runtime.setup  # noqa: F401 - imported before the fork, as the thr
 from tests.faults import seams
 from tests.faults.seams import When
 from worker.cli import main
-from worker.domain import provisioning
-from worker.profiles import settler
+from worker.domain import doubt, provisioning
+from worker.profiles import catalogue, halting
 from worker.runtime import watch
 from worker.stripe_api import deadline
 
@@ -113,7 +113,8 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], faults: Sequence[
 def _be_quick() -> None:
     """Waits that a test would only sit through: before a first retry, and between two probes of what is away."""
     provisioning.FIRST_RETRY = 0.1
-    settler.PROBE_INTERVAL = watch.WATCH_INTERVAL = 0.2
+    doubt.GRACE = 0.3
+    halting.PROBE_INTERVAL = catalogue.RECHECK_INTERVAL = watch.WATCH_INTERVAL = 0.2
     watch.CLEAN_EVERY = 5
 
 

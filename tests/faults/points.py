@@ -18,10 +18,14 @@ POINTS = frozenset(
         "commit:Ledger.freeze_subscription_request",
         "commit:Ledger.keep",
         "commit:Ledger.lease_due",
+        "commit:Ledger.lease_refused",
+        "commit:Ledger.lease_untried",
         "commit:Ledger.next_generation",
         "commit:Ledger.postpone",
         "commit:Ledger.quarantine",
         "commit:Ledger.record_customer",
+        "commit:Ledger.refuse",
+        "commit:Ledger.release_refused",
         "commit:Ownership.claim",
         "commit:ProfileInbox._commit",
         "commit:Quarantine.drop_messages",
@@ -57,6 +61,7 @@ POINTS = frozenset(
 
 READS = frozenset(
     {
+        "Ledger.refusals",
         "ProfileInbox._require_tables",
         "Ownership.is_recorded",
         "Profiles.require_schema",

@@ -44,6 +44,9 @@ class Scenario:
     during: Callable[[Stack, Launched], None] = lambda _stack, _launched: None
     environ: Mapping[str, str] = field(default_factory=dict)
     also: tuple[Fault, ...] = ()
+    afterwards: Callable[[Stack], Mapping[str, str]] = lambda _: {}
+    """Publishes more beside the worker that finishes what is left, and returns what those users are to end in."""
+
     is_set_up: bool = True
     refused: int = 0
     """Messages that are to end in quarantine."""
@@ -144,11 +147,30 @@ def _field_refused(stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
-def _quarantine(stack: Stack) -> Mapping[str, str]:
+def _refused_for_good(stack: Stack) -> Mapping[str, str]:
     match = {"path": CUSTOMERS, "method": "POST", "user_id": "user-0"}
     refuse(stack, CUSTOMERS, match=match, times=None, status=402, sticky=False)
-    stack.publish(profile("user-0"), profile("user-1"))
+    stack.publish(profile("user-0"))
     return {"user-0": "quarantined", "user-1": "completed"}
+
+
+def _was_refused(stack: Stack) -> bool:
+    row = stack.ledger("user-0")
+    return bool(row) and (row["refusal"] is not None or row["state"] == "quarantined")
+
+
+def _one_more(stack: Stack) -> Mapping[str, str]:
+    """Somebody passes after user-0 was refused: if the killed worker knew of such a one, it told nobody."""
+    wait_until(lambda: _was_refused(stack))
+    stack.publish(profile("user-2"))
+    return completed("user-2")
+
+
+def _everybody_refused(stack: Stack) -> Mapping[str, str]:
+    """Stripe refuses whoever asks, for long enough to be in doubt about it, and then takes everybody."""
+    refuse(stack, CUSTOMERS, times=20, status=400, sticky=False)
+    stack.publish(*[profile(name) for name in users(4)])
+    return completed(*users(4), "user-untried")
 
 
 def _customer_gone(stack: Stack) -> Mapping[str, str]:
@@ -162,9 +184,11 @@ def _customer_gone(stack: Stack) -> Mapping[str, str]:
 
 def _set_aside(stack: Stack) -> None:
     """user-0 is in quarantine, and Stripe would take it now."""
-    refuse(stack, CUSTOMERS, status=402, sticky=False)
+    refuse(stack, CUSTOMERS, times=None, status=402, sticky=False)
     stack.publish(profile("user-0"))
-    run_until(stack, lambda: stack.ledger("user-0").get("state") == "quarantined")
+    run_until(stack, lambda: stack.ledger("user-0").get("refusal"))
+    stack.control.clear_faults()
+    stack.rows("UPDATE provisionings SET state = 'quarantined', quarantined_at = now(), refusal = NULL")
 
 
 def _replace(stack: Stack) -> Mapping[str, str]:
@@ -247,6 +271,16 @@ def _before_setup(stack: Stack) -> Mapping[str, str]:
 
 
 # What happens meanwhile
+
+
+def _publish_beside_a_refused_user(stack: Stack, launched: Launched) -> None:
+    wait_until(lambda: _was_refused(stack) or launched.await_end(0) is not None)
+    stack.publish(profile("user-1"))
+
+
+def _publish_in_doubt(stack: Stack, launched: Launched) -> None:
+    wait_until(lambda: "settling.doubted" in launched.text)
+    stack.publish(profile("user-untried"))
 
 
 def _stop_while_absorbing_waits(stack: Stack, launched: Launched) -> None:
@@ -341,7 +375,21 @@ SCENARIOS: Mapping[str, Scenario] = {
     "field refused": Scenario(
         _field_refused, (Kill("commit:Ledger.next_generation"), Kill("stripe:customers.create", 2))
     ),
-    "quarantine": Scenario(_quarantine, (Kill("commit:Ledger.quarantine"),)),
+    "refused beside others who pass": Scenario(
+        _refused_for_good,
+        (Kill("commit:Ledger.refuse"), Kill("commit:Ledger.release_refused"), Kill("commit:Ledger.refuse", 2)),
+        during=_publish_beside_a_refused_user,
+        afterwards=_one_more,
+    ),
+    "everybody refused": Scenario(
+        _everybody_refused,
+        (
+            Kill("commit:Ledger.lease_untried"),
+            Kill("commit:Ledger.lease_refused"),
+            Kill("commit:Ledger.release_refused"),
+        ),
+        during=_publish_in_doubt,
+    ),
     "customer gone": Scenario(_customer_gone, (Kill("stripe:subscriptions.create"), Kill("commit:Ledger.quarantine"))),
     "a newer message for a quarantined user": Scenario(_replace, (Kill("commit:ProfileInbox._commit"),)),
     "drain": Scenario(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 
@@ -58,8 +58,8 @@ def arranged(new_stack: NewStack, kept_nsqd: Nsqd, request: pytest.FixtureReques
     return stack
 
 
-def recover(launcher: Launcher, stack: Stack, scenario: Scenario, expected: Mapping[str, str]) -> list[str]:
-    """The command is given again if it isn't a worker's own, and a worker finishes what is left.
+def recover(launcher: Launcher, stack: Stack, scenario: Scenario, expected: dict[str, str]) -> list[str]:
+    """The command is given again if it isn't a worker's own, and a worker finishes what is left, and what comes then.
 
     Returns what was passed, all the way to the end.
     """
@@ -71,6 +71,7 @@ def recover(launcher: Launcher, stack: Stack, scenario: Scenario, expected: Mapp
         passed += again.passed()
     stack.expire_leases()
     worker = launcher.start(stack.environ, RUN)
+    expected |= scenario.afterwards(stack)
     await_states(stack, expected, 20, scenario.refused)
     worker.kill()
     return passed + worker.passed()
@@ -81,7 +82,7 @@ def test_a_kill_at_any_point_leaves_one_of_each(
     launcher: Launcher, name: str, kill: Kill, when: When, arranged: Stack
 ) -> None:
     scenario, stack = SCENARIOS[name], arranged
-    expected = scenario.arrange(stack)
+    expected = dict(scenario.arrange(stack))
     fault = Fault("kill", kill.point, when, kill.nth)
     killed = launcher.start(stack.environ, scenario.command(stack), *scenario.also, fault)
     scenario.during(stack, killed)

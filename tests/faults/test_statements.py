@@ -9,7 +9,7 @@ from tests.faults.points import POINTS
 from tests.faults.scenarios import CUSTOMERS, RUN, SUBSCRIPTIONS, completed, customer_made_elsewhere, refuse
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack, profile, users
+from tests.integration.profiles.stack import Stack, profile, users, wait_until
 
 EACH = 5
 """Users of each kind: enough for two strikes at each statement, and for one user to get through."""
@@ -19,23 +19,34 @@ ELSEWHERE = ("setup", "backfill", "Quarantine")
 
 
 def publish_all_kinds(stack: Stack) -> Mapping[str, str]:
-    """Users who go every way there is through the ledger."""
+    """Users who go every way there is through the ledger, but refused ones."""
     burnt = [(CUSTOMERS, name) for name in users(EACH, "customer-burnt")]
     burnt += [(SUBSCRIPTIONS, name) for name in users(EACH, "subscription-burnt")]
     for path, name in burnt:
         refuse(stack, path, match={"path": path, "method": "POST", "user_id": name}, status=500)
+    plain, old = users(EACH, "plain"), users(EACH, "old")
+    stack.publish(*[profile(name) for name in [*plain, *(name for _, name in burnt)]], b"poison")
+    for name in old:
+        customer_made_elsewhere(stack, name)
+    gone = users(EACH, "gone")
+    for name in gone:
+        stack.rows(
+            "INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES (%s, %s)", name, f"cus_of_{name}"
+        )
+    stack.publish(*[profile(name) for name in gone])
+    unlike = [profile(name, created_at=None, email=f"another-{name}@example.org") for name in old]
+    stack.publish(*unlike, topic=stack.backfill_topic)
+    return completed(*plain, *old, *(name for _, name in burnt)) | dict.fromkeys(gone, "quarantined")
+
+
+def publish_refused(stack: Stack) -> Mapping[str, str]:
+    """Users whom Stripe refuses for good."""
     refused = users(EACH, "refused")
     for name in refused:
         match = {"path": CUSTOMERS, "method": "POST", "user_id": name}
         refuse(stack, CUSTOMERS, match=match, times=None, status=402, sticky=False)
-    plain, old = users(EACH, "plain"), users(EACH, "old")
-    stack.publish(*[profile(name) for name in [*plain, *refused, *(name for _, name in burnt)]], b"poison")
-    for name in old:
-        customer_made_elsewhere(stack, name)
-    unlike = [profile(name, created_at=None, email=f"another-{name}@example.org") for name in old]
-    stack.publish(*unlike, topic=stack.backfill_topic)
-    names = [*plain, *old, *(name for _, name in burnt)]
-    return completed(*names) | dict.fromkeys(refused, "quarantined")
+    stack.publish(*[profile(name) for name in refused])
+    return dict.fromkeys(refused, "quarantined")
 
 
 def test_a_backend_that_is_terminated_at_any_statement_costs_nothing(launcher: Launcher, new_stack: NewStack) -> None:
@@ -43,10 +54,12 @@ def test_a_backend_that_is_terminated_at_any_statement_costs_nothing(launcher: L
     stack = new_stack(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="0.5", SUBKEEPER_SETTLE__LEASE="5.5")
     stack.setup()
     stack.rows("TRUNCATE deployment")
-    expected = publish_all_kinds(stack)
+    expected = dict(publish_refused(stack))
     # Long enough to renew a lease in the middle of a look; two within one lease would end it.
     sleeps = [Fault("suspend", "stripe:customers.search", nth=nth, seconds=3.0) for nth in range(1, 100, 10)]
     worker = launcher.start(stack.environ, RUN, Fault("terminate"), *sleeps)
+    wait_until(lambda: any("Ledger.lease_refused" in line for line in worker.passed()), what="in doubt about them")
+    expected |= publish_all_kinds(stack)
     await_states(stack, expected, 60, refused=1)
     assert worker.await_end(0) is None, worker.text
     struck = set(worker.passed(terminated=True))

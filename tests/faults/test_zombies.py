@@ -42,7 +42,7 @@ def hold(launcher: Launcher, stack: Stack, point: str, when: When) -> Launched:
     to another one."""
     environ = stack.environ | {"SUBKEEPER_NSQ__MSG_TIMEOUT": "1"}
     zombie = launcher.start(environ, RUN, Fault("stop", point, when))
-    wait_until(lambda: "settling.resumed" in zombie.text)
+    wait_until(lambda: '"part": "stripe", "ok": true' in zombie.text, what="it settles")
     stack.publish(profile("ada"))
     zombie.await_stop()
     return zombie

@@ -56,11 +56,6 @@ class SubscriptionFact:
     def is_terminal(self) -> bool:
         return self.status in TERMINAL_STATUSES
 
-    @property
-    def plan(self) -> str:
-        """The plan's name in our tables: the price's lookup key; an unknown price by its id."""
-        return self.price_lookup_key or self.price_id
-
 
 @dataclass(frozen=True, slots=True)
 class PriceFact:

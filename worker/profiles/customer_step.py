@@ -34,6 +34,7 @@ class CustomerStep:
 
     def give(self, lease: Lease) -> None:
         """Returns with the customer committed; raises what the gateway raises for anything that must wait or stop."""
+        self._terms.require(lease.row.plan)  # else nobody needs a customer yet
         if lease.row.known_customer_id is not None:
             self._commit(lease, lease.row.known_customer_id, adopted=True)
             return

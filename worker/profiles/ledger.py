@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from worker.domain.doubt import Refusal
 from worker.domain.provisioning import Lane, Provisioning
 from worker.domain.stripe_facts import Answer, SubscriptionFact
-from worker.store import customers, provisionings, steps
+from worker.store import customers, provisionings, refused, steps
 from worker.store.database import Database
-from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.deadline import Deadline, boot_time
 
 
 @dataclass(slots=True)
@@ -107,10 +108,10 @@ class Ledger:
             seconds = (before.trial_end - frozen.trial_end).total_seconds()
             self._log.warning("trial.shortened", user_id=before.user_id, seconds=seconds)
 
-    def complete(self, lease: Lease, answer: Answer[SubscriptionFact], *, cause: str) -> None:
-        """The user has this subscription."""
+    def complete(self, lease: Lease, answer: Answer[SubscriptionFact], *, plan: str, cause: str) -> None:
+        """The user has this subscription, on what we call `plan`."""
         with self._database.transaction() as tx:
-            steps.complete(tx, lease.row, answer, cause=cause)
+            steps.complete(tx, lease.row, answer, plan=plan, cause=cause)
 
     def postpone(self, lease: Lease, *, delay: float, lane: Lane, error: str | None) -> None:
         """Gives the row back, due after `delay` seconds."""
@@ -123,6 +124,44 @@ class Ledger:
             provisionings.quarantine(tx, lease.row, error=error, customer_gone=customer_gone)
             if customer_gone and lease.row.stripe_customer_id is not None:
                 customers.bury(tx, lease.row.stripe_customer_id)
+
+    # Rows that were refused while it is in doubt who is at fault (`worker.domain.doubt`)
+
+    def refuse(self, lease: Lease, refusal: str, error: str, *, delay: float, lane: Lane, may_blame: bool) -> bool:
+        """Gives a refused row back, due after `delay` seconds; or quarantines it, if the same refusal met it before,
+        another row has passed since, and nothing else stands against it (`may_blame`). Returns whether it did."""
+        with self._database.transaction() as tx:
+            if may_blame and refused.is_its_own(tx, lease.row, refusal):
+                provisionings.quarantine(tx, lease.row, error=error, customer_gone=False)
+                return True
+            refused.note(tx, lease.row, refusal=refusal, error=error, delay=timedelta(seconds=delay), lane=lane)
+            return False
+
+    def refusals(self) -> list[Refusal]:
+        """What was refused, and of how many, while nobody passed."""
+        with self._database.transaction() as tx:
+            return refused.find(tx)
+
+    def release_refused(self, began: float) -> int:
+        """A row whose settling began at `began` (`boot_time`) has passed: those refused before that are tried again,
+        and the same refusal will be their own. Returns how many."""
+        with self._database.transaction() as tx:
+            now = refused.now(tx)  # read before our own clock: it must not seem to have begun later than it did
+            return refused.release(tx, now - timedelta(seconds=boot_time() - began))
+
+    def lease_untried(self, *, newest: bool) -> Lease | None:
+        """One due row that was not refused, the newest or the oldest."""
+        deadline, openable = self.new_deadline(), self._openable()
+        with self._database.transaction() as tx:
+            rows = refused.lease_untried(tx, newest=newest, lease=self.length, stripe_now=self.now(), openable=openable)
+        return Lease(rows[0], deadline) if rows else None
+
+    def lease_refused(self) -> Lease | None:
+        """One row that was refused while nobody passed, in turn."""
+        deadline, openable = self.new_deadline(), self._openable()
+        with self._database.transaction() as tx:
+            rows = refused.lease_refused(tx, lease=self.length, stripe_now=self.now(), openable=openable)
+        return Lease(rows[0], deadline) if rows else None
 
     def keep(self, lease: Lease) -> None:
         """Renews a lease that is half used up, in the middle of a long search."""

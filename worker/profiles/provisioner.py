@@ -8,6 +8,7 @@ or looked for (docs/design.md, *Provisioning*).
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 
@@ -15,6 +16,7 @@ import structlog
 
 from worker.domain.provisioning import State, retry_delay, retry_lane
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
+from worker.profiles.catalogue import UnusablePlan
 from worker.profiles.customer_step import CustomerStep
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.subscription_step import SubscriptionStep
@@ -25,7 +27,7 @@ from worker.store.errors import (
     SubscriptionAlreadyExists,
 )
 from worker.stripe_api.deadline import OutOfTime
-from worker.stripe_api.errors import CustomerGone
+from worker.stripe_api.errors import AnswerIncomplete, CustomerGone, Refused, SharedRefusal
 from worker.telemetry import Metrics
 
 
@@ -34,12 +36,14 @@ class Settled(StrEnum):
 
     COMPLETED = "completed"
     POSTPONED = "postponed"
+    REFUSED = "refused"
     QUARANTINED = "quarantined"
     LEASE_LOST = "lease_lost"
 
 
 class Provisioner:
-    """`rng` jitters retries."""
+    """`rng` jitters retries. `may_blame`: whether what every new row needs is in order, so far as is known: else no
+    row is quarantined for a refusal that others may meet."""
 
     def __init__(
         self,
@@ -48,19 +52,22 @@ class Provisioner:
         ledger: Ledger,
         metrics: Metrics,
         rng: random.Random,
+        *,
+        may_blame: Callable[[], bool],
     ) -> None:
         self._customer = customer
         self._subscription = subscription
         self._ledger = ledger
         self._metrics = metrics
         self._rng = rng
+        self._may_blame = may_blame
         self._log = structlog.get_logger(__name__)
 
     def settle(self, lease: Lease) -> Settled:
         """Brings the row as far as it goes now.
 
-        Raises `Misconfigured` when settling must stop for every row (this one is given back), and `Unavailable` when
-        Postgres is away (the lease then runs out by itself).
+        Raises `Misconfigured` when Stripe refuses the key, for every row (this one is given back), and `Unavailable`
+        when Postgres is away (the lease then runs out by itself).
         """
         try:
             return self._settle(lease)
@@ -79,22 +86,40 @@ class Provisioner:
             if lease.row.state is State.PENDING:
                 self._customer.give(lease)
             self._subscription.give(lease)
+        except (Refused, SharedRefusal, AnswerIncomplete, UnusablePlan) as refusal:
+            return self._refuse(lease, refusal)
+        except Misconfigured:  # the key
+            self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=None)
+            raise
         except (Rejected, StripeCustomerAlreadyExists, SubscriptionAlreadyExists) as refusal:
-            return self._quarantine(lease, refusal)
+            self._ledger.quarantine(lease, str(refusal), customer_gone=isinstance(refusal, CustomerGone))
+            return self._quarantined(lease, refusal)
         except OutOfTime as late:  # the limiter is the bottleneck: the row keeps its lane and its place
             self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=str(late))
             return Settled.POSTPONED
         except (TryLater, CustomerAlreadyExists) as later:
             return self._postpone(lease, later)
-        except Misconfigured:
-            self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=None)
-            raise
-        self._log.info("subscription.created", user_id=lease.row.user_id, attempts=lease.row.attempts)
+        self._log.debug("subscription.created", user_id=lease.row.user_id, attempts=lease.row.attempts)
         return Settled.COMPLETED
 
-    def _quarantine(self, lease: Lease, refusal: SubkeeperError) -> Settled:
-        self._ledger.quarantine(lease, str(refusal), customer_gone=isinstance(refusal, CustomerGone))
-        self._metrics.quarantined(refusal.reason if isinstance(refusal, Rejected) else "object_of_another_user")
+    def _refuse(self, lease: Lease, refusal: SubkeeperError) -> Settled:
+        """What others may be refused too: the row waits as it is, until it is known whose fault it is."""
+        row = lease.row
+        is_its_own = self._ledger.refuse(
+            lease,
+            refusal.failure.what if isinstance(refusal, (Refused, SharedRefusal)) else str(refusal),
+            str(refusal),
+            delay=retry_delay(max(row.attempts, 1), self._rng),
+            lane=retry_lane(row.lane),
+            may_blame=self._may_blame(),
+        )
+        if is_its_own:
+            return self._quarantined(lease, refusal)
+        self._log.warning("provisioning.refused", user_id=row.user_id, reason=str(refusal))
+        return Settled.REFUSED
+
+    def _quarantined(self, lease: Lease, refusal: SubkeeperError) -> Settled:
+        self._metrics.quarantined(_reason(refusal))
         self._log.error("provisioning.quarantined", user_id=lease.row.user_id, reason=str(refusal))
         return Settled.QUARANTINED
 
@@ -104,3 +129,12 @@ class Provisioner:
         self._ledger.postpone(lease, delay=delay, lane=retry_lane(row.lane), error=str(later))
         self._log.warning("provisioning.postponed", user_id=row.user_id, seconds=round(delay, 3), reason=str(later))
         return Settled.POSTPONED
+
+
+def _reason(refusal: SubkeeperError) -> str:
+    """The constant by which quarantined rows are counted."""
+    if isinstance(refusal, Rejected):
+        return refusal.reason
+    if isinstance(refusal, SharedRefusal):
+        return "stripe_refused"
+    return "plan_unusable" if isinstance(refusal, UnusablePlan) else "object_of_another_user"

@@ -5,20 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import structlog
 
 from worker.domain.lanes import LaneSchedule
-from worker.domain.provisioning import Lane, Provisioning
+from worker.domain.provisioning import Lane
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable, Unforeseen
+from worker.profiles.halting import Halting
 from worker.profiles.ledger import Lease, Ledger
-from worker.profiles.provisioner import Provisioner
+from worker.profiles.provisioner import Provisioner, Settled
+from worker.profiles.seats import Seats
+from worker.profiles.tally import Tally
+from worker.stripe_api.deadline import boot_time
 from worker.telemetry import Metrics, Watchdog
-
-PROBE_INTERVAL = 5.0
-"""Seconds between attempts to settle again while settling is halted."""
 
 AHEAD = 0.5
 """Rows of a lane that are leased ahead, for each that its threads may be settling: what they take up while the sweeper
@@ -29,24 +30,19 @@ LEAST_LEASE = 2.0
 
 
 class Settler:
-    """Settles leased rows on `threads` threads, shared among the lanes by `schedule`.
-
-    Halted (at first, and whenever Stripe refuses what all rows share) it leases nothing and tries again every few
-    seconds: `preflight` must pass, then a single row must not be refused. `report` hears why it is halted, or
-    None when it is not.
-    """
+    """Settles leased rows on `threads` threads, shared among the lanes by `schedule`, unless `halting` says otherwise:
+    then only those rows that it gives."""
 
     def __init__(
         self,
         ledger: Ledger,
         provisioner: Provisioner,
+        halting: Halting,
         schedule: LaneSchedule,
         metrics: Metrics,
         *,
         threads: int,
         sweep_interval: float,
-        preflight: Callable[[], None],
-        report: Callable[[SubkeeperError | None], None],
         watchdog: Watchdog,
     ) -> None:
         self._ledger = ledger
@@ -55,9 +51,9 @@ class Settler:
         self._metrics = metrics
         self._threads = threads
         self._sweep_interval = sweep_interval
-        self._preflight = preflight
-        self._report = report
+        self._halting = halting
         self._watchdog = watchdog
+        self._tally = Tally()
         self._log = structlog.get_logger(__name__)
         # Two conditions on one lock, so that a row that comes wakes the one thread that takes it, and one that is done
         # the sweeper alone, if it has a reason: 500 context switches a second at 20 profiles/s, 1,500 if all are woken.
@@ -69,7 +65,6 @@ class Settler:
         self._running: Counter[Lane] = Counter()
         self._reserved: Counter[Lane] = Counter()
         self._backlog = set(Lane)
-        self._halted = True
         self._stopping = False
 
     def start(self, spawn: Callable[[str, Callable[[], None]], None]) -> None:
@@ -101,14 +96,14 @@ class Settler:
                 for lease in seats.leases:
                     self._queues[lease.row.lane].append(lease)
                 self._backlog |= {lane for lane, count in wanted.items() if granted[lane] < count}
-                ended = self._stopping or self._halted
+                ended = self._stopping or self._halting.halted
                 self._leased.notify(len(seats.leases))
                 self._wake_sweeper()
             if ended:  # meanwhile: nobody else gives them back
                 self._give_back_waiting()
 
     def _room(self, lane: Lane) -> int:
-        if self._halted or self._stopping:
+        if self._halting.halted or self._stopping:
             return 0
         held = self._running[lane] + len(self._queues[lane]) + self._reserved[lane]
         return max(0, self._most(lane) - held)
@@ -147,15 +142,23 @@ class Settler:
             self._give_back(lease)
             self._metrics.settled(lease.row.lane, "given_back", 0.0)
             return
+        was_halted, began = self._halting.halted, boot_time()
         try:
-            self._settle_and_count(lease)
+            outcome = self._settle_and_count(lease)
+            with suppress(SubkeeperError):  # Postgres: the sweeper will hear of it
+                self._hear(outcome, began)
         except Misconfigured as stop:
-            self._halt(stop)
+            self._halting.bar(stop)
         except (Unavailable, TryLater):
             pass  # Postgres: nothing can be written, so the lease runs out
+        if self._halting.halted:
+            self._give_back_waiting()
+        elif was_halted:
+            self._go_on()
 
-    def _settle_and_count(self, lease: Lease) -> None:
-        """Raises what keeps every row from settling; a bug that this one shows must not, so it is loud and waits."""
+    def _settle_and_count(self, lease: Lease) -> str:
+        """What came of it. Raises what keeps every row from settling; a bug that this one shows must not, so it is loud
+        and waits."""
         lane, started, outcome = lease.row.lane, time.monotonic(), "unrecorded"
         try:
             outcome = self._provisioner.settle(lease)
@@ -170,6 +173,14 @@ class Settler:
             outcome = "crashed"
         finally:
             self._metrics.settled(lane, outcome, time.monotonic() - started)
+            self._tally.add(str(outcome))
+        return outcome
+
+    def _hear(self, outcome: str, began: float) -> None:
+        if outcome == Settled.COMPLETED:
+            self._halting.passed(began)
+        elif outcome == Settled.REFUSED:
+            self._halting.refused()
 
     # Sweeping
 
@@ -178,10 +189,7 @@ class Settler:
         while not self._stopping:
             try:
                 with self._watchdog.work():
-                    if self._halted:
-                        self._resume()
-                    if not self._halted:
-                        self._sweep()
+                    self._take_turn()
                 crashed = False
             except (Unavailable, TryLater):
                 pass  # tried again after the pause
@@ -189,10 +197,30 @@ class Settler:
                 if not crashed:
                     self._log.critical("sweep.crashed", exc_info=error)
                 crashed = True
+            self._tally.tell_each_minute()
             with self._changed:
-                pause = PROBE_INTERVAL if self._halted else self._sweep_interval
+                pause = self._halting.pause() if self._halting.halted else self._sweep_interval
                 self._changed.wait_for(self._has_reason_to_sweep, timeout=pause)
         self._give_back_waiting()
+        self._tally.tell()
+
+    def _take_turn(self) -> None:
+        was_halted = self._halting.halted
+        if not was_halted:
+            self._halting.watch()
+        elif self._halting.pause() <= 0:
+            self._halting.probe(self._settle)
+        if self._halting.halted:
+            return
+        if was_halted:
+            self._go_on()
+        self._sweep()
+
+    def _go_on(self) -> None:
+        """After halting: there may be work in every lane."""
+        with self._changed:
+            self._backlog = set(Lane)
+            self._wake_sweeper()
 
     def _has_reason_to_sweep(self) -> bool:
         """A lane has more to lease, and room for all that it may hold ahead."""
@@ -219,36 +247,6 @@ class Settler:
             self._backlog |= {lane for lane, limit in wanted.items() if found[lane] == limit}
             self._leased.notify(len(leases))
 
-    # Halting
-
-    def _halt(self, stop: Misconfigured) -> None:
-        with self._changed:
-            first, self._halted = not self._halted, True
-        self._report(stop)
-        if first:
-            self._log.error("settling.halted", reason=str(stop))
-        self._give_back_waiting()
-
-    def _resume(self) -> None:
-        """Tries whether settling works again: the preflight, then one row."""
-        try:
-            self._preflight()
-            self._settle_one()
-        except SubkeeperError as still:
-            self._report(still)
-            return
-        with self._changed:
-            self._halted = False
-            self._backlog = set(Lane)
-        self._report(None)
-        self._log.info("settling.resumed")
-
-    def _settle_one(self) -> None:
-        for lane in Lane:
-            for lease in self._ledger.lease_due({lane: 1}):
-                self._settle_and_count(lease)
-                return
-
     def _give_back_waiting(self) -> None:
         with self._changed:
             waiting = [lease for queue in self._queues.values() for lease in queue]
@@ -260,23 +258,3 @@ class Settler:
     def _give_back(self, lease: Lease) -> None:
         with suppress(SubkeeperError):  # lost, or Postgres is away: the lease runs out by itself
             self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=None)
-
-
-class Seats:
-    """Granted room; `settle` what was inserted under it."""
-
-    def __init__(self, ledger: Ledger, granted: Counter[Lane]) -> None:
-        self.lease = ledger.length
-        self.leases: list[Lease] = []
-        self._left = Counter(granted)
-        self._deadline = ledger.new_deadline()
-        self.stripe_now = ledger.now()
-
-    def take(self, lane: Lane) -> bool:
-        """Whether one more row of `lane` is to be leased at once."""
-        self._left[lane] -= 1
-        return self._left[lane] >= 0
-
-    def settle(self, rows: Sequence[Provisioning]) -> None:
-        """Hands committed, leased rows to the threads (when the block ends)."""
-        self.leases.extend(Lease(row, self._deadline.copy()) for row in rows)

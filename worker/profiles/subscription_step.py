@@ -15,11 +15,11 @@ from worker.domain.provisioning import (
     user_digest,
 )
 from worker.domain.stripe_facts import Answer, SubscriptionFact
-from worker.errors import TryLater
+from worker.errors import SubkeeperError, TryLater
 from worker.profiles.customer_step import MOST_GENERATIONS
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.terms import Terms
-from worker.stripe_api.errors import KeyBurnt, SharedRefusal, TrialPassed, TrialRefused
+from worker.stripe_api.errors import KeyBurnt, Refused, SharedRefusal, TrialPassed, TrialRefused
 from worker.stripe_api.gateway import StripeGateway
 
 
@@ -47,12 +47,12 @@ class SubscriptionStep:
                 look, renew, refused_trials = True, "trial_passed", refused_trials + 1
                 if refused_trials == MOST_GENERATIONS:
                     raise TrialRefused(passed.failure) from passed
-            except SharedRefusal:
-                # Nothing was created; the next generation is built from what the settings say by then.
-                self._ledger.next_generation(lease, _unfrozen(lease.row), "shared_refusal")
-                raise
+            except (SharedRefusal, Refused):  # nothing was created
+                if not self._rebuilt(lease):
+                    raise
+                look, renew = True, None
             else:
-                self._ledger.complete(lease, answer, cause="provisioned")
+                self._complete(lease, answer, cause="provisioned")
                 return
         raise TryLater("generations_exhausted")
 
@@ -66,19 +66,40 @@ class SubscriptionStep:
         found = subscription_to_adopt(answer.value, digest)
         if found is not None:
             one = Answer(found, answer.seen_from, answer.seen_to, replayed=False, request_id=answer.request_id)
-            self._ledger.complete(lease, one, cause="adopted")
+            self._complete(lease, one, cause="adopted")
             return True
         if renew or has_expired(answer.value, digest):
             self._renew(lease, renew or "subscription_expired")
         return False
 
     def _renew(self, lease: Lease, why: str) -> None:
+        self._terms.require(lease.row.plan)  # else the next key would stand for nothing that can be sent
         row, now = _unfrozen(lease.row), self._ledger.now()
         if why == "trial_spent" and (wait := renewal_wait(row, now)):
             raise TryLater("trial_nearly_spent", after=wait.total_seconds())
         if why == "trial_passed" or trial_is_spent(row, now):
             row = replace(row, trial_end=(now + self._terms.trial).replace(microsecond=0))
         self._ledger.next_generation(lease, row, why)
+
+    def _rebuilt(self, lease: Lease) -> bool:
+        """After a refusal: the next generation, if its request would hold anything else than the refused one (another
+        price, other settings). If not, the row keeps its generation and its key, however often it is refused."""
+        row = lease.row
+        assert row.stripe_customer_id is not None, "a customer comes first"
+        try:
+            self._terms.catalogue.recheck(row.plan)
+            request = self._terms.request(row, row.stripe_customer_id)
+        except SubkeeperError:  # there is nothing better to send
+            return False
+        if request == row.subscription_request:
+            return False
+        self._ledger.next_generation(
+            lease, replace(row, subscription_request=request, look_first=True), "terms_changed"
+        )
+        return True
+
+    def _complete(self, lease: Lease, answer: Answer[SubscriptionFact], *, cause: str) -> None:
+        self._ledger.complete(lease, answer, plan=self._terms.plan_name(lease.row, answer.value), cause=cause)
 
     def _create(self, lease: Lease) -> Answer[SubscriptionFact]:
         row = lease.row

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,8 +15,9 @@ from worker.domain.lanes import LaneSchedule
 from worker.domain.provisioning import Lane
 from worker.domain.trial import TrialPolicy
 from worker.errors import Misconfigured, SubkeeperError, Unavailable
-from worker.profiles.catalogue import Catalogue
+from worker.profiles.catalogue import Catalogue, UnusablePlan
 from worker.profiles.customer_step import CustomerStep
+from worker.profiles.halting import Halting
 from worker.profiles.inbox import Freeze, ProfileInbox
 from worker.profiles.ledger import Ledger
 from worker.profiles.provisioner import Provisioner
@@ -103,6 +106,7 @@ class Profiles:
         self._settings = settings
         self._metrics = metrics
         self._health = health
+        self._stopping = threading.Event()
         self.database = Database(settings.database)
         self.stripe = stripe_side(settings, metrics, rng)
         keys = SealingKeys(settings, health)
@@ -140,7 +144,7 @@ class Profiles:
             trial=timedelta(days=settings.trial.days),
             missing_payment_method=settings.trial.missing_payment_method,
             billing_mode=settings.stripe.billing_mode,
-            price_id=self.stripe.catalogue.price_id,
+            catalogue=self.stripe.catalogue,
         )
         provisioner = Provisioner(
             CustomerStep(gateway, ledger, sealer, terms),
@@ -148,16 +152,21 @@ class Profiles:
             ledger,
             self._metrics,
             rng,
+            may_blame=lambda: self._shared_problem() is None,
         )
         return Settler(
             ledger,
             provisioner,
+            Halting(
+                ledger,
+                preflight=self._preflight,
+                shared_problem=self._shared_problem,
+                report=self._report_settling,
+            ),
             LaneSchedule(settings.settle.threads, lane_weights(settings)),
             self._metrics,
             threads=settings.settle.threads,
             sweep_interval=settings.settle.sweep_interval,
-            preflight=self._preflight,
-            report=self._report_settling,
             watchdog=self._watchdog,
         )
 
@@ -204,11 +213,16 @@ class Profiles:
             self._health.away("stripe", unknown)
 
     def _preflight(self) -> None:
-        """What must hold for any row to settle: a key of this database's account that works, and the price of the plan
-        that we give."""
+        """What must hold for any row to settle: a key of this database's account that works. The price of the plan that
+        we give is looked at too, but rows of other plans, or with a frozen request, settle without it."""
         self.stripe.gateway.reload()
         self._ownership.require()
-        self.stripe.catalogue.refresh(self._settings.pending_plan)
+        with suppress(UnusablePlan):  # `_shared_problem` says so
+            self.stripe.catalogue.refresh(self._settings.pending_plan)
+
+    def _shared_problem(self) -> SubkeeperError | None:
+        """What is known to be wrong with what every new row needs."""
+        return self.stripe.catalogue.problem(self._settings.pending_plan)
 
     def _report_settling(self, halted: SubkeeperError | None) -> None:
         if halted is None:
@@ -222,10 +236,12 @@ class Profiles:
         self.settler.start(threads.spawn)
         threads.spawn("absorber", self.consumer.run)
         threads.spawn("watchdog", self._watchdog.run)
+        threads.spawn("catalogue", lambda: self.stripe.catalogue.keep_fresh(self._stopping))
         threads.spawn("watcher", lambda: self._watch.run(threads.alive))
 
     def stop(self) -> None:
         """Takes no new work; the threads end once what they hold is finished or given back."""
+        self._stopping.set()
         self._watch.stop()
         self._watchdog.stop()
         self.consumer.stop()

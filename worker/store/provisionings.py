@@ -7,7 +7,7 @@ its token and raises `LeaseLost` where the row has another one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -45,12 +45,7 @@ OPENABLE = f"""
 The sealed value itself says under which key it was sealed, whoever wrote it: a process of an older release too.
 """
 
-_LEASE_DUE = text(f"""
-    WITH due AS MATERIALIZED (
-        SELECT user_id FROM provisionings
-        WHERE lane = :lane AND state IN ('pending', 'customer_created') AND due_at <= now() AND {OPENABLE}
-        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
-    )
+_LEASE = f"""
     UPDATE provisionings p
     SET lease_token = {NEW_TOKEN}, lease_until = now() + :lease, due_at = now() + :lease,
         attempts = p.attempts + 1,
@@ -64,7 +59,19 @@ _LEASE_DUE = text(f"""
             THEN :stripe_now ELSE p.subscription_last_requested_at END
     FROM due WHERE p.user_id = due.user_id
     RETURNING {_COLUMNS}
-""")  # noqa: S608 - the condition and the columns are the constants above
+"""  # noqa: S608 - the columns are the constant above
+
+
+def leasing(due: str) -> TextClause:
+    """The statement that leases the rows whose `user_id` the query `due` finds, and locks."""
+    return text(f"WITH due AS MATERIALIZED ({due}) {_LEASE}")
+
+
+_LEASE_DUE = leasing(f"""
+    SELECT user_id FROM provisionings
+    WHERE lane = :lane AND state IN ('pending', 'customer_created') AND due_at <= now() AND {OPENABLE}
+    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+""")  # noqa: S608 - the condition is the constant above
 
 FENCE = "WHERE user_id = :user_id AND lease_token = :lease_token AND state IN ('pending', 'customer_created')"
 
@@ -92,7 +99,7 @@ _POSTPONE = text(f"""
 
 _QUARANTINE = text(f"""
     UPDATE provisionings
-    SET state = 'quarantined', quarantined_at = now(), lease_until = NULL, last_error = :error,
+    SET state = 'quarantined', quarantined_at = now(), lease_until = NULL, last_error = :error, refusal = NULL,
         stripe_customer_id = CASE WHEN :customer_gone THEN NULL ELSE stripe_customer_id END
     {FENCE}
 """)  # noqa: S608 - the fence is the constant above
@@ -133,26 +140,28 @@ def lease_due(
 
     `openable`: `Sealer.headers`. What is sealed under another key is left to a process that has it.
     """
-    parameters = {
-        "lane": int(lane),
-        "limit": limit,
-        "lease": lease,
-        "stripe_now": stripe_now,
-        "openable": arrays.byteas(openable),
-    }
-    return [_provisioning(row) for row in tx.execute(_LEASE_DUE, parameters)]
+    chosen = {"lane": int(lane), "limit": limit, "openable": arrays.byteas(openable)}
+    return lease_by(tx, _LEASE_DUE, chosen, lease=lease, stripe_now=stripe_now)
+
+
+def lease_by(
+    tx: Connection, statement: TextClause, chosen: Mapping[str, object], *, lease: timedelta, stripe_now: datetime
+) -> list[Provisioning]:
+    """Leases what a statement of `leasing` finds with the parameters `chosen`."""
+    parameters = {**chosen, "lease": lease, "stripe_now": stripe_now}
+    return [_provisioning(row) for row in tx.execute(statement, parameters)]
 
 
 def freeze_subscription_request(tx: Connection, frozen: Provisioning) -> None:
     """Keeps the request that every attempt of this generation sends, and the trial that it asks for."""
-    _fenced(tx, _FREEZE_SUBSCRIPTION, frozen, request=frozen.subscription_request, trial_end=frozen.trial_end)
+    fenced(tx, _FREEZE_SUBSCRIPTION, frozen, request=frozen.subscription_request, trial_end=frozen.trial_end)
 
 
 def next_generation(
     tx: Connection, row: Provisioning, changed: Provisioning, *, error: str, lease: timedelta, stripe_now: datetime
 ) -> Provisioning:
     """The step's next generation, with the requests and the trial of `changed`. Renews the lease."""
-    _fenced(
+    fenced(
         tx,
         _NEXT_GENERATION,
         row,
@@ -169,17 +178,17 @@ def next_generation(
 
 def postpone(tx: Connection, row: Provisioning, *, delay: timedelta, lane: Lane, error: str | None) -> None:
     """Gives the lease back; the row is due again after `delay`."""
-    _fenced(tx, _POSTPONE, row, delay=delay, lane=int(lane), error=error)
+    fenced(tx, _POSTPONE, row, delay=delay, lane=int(lane), error=error)
 
 
 def quarantine(tx: Connection, row: Provisioning, *, error: str, customer_gone: bool) -> None:
     """The row cannot be settled until somebody acts. A customer that is gone is forgotten: a retry makes another."""
-    _fenced(tx, _QUARANTINE, row, error=error, customer_gone=customer_gone)
+    fenced(tx, _QUARANTINE, row, error=error, customer_gone=customer_gone)
 
 
 def extend(tx: Connection, row: Provisioning, *, lease: timedelta) -> None:
     """Renews the lease in the middle of a long search."""
-    _fenced(tx, _EXTEND, row, lease=lease)
+    fenced(tx, _EXTEND, row, lease=lease)
 
 
 def retry_quarantined(tx: Connection, user_ids: Sequence[str]) -> list[str]:
@@ -203,7 +212,7 @@ def forget_expired_profiles(tx: Connection, older_than: timedelta) -> int:
     return tx.execute(_FORGET_EXPIRED, {"older_than": older_than}).rowcount
 
 
-def _fenced(tx: Connection, statement: TextClause, row: Provisioning, **values: object) -> None:
+def fenced(tx: Connection, statement: TextClause, row: Provisioning, **values: object) -> None:
     if tx.execute(statement, fence(row) | values).rowcount != 1:
         raise LeaseLost(row.user_id)
 

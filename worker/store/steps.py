@@ -21,7 +21,7 @@ _RECORD_CUSTOMER = text(f"""
     WITH fenced AS (
         UPDATE provisionings
         SET state = 'customer_created', stripe_customer_id = :customer_id, subscription_request = :request,
-            trial_end = :trial_end, look_first = :look_first, last_error = NULL,
+            trial_end = :trial_end, look_first = :look_first, last_error = NULL, refusal = NULL,
             lease_until = now() + :lease, due_at = now() + :lease,
             subscription_requested_at = coalesce(subscription_requested_at, :stripe_now),
             subscription_last_requested_at = :stripe_now
@@ -39,7 +39,7 @@ _COMPLETE = text(f"""
     WITH fenced AS (
         UPDATE provisionings
         SET state = 'completed', stripe_subscription_id = :stripe_subscription_id, completed_at = clock_timestamp(),
-            customer_request = NULL, look_first = false, last_error = NULL, lease_until = NULL
+            customer_request = NULL, look_first = false, last_error = NULL, lease_until = NULL, refusal = NULL
         {FENCE}
         RETURNING user_id
     ), inserted AS (
@@ -95,15 +95,16 @@ def record_customer(
     )
 
 
-def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact], *, cause: str) -> None:
-    """The row has its subscription; its sealed profile is erased with the very statement. Raises `LeaseLost`.
+def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact], *, plan: str, cause: str) -> None:
+    """The row has its subscription, on what we call `plan`; its sealed profile is erased with the very statement.
+    Raises `LeaseLost`.
 
     What Stripe answered to our create or look is written under the rules of any answer. One from memory is as old as
     the object, so a refresh is marked beside it. Where the subscription is there already (an event was first), its
     `version` has moved since we asked: of it nothing is written but the mark.
     """
     fact = answer.value
-    state = subscriptions.columns(fact)
+    state = subscriptions.columns(fact, plan)
     parameters = (
         fence(row)
         | state

@@ -23,10 +23,10 @@ def mark_refresh(tx: Connection, stripe_subscription_id: str) -> None:
     )
 
 
-def columns(fact: SubscriptionFact) -> dict[str, str | bool | datetime | None]:
-    """What our row keeps of Stripe's subscription."""
+def columns(fact: SubscriptionFact, plan: str) -> dict[str, str | bool | datetime | None]:
+    """What our row keeps of Stripe's subscription. `plan`: what the price is called in our tables."""
     return {
-        "plan": fact.plan,
+        "plan": plan,
         "stripe_subscription_status": fact.status,
         "canceling": fact.canceling,
         "trial_start": fact.trial_start,

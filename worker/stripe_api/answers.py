@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from worker.domain.stripe_facts import AccountFact, CustomerFact, PriceFact, SubscriptionFact
-from worker.errors import Rejected
+from worker.stripe_api.errors import AnswerIncomplete
 
 T = TypeVar("T")
 DIGEST = "subkeeper"
@@ -28,14 +28,14 @@ class ProductFact:
 
 
 class Fields:
-    """One object of Stripe's, read field by field; raises `Rejected("stripe_answer_incomplete", …)`."""
+    """One object of Stripe's, read field by field; raises `AnswerIncomplete`."""
 
     __slots__ = ("_data", "_what")
 
     def __init__(self, what: str, data: object) -> None:
         """`what` names the object in errors: its type and, once it is known, its id."""
         if not isinstance(data, Mapping):
-            raise Rejected("stripe_answer_incomplete", f"{what} is no object")
+            raise AnswerIncomplete(f"{what} is no object")
         self._what = f"{what} {data.get('id', '')}".rstrip()
         self._data = data
 
@@ -74,8 +74,8 @@ class Fields:
         """A field that is there only when it is true (`deleted`)."""
         return self._data.get(name) is True
 
-    def incomplete(self, name: str) -> Rejected:
-        return Rejected("stripe_answer_incomplete", f"{self._what} lacks {name}")
+    def incomplete(self, name: str) -> AnswerIncomplete:
+        return AnswerIncomplete(f"{self._what} lacks {name}")
 
 
 def customer_fact(data: object) -> CustomerFact:

@@ -3,18 +3,19 @@
     SubkeeperError
     ├── KeyBurnt             Stripe answered from memory, or the key carried other parameters: look, next generation
     ├── TrialPassed          a 400 about `trial_end`: it is no longer in the future
-    ├── Rejected             "stripe_refused": what is left
+    ├── Rejected
     │   ├── FieldRefused     a 400 about this profile's `email` or `name`: go on without it
     │   ├── CustomerGone     the customer doesn't exist (any more)
-    │   └── Refused          Stripe refuses it, and nothing of this page says why
-    │       └── TrialRefused one full trial after another
+    │   ├── Refused          what is left: whose fault it is, others' rows tell (`worker.domain.doubt`)
+    │   ├── TrialRefused     one full trial after another
+    │   └── AnswerIncomplete an answer without a field that we need: as `Refused`
     ├── TryLater
     │   ├── Throttled        429 or a lock timeout; the limiter has been told
     │   ├── KeyInUse         409: a request with this key is under way
     │   └── Unclear          no answer, or a 5xx: it may have happened. The same key again
     └── Misconfigured
         ├── Unauthorized     401, 403
-        └── SharedRefusal    a 400 about what all profiles share (price, currency, settings)
+        └── SharedRefusal    a 400 about what profiles share (price, currency, settings): with others' rows too
 
 `worker.stripe_api.translate` chooses among them. A `Failure` says what Stripe said, without its message: that can quote
 an email address.
@@ -22,6 +23,7 @@ an email address.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
@@ -51,9 +53,16 @@ class Failure:
     peer: str | None = None
     why: str | None = None
 
+    @property
+    def what(self) -> str:
+        """What was refused: the same text whenever the same is, so that refusals can be compared."""
+        return self._with({})
+
     def __str__(self) -> str:
-        said = {"status": self.status, "type": self.type, "code": self.code, "param": self.param}
-        said |= {"request": self.request_id, "reason": self.reason}
+        return self._with({"request": self.request_id, "reason": self.reason})
+
+    def _with(self, more: Mapping[str, str | None]) -> str:
+        said = {"status": self.status, "type": self.type, "code": self.code, "param": self.param, **more}
         words = " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
         return f"{self.operation} {words or 'without an answer'}"
 
@@ -99,12 +108,19 @@ class Refused(Rejected):
         self.failure = failure
 
 
-class TrialRefused(Refused):
+class TrialRefused(Rejected):
     """Stripe refused one full trial after another, so it isn't that it had passed."""
 
     def __init__(self, failure: Failure) -> None:
-        Rejected.__init__(self, "trial_refused", str(failure))
+        super().__init__("trial_refused", str(failure))
         self.failure = failure
+
+
+class AnswerIncomplete(Rejected):
+    """Stripe's answer lacks a field that we need."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("stripe_answer_incomplete", detail)
 
 
 class Throttled(TryLater):

@@ -1,7 +1,7 @@
 """Stripe, as the use cases speak with it: facts in, facts out, errors of ours.
 
 Every write carries our own idempotency key. Every request, each page of a list too, passes the limiter and is sent only
-if the deadline leaves time for it. Errors: `worker.stripe_api.errors`; `Rejected("stripe_answer_incomplete", …)` where
+if the deadline leaves time for it. Errors: `worker.stripe_api.errors`; `AnswerIncomplete` where
 Stripe's answer lacks a field that we need; `TryLater` near a deadline.
 """
 
@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from worker.domain.provisioning import Lane
 from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, PriceFact, SubscriptionFact
-from worker.errors import Rejected
 from worker.settings import StripeSettings
 from worker.stripe_api.answers import (
     Fields,
@@ -31,6 +30,7 @@ from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.caller import Caller
 from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.errors import AnswerIncomplete
 from worker.stripe_api.limiter import Limiter
 from worker.stripe_api.session import Session, find_account
 from worker.telemetry import Metrics
@@ -188,7 +188,7 @@ def _next_list_page(page: Reply) -> Mapping[str, object] | None:
         return None
     objects = _objects(page)
     if not objects:
-        raise Rejected("stripe_answer_incomplete", "list has more, but its page is empty")
+        raise AnswerIncomplete("list has more, but its page is empty")
     return {"starting_after": Fields("list", objects[-1]).get("id", str)}
 
 

@@ -67,6 +67,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # What came of leasing a profile's row. `seconds`: until it is tried again.
     "subscription.created": ("user_id", "attempts"),
     "provisioning.postponed": ("user_id", "seconds", "reason"),
+    "provisioning.refused": ("user_id", "reason"),
     "provisioning.quarantined": ("user_id", "reason"),
     "lease.lost": ("user_id",),
     # Clocks that were ahead when the profile was first seen made its trial so much longer than a full one.
@@ -83,4 +84,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # Settling stopped for every profile because a person must act, and went on again.
     "settling.halted": ("reason",),
     "settling.resumed": (),
+    # Rows were refused alike and nobody passed: single rows are tried until it is known whose fault it is.
+    "settling.doubted": ("users", "reason"),
+    # What became of leased rows within the last minute: how many by outcome.
+    "rows.settled": ("seconds", "outcomes"),
 }

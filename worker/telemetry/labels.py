@@ -8,7 +8,7 @@ from __future__ import annotations
 MESSAGE_OUTCOMES = ("new", "known", "quarantined", "requeued")
 
 SETTLE_OUTCOMES = (
-    "completed", "postponed", "quarantined", "lease_lost", "given_back", "halted", "crashed", "unrecorded",
+    "completed", "postponed", "refused", "quarantined", "lease_lost", "given_back", "halted", "crashed", "unrecorded",
 )  # fmt: skip
 """`unrecorded`: Postgres was away, so that the lease runs out."""
 
@@ -22,7 +22,7 @@ QUARANTINE_REASONS = (
     "unstorable",
     # A profile.
     "profile_sealed", "stripe_refused", "stripe_refused_email", "stripe_refused_name", "stripe_answer_incomplete",
-    "customer_gone", "object_of_another_user", "trial_refused",
+    "customer_gone", "object_of_another_user", "plan_unusable", "trial_refused",
 )  # fmt: skip
 
 STRIPE_OPERATIONS = (

@@ -26,6 +26,10 @@ def upgrade() -> None:
     op.create_index("billing_customers_user_id_idx", "billing_customers", ["user_id"])
     op.add_column("provisionings", sa.Column("key_possible_since", sa.DateTime(timezone=True)))
     op.add_column("provisionings", sa.Column("refusal", sa.Text()))
+    op.add_column("provisionings", sa.Column("refused_at", sa.DateTime(timezone=True)))
+    op.add_column(
+        "provisionings", sa.Column("others_passed", sa.Boolean(), server_default=sa.text("false"), nullable=False)
+    )
     op.create_index(
         "provisionings_refused_idx", "provisionings", ["user_id"], postgresql_where=sa.text("refusal IS NOT NULL")
     )
@@ -33,6 +37,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("provisionings_refused_idx", table_name="provisionings")
+    op.drop_column("provisionings", "others_passed")
+    op.drop_column("provisionings", "refused_at")
     op.drop_column("provisionings", "refusal")
     op.drop_column("provisionings", "key_possible_since")
     op.drop_index("billing_customers_user_id_idx", table_name="billing_customers")

@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from tests.integration.profiles.stack import Stack, StripeAccount
-from worker.profiles import settler
+from worker.profiles import catalogue, halting
 from worker.runtime import process, watch
 from worker.sandbox.nsq import Nsqd
 from worker.sandbox.stripe.server import StripeServer
@@ -83,6 +83,7 @@ def stack(new_stack: NewStack) -> Stack:
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker in this process that was halted tries again after 0.2 s, not after 5, and as often looks at Postgres."""
-    monkeypatch.setattr(settler, "PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(halting, "PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(catalogue, "RECHECK_INTERVAL", 0.2)
     monkeypatch.setattr(watch, "WATCH_INTERVAL", 0.2)
     monkeypatch.setattr(process, "DEPTH_INTERVAL", 0.2)

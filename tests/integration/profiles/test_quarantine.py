@@ -29,11 +29,14 @@ def delete_customer_between_the_steps(stack: Stack) -> str:
     return customer
 
 
-def refuse_for_good(stack: Stack) -> None:
-    """Stripe refuses the profile's customer with a word that is about nothing we know."""
-    stack.control.fault("status", match={"path": "/v1/customers", "method": "POST"}, times=1, status=402, sticky=False)
+def refuse_for_good(stack: Stack, path: str = "/v1/customers") -> None:
+    """Stripe refuses ada's request with a word that is about nothing we know, and takes somebody else's; until now."""
+    stack.control.fault("status", match={"path": path, "method": "POST", "user_id": "ada"}, status=402, sticky=False)
     stack.publish(profile("ada"))
+    wait_until(lambda: stack.ledger("ada").get("refusal"))
+    stack.publish(profile("somebody-else"))
     stack.await_state("ada", "quarantined")
+    stack.control.clear_faults()
 
 
 def test_a_customer_deleted_between_the_steps_leaves_a_tombstone_and_sets_the_user_aside(stack: Stack) -> None:
@@ -127,7 +130,8 @@ def test_a_retry_from_quarantine_looks_first_and_takes_a_new_key(stack: Stack) -
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert stack.requests("GET", "/v1/customers")
-    assert len({each["idempotency_key"] for each in stack.requests("POST", "/v1/customers")}) == 2
+    asked = [each for each in stack.requests("POST", "/v1/customers") if each["user_id"] == "ada"]
+    assert len({each["idempotency_key"] for each in asked}) == 2
 
 
 def test_a_later_message_replaces_the_profile_of_a_user_in_quarantine(stack: Stack) -> None:
@@ -140,12 +144,8 @@ def test_a_later_message_replaces_the_profile_of_a_user_in_quarantine(stack: Sta
 
 
 def test_a_later_message_does_not_touch_a_user_in_quarantine_who_has_a_customer(stack: Stack) -> None:
-    stack.control.fault(
-        "status", match={"path": "/v1/subscriptions", "method": "POST"}, times=1, status=402, sticky=False
-    )
     worker = stack.start_worker()
-    stack.publish(profile("ada"))
-    stack.await_state("ada", "quarantined")
+    refuse_for_good(stack, "/v1/subscriptions")
     stack.publish(profile("ada", email="corrected@example.org"))
     wait_until(lambda: worker.metric("subkeeper_messages_total", topic=stack.topic, outcome="known") == 1)
     assert stack.ledger("ada")["state"] == "quarantined"

@@ -21,6 +21,7 @@ from worker.domain.trial import TrialPolicy
 from worker.errors import TryLater, Unavailable
 from worker.profiles.catalogue import Catalogue
 from worker.profiles.customer_step import CustomerStep
+from worker.profiles.halting import Halting
 from worker.profiles.inbox import Freeze, ProfileInbox
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.provisioner import Provisioner, Settled
@@ -152,10 +153,7 @@ class Process:
         """What the sweeper's and a settling thread's loop do, once."""
         settler = self._settler
         try:
-            if settler._halted:
-                settler._resume()
-            if not settler._halted:
-                settler._sweep()
+            settler._take_turn()
         except (Unavailable, TryLater):
             return
         while any(settler._queues.values()):
@@ -197,21 +195,20 @@ def _provisioner(
         trial=TRIAL,
         missing_payment_method="pause",
         billing_mode="flexible",
-        price_id=catalogue.price_id,
+        catalogue=catalogue,
     )
     customer, subscription = CustomerStep(gateway, ledger, sealer, terms), SubscriptionStep(gateway, ledger, terms)
-    return Watched(customer, subscription, ledger, metrics, random.Random(1))
+    return Watched(customer, subscription, ledger, metrics, random.Random(1), may_blame=lambda: True)
 
 
 def _settler(ledger: Ledger, provisioner: Provisioner, metrics: Metrics, watchdog: Watchdog) -> Settler:
     return Settler(
         ledger,
         provisioner,
+        Halting(ledger, preflight=lambda: None, shared_problem=lambda: None, report=lambda _: None),
         LaneSchedule(4, WEIGHTS),
         metrics,
         threads=1,
         sweep_interval=1.0,
-        preflight=lambda: None,
-        report=lambda _: None,
         watchdog=watchdog,
     )

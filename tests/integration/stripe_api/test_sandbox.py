@@ -101,7 +101,7 @@ def test_a_subscription_is_created_and_listed(gateway: StripeGateway) -> None:
     params = subscription(customer, price.id)
     made = gateway.create_subscription(params, key="k-sub", lane=Lane.LIVE, deadline=soon())
     assert made.value.status == "trialing"
-    assert made.value.plan == "pending"
+    assert made.value.price_lookup_key == "pending"
     assert made.value.user_digest == DIGEST
     assert made.value.trial_end is not None
     assert int(made.value.trial_end.timestamp()) == params["trial_end"]

@@ -19,7 +19,7 @@ WORKER = Path(__file__).parents[3] / "worker"
 OF_COMMANDS = {"profiles/lines.py", "profiles/backfill.py", "broker/publisher.py"}
 """What these refuse is told to whoever gave it, and is never put into quarantine."""
 
-REFUSALS = {"FieldRefused", "CustomerGone", "Refused", "TrialRefused"}
+REFUSALS = {"FieldRefused", "CustomerGone", "Refused", "TrialRefused", "AnswerIncomplete"}
 """Kinds of `Rejected` that know their own reason."""
 
 
@@ -75,7 +75,7 @@ def test_a_reason_of_quarantine_in_the_code_is_listed(pattern: str) -> None:
 
 
 def test_a_listed_reason_of_quarantine_is_in_the_code() -> None:
-    spoken = [*PATTERNS, *_constants("profiles/provisioner.py", r'else "(\w+)"')]
+    spoken = [*PATTERNS, *_constants("profiles/provisioner.py", r'(?:else|return) "(\w+)"')]
     unspoken = {reason for reason in labels.QUARANTINE_REASONS if not any(re.fullmatch(p, reason) for p in spoken)}
     assert unspoken == set()
 
