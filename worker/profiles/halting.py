@@ -15,6 +15,7 @@ import structlog
 from worker.domain.doubt import Refusal, in_doubt
 from worker.errors import Misconfigured, SubkeeperError, TryLater
 from worker.profiles.ledger import Lease, Ledger
+from worker.profiles.provisioner import Settled
 
 PROBE_INTERVAL = 5.0
 """Seconds between attempts to settle again while settling is halted, and between looks at what others were refused."""
@@ -84,15 +85,12 @@ class Halting:
             self._bar, self._starting = stop, False
         self._tell()
 
-    def passed(self, began: float) -> None:
-        """A row whose settling began at `began` (`boot_time`) is completed. Raises `Unavailable`, `TryLater`."""
-        self._last_pass = max(began, self._last_pass)
-        if self._refused_wait:
+    def heard(self, outcome: str, began: float) -> None:
+        """The settling of a row began at `began` (`boot_time`), and came to this. Raises what the ledger raises."""
+        if outcome == Settled.COMPLETED:
+            self._last_pass = max(began, self._last_pass)
+        if outcome == Settled.REFUSED or (outcome == Settled.COMPLETED and self._refused_wait):
             self._look()
-
-    def refused(self) -> None:
-        """A row was refused what everybody may be refused. Raises `Unavailable`, `TryLater`."""
-        self._look()
 
     # What the sweeper does
 
@@ -112,9 +110,8 @@ class Halting:
             self.bar(still)
             return
         self._look()
-        if (
-            not self._starting or self._doubt is not None
-        ):  # a first start needs no try: the first refusal stops the rest
+        is_first = self._starting and self._doubt is None  # it needs no try: the first refusal stops the rest
+        if not is_first:
             self._try_one(settle)
         with self._lock:
             self._starting = False

@@ -15,7 +15,7 @@ from worker.domain.provisioning import Lane
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable, Unforeseen
 from worker.profiles.halting import Halting
 from worker.profiles.ledger import Lease, Ledger
-from worker.profiles.provisioner import Provisioner, Settled
+from worker.profiles.provisioner import Provisioner
 from worker.profiles.seats import Seats
 from worker.profiles.tally import Tally
 from worker.stripe_api.deadline import boot_time
@@ -30,8 +30,7 @@ LEAST_LEASE = 2.0
 
 
 class Settler:
-    """Settles leased rows on `threads` threads, shared among the lanes by `schedule`, unless `halting` says otherwise:
-    then only those rows that it gives."""
+    """Settles leased rows on `threads` threads, shared among the lanes by `schedule`; halted, what `halting` tries."""
 
     def __init__(
         self,
@@ -146,7 +145,7 @@ class Settler:
         try:
             outcome = self._settle_and_count(lease)
             with suppress(SubkeeperError):  # Postgres: the sweeper will hear of it
-                self._hear(outcome, began)
+                self._halting.heard(outcome, began)
         except Misconfigured as stop:
             self._halting.bar(stop)
         except (Unavailable, TryLater):
@@ -157,8 +156,7 @@ class Settler:
             self._go_on()
 
     def _settle_and_count(self, lease: Lease) -> str:
-        """What came of it. Raises what keeps every row from settling; a bug that this one shows must not, so it is loud
-        and waits."""
+        """What came of it. Raises what keeps every row from settling; a bug must not, so it is loud and waits."""
         lane, started, outcome = lease.row.lane, time.monotonic(), "unrecorded"
         try:
             outcome = self._provisioner.settle(lease)
@@ -175,12 +173,6 @@ class Settler:
             self._metrics.settled(lane, outcome, time.monotonic() - started)
             self._tally.add(str(outcome))
         return outcome
-
-    def _hear(self, outcome: str, began: float) -> None:
-        if outcome == Settled.COMPLETED:
-            self._halting.passed(began)
-        elif outcome == Settled.REFUSED:
-            self._halting.refused()
 
     # Sweeping
 
