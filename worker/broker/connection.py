@@ -95,8 +95,9 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self.identify(dict(self._peering.identify))
         self.features = features = self._features(self.await_answer(deadline))
         self.max_rdy_count = features.get("max_rdy_count", sys.maxsize)
-        if self._peering.tls is not None:
-            self._encrypt(features, deadline)
+        tls = self._peering.credentials.tls()
+        if tls is not None:
+            self._encrypt(tls, features, deadline)
         if features.get("auth_required"):
             self._authenticate(deadline)
 
@@ -110,22 +111,22 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
             raise Broken("refused", "nsqd did not negotiate features")
         return features
 
-    def _encrypt(self, features: dict[str, Any], deadline: float) -> None:
+    def _encrypt(self, tls: ssl.SSLContext, features: dict[str, Any], deadline: float) -> None:
         """Never falls back to plain text; bytes that came unencrypted after IDENTIFY's answer are not trusted."""
         if not features.get("tls_v1"):
             raise Broken("refused", "nsqd offers no TLS")
         if self._buffer:
             raise Broken("bad_frame", "plain bytes before the TLS handshake")
-        assert self._peering.tls is not None
         assert self._socket is not None
         self._socket.settimeout(_remaining(deadline))
-        self._socket = self._peering.tls.wrap_socket(self._socket, server_hostname=self.host)
+        self._socket = tls.wrap_socket(self._socket, server_hostname=self.host)
         self._expect_ok(deadline)
 
     def _authenticate(self, deadline: float) -> None:
-        if self._peering.auth_secret is None:
+        secret = self._peering.credentials.auth_secret()
+        if secret is None:
             raise Broken("refused", "nsqd wants nsq.auth_secret")
-        self.auth(self._peering.auth_secret)
+        self.auth(secret)
         self.await_answer(deadline)
 
     def subscribe(self, topic: str, channel: str) -> None:

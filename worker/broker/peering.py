@@ -1,16 +1,14 @@
-"""How we introduce ourselves to an nsqd: limits, IDENTIFY, TLS, and the auth secret."""
+"""How we introduce ourselves to an nsqd: limits, IDENTIFY, and by what it knows us."""
 
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from worker.errors import Misconfigured
-from worker.settings import NsqSettings, NsqTlsSettings
-from worker.settings.secrets import read_secret
+from worker.broker.credentials import Credentials
+from worker.settings import NsqSettings
 from worker.version import VERSION
 
 OUTPUT_BUFFER_MS = 25
@@ -33,8 +31,7 @@ class Peering:
     msg_timeout: float
     max_message: int
     identify: Mapping[str, object]
-    auth_secret: bytes | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
+    credentials: Credentials
     clock: Callable[[], float] = time.monotonic
 
 
@@ -55,15 +52,13 @@ def _peering(
     silence: float | None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Peering:
-    secret = read_secret("nsq.auth_secret_file", settings.auth_secret, settings.auth_secret_file)
     return Peering(
         connect_timeout=settings.connect_timeout,
         silence=silence,
         msg_timeout=settings.msg_timeout,
         max_message=settings.max_message_bytes,
         identify={**_identify(settings), **heartbeat},
-        auth_secret=secret.encode() if secret else None,
-        tls=tls_context(settings.tls) if settings.tls.enabled else None,
+        credentials=Credentials(settings),
         clock=clock,
     )
 
@@ -79,19 +74,3 @@ def _identify(settings: NsqSettings) -> dict[str, object]:
         "msg_timeout": int(settings.msg_timeout * 1000),
         "tls_v1": settings.tls.enabled,
     }
-
-
-def tls_context(settings: NsqTlsSettings) -> ssl.SSLContext:
-    """A context that verifies nsqd's certificate and name; Misconfigured when a file is wrong.
-
-    nsq-py calls `ssl.wrap_socket` (TLS 1.0, nothing verified, gone in Python 3.12).
-    """
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as exc:
-        fix = "Check ca_file, cert_file and key_file: PEM, readable, and belonging together"
-        raise Misconfigured("nsq.tls", f"the TLS files cannot be loaded ({type(exc).__name__})", fix) from exc
-    return context

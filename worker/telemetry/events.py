@@ -28,6 +28,9 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "nsqd.disconnected": ("address", "topic", "reason", "detail"),
     "nsqd.message_cut": ("address", "topic", "size", "limit"),
     "nsqd.finish_failed": ("address", "topic", "code"),
+    # Changed TLS files, or the auth secret's, are in use now; or can't be used, and the former ones stay in use.
+    "nsq_credentials.changed": ("setting",),
+    "nsq_credentials.refused": ("setting", "reason"),
     # An nsqd doesn't tell how deep our channels are: the sum is without it.
     "nsqd_stats.failed": ("address", "reason"),
     "nsqd_stats.recovered": ("address",),

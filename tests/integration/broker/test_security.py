@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -203,13 +204,89 @@ def test_tls_files_that_cannot_be_loaded_are_a_persons_to_mend(tmp_path: Path, n
         new_publisher(settings_for("127.0.0.1:1", tls={"enabled": True, "ca_file": tmp_path / "missing.pem"}))
 
 
+def test_a_replaced_certificate_is_shown_at_the_next_connection_and_a_broken_one_never(
+    new_nsqd: NewNsqd, authority: Authority, tmp_path: Path, topic: str, new_reader: NewReader
+) -> None:
+    """The authority that signs both ends is replaced, too."""
+    (tmp_path / "next").mkdir()
+    following = Authority(tmp_path / "next")
+    certificate, key = authority.issue("nsqd", ip="127.0.0.1")
+    client_ca = tmp_path / "client_ca.pem"
+    client_ca.write_bytes(authority.file.read_bytes())
+    nsqd = new_nsqd(tls=Tls(certificate, key, client_ca=client_ca))
+    ca = tmp_path / "our_ca.pem"
+    ca.write_bytes(authority.file.read_bytes())
+    ours, our_key = authority.issue("subkeeper")
+    reader = new_reader(
+        settings_for(nsqd.tcp_address, tls={"enabled": True, "ca_file": ca, "cert_file": ours, "key_file": our_key}),
+        topic,
+    )
+    until(lambda: reader.connected, reader)
+    with structlog.testing.capture_logs() as logs:
+        good = our_key.read_bytes()
+        our_key.write_text("nothing like a key")
+        for _ in range(2):
+            nsqd.restart()
+            until(lambda: not reader.connected, reader)
+            until(lambda: reader.connected, reader)
+        assert [each["setting"] for each in logs if each["event"] == "nsq_credentials.refused"] == ["nsq.tls"]
+        our_key.write_bytes(good)
+        nsqd.stop()
+        until(lambda: not reader.connected, reader)
+        for target, source in zip((certificate, key), following.issue("nsqd", ip="127.0.0.1"), strict=True):
+            target.write_bytes(source.read_bytes())
+        for target in (client_ca, ca):
+            target.write_bytes(following.file.read_bytes())
+        for target, source in zip((ours, our_key), following.issue("subkeeper"), strict=True):
+            target.write_bytes(source.read_bytes())
+        nsqd.start()
+        until(lambda: reader.connected, reader)
+    assert "nsq_credentials.changed" in [each["event"] for each in logs]
+
+
+def test_a_replaced_secret_is_told_at_the_next_connection_and_an_empty_file_is_not(
+    new_nsqd: NewNsqd,
+    auth_address: str,
+    known_secrets: set[str],
+    tmp_path: Path,
+    topic: str,
+    new_reader: NewReader,
+    new_publisher: NewPublisher,
+) -> None:
+    nsqd = new_nsqd(auth_http_address=auth_address)
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    settings = settings_for(nsqd.tcp_address, auth_secret_file=file)
+    reader, publisher = new_reader(settings, topic), new_publisher(settings)
+    publisher.publish(topic, [b"x"])
+    until(lambda: reader.connected, reader)
+    with structlog.testing.capture_logs() as logs:
+        for written, told in (("", SECRET), ("another-secret", "another-secret")):
+            file.write_text(written)
+            known_secrets.clear()
+            known_secrets.add(told)
+            nsqd.restart()
+            until(lambda: not reader.connected, reader)
+            until(lambda: reader.connected, reader)
+            publisher.publish(topic, [b"x"])
+    said = Counter(each["event"] for each in logs if each["event"].startswith("nsq_credentials"))
+    assert said == {"nsq_credentials.refused": 2, "nsq_credentials.changed": 2}, "once by each: reader and publisher"
+    assert "another-secret" not in str(logs)
+
+
 @pytest.fixture
-def auth_address() -> Iterator[str]:
-    """An auth server that knows one secret."""
+def known_secrets() -> set[str]:
+    """What the auth server lets in."""
+    return {SECRET}
+
+
+@pytest.fixture
+def auth_address(known_secrets: set[str]) -> Iterator[str]:
+    """An auth server that knows some secrets."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            known = parse_qs(urlsplit(self.path).query).get("secret") == [SECRET]
+            known = known_secrets.issuperset(parse_qs(urlsplit(self.path).query).get("secret") or [""])
             permissions = [{"topic": ".*", "channels": [".*"], "permissions": ["subscribe", "publish"]}]
             answer = {"ttl": 60, "identity": "worker", "authorizations": permissions if known else []}
             body = json.dumps(answer).encode()
