@@ -25,5 +25,5 @@ def parse_address(text: str, key: str = "nsq.nsqd_tcp_addresses") -> Address:
     host = host[1:-1] if bracketed else host
     in_range = port.isascii() and port.isdigit() and 0 < int(port) < 65536
     if not colon or not host or not in_range or (":" in host and not bracketed):
-        raise Misconfigured(key, f"{text!r} is no address", "Write host:port, or [::1]:port for IPv6")
+        raise Misconfigured(key, f"{text!r} is not an address", "Write host:port, or [::1]:port for IPv6")
     return Address(host, int(port))

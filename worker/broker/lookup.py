@@ -52,7 +52,7 @@ class LookupClient:
         try:
             return {_node(producer) for producer in self._api.get(path, **fields).get("producers") or []}
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
-            raise self._api.failed(f"an answer that is none ({type(exc).__name__})") from exc
+            raise self._api.failed(f"an answer that can't be read ({type(exc).__name__})") from exc
 
 
 def _node(producer: Mapping[str, Any]) -> Node:

@@ -10,7 +10,7 @@ backfill      backfill, with `backfill_view`: its progress and its end, for peop
 quarantine    quarantine list, show, retry, drop, with `choosing`: which of them it is about
 unopenable    quarantine unopenable
 provisioning  provisioning list, show
-output        tables, plain lines and JSON
+output        tables, plain lines and JSON, with `tables`: how they fit a terminal
 """
 
 from __future__ import annotations

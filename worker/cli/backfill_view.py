@@ -96,7 +96,7 @@ class BarView(View):
         self._bar.update(self._task, description=f"{left} to absorb")
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import click
 Row = Mapping[str, object]
 
 _WORDY = ("detail", "last error")
-"""Columns of sentences: they keep a width in which those can be read."""
+"""Columns of sentences, which come last."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -40,8 +41,7 @@ def table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     if not rows:
         click.echo("none", err=not on_a_terminal)
     if on_a_terminal:
-        if rows:
-            _rich_table(rows, columns)
+        _fitted_table(rows, columns)
         return
     click.echo("\t".join(columns))
     for row in rows:
@@ -87,22 +87,17 @@ def _plain(value: object) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _rich_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _fitted_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    from worker.cli.tables import lay_out
 
-    found = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        found.add_column(column, overflow="fold", min_width=min(16, len(column)) if column not in _WORDY else 16)
-    for row in rows:
-        found.add_row(*(Text(shown(row.get(column))) for column in columns))
-    Console().print(found)
+    if rows:
+        texts = [[shown(row.get(column)) for column in columns] for row in rows]
+        for line in lay_out(columns, texts, shutil.get_terminal_size().columns, wordy=columns[-1] in _WORDY):
+            click.echo(line)
 
 
 def revealed(content: bytes | None) -> dict[str, object]:
-    """What was sealed, as fields of a row; warns on stderr. Base64 where it is no text."""
+    """What was sealed, as fields of a row; warns on stderr. Base64 where it is not text."""
     click.echo("subkeeper: what follows holds personal data", err=True)
     if content is None:
         return {"sealed": None}

@@ -155,7 +155,7 @@ class CsvRecords:
         names = [_ALIASES.get(name, name) for name in (text.strip().lower() for text in fields)]
         if "id" not in names:
             fix = "begin with id,email,name,created_at, or give --format ndjson"
-            raise UnusableInput(f"the first line is no JSON object, and names no column id or user_id: {fix}")
+            raise UnusableInput(f"the first line is not a JSON object, and names no column id or user_id: {fix}")
         if any(names.count(column) > 1 for column in _COLUMNS):
             raise UnusableInput("the first line names a column twice")
         return names

@@ -118,11 +118,11 @@ def _stop(*_: object) -> NoReturn:
 
 
 def _described(addresses: Addresses) -> str:
-    return (
-        f"Up: nsqd {addresses.nsqd_tcp} (http {addresses.nsqd_http}), nsqlookupd http {addresses.nsqlookupd_http}, "
-        f"Postgres {addresses.database_url}, Stripe {addresses.stripe_api_base} (key {addresses.stripe_secret_key}). "
-        f"Use it with --config {addresses.config}; Ctrl-C ends it."
-    )
+    """An address a line, so that a terminal breaks none that it has room for."""
+    lines = {name.replace("_", " "): address for name, address in asdict(addresses).items()}
+    width = max(map(len, lines)) + 2
+    told = [f"  {name:<{width}}{address}" for name, address in lines.items()]
+    return "\n".join(["Up:", *told, "Use it with --config and that file; Ctrl-C ends it."])
 
 
 def import_extra(module: str) -> Any:

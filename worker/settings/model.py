@@ -164,4 +164,4 @@ def _suggest(problem: Misconfigured) -> Misconfigured:
     known = {key.path[depth] for key in keys_of(Settings) if key.matches_table(problem.key.split(".")[:depth])}
     near = suggestion(name, sorted(known))
     fix = f"Did you mean {near}?" if near else f"Remove it; known here: {', '.join(sorted(known))}"
-    return Misconfigured(problem.key, "is no setting", fix)
+    return Misconfigured(problem.key, "is not a setting", fix)

@@ -36,13 +36,13 @@ def read_secret(name: str, value: SecretStr | None, file: Path | None) -> str | 
 
 
 def check_stripe_key(name: str, key: str, livemode_name: str, *, livemode: bool) -> None:
-    """Refuse what is no secret key of Stripe, and a key whose mode is not the configured one.
+    """Refuse what is not a secret key of Stripe, and a key whose mode is not the configured one.
 
     Raises `Misconfigured`, which never repeats the key.
     """
     match = _STRIPE_KEY.fullmatch(key)
     if match is None:
-        raise Misconfigured(name, "is no secret key of Stripe", "Give one that begins with sk_ or rk_")
+        raise Misconfigured(name, "is not a secret key of Stripe", "Give one that begins with sk_ or rk_")
     if (match["mode"] == "live") != livemode:
         said = str(livemode).lower()
         fix = f"Give a {'live' if livemode else 'test'} key, or set {livemode_name} = {str(not livemode).lower()}"

@@ -61,7 +61,7 @@ def _read_file(path: Path | None, environ: Mapping[str, str], keys: Sequence[Key
         fix = "Name a TOML file that this process may read"
         found.problems.append(Misconfigured(name, f"cannot read {path}: {reason}", fix))
     except tomllib.TOMLDecodeError as error:
-        found.problems.append(Misconfigured(name, f"{path} is no TOML: {error}", "Correct that place"))
+        found.problems.append(Misconfigured(name, f"{path} is not TOML: {error}", "Correct that place"))
     _refuse_secrets(found)
     _anchor_paths(path.resolve().parent, keys, found.values)
 
@@ -119,7 +119,7 @@ def _read_variable(name: str, text: str, keys: Sequence[Key], found: Gathered) -
     try:
         value = _parse(text, key)
     except ValueError:
-        found.problems.append(Misconfigured(name, "is no list", 'Write a,b or a JSON list such as ["a", "b"]'))
+        found.problems.append(Misconfigured(name, "is not a list", 'Write a,b or a JSON list such as ["a", "b"]'))
         return
     table = found.values
     for part in path[:-1]:
@@ -133,7 +133,7 @@ def _read_variable(name: str, text: str, keys: Sequence[Key], found: Gathered) -
 
 def _unknown_variable(name: str, keys: Sequence[Key]) -> Misconfigured:
     near = suggestion(name, [key.variable for key in keys])
-    return Misconfigured(name, "is no setting", f"Did you mean {near}?" if near else "Unset it, or correct it")
+    return Misconfigured(name, "is not a setting", f"Did you mean {near}?" if near else "Unset it, or correct it")
 
 
 def suggestion(name: str, candidates: Sequence[str]) -> str | None:

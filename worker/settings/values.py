@@ -38,7 +38,7 @@ def _nsq_name(name: str) -> str:
             "Take the name without #ephemeral",
         )
     if not _NSQ_NAME.fullmatch(name):
-        raise BadValueError("is no name that nsqd accepts", "Use 1 to 64 of the characters a-z A-Z 0-9 . _ -")
+        raise BadValueError("is not a name that nsqd accepts", "Use 1 to 64 of the characters a-z A-Z 0-9 . _ -")
     return name
 
 
@@ -46,10 +46,10 @@ def _address(address: str) -> str:
     match = _HOST_PORT.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 65536:
         raise BadValueError(
-            "is no address", 'Write host:port, such as "127.0.0.1:4150" or "[::1]:4150", without a scheme'
+            "is not an address", 'Write host:port, such as "127.0.0.1:4150" or "[::1]:4150", without a scheme'
         )
     if match["v6"] is not None and not _is_ip(match["v6"]):
-        raise BadValueError("is no IPv6 address", 'Write it in brackets, such as "[::1]:4150"')
+        raise BadValueError("is not an IPv6 address", 'Write it in brackets, such as "[::1]:4150"')
     return address
 
 
@@ -62,7 +62,7 @@ def _http_address(address: str) -> str:
 def _pointer(pointer: str) -> str:
     if not _POINTER.fullmatch(pointer):
         raise BadValueError(
-            "is no JSON pointer (RFC 6901)",
+            "is not a JSON pointer (RFC 6901)",
             'Begin with /, write ~ as ~0 and / as ~1 inside a name: "/data/user/id"',
         )
     return pointer
@@ -75,7 +75,7 @@ def _api_base(url: str) -> str:
     except ValueError:
         host = None
     if host is None or parts.scheme not in {"http", "https"}:
-        raise BadValueError("is no http(s) URL", 'Write "https://api.stripe.com", or leave the key out')
+        raise BadValueError("is not an http(s) URL", 'Write "https://api.stripe.com", or leave the key out')
     if parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment:
         raise BadValueError("has more than scheme, host and port", 'Write "https://host" or "https://host:port"')
     if parts.scheme == "http" and not _is_loopback(host):
@@ -89,7 +89,7 @@ def _database_url(url: SecretStr) -> SecretStr:
     _, _, address = url.get_secret_value().partition("://")
     if "@" in address.partition("@")[2]:  # parsers would disagree on where the host begins, and so repeat a password
         raise BadValueError(
-            "holds an @ too many", "Write those characters of the password encoded: @ as %40, / as %2F, : as %3A"
+            "holds more than one @", "Write those characters of the password encoded: @ as %40, / as %2F, : as %3A"
         )
     try:
         parts = urlsplit(url.get_secret_value())
@@ -97,7 +97,7 @@ def _database_url(url: SecretStr) -> SecretStr:
     except ValueError:
         scheme = ""
     if scheme not in _DATABASE_SCHEMES:
-        raise BadValueError("is no Postgres URL", "Write postgresql://user@host:5432/database")
+        raise BadValueError("is not a Postgres URL", "Write postgresql://user@host:5432/database")
     return url
 
 

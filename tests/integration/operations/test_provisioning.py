@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.integration.operations.commands import Commands
 from tests.integration.operations.test_quarantine import without_colors
 from tests.integration.profiles.stack import Stack, profile, wait_until
@@ -80,3 +82,22 @@ def test_users_are_listed_by_state_and_age(stack: Stack, commands: Commands) -> 
     said = commands.on_a_terminal("provisioning", "list")
     assert "user-100" in said.out
     assert max(len(line) for line in without_colors(said.out).splitlines()) <= 80
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_on_a_narrow_terminal_ids_stay_whole(stack: Stack, commands: Commands, columns: int) -> None:
+    user, request = "0b6e7c2a-5d1f-4f0e-9f57-3c1f6f8f1a2b", "sub_1W9qqSi9ZLJj4qAhl0ObTS2B"
+    stack.rows(
+        "INSERT INTO provisionings (user_id, state, plan, trial_end, lane, last_error)"
+        " VALUES (%s, 'customer_created', 'pending', now(), 0, %s), ('ada', 'quarantined', 'pending', now(), 0, %s)",
+        user,
+        f"stripe_timeout: https://api.stripe.com did not answer in time on {request}",
+        f"stripe_refused: {request} is gone",
+    )
+    stack.rows("UPDATE provisionings SET quarantined_at = now(), user_id = 'x' || %s WHERE user_id = 'ada'", user[1:])
+    for line, whole in (("provisioning list", user), ("quarantine list", f"x{user[1:]}")):
+        said = commands.on_a_terminal(*line.split(), columns=columns).out
+        lines = said.splitlines()
+        assert sum(whole in each for each in lines) == 1, said
+        assert sum(request in each for each in lines) == 1, said
+        assert all(len(each) <= columns or each.startswith(("detail: ", "last error: ")) for each in lines), said

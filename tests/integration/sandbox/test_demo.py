@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+
+import pytest
+from rich.console import Console
+
+from worker.sandbox.demo.show import sample
+from worker.store.overview import Account
 
 
 def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,3 +50,21 @@ def test_the_demo_shows_a_table_and_never_uses_the_user_s_own_key() -> None:
     assert done.returncode == 0, done.stderr
     for word in ("user-000005", "trialing", "Nothing missing, nothing double."):
         assert word in done.stdout
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+def test_the_sample_breaks_no_id_however_narrow_the_terminal_is(columns: int) -> None:
+    customer, subscription = "cus_NDuM3tEr9oNsbH", "sub_1W9qqSi9ZLJj4qAhl0ObTS2B"
+    account = Account(
+        "user-000001", "completed", customer, subscription, "pending", "trialing", *[datetime.now(UTC)] * 2
+    )
+    console = Console(width=columns, record=True, file=io.StringIO())
+    console.print(sample([account, replace(account, user_id="user-000002")], console.width))
+    lines = console.export_text().splitlines()
+    for whole in ("user-000001", "user-000002"):
+        assert sum(whole in line for line in lines) == 1
+    for whole in (customer, subscription):
+        assert sum(whole in line for line in lines) == 2
+    if columns >= 80:
+        assert sum("trialing" in line for line in lines) == 2
+        assert sum("2026" in line or f"{datetime.now(UTC).year}" in line for line in lines) == 2

@@ -109,11 +109,13 @@ def test_up_ends_with_an_error_that_names_the_part_that_ended() -> None:
         assert _is_gone(addresses, members)
 
 
-def test_up_tells_a_person_the_same_in_one_line() -> None:
+def test_up_tells_a_person_an_address_a_line() -> None:
     with sandbox_command("up", "--stripe-latency", "5", "--seed", "seven") as process:
-        line = first_line(process)
-        assert line.startswith("Up: nsqd 127.0.0.1:")
-        assert "--config /" in line
+        assert first_line(process) == "Up:\n"
+        told = dict(first_line(process).strip().rsplit("  ", 1) for _ in KEYS)
+        assert [name.strip().replace(" ", "_") for name in told] == KEYS
+        assert Path(told.popitem()[1]).is_file()
+        assert "--config" in first_line(process)
 
 
 def test_stripe_alone_says_where_it_is_and_ends_on_sigterm() -> None:

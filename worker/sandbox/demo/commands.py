@@ -34,14 +34,14 @@ def demo_command(prepare: Callable[[Path], None]) -> click.Command:
         stage = import_extra("worker.sandbox.demo.show")
         plot = stage.Plot(profiles, pace, chaos, secrets.randbelow(2**32) if seed is None else seed)
         try:
-            verdict, sample = stage.show(plot, prepare, Console(stderr=True))
+            verdict, accounts = stage.show(plot, prepare, Console(stderr=True))
         except PartFailed as error:
             raise click.ClickException(str(error)) from error
         if json_wanted:
             click.echo(json.dumps(verdict.as_json()))
         else:
             console = Console()
-            console.print(sample, stage.verdict_table(verdict))
+            console.print(stage.sample(accounts, console.width), stage.verdict_table(verdict))
             console.print("Nothing missing, nothing double." if verdict.right else "NOT RIGHT.", f"Seed {plot.seed}.")
         sys.exit(0 if verdict.right else 1)
 

@@ -49,6 +49,8 @@ KILL_EVERY = (1.0, 3.0)
 
 POLL = 0.1
 SAMPLE = 5
+ALWAYS = ("user", "customer, subscription")
+"""Columns of the sample that are shown however narrow the terminal is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Plot:
     seed: int
 
 
-def show(plot: Plot, prepare: Callable[[Path], None], console: Console) -> tuple[Verdict, Table]:
+def show(plot: Plot, prepare: Callable[[Path], None], console: Console) -> tuple[Verdict, Sequence[Account]]:
     """Plays it, with its progress on `console`. Returns the verdict and a sample of accounts."""
     with Sandbox(prepare) as sandbox:
         settings = Settings.load(Path(sandbox.addresses.config), {})
@@ -78,7 +80,7 @@ def show(plot: Plot, prepare: Callable[[Path], None], console: Console) -> tuple
 
 def _play(
     plot: Plot, sandbox: Sandbox, settings: Settings, control: Control, database: Database, console: Console
-) -> tuple[Verdict, Table]:
+) -> tuple[Verdict, Sequence[Account]]:
     traffic = Traffic(plot.profiles, plot.pace, chaos=plot.chaos, rng=_drawn(plot, "traffic"))
     with ExitStack() as stack:
         workers = [
@@ -102,7 +104,7 @@ def _play(
     expected = Expected(plan.lookup_key, timedelta(days=settings.trial.days))
     state, requests = control.state(), control.requests()
     verdict = judge(traffic.sent, accounts, state, requests, expected, seconds=seconds, seed=plot.seed)
-    return verdict, sample(accounts[:SAMPLE])
+    return verdict, accounts[:SAMPLE]
 
 
 def _drawn(plot: Plot, what: str) -> random.Random:
@@ -179,12 +181,26 @@ def verdict_table(verdict: Verdict) -> Table:
     return table
 
 
-def sample(accounts: Sequence[Account]) -> Table:
-    """A few rows as our tables hold them."""
-    table = Table(title="Some of the accounts", title_justify="left", box=None)
-    for column in ("user", "customer", "subscription", "plan", "status", "trial ends (UTC)"):
-        table.add_column(column, overflow="fold")
-    for each in accounts:
-        ids = each.stripe_customer_id or "-", each.stripe_subscription_id or "-"
-        table.add_row(each.user_id, *ids, each.plan or "-", each.status or each.state, shown(each.trial_end))
+def sample(accounts: Sequence[Account], width: int) -> Table:
+    """A few rows as our tables hold them, in `width` columns: ids are never broken, what has no room is left out."""
+    found: dict[str, list[str]] = {
+        "user": [each.user_id for each in accounts],
+        "customer, subscription": [
+            f"{each.stripe_customer_id or '-'}\n{each.stripe_subscription_id or '-'}" for each in accounts
+        ],
+        "status": [each.status or each.state for each in accounts],
+        "trial ends (UTC)": [shown(each.trial_end) for each in accounts],
+        "plan": [each.plan or "-" for each in accounts],
+    }
+    table = Table(title="Some of the accounts", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    left = width
+    for column, texts in found.items():
+        needed = max(len(line) for text in (column, *texts) for line in text.splitlines())
+        if needed <= left or column in ALWAYS:
+            table.add_column(column, no_wrap=True, overflow="ignore", min_width=needed)
+            left -= needed + 2
+        else:
+            del texts[:]
+    for row in zip(*(texts for texts in found.values() if texts), strict=True):
+        table.add_row(*row)
     return table
