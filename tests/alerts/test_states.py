@@ -68,6 +68,38 @@ def test_nothing_fires_while_all_is_well(stack: Stack, tmp_path: Path) -> None:
     monitor.agree_with_promtool(tmp_path)
 
 
+@pytest.mark.parametrize("part", ["postgres", "nsqd"])
+def test_a_part_that_is_well_is_heard_of_again_and_again(stack: Stack, part: str) -> None:
+    """Else it would count as silent in time."""
+    worker = await_ready(stack.start_worker())
+    ages = [0.0]
+
+    def is_heard() -> bool:
+        ages.append(worker.metric("subkeeper_last_answer_age_seconds", part=part))
+        return ages[-1] < ages[-2]
+
+    for _ in range(3):
+        wait_until(is_heard)
+
+
+def test_a_part_that_falls_silent_pages_before_anything_else_tells(own_stack: Stack, postgres: PostgresServer) -> None:
+    worker = await_ready(own_stack.start_worker())
+    silent = next(rule for rule in read_rules() if rule.alert == "SubkeeperPartSilent")
+    impatient = replace(silent, expr=silent.expr.replace("> 300", "> 3"))
+    assert impatient.expr != silent.expr
+    monitor = Monitor({"a": worker}, [impatient])
+    monitor.scrape()
+    assert monitor.firing() == set()
+    postgres.pause()
+    try:
+        wait_until(lambda: worker.metric("subkeeper_last_answer_age_seconds", part="postgres") > 3)
+        monitor.scrape()
+        assert worker.metric("subkeeper_up", part="postgres") == 1, "the look at it hangs, until its timeout"
+        assert [labels["part"] for labels in monitor.labels("SubkeeperPartSilent")] == ["postgres"]
+    finally:
+        postgres.resume()
+
+
 def test_a_key_that_is_refused_at_the_start_pages(stack: Stack, tmp_path: Path) -> None:
     worker = stack.start_worker(STRIPE_SECRET_KEY="sk_test_wrong")
     await_away(worker, "stripe")
