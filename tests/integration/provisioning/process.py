@@ -59,6 +59,7 @@ class GatedDatabase(Database):
 
     def __init__(self, shared: Database, puppet: Puppet) -> None:
         self._engine = shared._engine
+        self._place = shared._place
         self._puppet = puppet
 
     @contextmanager
