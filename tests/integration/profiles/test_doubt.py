@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
 from worker.domain import doubt
 from worker.profiles import halting
@@ -130,9 +129,8 @@ def test_twenty_healthy_profiles_that_stripe_refuses_with_everybody_are_nobody_s
     stack.assert_exactly_one("first-after", *users(20))
 
 
-def test_long_halting_moves_no_generation_and_no_key(
-    stack: Stack, quick_probes: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("quick_probes")
+def test_long_halting_moves_no_generation_and_no_key(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halting, "PROBE_INTERVAL", 0.02)
     refuse_all(stack, SUBSCRIPTIONS)
     worker = stack.start_worker()
@@ -191,18 +189,31 @@ def test_doubt_outlives_a_restart_and_reaches_another_process(stack: Stack) -> N
 
 
 @pytest.mark.usefixtures("quick_probes")
-def test_a_pass_in_one_process_judges_what_another_one_was_refused(stack: Stack, new_stack: NewStack) -> None:
-    """The one reads the live topic alone, the other one backfills: each settles what it absorbs."""
+def test_a_pass_in_one_process_judges_what_another_one_was_refused(stack: Stack) -> None:
     refuse_some(stack, CUSTOMERS, users(2, "bad"))
-    only_live = stack.start_worker(SUBKEEPER_SETTLE__SWEEP_INTERVAL="30")
+    gone = stack.start_worker()
     stack.publish(*[profile(name) for name in users(2, "bad")])
     wait_until(lambda: len(stack.rows("SELECT 1 FROM provisionings WHERE refusal IS NOT NULL")) == 2)
-    only_live.stop()
+    gone.stop()
     other = stack.start_worker()
     stack.publish(profile("good"))
     stack.await_completed("good")
     wait_until(lambda: count(stack, "quarantined") == 2)
     assert other.is_ready()
+
+
+def test_two_processes_judge_thirty_bad_rows_together(stack: Stack) -> None:
+    lay_ahead(stack, BAD, GOOD)
+    refuse_some(stack, SUBSCRIPTIONS, BAD)
+    workers = [stack.start_worker() for _ in range(2)]
+    stack.await_completed(*GOOD, timeout=HELD)
+    stack.publish(profile("later"))
+    stack.await_completed("later")
+    wait_until(lambda: count(stack, "quarantined") == len(BAD))
+    for worker in workers:
+        wait_until(worker.is_ready)
+    stack.assert_exactly_one(*GOOD, "later")
+    assert {row["generation"] for row in stack.rows("SELECT generation FROM provisionings")} == {1}
 
 
 # What is never in doubt
