@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -17,10 +17,18 @@ def decoded(**fields: object) -> ProfileCreated:
     return BARE.decode(json.dumps({"id": "u1", **fields}).encode())
 
 
-def refused(body: bytes) -> str:
+def refusal_of(body: bytes) -> Rejected:
     with pytest.raises(Rejected) as refusal:
         BARE.decode(body)
-    return refusal.value.reason
+    return refusal.value
+
+
+def refused(body: bytes) -> str:
+    """The reason, beside which every refusal says what is wrong in words."""
+    refusal = refusal_of(body)
+    assert refusal.detail
+    assert len(refusal.detail) > 10
+    return refusal.reason
 
 
 def test_a_whole_profile_is_read_as_it_is() -> None:
@@ -80,9 +88,18 @@ def test_poison_is_refused_by_its_reason(body: bytes, reason: str) -> None:
     assert refused(body) == reason
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(b"[]", "list"), (b'"u1"', "str"), (b'{"id": 7}', "int"), (b'{"id": "u", "email": ["a"]}', "list")],
+)
+def test_a_refusal_says_what_was_found_instead(body: bytes, kind: str) -> None:
+    assert f"a JSON {kind}" in refusal_of(body).detail
+
+
 def test_a_number_at_the_edge_of_64_bits_is_no_reason_to_refuse() -> None:
     assert decoded(n=2**63).user_id == "u1"
     assert decoded(n=-(2**63)).user_id == "u1"
+    assert refused(b'{"id": "u", "n": ' + b"9" * 21 + b"}") == "number_too_long"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +134,7 @@ def test_a_time_of_rfc_3339_is_read_in_utc(text: str, time: datetime) -> None:
     created_at = decoded(created_at=text).created_at
     assert created_at == time
     assert created_at is not None
-    assert created_at.utcoffset() == timedelta(0)
+    assert created_at.tzinfo is UTC, "not the machine's zone, wherever that is"
 
 
 @pytest.mark.parametrize(
@@ -132,6 +149,13 @@ def test_a_time_of_rfc_3339_is_read_in_utc(text: str, time: datetime) -> None:
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     assert refused(json.dumps({"id": "u", "created_at": text}).encode()) == "created_at_invalid"
+
+
+def test_a_time_may_have_as_many_digits_as_fit_into_64_characters() -> None:
+    longest = "2026-01-02T03:04:05." + "1" * 43 + "Z"
+    assert decoded(created_at=longest).created_at == datetime(2026, 1, 2, 3, 4, 5, 111_111, tzinfo=UTC)
+    too_long = longest.replace("Z", "1Z")
+    assert refused(json.dumps({"id": "u", "created_at": too_long}).encode()) == "created_at_too_long"
 
 
 def test_a_time_far_too_long_is_refused_without_reading_it() -> None:
@@ -181,9 +205,10 @@ def test_a_pointer_that_leads_nowhere_finds_nothing(body: str) -> None:
     assert refusal.value.reason == "id_missing"
 
 
-def test_the_end_of_a_list_is_nobodys_id() -> None:
-    shape = MessageShape(user_id="/ids/-", email="/email", name="/name", created_at="/at")
-    with pytest.raises(Rejected):
+@pytest.mark.parametrize("place", ["-", "1", "2"])
+def test_the_end_of_a_list_is_nobodys_id(place: str) -> None:
+    shape = MessageShape(user_id=f"/ids/{place}", email="/email", name="/name", created_at="/at")
+    with pytest.raises(Rejected, match="id_missing"):
         shape.decode(b'{"ids": ["u1"]}')
 
 

@@ -83,6 +83,16 @@ def test_floors_keep_seats_for_lanes_that_are_not_there_yet(seats: int) -> None:
     assert seats - schedule.most(Lane.RETRY) >= seats // 4
 
 
+def test_a_lane_alone_gets_what_the_floors_of_the_others_leave() -> None:
+    schedule = LaneSchedule(16, WEIGHTS)
+    assert {lane: schedule.most(lane) for lane in Lane} == {Lane.LIVE: 14, Lane.RETRY: 11, Lane.BACKFILL: 11}
+
+
+def test_a_single_seat_serves_whoever_waits() -> None:
+    schedule = LaneSchedule(1, WEIGHTS)
+    assert [schedule.next([lane], {}) for lane in Lane] == list(Lane)
+
+
 def test_retries_that_hang_leave_seats_for_a_live_signup() -> None:
     schedule = LaneSchedule(16, WEIGHTS)
     running: Counter[Lane] = Counter()

@@ -69,6 +69,7 @@ def asked(ago: timedelta) -> Requested:
 def test_digests_and_keys_stay_what_they_are() -> None:
     """Golden values: a change here would give every user of a running deployment a second customer."""
     assert user_digest("subkeeper", "u1") == "34556fa3f62f3b6b3ac8256cfd6312ee4e6a2ce01d2f4d1956cf9da1ca925932"
+    assert user_digest("subkeeper", "Zoë ☃") == "5311aeaabd1bce0b238c0c430a9f7bd69c999bdc2c4b66b44a07a5bcb345d143"
     assert (
         idempotency_key("subkeeper", row())
         == "subkeeper-d4eaad87cbfed4d45b62ac8ab877fc8dbe3a35938262545e83e9f6e5b7793cf1"
