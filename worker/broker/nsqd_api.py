@@ -69,7 +69,7 @@ class NsqdApi(HttpApi):
         try:
             return [entry for found in self._topics(topic, channel) for entry in found.get("channels") or []]
         except (AttributeError, TypeError) as exc:
-            raise self.failed("an answer that is none") from exc
+            raise self.failed("an answer that can't be read") from exc
 
     def _topics(self, topic: str, channel: str) -> list[dict[str, Any]]:
         only = {"topic": topic, "channel": channel, "include_clients": "false", "include_mem": "false"}

@@ -35,7 +35,7 @@ class Fields:
     def __init__(self, what: str, data: object) -> None:
         """`what` names the object in errors: its type and, once it is known, its id."""
         if not isinstance(data, Mapping):
-            raise AnswerIncomplete(f"{what} is no object")
+            raise AnswerIncomplete(f"{what} is not an object")
         self._what = f"{what} {data.get('id', '')}".rstrip()
         self._data = data
 
