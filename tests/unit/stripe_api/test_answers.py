@@ -105,7 +105,7 @@ def test_a_field_of_another_kind_counts_as_missing(value: object) -> None:
 
 @pytest.mark.parametrize("answer", [None, [], "text", 1])
 def test_an_answer_that_is_no_object_is_incomplete(answer: object) -> None:
-    with pytest.raises(Rejected, match="customer is no object"):
+    with pytest.raises(Rejected, match="customer is not an object"):
         customer_fact(answer)
 
 
