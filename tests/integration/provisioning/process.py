@@ -45,6 +45,17 @@ SECRET = "an-example-of-a-secret-key-of-more-than-32-characters"
 
 
 @dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the workers' settings differ in."""
+
+    trial: timedelta
+    missing_payment_method: str
+
+
+CONFIGURATIONS = (Configuration(TRIAL, "pause"), Configuration(timedelta(days=14), "cancel"))
+
+
+@dataclass(frozen=True, slots=True)
 class Outside:
     """What the processes share."""
 
@@ -58,8 +69,7 @@ class GatedDatabase(Database):
     """Another process's database: its transactions stop before and after they commit."""
 
     def __init__(self, shared: Database, puppet: Puppet) -> None:
-        self._engine = shared._engine
-        self._place = shared._place
+        self._engine, self._place = shared._engine, shared._place
         self._puppet = puppet
 
     @contextmanager
@@ -90,11 +100,14 @@ class Watched(Provisioner):
 class Process:
     """A worker, from its start to its death; `puppet` does one thing at a time."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: Outside, configuration: Configuration) -> None:
+        self.configuration = configuration
         self.puppet = Puppet()
         self._gateway = _gateway(outside, self._wait_for_answer)
         self._gateway.account(Deadline.after(REQUEST_TIMEOUT))  # as every process does at its start
-        catalogue = Catalogue(self._gateway, {PLAN: PlanSettings(name="Pending", lookup_key=PLAN)}, NAMESPACE)
+        self._catalogue = catalogue = Catalogue(
+            self._gateway, {PLAN: PlanSettings(name="Pending", lookup_key=PLAN)}, NAMESPACE
+        )
         catalogue.ensure(PLAN)
         catalogue.refresh(PLAN)
         database = GatedDatabase(outside.database, self.puppet)
@@ -107,7 +120,7 @@ class Process:
             openable=lambda: sealer.headers,
             progress=watchdog.progress,
         )
-        self._provisioner = _provisioner(self._gateway, catalogue, self._ledger, sealer, outside.metrics)
+        self._provisioner = _provisioner(self._gateway, catalogue, self._ledger, sealer, outside.metrics, configuration)
         self._settler = _settler(self._ledger, self._provisioner, outside.metrics, watchdog)
         self._inbox = ProfileInbox(
             database,
@@ -115,7 +128,7 @@ class Process:
             sealer,
             outside.metrics,
             shape=MessageShape(user_id="/id", email="/email", name="/name", created_at="/created_at"),
-            freeze=Freeze(NAMESPACE, PLAN, TrialPolicy(TRIAL, MAX_LAG)),
+            freeze=Freeze(NAMESPACE, PLAN, TrialPolicy(configuration.trial, MAX_LAG)),
             lanes=TOPICS,
             quarantine_for=timedelta(days=30),
             now=self._gateway.now,
@@ -130,6 +143,10 @@ class Process:
     def token(self) -> int | None:
         """The fencing token of the lease that it settles under, or did last."""
         return self._provisioner.token
+
+    def refresh_prices(self) -> None:
+        """As every process does each minute."""
+        self._catalogue.refresh(PLAN)
 
     def deliver(self, topic: str, body: bytes) -> None:
         """Begins to absorb a message; the row is leased with it if settling isn't halted."""
@@ -189,12 +206,17 @@ def _gateway(outside: Outside, wait: Callable[[Flight], None]) -> StripeGateway:
 
 
 def _provisioner(
-    gateway: StripeGateway, catalogue: Catalogue, ledger: Ledger, sealer: Sealer, metrics: Metrics
+    gateway: StripeGateway,
+    catalogue: Catalogue,
+    ledger: Ledger,
+    sealer: Sealer,
+    metrics: Metrics,
+    configuration: Configuration,
 ) -> Watched:
     terms = Terms(
         namespace=NAMESPACE,
-        trial=TRIAL,
-        missing_payment_method="pause",
+        trial=configuration.trial,
+        missing_payment_method=configuration.missing_payment_method,
         billing_mode="flexible",
         catalogue=catalogue,
     )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.provisioning.process import LEASE, Process
 from tests.integration.provisioning.puppet import Order
-from tests.integration.provisioning.world import World
+from tests.integration.provisioning.world import USER, World
 from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, State
 from worker.sandbox.stripe.faults import Fault
 
@@ -24,7 +24,7 @@ def test_a_row_that_waited_past_its_lease_is_left_to_whoever_settled_it_meanwhil
     slow, other = world.processes
     slow.work()  # settling is halted until something was tried
     _finish(slow)
-    slow.deliver("profile_created", world.message("ada@example.com", timedelta(0)))
+    slow.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
     _finish(slow)
     world.pass_time(A_LEASE)
     other.work()
@@ -46,7 +46,7 @@ def _go_to_request(process: Process, path: str) -> None:
 
 def test_a_new_trial_is_not_started_while_the_old_request_may_still_take_effect(world: World) -> None:
     slow, other = world.processes
-    slow.deliver("profile_created", world.message("ada@example.com", timedelta(0)))
+    slow.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
     _finish(slow)
     row = world.row()
     assert row is not None
@@ -71,7 +71,7 @@ def test_a_new_trial_is_not_started_while_the_old_request_may_still_take_effect(
 def test_a_search_that_takes_longer_than_its_window_still_finds_what_was_made_at_its_end(world: World) -> None:
     process, _ = world.processes
     world.stripe.ledger.search.lag = 3600.0
-    process.deliver("profile_created", world.message(None, timedelta(0)))
+    process.deliver("profile_created", world.message(USER, None, world.now()))
     _finish(process)
     process.work()
     _go_to_request(process, "/v1/customers")
@@ -100,7 +100,7 @@ def test_a_search_that_takes_longer_than_its_window_still_finds_what_was_made_at
 @pytest.mark.parametrize("path", ["/v1/customers", "/v1/subscriptions"])
 def test_a_saved_500_that_hid_an_effect_is_followed_by_a_look(world: World, path: str) -> None:
     process, _ = world.processes
-    process.deliver("profile_created", world.message("ada@example.com", timedelta(0)))
+    process.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
     _finish(process)
     process.work()
     _go_to_request(process, path)
@@ -117,3 +117,30 @@ def test_a_saved_500_that_hid_an_effect_is_followed_by_a_look(world: World, path
     assert row is not None
     assert row.state == State.COMPLETED
     assert len(world.customers()) == len(world.subscriptions()) == 1
+
+
+def test_a_user_who_is_replayed_after_a_loss_and_settled_when_stripe_has_forgotten_the_keys_is_found(
+    world: World,
+) -> None:
+    process, other = world.processes
+    created_at = world.now()
+    process.deliver("profile_created", world.message(USER, None, created_at))
+    _finish(process)
+    process.work()
+    _finish(process)
+    world.pass_time(timedelta(hours=10))
+    world.lose_database()
+    world.kill(process)
+    world.kill(other)
+    process, _ = world.processes
+    process.deliver("profile_backfill", world.message(USER, None, created_at))
+    _finish(process)
+    world.pass_time(timedelta(hours=25))
+    for _ in range(3):
+        process.work()
+        _finish(process)
+        world.pass_time(A_LEASE)
+    assert len(world.customers()) == len(world.all_subscriptions()) == 1
+    row = world.row()
+    assert row is not None
+    assert row.state == State.COMPLETED

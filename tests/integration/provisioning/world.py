@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from sqlalchemy import Row, text
 
-from tests.integration.provisioning.process import NAMESPACE, Outside, Process
+from tests.integration.provisioning.process import CONFIGURATIONS, NAMESPACE, PLAN, Outside, Process
 from tests.integration.provisioning.puppet import Order, Place
 from tests.integration.provisioning.wire import Flight, Wire
 from worker.domain.provisioning import user_digest
+from worker.profiles import restored
 from worker.sandbox.stripe.objects import Obj
 from worker.sandbox.stripe.service import Service
 from worker.store import provisionings
 from worker.store.database import Database
 from worker.telemetry import Metrics
 
-USER = "user-1"
+USERS = ("user-1", "user-2")
+USER = USERS[0]
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 LONGEST_FLIGHT = 600.0
 """Seconds after which a request that was sent has taken effect, or never will."""
 
 ENDED = ("canceled", "incomplete_expired")
 TABLES = (
-    "provisionings, billing_customers, billing_subscriptions, subscription_changes, subscription_refreshes,"
-    " quarantined_messages"
-)
+    "billing_customers", "billing_subscriptions", "provisionings", "subscription_changes", "subscription_refreshes",
+    "quarantined_messages",
+)  # fmt: skip
+"""Those that others refer to come first."""
 
 
 class Time:
@@ -44,23 +48,25 @@ class Time:
         return START + self.seconds
 
 
+Snapshot = Mapping[str, Sequence[str]]
+"""A backup: each table's rows, as JSON."""
+
+
 class World:
-    """One user's story: a Stripe of its own, an empty database, two workers."""
+    """A few users' stories: a Stripe of its own, an empty database, two workers with a configuration each."""
 
     def __init__(self, database: Database, time: Time, metrics: Metrics) -> None:
         self._database = database
         self.time = time
         self._eyes = database._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        with database.transaction() as tx:
-            for table in TABLES.split(", "):
-                tx.execute(text(f"DELETE FROM {table}"))
+        self.lose_database()
         self._set_database_clock()
         self.stripe = Service(
             secret_key=None, seed="interleavings", state_file=None, now=time.at_stripe, monotonic=time
         )
         self.wire = Wire(self.stripe, time)
         self._outside = Outside(database, self.wire, self.stripe.secret_key, metrics)
-        self.processes = [Process(self._outside), Process(self._outside)]
+        self.processes = [Process(self._outside, configuration) for configuration in CONFIGURATIONS]
 
     # Who does what
 
@@ -82,17 +88,19 @@ class World:
         return [flight for flight in self.wire.under_way if flight not in waiting]
 
     def go(self, process: Process, order: Order = Order.GO) -> None:
-        """Lets it go on to its next gate. Unless it holds the row's lease, it leaves the row as it is."""
-        before = self.row()
+        """Lets it go on to its next gate. A row that is leased to another worker it leaves as it is."""
+        before = self.rows()
         process.puppet.go(order)
-        after = self.row()
-        if before is not None and after is not None and after.lease_token == before.lease_token != process.token:
-            assert after == before, "a worker without the lease wrote to the row"
+        after = self.rows()
+        for user, row in before.items():
+            now = after.get(user)
+            if now is not None and row.lease_until is not None and now.lease_token == row.lease_token != process.token:
+                assert now == row, "a worker without the lease wrote to the row"
 
     def kill(self, process: Process) -> None:
         """Ends the process where it is; a new one takes its place."""
         process.stop()
-        self.processes[self.processes.index(process)] = Process(self._outside)
+        self.processes[self.processes.index(process)] = Process(self._outside, process.configuration)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -113,20 +121,61 @@ class World:
     def _set_database_clock(self) -> None:
         self._eyes.execute(text("UPDATE simulated.clock SET at = :now"), {"now": self.now()})
 
+    # The database's history
+
+    def snapshot(self) -> Snapshot:
+        """A backup of what is committed now."""
+        return {
+            table: list(self._eyes.execute(text(f"SELECT to_jsonb(t)::text FROM {table} t")).scalars())
+            for table in TABLES
+        }
+
+    def lose_database(self) -> None:
+        """Every row is gone; the schema is there."""
+        for table in reversed(TABLES):
+            self._eyes.execute(text(f"DELETE FROM {table}"))
+
+    def set_back(self, snapshot: Snapshot) -> None:
+        """The database as it was then. A restore ends every session: what is about to be committed is lost."""
+        for process in self.busy(Place.COMMIT):
+            self.go(process, Order.FAIL)
+        self.lose_database()
+        for table, rows in snapshot.items():
+            insert = text(
+                f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, CAST(:row AS jsonb))"
+            )
+            for row in rows:
+                self._eyes.execute(insert, {"row": row})
+
     # What others do
 
-    def message(self, email: str | None, age: timedelta | None) -> bytes:
-        """A profile-created message. `age`: how long ago the profile was created; None: it doesn't say."""
-        profile: dict[str, str] = {"id": USER, "name": "Ada"}
+    def message(self, user: str, email: str | None, created_at: datetime | None) -> bytes:
+        """A profile-created message; `created_at`: None where it doesn't say."""
+        profile: dict[str, str] = {"id": user, "name": "Ada"}
         if email is not None:
             profile["email"] = email
-        if age is not None:
-            profile["created_at"] = (self.now() - age).isoformat()
+        if created_at is not None:
+            profile["created_at"] = created_at.isoformat()
         return json.dumps(profile).encode()
 
     def retry_quarantined(self) -> None:
         with self._database.transaction() as tx:
-            provisionings.retry_quarantined(tx, [USER])
+            provisionings.retry_quarantined(tx, USERS)
+
+    def doubt(self) -> None:
+        """`subkeeper provisioning doubt`, the first step after a restored backup."""
+        restored.look_first(self._database)
+
+    def replace_price(self, *, archive: bool) -> None:
+        """The plan's lookup key moves to a new price; `archive`: the old one takes no new subscriptions any more."""
+        old = self.ask_stripe("GET", "/v1/prices?lookup_keys[]=pending")["data"][0]
+        form = {
+            "product": old["product"], "lookup_key": PLAN, "transfer_lookup_key": "true", "currency": "usd",
+            "unit_amount": "0", "recurring[interval]": "month",
+        }  # fmt: skip
+        self.ask_stripe("POST", "/v1/prices", urlencode(form))
+        if archive:
+            self.ask_stripe("POST", f"/v1/prices/{old['id']}", "active=false")
 
     def ask_stripe(self, method: str, path: str, form: str = "") -> Any:
         """A request of somebody else's. Returns Stripe's answer."""
@@ -135,31 +184,37 @@ class World:
 
     # How it stands
 
-    def customers(self) -> list[Obj]:
+    def customers(self, user: str = USER) -> list[Obj]:
         """The user's customers that are not deleted."""
-        return [row for row in self.stripe.ledger.tables["customer"].all() if self._ours(row)]
+        return [row for row in self.stripe.ledger.tables["customer"].all() if _is_of(row, user)]
 
-    def subscriptions(self) -> list[Obj]:
+    def all_subscriptions(self, user: str = USER) -> list[Obj]:
+        """Every subscription that was ever made for the user."""
+        return [row for row in self.stripe.ledger.tables["subscription"].all() if _is_of(row, user)]
+
+    def subscriptions(self, user: str = USER) -> list[Obj]:
         """The user's subscriptions that have not ended."""
-        rows = self.stripe.ledger.tables["subscription"].all()
-        return [row for row in rows if self._ours(row) and row["status"] not in ENDED]
+        return [row for row in self.all_subscriptions(user) if row["status"] not in ENDED]
 
-    @staticmethod
-    def _ours(row: Obj) -> bool:
-        return bool(row["metadata"].get("subkeeper") == user_digest(NAMESPACE, USER))
+    def rows(self) -> dict[str, Row[Any]]:
+        """The ledger as it is committed, by user."""
+        return {row.user_id: row for row in self._eyes.execute(text("SELECT * FROM provisionings"))}
 
-    def row(self) -> Row[Any] | None:
-        """The user's ledger row, as it is committed."""
-        return self._eyes.execute(text("SELECT * FROM provisionings")).one_or_none()
+    def row(self, user: str = USER) -> Row[Any] | None:
+        return self.rows().get(user)
 
-    def billing(self) -> list[tuple[str, str, str]]:
+    def billing(self, user: str = USER) -> list[tuple[str, str, str]]:
         """(user, customer, subscription) as our tables have them, a row for each pair."""
         query = """
             SELECT c.user_id, c.stripe_customer_id, s.stripe_subscription_id
             FROM billing_customers c LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id
-            WHERE c.deleted_at IS NULL
+            WHERE c.deleted_at IS NULL AND c.user_id = :user
         """
-        return [(row[0], row[1], row[2]) for row in self._eyes.execute(text(query))]
+        return [(row[0], row[1], row[2]) for row in self._eyes.execute(text(query), {"user": user})]
+
+
+def _is_of(row: Obj, user: str) -> bool:
+    return bool(row["metadata"].get("subkeeper") == user_digest(NAMESPACE, user))
 
 
 def flight_of(process: Process) -> Flight:
