@@ -20,11 +20,13 @@ ROW = re.compile(r"^\| `(subkeeper_\w+)` \| (\w+) \| ([^|]*)\|", re.MULTILINE)
 
 SUFFIXES = {"histogram": ("_bucket", "_count", "_sum")}
 OF_THE_SCRAPE = {"job", "instance", "le"}
+OF_PROMETHEUS_CLIENT = {"process_resident_memory_bytes"}
+"""`process_*`, which `prometheus_client` registers where there is a /proc."""
 
 
 def series() -> dict[str, set[str]]:
     """Every name that Prometheus stores, with its labels."""
-    found = {}
+    found = dict.fromkeys(OF_PROMETHEUS_CLIENT, OF_THE_SCRAPE)
     for name, kind, labels in ROW.findall((ROOT / "docs" / "metrics.md").read_text()):
         for suffix in SUFFIXES.get(kind, ("",)):
             found[name + suffix] = set(re.findall(r"`(\w+)`", labels)) | OF_THE_SCRAPE
@@ -32,7 +34,7 @@ def series() -> dict[str, set[str]]:
 
 
 def names(expression: str) -> set[str]:
-    return set(re.findall(r"\bsubkeeper_\w+", expression))
+    return set(re.findall(r"\b(?:subkeeper|process)_\w+", expression))
 
 
 @pytest.mark.parametrize(("title", "expression"), EXPRESSIONS, ids=[title for title, _ in EXPRESSIONS])
