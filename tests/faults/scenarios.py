@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from tests.faults.launcher import Fault, Launched
+from tests.faults.tally import SOMEBODY_ELSE
 from tests.integration.profiles.stack import Stack, profile, users, wait_until
 from worker.domain.provisioning import user_digest
 from worker.sealing import Sealer
@@ -107,8 +108,13 @@ def _retry(path: str) -> Callable[[Stack], Mapping[str, str]]:
 
 
 def _look(stack: Stack) -> Mapping[str, str]:
-    """Both objects are there already, as after the loss of the database; only Search can tell whose the customer is."""
+    """Both objects are there already, as after the loss of the database, under more customers than a page holds, and so
+    old that Search is asked before the walk goes down to them."""
     customer = customer_made_elsewhere(stack, "user-0")
+    for number in range(100):
+        digest = user_digest("subkeeper", f"other-{number}")
+        stack.call_stripe("POST", CUSTOMERS, name=SOMEBODY_ELSE, **{"metadata[subkeeper]": digest})
+    stack.control.jump(timedelta(hours=2).total_seconds())
     stack.call_stripe(
         "POST", SUBSCRIPTIONS, customer=customer, trial_period_days="7", **{"items[0][price]": stack.price()["id"]}
     )

@@ -105,6 +105,8 @@ class Provisioning:
     stripe_subscription_id: str | None = None
     customer_requested: Requested | None = None
     subscription_requested: Requested | None = None
+    requested_before: Requested | None = None
+    """The step's `requested` before this lease: what it is again if nothing is sent under it."""
     known_customer_id: str | None = None
     """The Stripe customer that `billing_customers` already holds for this user, whoever wrote it."""
     key_possible_since: datetime | None = None

@@ -34,6 +34,15 @@ class CustomerFact:
 
 
 @dataclass(frozen=True, slots=True)
+class CustomerPage:
+    """A page of a list of customers, newest first, as it was at `seen_from` (Stripe's time) or later; `more` follow."""
+
+    customers: list[CustomerFact]
+    more: bool
+    seen_from: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionFact:
     """A Stripe subscription. Period bounds are the minimum start and the maximum end over its items."""
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
-from worker.domain.provisioning import idempotency_key, look_window, must_look, our_customer, user_digest
+from worker.domain.provisioning import idempotency_key, must_look
 from worker.domain.stripe_facts import Answer, CustomerFact
 from worker.errors import Rejected, TryLater
+from worker.profiles.customer_look import CustomerLook
+from worker.profiles.customer_walk import CustomerWalk
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.terms import Terms
 from worker.sealing import CannotOpen, Sealer
-from worker.stripe_api.errors import FieldRefused, KeyBurnt, Refused, SharedRefusal
+from worker.stripe_api.errors import FieldRefused, KeyBurnt
 from worker.stripe_api.gateway import StripeGateway
 
 MOST_GENERATIONS = 3
@@ -30,7 +29,7 @@ class CustomerStep:
         self._ledger = ledger
         self._sealer = sealer
         self._terms = terms
-        self._log = structlog.get_logger(__name__)
+        self._look = CustomerLook(gateway, ledger, terms.namespace, CustomerWalk(gateway))
 
     def give(self, lease: Lease) -> None:
         """Returns with the customer committed; raises what the gateway raises for anything that must wait or stop."""
@@ -38,9 +37,10 @@ class CustomerStep:
         if lease.row.known_customer_id is not None:
             self._commit(lease, lease.row.known_customer_id, adopted=True)
             return
-        look, burnt = must_look(lease.row, self._ledger.now()), False
+        burnt = self._look.is_burnt(lease)
+        look = burnt or must_look(lease.row, self._ledger.now())
         for _ in range(MOST_GENERATIONS):
-            if look and (found := self._find(lease, burnt=burnt)) is not None:
+            if look and (found := self._look.find(lease, self._request(lease).get("email"), burnt=burnt)) is not None:
                 self._commit(lease, found.id, adopted=True)
                 return
             if burnt:
@@ -59,12 +59,14 @@ class CustomerStep:
 
     def _create(self, lease: Lease) -> Answer[CustomerFact]:
         row = lease.row
-        return self._gateway.create_customer(
-            self._request(lease),
-            key=idempotency_key(self._terms.namespace, row),
-            lane=row.lane,
-            deadline=lease.deadline,
-        )
+        request = self._request(lease)
+        with lease.sending():
+            return self._gateway.create_customer(
+                request,
+                key=idempotency_key(self._terms.namespace, row),
+                lane=row.lane,
+                deadline=lease.deadline,
+            )
 
     def _commit(self, lease: Lease, customer_id: str, *, adopted: bool) -> None:
         frozen = self._terms.freeze(lease.row, customer_id, self._ledger.now())
@@ -75,40 +77,6 @@ class CustomerStep:
         request = {name: value for name, value in self._request(lease).items() if name != field}
         sealed = self._sealer.seal(json.dumps(request, separators=(",", ":")).encode(), lease.row.user_id.encode())
         self._ledger.next_generation(lease, replace(lease.row, customer_request=sealed), f"{field}_refused")
-
-    def _find(self, lease: Lease, *, burnt: bool) -> CustomerFact | None:
-        """The customer that carries our digest, from the most exact list to the widest."""
-        digest = user_digest(self._terms.namespace, lease.row.user_id)
-        for candidates in self._candidates(lease, digest, burnt=burnt):
-            if (found := our_customer(self._keeping(lease, candidates), digest)) is not None:
-                return found
-        return None
-
-    def _candidates(self, lease: Lease, digest: str, *, burnt: bool) -> Iterator[Iterable[CustomerFact]]:
-        row, lane = lease.row, lease.row.lane
-        email = self._request(lease).get("email")
-        if email is not None:
-            yield self._gateway.customers_by_email(email, lane=lane, deadline=lease.deadline)
-        repeated = row.customer_requested is not None and row.customer_requested.repeated
-        if burnt or repeated or not row.look_first:
-            start, end = look_window(row, self._ledger.now())
-            yield self._gateway.customers_created_between(start, end, lane=lane, deadline=lease.deadline)
-        if row.look_first or burnt:
-            # Whoever made it may have done so before any request that this row knows of (a database that was lost), and
-            # under another email. Search lags, so it comes last; our own requests need none: the lists are exact.
-            yield self._searched(lease, digest)
-
-    def _searched(self, lease: Lease, digest: str) -> Iterator[CustomerFact]:
-        """Search's findings; none for an account that has no Search, which Stripe doesn't offer everywhere."""
-        try:
-            yield from self._gateway.customers_by_digest_search(digest, lane=lease.row.lane, deadline=lease.deadline)
-        except (Refused, SharedRefusal) as refusal:
-            self._log.warning("search.refused", reason=str(refusal))
-
-    def _keeping(self, lease: Lease, facts: Iterable[CustomerFact]) -> Iterator[CustomerFact]:
-        for fact in facts:
-            self._ledger.keep(lease)
-            yield fact
 
     def _request(self, lease: Lease) -> dict[str, Any]:
         sealed = lease.row.customer_request

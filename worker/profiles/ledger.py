@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,9 +12,9 @@ import structlog
 from worker.domain.doubt import Refusal
 from worker.domain.provisioning import Lane, Provisioning
 from worker.domain.stripe_facts import Answer, SubscriptionFact
-from worker.store import customers, provisionings, refused, steps
+from worker.store import customers, postponing, provisionings, refused, steps
 from worker.store.database import Database
-from worker.stripe_api.deadline import Deadline, boot_time
+from worker.stripe_api.deadline import Deadline, OutOfTime, boot_time
 
 
 @dataclass(slots=True)
@@ -26,6 +27,18 @@ class Lease:
 
     row: Provisioning
     deadline: Deadline
+    sent: bool = False
+    """Whether a request that creates the object of the row's step may have left under this lease."""
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Around such a request."""
+        sent_before, self.sent = self.sent, True
+        try:
+            yield
+        except OutOfTime as late:
+            self.sent = sent_before or late.sent
+            raise
 
 
 class Ledger:
@@ -83,7 +96,7 @@ class Ledger:
                 stripe_now=self.now(),
             )
         self._tell_shortened(lease.row, row)
-        lease.row = row
+        lease.row, lease.sent = row, False
         lease.deadline.renew(deadline)
 
     def next_generation(self, lease: Lease, changed: Provisioning, error: str) -> None:
@@ -114,9 +127,9 @@ class Ledger:
             steps.complete(tx, lease.row, answer, plan=plan, cause=cause)
 
     def postpone(self, lease: Lease, *, delay: float, lane: Lane, error: str | None) -> None:
-        """Gives the row back, due after `delay` seconds."""
+        """Gives the row back, due after `delay` seconds; what was not sent under the lease counts as not asked."""
         with self._database.transaction() as tx:
-            provisionings.postpone(tx, lease.row, delay=timedelta(seconds=delay), lane=lane, error=error)
+            postponing.postpone(tx, lease.row, delay=timedelta(seconds=delay), lane=lane, error=error, sent=lease.sent)
 
     def quarantine(self, lease: Lease, error: str, *, customer_gone: bool = False) -> None:
         """Sets the row aside until somebody acts; a customer that is gone gets its tombstone."""
@@ -134,7 +147,8 @@ class Ledger:
             if may_blame and refused.is_its_own(tx, lease.row, refusal):
                 provisionings.quarantine(tx, lease.row, error=error, customer_gone=False)
                 return True
-            refused.note(tx, lease.row, refusal=refusal, error=error, delay=timedelta(seconds=delay), lane=lane)
+            wait = timedelta(seconds=delay)
+            refused.note(tx, lease.row, refusal=refusal, error=error, delay=wait, lane=lane, sent=lease.sent)
             return False
 
     def refusals(self) -> list[Refusal]:

@@ -18,6 +18,7 @@ from worker.domain.provisioning import State, retry_delay, retry_lane
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.profiles.catalogue import UnusablePlan
 from worker.profiles.customer_step import CustomerStep
+from worker.profiles.customer_walk import WalkUnderWay
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.subscription_step import SubscriptionStep
 from worker.store.errors import (
@@ -94,8 +95,8 @@ class Provisioner:
         except (Rejected, StripeCustomerAlreadyExists, SubscriptionAlreadyExists) as refusal:
             self._ledger.quarantine(lease, str(refusal), customer_gone=isinstance(refusal, CustomerGone))
             return self._quarantined(lease, refusal)
-        except OutOfTime as late:  # the limiter is the bottleneck: the row keeps its lane and its place
-            self._ledger.postpone(lease, delay=0, lane=lease.row.lane, error=str(late))
+        except (OutOfTime, WalkUnderWay) as late:  # nothing is wrong with the row: it keeps its lane and its place
+            self._ledger.postpone(lease, delay=late.after, lane=lease.row.lane, error=str(late))
             return Settled.POSTPONED
         except (TryLater, CustomerAlreadyExists) as later:
             return self._postpone(lease, later)

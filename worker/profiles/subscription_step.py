@@ -109,12 +109,13 @@ class SubscriptionStep:
             self._ledger.freeze_subscription_request(lease, frozen)
         request = lease.row.subscription_request
         assert request is not None, "frozen just now"
-        return self._gateway.create_subscription(
-            json.loads(request),
-            key=idempotency_key(self._terms.namespace, lease.row),
-            lane=row.lane,
-            deadline=lease.deadline,
-        )
+        with lease.sending():
+            return self._gateway.create_subscription(
+                json.loads(request),
+                key=idempotency_key(self._terms.namespace, lease.row),
+                lane=row.lane,
+                deadline=lease.deadline,
+            )
 
 
 def _unfrozen(row: Provisioning) -> Provisioning:

@@ -45,6 +45,14 @@ OPENABLE = f"""
 The sealed value itself says under which key it was sealed, whoever wrote it: a process of an older release too.
 """
 
+LEASED = """
+    p.user_id,
+    CASE WHEN p.state = 'pending' THEN p.customer_requested_at ELSE p.subscription_requested_at END AS first_before,
+    CASE WHEN p.state = 'pending' THEN p.customer_last_requested_at
+         ELSE p.subscription_last_requested_at END AS last_before
+"""
+"""What leasing needs of a row: whose it is, and when its step was asked before."""
+
 _LEASE = f"""
     UPDATE provisionings p
     SET lease_token = {NEW_TOKEN}, lease_until = now() + :lease, due_at = now() + :lease,
@@ -58,17 +66,17 @@ _LEASE = f"""
         subscription_last_requested_at = CASE WHEN p.state = 'customer_created'
             THEN :stripe_now ELSE p.subscription_last_requested_at END
     FROM due WHERE p.user_id = due.user_id
-    RETURNING {_COLUMNS}
+    RETURNING {_COLUMNS}, due.first_before, due.last_before
 """  # noqa: S608 - the columns are the constant above
 
 
 def leasing(due: str) -> TextClause:
-    """The statement that leases the rows whose `user_id` the query `due` finds, and locks."""
+    """The statement that leases the rows that the query `due` finds, and locks: of `provisionings p`, `LEASED`."""
     return text(f"WITH due AS MATERIALIZED ({due}) {_LEASE}")
 
 
 _LEASE_DUE = leasing(f"""
-    SELECT user_id FROM provisionings
+    SELECT {LEASED} FROM provisionings p
     WHERE lane = :lane AND state IN ('pending', 'customer_created') AND due_at <= now() AND {OPENABLE}
     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - the condition is the constant above
@@ -89,12 +97,6 @@ _NEXT_GENERATION = text(f"""
 
 _FREEZE_SUBSCRIPTION = text(f"""
     UPDATE provisionings SET subscription_request = :request, trial_end = :trial_end {FENCE}
-""")  # noqa: S608 - the fence is the constant above
-
-_POSTPONE = text(f"""
-    UPDATE provisionings
-    SET due_at = now() + :delay, lease_until = NULL, lane = :lane, last_error = coalesce(:error, last_error)
-    {FENCE}
 """)  # noqa: S608 - the fence is the constant above
 
 _QUARANTINE = text(f"""
@@ -149,7 +151,10 @@ def lease_by(
 ) -> list[Provisioning]:
     """Leases what a statement of `leasing` finds with the parameters `chosen`."""
     parameters = {**chosen, "lease": lease, "stripe_now": stripe_now}
-    return [_provisioning(row) for row in tx.execute(statement, parameters)]
+    return [
+        replace(_provisioning(row), requested_before=_requested(row.first_before, row.last_before))
+        for row in tx.execute(statement, parameters)
+    ]
 
 
 def freeze_subscription_request(tx: Connection, frozen: Provisioning) -> None:
@@ -174,11 +179,6 @@ def next_generation(
         stripe_now=stripe_now,
     )
     return replace(changed, generation=row.generation + 1)
-
-
-def postpone(tx: Connection, row: Provisioning, *, delay: timedelta, lane: Lane, error: str | None) -> None:
-    """Gives the lease back; the row is due again after `delay`."""
-    fenced(tx, _POSTPONE, row, delay=delay, lane=int(lane), error=error)
 
 
 def quarantine(tx: Connection, row: Provisioning, *, error: str, customer_gone: bool) -> None:
@@ -213,6 +213,7 @@ def forget_expired_profiles(tx: Connection, older_than: timedelta) -> int:
 
 
 def fenced(tx: Connection, statement: TextClause, row: Provisioning, **values: object) -> None:
+    """Executes a write of the lease's holder. Raises `LeaseLost`."""
     if tx.execute(statement, fence(row) | values).rowcount != 1:
         raise LeaseLost(row.user_id)
 

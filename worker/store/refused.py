@@ -15,7 +15,8 @@ from worker.domain.doubt import Refusal
 from worker.domain.provisioning import Lane, Provisioning
 from worker.store import arrays
 from worker.store.errors import LeaseLost
-from worker.store.provisionings import FENCE, OPENABLE, fence, fenced, lease_by, leasing
+from worker.store.postponing import AS_BEFORE, as_before
+from worker.store.provisionings import FENCE, LEASED, OPENABLE, fence, fenced, lease_by, leasing
 
 _SAMPLE = 100
 """Rows of a lane among which the newest or oldest is chosen: rows given back a moment ago look new by `due_at`."""
@@ -28,7 +29,7 @@ _NOTE = text(f"""
     UPDATE provisionings
     SET refusal = :refusal, others_passed = false, last_error = :error,
         refused_at = CASE WHEN refusal = :refusal AND NOT others_passed THEN refused_at ELSE now() END,
-        due_at = now() + :delay, lease_until = NULL, lane = :lane
+        due_at = now() + :delay, lease_until = NULL, lane = :lane, {AS_BEFORE}
     {FENCE}
 """)  # noqa: S608 - the fence is a constant
 
@@ -52,7 +53,7 @@ _RELEASE = text(f"""
 
 def _one_untried(direction: str) -> str:
     return f"""
-        SELECT p.user_id FROM unnest(CAST(:lanes AS smallint[])) AS lanes (lane), LATERAL (
+        SELECT {LEASED} FROM unnest(CAST(:lanes AS smallint[])) AS lanes (lane), LATERAL (
             SELECT user_id FROM provisionings
             WHERE lane = lanes.lane AND state IN ('pending', 'customer_created') AND due_at <= now()
               AND refusal IS NULL AND {OPENABLE}
@@ -66,7 +67,7 @@ def _one_untried(direction: str) -> str:
 _LEASE_NEWEST, _LEASE_OLDEST = leasing(_one_untried("DESC")), leasing(_one_untried("ASC"))
 
 _LEASE_REFUSED = leasing(f"""
-    SELECT user_id FROM provisionings
+    SELECT {LEASED} FROM provisionings p
     WHERE {_WAITS} AND (lease_until IS NULL OR lease_until <= now()) AND {OPENABLE}
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - the conditions are constants
@@ -80,9 +81,12 @@ def is_its_own(tx: Connection, row: Provisioning, refusal: str) -> bool:
     return bool(found[0])
 
 
-def note(tx: Connection, row: Provisioning, *, refusal: str, error: str, delay: timedelta, lane: Lane) -> None:
+def note(
+    tx: Connection, row: Provisioning, *, refusal: str, error: str, delay: timedelta, lane: Lane, sent: bool
+) -> None:
     """Gives the lease of a refused row back: the row is due again after `delay`, if settling goes on by then."""
-    fenced(tx, _NOTE, row, refusal=refusal, error=error, delay=delay, lane=int(lane))
+    unsent = as_before(row, sent=sent)
+    fenced(tx, _NOTE, row, refusal=refusal, error=error, delay=delay, lane=int(lane), **unsent)
 
 
 def find(tx: Connection) -> list[Refusal]:

@@ -13,7 +13,7 @@ from tenacity import RetryCallState, Retrying
 
 from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.clock import StripeClock
-from worker.stripe_api.deadline import boot_time
+from worker.stripe_api.deadline import OutOfTime, boot_time
 from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear
 from worker.stripe_api.limiter import Limiter
 from worker.stripe_api.reporting import FailureLog
@@ -55,6 +55,9 @@ class Caller:
         client = self._session.client
         try:
             return self._retrying(self._attempt, call, client)
+        except OutOfTime as late:
+            late.sent = call.sent_at is not None
+            raise
         except Unauthorized:
             if self._session.reload(self.send_with) is client:
                 raise

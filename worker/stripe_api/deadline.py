@@ -22,6 +22,9 @@ def boot_time() -> float:
 class OutOfTime(TryLater):
     """The lease leaves no time for another request; nothing is wrong with the row."""
 
+    sent = True
+    """Whether an earlier attempt of the same request may have left."""
+
 
 class Deadline:
     """A point in time by `boot_time`, after which nothing may be sent any more."""

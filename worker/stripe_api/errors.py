@@ -12,6 +12,7 @@
     ├── TryLater
     │   ├── Throttled        429 or a lock timeout; the limiter has been told
     │   ├── KeyInUse         409: a request with this key is under way
+    │   ├── CursorGone       the object after which a list was to go on has been deleted
     │   └── Unclear          no answer, or a 5xx: it may have happened. The same key again
     └── Misconfigured
         ├── Unauthorized     401, 403
@@ -139,6 +140,14 @@ class KeyInUse(TryLater):
         self.failure = failure
 
 
+class CursorGone(TryLater):
+    """The object after which the list was to go on has been deleted since: begin anew, or from its place in time."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__("stripe_cursor_gone")
+        self.failure = failure
+
+
 class Unclear(TryLater):
     """Nobody knows whether it happened; the same key again will tell."""
 
@@ -177,6 +186,6 @@ class SharedRefusal(Misconfigured):
 
 StripeFailure = (
     KeyBurnt | TrialPassed | FieldRefused | CustomerGone | Refused
-    | Throttled | KeyInUse | Unclear | Unauthorized | SharedRefusal
+    | Throttled | KeyInUse | CursorGone | Unclear | Unauthorized | SharedRefusal
 )  # fmt: skip
 """Each of them carries its `failure`."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
 from worker.domain.provisioning import Lane
-from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, PriceFact, SubscriptionFact
+from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, CustomerPage, PriceFact, SubscriptionFact
 from worker.settings import StripeSettings
 from worker.stripe_api.answers import (
     Fields,
@@ -102,23 +102,35 @@ class StripeGateway:
         call = Call("customers.retrieve", "get", f"/v1/customers/{_segment(customer_id)}", {}, lane, deadline)
         return self._caller.send(call).answer(customer_unless_deleted)
 
-    def customers_by_email(self, email: str, *, lane: Lane, deadline: Deadline) -> Iterator[CustomerFact]:
-        """All customers with exactly this email, newest first (consistent, unlike Search)."""
-        return self._customers({"email": email}, lane, deadline)
+    def customers_page(
+        self,
+        *,
+        lane: Lane,
+        deadline: Deadline,
+        email: str | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+    ) -> CustomerPage:
+        """A page of the customers, newest first (consistent, unlike Search): those with exactly this `email`, created
+        by `until` (widened to the whole second), following the one with the id `after`. Raises `CursorGone`."""
+        params: dict[str, object] = {"limit": PAGE}
+        if email is not None:
+            params["email"] = email
+        if until is not None:
+            params["created"] = {"lte": math.ceil(until.timestamp())}
+        if after is not None:
+            params["starting_after"] = after
+        page = self._caller.send(Call("customers.list", "get", "/v1/customers", params, lane, deadline))
+        more = _next_list_page(page) is not None
+        return CustomerPage([customer_fact(each) for each in _objects(page)], more, page.seen_from)
 
-    def customers_created_between(
-        self, start: datetime, end: datetime, *, lane: Lane, deadline: Deadline
-    ) -> Iterator[CustomerFact]:
-        """All customers created in [start, end], widened to whole seconds, newest first (consistent)."""
-        window = {"gte": math.floor(start.timestamp()), "lte": math.ceil(end.timestamp())}
-        return self._customers({"created": window}, lane, deadline)
-
-    def customers_by_digest_search(self, digest: str, *, lane: Lane, deadline: Deadline) -> Iterator[CustomerFact]:
-        """Customers whose `metadata.subkeeper` is `digest`. The last resort: Search can lag by an hour."""
-        params = {"query": f"metadata['subkeeper']:'{digest}'", "limit": PAGE}
-        call = Call("customers.search", "get", "/v1/customers/search", params, lane, deadline)
-        for page in self._pages(call, _next_search_page):
-            yield from map(customer_fact, _objects(page))
+    def customers_by_digest_search(
+        self, digests: Sequence[str], *, lane: Lane, deadline: Deadline
+    ) -> list[CustomerFact]:
+        """Customers whose `metadata.subkeeper` is one of up to ten `digests`. Search can lag by an hour."""
+        query = " OR ".join(f"metadata['subkeeper']:'{digest}'" for digest in digests)
+        call = Call("customers.search", "get", "/v1/customers/search", {"query": query, "limit": PAGE}, lane, deadline)
+        return [customer_fact(each) for each in _objects(self._caller.send(call))]
 
     def subscriptions_of(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[list[SubscriptionFact]]:
         """All subscriptions of a customer, ended ones too. Raises `CustomerGone`."""
@@ -162,11 +174,6 @@ class StripeGateway:
         operation = path.removeprefix("/v1/").replace("/", ".")
         self._caller.send(Call(f"{operation}.list", "get", path, {"limit": 1}, Lane.LIVE, deadline))
 
-    def _customers(self, by: Mapping[str, object], lane: Lane, deadline: Deadline) -> Iterator[CustomerFact]:
-        call = Call("customers.list", "get", "/v1/customers", {**by, "limit": PAGE}, lane, deadline)
-        for page in self._pages(call, _next_list_page):
-            yield from map(customer_fact, _objects(page))
-
     def _pages(self, first: Call, following: Callable[[Reply], Mapping[str, object] | None]) -> Iterator[Reply]:
         more: Mapping[str, object] | None = {}
         while more is not None:
@@ -190,11 +197,6 @@ def _next_list_page(page: Reply) -> Mapping[str, object] | None:
     if not objects:
         raise AnswerIncomplete("list has more, but its page is empty")
     return {"starting_after": Fields("list", objects[-1]).get("id", str)}
-
-
-def _next_search_page(page: Reply) -> Mapping[str, object] | None:
-    fields = Fields("search", page.data)
-    return {"page": fields.get("next_page", str)} if fields.get("has_more", bool) else None
 
 
 def _segment(stripe_id: str) -> str:

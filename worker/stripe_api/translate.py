@@ -13,6 +13,7 @@ from dataclasses import replace
 import stripe
 
 from worker.stripe_api.errors import (
+    CursorGone,
     CustomerGone,
     Failure,
     FieldRefused,
@@ -84,6 +85,8 @@ def _about_the_request(failure: Failure) -> StripeFailure:
         field == "customer" or (field == "id" and failure.operation.startswith("customers."))
     ):
         return CustomerGone(failure)
+    if failure.code == "resource_missing" and field == "starting_after":
+        return CursorGone(failure)
     if failure.operation == "customers.create" and field in {"email", "name"}:
         return FieldRefused(field, failure)
     if field == "trial_end":

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
 from worker.sealing import HEADER_BYTES
-from worker.store import absorbing, customers, provisionings, steps
+from worker.store import absorbing, customers, postponing, provisionings, steps
 from worker.store.absorbing import NewProvisioning
 from worker.store.database import Database
 from worker.store.errors import LeaseLost
@@ -151,7 +151,7 @@ def next_generation(database: Database, row: Provisioning) -> None:
 
 def postpone(database: Database, row: Provisioning) -> None:
     with database.transaction() as tx:
-        provisionings.postpone(tx, row, delay=timedelta(seconds=5), lane=Lane.RETRY, error="later")
+        postponing.postpone(tx, row, delay=timedelta(seconds=5), lane=Lane.RETRY, error="later", sent=True)
 
 
 def quarantine(database: Database, row: Provisioning) -> None:
@@ -168,7 +168,13 @@ def test_a_row_leased_when_absorbed_is_the_row_that_the_next_attempt_reads(datab
         assert row.customer_requested is not None
         token = again[row.user_id].lease_token
         assert token != row.lease_token
-        expected = replace(row, attempts=2, lease_token=token, customer_requested=Requested(NOW, LATER))
+        expected = replace(
+            row,
+            attempts=2,
+            lease_token=token,
+            customer_requested=Requested(NOW, LATER),
+            requested_before=Requested(NOW, NOW),
+        )
         assert again[row.user_id] == expected
     assert again["known"].known_customer_id == "cus_1"
 
@@ -282,3 +288,50 @@ def test_a_newer_profile_makes_nobody_s_key_younger(
     with database.transaction() as tx:
         assert absorbing.replace_quarantined(tx, rows(new)).done == {"a"}
     assert [row.key_possible_since for row in lease(database)] == [left]
+
+
+def requested(database: Database) -> list[tuple[datetime | None, ...]]:
+    with database.transaction() as tx:
+        query = """
+            SELECT customer_requested_at, customer_last_requested_at, subscription_requested_at,
+                   subscription_last_requested_at FROM provisionings
+        """
+        return [tuple(row) for row in tx.execute(text(query))]
+
+
+def give_back(database: Database, row: Provisioning, *, sent: bool) -> None:
+    with database.transaction() as tx:
+        postponing.postpone(tx, row, delay=timedelta(0), lane=Lane.LIVE, error=None, sent=sent)
+
+
+def test_a_request_given_back_unsent_was_not_asked(database: Database) -> None:
+    _, (row,) = insert(database, "a", leased=True)
+    give_back(database, row, sent=False)
+    assert requested(database) == [(None, None, None, None)]
+    (again,) = lease(database)
+    assert again.customer_requested == Requested(LATER, LATER)
+    give_back(database, again, sent=True)
+    assert requested(database) == [(LATER, LATER, None, None)]
+
+
+def test_a_request_given_back_unsent_leaves_those_before_it_as_they_were(database: Database) -> None:
+    _, (row,) = insert(database, "a", leased=True)
+    give_back(database, row, sent=True)
+    (again,) = lease(database)
+    assert again.requested_before == Requested(NOW, NOW)
+    give_back(database, again, sent=False)
+    assert requested(database) == [(NOW, NOW, None, None)]
+
+
+def test_the_second_step_s_request_given_back_unsent_leaves_the_first_s_alone(database: Database) -> None:
+    _, (row,) = insert(database, "a", leased=True)
+    with database.transaction() as tx:
+        row = steps.record_customer(
+            tx, row, customer_id="cus_1", subscription_request="{}", look_first=False, lease=LEASE, stripe_now=LATER
+        )
+    give_back(database, row, sent=False)
+    assert requested(database) == [(NOW, NOW, None, None)]
+    (again,) = lease(database)
+    assert again.requested_before is None
+    give_back(database, again, sent=False)
+    assert requested(database) == [(NOW, NOW, None, None)]

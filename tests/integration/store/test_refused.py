@@ -30,7 +30,7 @@ def lease(database: Database, lane: Lane = Lane.LIVE) -> list[Provisioning]:
 
 def refuse(database: Database, row: Provisioning, what: str = "no") -> None:
     with database.transaction() as tx:
-        refused.note(tx, row, refusal=what, error="no", delay=timedelta(0), lane=Lane.RETRY)
+        refused.note(tx, row, refusal=what, error="no", delay=timedelta(0), lane=Lane.RETRY, sent=True)
 
 
 def refuse_all(database: Database, *user_ids: str, what: str = "no") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
@@ -25,8 +26,26 @@ def customer(number: int) -> dict[str, object]:
     return {"id": f"cus_{number}", "created": 1_800_000_000 + number, "metadata": {}}
 
 
-def page(*numbers: int, has_more: bool = False, **more: object) -> Step:
-    return answer({"data": [customer(number) for number in numbers], "has_more": has_more, **more})
+def subscription(number: int) -> dict[str, object]:
+    item = {"price": {"id": "price_1", "lookup_key": None}, "current_period_start": 1, "current_period_end": 2}
+    unset = dict.fromkeys(("cancel_at", "trial_start", "trial_end", "canceled_at", "ended_at"))
+    return {
+        **customer(number),
+        "id": f"sub_{number}",
+        "customer": "cus_1",
+        "status": "active",
+        "cancel_at_period_end": False,
+        "items": {"data": [item], "has_more": False},
+        **unset,
+    }
+
+
+def page(*numbers: int, has_more: bool = False) -> Step:
+    return answer({"data": [customer(number) for number in numbers], "has_more": has_more})
+
+
+def subscription_page(*numbers: int, has_more: bool = False) -> Step:
+    return answer({"data": [subscription(number) for number in numbers], "has_more": has_more})
 
 
 def create(gateway: StripeGateway) -> str:
@@ -34,43 +53,53 @@ def create(gateway: StripeGateway) -> str:
     return made.value.id
 
 
-def emails(gateway: StripeGateway, seconds: float = 10) -> list[str]:
-    found = gateway.customers_by_email("ada@example.org", lane=Lane.RETRY, deadline=Deadline.after(seconds))
-    return [each.id for each in found]
+def subscriptions(gateway: StripeGateway, seconds: float = 10) -> list[str]:
+    found = gateway.subscriptions_of("cus_1", lane=Lane.RETRY, deadline=Deadline.after(seconds))
+    return [each.id for each in found.value]
 
 
 def test_a_list_is_read_to_its_last_page(new_gateway: NewGateway) -> None:
-    with Peer(page(1, 2, has_more=True), page(3)) as peer:
-        assert emails(new_gateway(peer.url)) == ["cus_1", "cus_2", "cus_3"]
+    with Peer(subscription_page(1, 2, has_more=True), subscription_page(3)) as peer:
+        assert subscriptions(new_gateway(peer.url)) == ["sub_1", "sub_2", "sub_3"]
     first, second = (request.params for request in peer.requests)
-    assert first == {"email": "ada@example.org", "limit": "100"}
-    assert second == {**first, "starting_after": "cus_2"}
-
-
-def test_a_page_is_fetched_only_when_it_is_needed(new_gateway: NewGateway) -> None:
-    with Peer(page(1, has_more=True)) as peer:
-        found = new_gateway(peer.url).customers_by_email("a", lane=Lane.LIVE, deadline=Deadline.after(10))
-        assert next(found).id == "cus_1"
-    assert len(peer.requests) == 1
+    assert first == {"customer": "cus_1", "status": "all", "limit": "100"}
+    assert second == {**first, "starting_after": "sub_2"}
 
 
 def test_every_page_checks_the_deadline(new_gateway: NewGateway) -> None:
-    with Peer(page(1, has_more=True)) as peer, pytest.raises(TryLater):
-        emails(new_gateway(peer.url), seconds=0.6)
+    with Peer(subscription_page(1, has_more=True)) as peer, pytest.raises(TryLater):
+        subscriptions(new_gateway(peer.url), seconds=0.6)
     assert len(peer.requests) > 1
 
 
-def test_a_search_is_read_by_its_own_cursor(new_gateway: NewGateway) -> None:
-    with Peer(page(1, has_more=True, next_page="p2"), page(2)) as peer:
-        found = new_gateway(peer.url).customers_by_digest_search("d1", lane=Lane.LIVE, deadline=Deadline.after(10))
-        assert [each.id for each in found] == ["cus_1", "cus_2"]
-    assert peer.requests[0].params["query"] == "metadata['subkeeper']:'d1'"
-    assert peer.requests[1].params["page"] == "p2"
+def test_customers_are_listed_page_by_page_by_whoever_asks(new_gateway: NewGateway) -> None:
+    with Peer(page(2, 1, has_more=True)) as peer:
+        until = datetime.fromtimestamp(1_800_000_002.5, UTC)
+        found = new_gateway(peer.url).customers_page(
+            email="a", until=until, after="cus_3", lane=Lane.LIVE, deadline=Deadline.after(10)
+        )
+    assert [each.id for each in found.customers] == ["cus_2", "cus_1"]
+    assert found.more
+    assert peer.requests[0].params == {
+        "limit": "100", "email": "a", "created[lte]": "1800000003", "starting_after": "cus_3"
+    }  # fmt: skip
+
+
+def test_a_search_asks_for_several_digests_at_once(new_gateway: NewGateway) -> None:
+    with Peer(page(1, 2)) as peer:
+        found = new_gateway(peer.url).customers_by_digest_search(
+            ["d1", "d2"], lane=Lane.LIVE, deadline=Deadline.after(10)
+        )
+    assert [each.id for each in found] == ["cus_1", "cus_2"]
+    assert peer.requests[0].params["query"] == "metadata['subkeeper']:'d1' OR metadata['subkeeper']:'d2'"
 
 
 def test_a_list_that_has_more_and_shows_nothing_is_incomplete(new_gateway: NewGateway) -> None:
-    with Peer(page(has_more=True)) as peer, pytest.raises(Rejected, match="stripe_answer_incomplete"):
-        emails(new_gateway(peer.url))
+    with Peer(page(has_more=True)) as peer:
+        with pytest.raises(Rejected, match="stripe_answer_incomplete"):
+            new_gateway(peer.url).customers_page(lane=Lane.LIVE, deadline=Deadline.after(10))
+        with pytest.raises(Rejected, match="stripe_answer_incomplete"):
+            subscriptions(new_gateway(peer.url))
 
 
 def test_a_deleted_customer_is_none(new_gateway: NewGateway) -> None:

@@ -15,6 +15,7 @@ from worker.sandbox.stripe.control import Control
 from worker.sandbox.stripe.server import StripeServer
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import (
+    CursorGone,
     CustomerGone,
     FieldRefused,
     KeyBurnt,
@@ -80,19 +81,24 @@ def test_the_account_is_the_one_behind_the_key(gateway: StripeGateway, stripe: S
 
 def test_a_customer_is_found_by_every_way_of_looking(gateway: StripeGateway) -> None:
     made = make_customer(gateway)
-    by_email = gateway.customers_by_email(EMAIL, lane=Lane.LIVE, deadline=soon())
-    margin = timedelta(minutes=10)
-    between = gateway.customers_created_between(
-        gateway.now() - margin, gateway.now() + margin, lane=Lane.LIVE, deadline=soon()
-    )
-    assert [(each.id, each.user_digest) for each in by_email] == [(made, DIGEST)]
-    assert [each.id for each in between] == [made]
+    by_email = gateway.customers_page(email=EMAIL, lane=Lane.LIVE, deadline=soon())
+    newest = gateway.customers_page(until=gateway.now() + timedelta(minutes=10), lane=Lane.LIVE, deadline=soon())
+    older = gateway.customers_page(until=gateway.now() - timedelta(minutes=10), lane=Lane.LIVE, deadline=soon())
+    assert [(each.id, each.user_digest) for each in by_email.customers] == [(made, DIGEST)]
+    assert [each.id for each in newest.customers] == [made]
+    assert older.customers == []
+
+
+def test_a_list_whose_cursor_is_not_there_any_more_is_nobodys_fault(gateway: StripeGateway) -> None:
+    make_customer(gateway)
+    with pytest.raises(CursorGone):
+        gateway.customers_page(after="cus_none", lane=Lane.LIVE, deadline=soon())
 
 
 def test_search_finds_it_once_it_has_caught_up(gateway: StripeGateway, control: Control) -> None:
     made = make_customer(gateway)
     control.search_lag(0)
-    found = gateway.customers_by_digest_search(DIGEST, lane=Lane.LIVE, deadline=soon())
+    found = gateway.customers_by_digest_search([DIGEST, "another"], lane=Lane.LIVE, deadline=soon())
     assert [each.id for each in found] == [made]
 
 

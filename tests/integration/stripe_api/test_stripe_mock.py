@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -65,11 +65,9 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
         subscription_parameters(), key="k2", lane=lane, deadline=by
     ),
     "customer": lambda stripe, lane, by: stripe.customer("cus_1", lane=lane, deadline=by),
-    "by_email": lambda stripe, lane, by: next(stripe.customers_by_email("ada@example.org", lane=lane, deadline=by)),
-    "created_between": lambda stripe, lane, by: next(
-        stripe.customers_created_between(NOW - timedelta(minutes=10), NOW, lane=lane, deadline=by)
-    ),
-    "search": lambda stripe, lane, by: next(stripe.customers_by_digest_search("d1", lane=lane, deadline=by)),
+    "by_email": lambda stripe, lane, by: stripe.customers_page(email="ada@example.org", lane=lane, deadline=by),
+    "walk": lambda stripe, lane, by: stripe.customers_page(until=NOW, after="cus_1", lane=lane, deadline=by),
+    "search": lambda stripe, lane, by: stripe.customers_by_digest_search(["d1", "d2"], lane=lane, deadline=by),
     "subscriptions": lambda stripe, lane, by: stripe.subscriptions_of("cus_1", lane=lane, deadline=by).value[0],
     "price": lambda stripe, _lane, by: stripe.price_by_lookup_key("pending", deadline=by),
     "product": lambda stripe, _lane, by: stripe.product("prod_1", deadline=by),
