@@ -396,7 +396,14 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         during=_publish_in_doubt,
     ),
-    "customer gone": Scenario(_customer_gone, (Kill("stripe:subscriptions.create"), Kill("commit:Ledger.quarantine"))),
+    "customer gone": Scenario(
+        _customer_gone,
+        (
+            Kill("stripe:subscriptions.create"),
+            Kill("stripe:customers.retrieve"),
+            Kill("commit:Ledger.quarantine"),
+        ),
+    ),
     "a newer message for a quarantined user": Scenario(_replace, (Kill("commit:ProfileInbox._commit"),)),
     "drain": Scenario(
         _nothing_yet,

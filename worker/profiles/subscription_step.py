@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 from worker.domain.adoption import has_expired, subscription_to_adopt
@@ -19,7 +20,7 @@ from worker.errors import SubkeeperError, TryLater
 from worker.profiles.customer_step import MOST_GENERATIONS
 from worker.profiles.ledger import Lease, Ledger
 from worker.profiles.terms import Terms
-from worker.stripe_api.errors import KeyBurnt, Refused, SharedRefusal, TrialPassed, TrialRefused
+from worker.stripe_api.errors import CustomerGone, KeyBurnt, Refused, SharedRefusal, TrialPassed, TrialRefused
 from worker.stripe_api.gateway import StripeGateway
 
 
@@ -33,6 +34,22 @@ class SubscriptionStep:
 
     def give(self, lease: Lease) -> None:
         """Returns with the row completed; raises what the gateway raises for anything that must wait or stop."""
+        try:
+            self._give(lease)
+        except CustomerGone as gone:
+            self._confirm(lease, gone)
+            raise
+
+    def _confirm(self, lease: Lease, gone: CustomerGone) -> None:
+        """A tombstone is for ever, so it takes two words of Stripe's: raises `TryLater` if the customer is there."""
+        row = lease.row
+        assert row.stripe_customer_id is not None, "Stripe spoke of it"
+        with suppress(CustomerGone):
+            there = self._gateway.customer(row.stripe_customer_id, lane=row.lane, deadline=lease.deadline).value
+            if there is not None:
+                raise TryLater("customer_gone_and_there") from gone
+
+    def _give(self, lease: Lease) -> None:
         spent = trial_is_spent(lease.row, self._ledger.now())
         look, renew = spent or must_look(lease.row, self._ledger.now()), "trial_spent" if spent else None
         refused_trials = 0

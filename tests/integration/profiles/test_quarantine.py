@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from tests.integration.profiles.stack import Stack, profile, wait_until
 from worker.store import provisionings
 from worker.store.database import Database
@@ -51,6 +53,24 @@ def test_a_customer_deleted_between_the_steps_leaves_a_tombstone_and_sets_the_us
     stack.publish(profile("bob"))
     stack.await_completed("bob")
     assert worker.is_ready(), "one user's trouble is nobody else's"
+
+
+@pytest.mark.parametrize("sticky", [False, True], ids=["passing", "kept under the key"])
+def test_a_customer_that_stripe_denies_and_shows_is_not_buried(stack: Stack, sticky: bool) -> None:
+    stack.control.fault(
+        "status",
+        match={"path": "/v1/subscriptions", "method": "POST"},
+        times=1,
+        status=400,
+        code="resource_missing",
+        sticky=sticky,
+    )
+    stack.start_worker()
+    stack.publish(profile("ada"))
+    stack.await_completed("ada")
+    stack.assert_exactly_one("ada")
+    customer = stack.customers("ada")[0]["id"]
+    assert [each["path"] for each in stack.control.requests() if each["path"].endswith(customer)]
 
 
 def test_a_retry_after_a_deleted_customer_makes_a_new_one(stack: Stack) -> None:

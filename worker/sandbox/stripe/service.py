@@ -16,7 +16,7 @@ from typing import Any
 from worker.sandbox.stripe import identifiers
 from worker.sandbox.stripe.call import Answer, Call, Context
 from worker.sandbox.stripe.clock import Clock
-from worker.sandbox.stripe.errors import ApiError, lock_timeout, rate_limited, server_error
+from worker.sandbox.stripe.errors import ApiError, lock_timeout, no_such, rate_limited, server_error
 from worker.sandbox.stripe.expand import Expander
 from worker.sandbox.stripe.faults import Fault, Faults
 from worker.sandbox.stripe.forms import decode, fingerprint, text_at
@@ -209,6 +209,8 @@ def _check_version(version: str) -> None:
 
 def _fault_error(fault: Fault) -> ApiError:
     error = server_error(fault.status)
+    if fault.code == "resource_missing":
+        error = no_such("customer", "cus_denied", "customer")
     if fault.status == 429:
         error = lock_timeout() if fault.code == "lock_timeout" else rate_limited(fault.reason)
     if fault.param is not None:
