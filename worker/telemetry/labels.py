@@ -32,7 +32,7 @@ STRIPE_OPERATIONS = (
 
 STRIPE_OUTCOMES = (
     "ok", "key_burnt", "trial_passed", "field_refused", "customer_gone", "refused", "throttled", "key_in_use",
-    "unclear", "unauthorized", "shared_refusal",
+    "cursor_gone", "unclear", "unauthorized", "shared_refusal",
 )  # fmt: skip
 
 DISCONNECT_REASONS = (
