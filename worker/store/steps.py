@@ -92,7 +92,7 @@ def record_customer(
         state=State.CUSTOMER_CREATED,
         look_first=look_first,
         subscription_requested=Requested(first, stripe_now),
-        requested_before=row.subscription_requested,
+        requested_before=frozen.subscription_requested,
     )
 
 

@@ -11,7 +11,7 @@ from tests.integration.profiles.stack import Stack, profile
 from tests.integration.profiles.test_adoption import after_the_loss_of_the_database
 from worker.domain.provisioning import Lane
 from worker.profiles import restored
-from worker.store import provisionings
+from worker.store import postponing, provisionings
 from worker.store.database import Database
 from worker.store.errors import LeaseLost
 
@@ -74,7 +74,7 @@ def test_whoever_holds_a_row_loses_it(stack: Stack) -> None:
         )
     assert restored.look_first(database) == 1
     with pytest.raises(LeaseLost), database.transaction() as tx:
-        provisionings.postpone(tx, row, delay=timedelta(0), lane=Lane.LIVE, error=None)
+        postponing.postpone(tx, row, delay=timedelta(0), lane=Lane.LIVE, error=None, sent=True)
     database.close()
 
 

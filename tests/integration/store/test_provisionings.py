@@ -325,10 +325,9 @@ def test_a_request_given_back_unsent_leaves_those_before_it_as_they_were(databas
 
 def test_the_second_step_s_request_given_back_unsent_leaves_the_first_s_alone(database: Database) -> None:
     _, (row,) = insert(database, "a", leased=True)
+    frozen = replace(row, stripe_customer_id="cus_1", subscription_request="{}")
     with database.transaction() as tx:
-        row = steps.record_customer(
-            tx, row, customer_id="cus_1", subscription_request="{}", look_first=False, lease=LEASE, stripe_now=LATER
-        )
+        row = steps.record_customer(tx, frozen, look_first=False, lease=LEASE, stripe_now=LATER)
     give_back(database, row, sent=False)
     assert requested(database) == [(NOW, NOW, None, None)]
     (again,) = lease(database)
