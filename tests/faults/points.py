@@ -55,6 +55,7 @@ POINTS = frozenset(
         "stripe:prices.list",
         "stripe:products.create",
         "stripe:products.list",
+        "stripe:products.update",
         "stripe:subscriptions.create",
         "stripe:subscriptions.list",
     }

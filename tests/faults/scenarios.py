@@ -83,7 +83,7 @@ def run_until(stack: Stack, condition: Callable[[], object]) -> None:
 
 
 def _start(stack: Stack) -> Mapping[str, str]:
-    stack.rows("TRUNCATE deployment")
+    stack.forget_claim()
     _quarantine_message(stack, b"expired long ago", timedelta(days=-1))
     stack.publish(profile("user-0"))
     return completed("user-0")
@@ -453,6 +453,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Ownership.claim"),
             Kill("stripe:products.list"),
             Kill("stripe:products.create"),
+            Kill("stripe:products.update"),
             Kill("stripe:prices.create"),
             Kill("nsq:POST /topic/create"),
             Kill("nsq:POST /channel/create", 2),

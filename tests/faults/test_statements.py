@@ -53,10 +53,10 @@ def test_a_backend_that_is_terminated_at_any_statement_costs_nothing(launcher: L
     """Two strikes at each statement: one before its first time, one after its second."""
     stack = new_stack(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="0.5", SUBKEEPER_SETTLE__LEASE="5.5")
     stack.setup()
-    stack.rows("TRUNCATE deployment")
+    stack.forget_claim()
     expected = dict(publish_refused(stack))
     # Long enough to renew a lease in the middle of a look; two within one lease would end it.
-    sleeps = [Fault("suspend", "stripe:customers.search", nth=nth, seconds=3.0) for nth in range(1, 100, 10)]
+    sleeps = [Fault("suspend", "stripe:customers.list", nth=nth, seconds=3.0) for nth in range(1, 100, 10)]
     worker = launcher.start(stack.environ, RUN, Fault("terminate"), *sleeps)
     wait_until(lambda: any("Ledger.lease_refused" in line for line in worker.passed()), what="in doubt about them")
     expected |= publish_all_kinds(stack)

@@ -30,13 +30,18 @@ def run(context: click.Context, what: str) -> None:  # noqa: ARG001 - `all` is `
 
 
 @click.command(short_help="Create what is missing at Stripe, NSQ and Postgres.")
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Also where Stripe's products name another database: that one is lost, or out of use for good.",
+)
 @click.pass_context
-def setup(context: click.Context) -> None:
+def setup(context: click.Context, *, take_over: bool) -> None:
     """Create what is missing: schema, Stripe's products and prices, topics and channels. Safe to repeat."""
     from worker.runtime.setup import setup as set_up
 
     with explained():
-        for line in set_up(loaded(context, sys.stderr), seeded()):
+        for line in set_up(loaded(context, sys.stderr), seeded(), take_over=take_over):
             click.echo(line)
 
 

@@ -4,6 +4,7 @@ another account's key would give every user a second customer."""
 from __future__ import annotations
 
 from worker.domain.stripe_facts import AccountFact
+from worker.profiles.product_owner import ProductOwner
 from worker.settings import Settings
 from worker.store import deployment
 from worker.store.database import Database
@@ -18,6 +19,7 @@ class Ownership:
         self._settings = settings
         self._database = database
         self._gateway = gateway
+        self._products = ProductOwner(gateway, settings.plans, settings.namespace)
         self._compared = False
 
     def is_recorded(self) -> bool:
@@ -28,9 +30,10 @@ class Ownership:
                 tx, livemode=self._settings.stripe.livemode, namespace=self._settings.namespace
             )
 
-    def claim(self) -> AccountFact:
-        """Compares the account behind the key with the row, which the first process writes. From then on the gateway
-        refuses a new key of any other account.
+    def claim(self, *, signed: bool = True) -> AccountFact:
+        """Compares the account behind the key with the row, which the first process writes, and this database with the
+        one that the plans' products name, if they are `signed` yet. From then on the gateway refuses a new key of any
+        other account.
 
         Raises `Misconfigured` where they differ or Stripe refuses the key, `TryLater` or `Unavailable` while that
         can't be told.
@@ -38,9 +41,19 @@ class Ownership:
         account = self._gateway.account(Deadline.after(self._settings.stripe.request_timeout))
         with self._database.transaction() as tx:
             deployment.claim(tx, account, self._settings.namespace)
+            database_id = deployment.database_id(tx)
         self._gateway.opened_on(account)
+        if signed:
+            self._products.require(database_id)
         self._compared = True
         return account
+
+    def sign(self, plan: str, *, take_over: bool) -> str:
+        """Makes the plan's product name this database, once it was claimed; what was done. Raises `Misconfigured` where
+        it names another one, unless that is to be taken over."""
+        with self._database.transaction() as tx:
+            database_id = deployment.database_id(tx)
+        return self._products.write(plan, database_id, take_over=take_over)
 
     def require(self) -> None:
         """`claim`, unless that has passed."""

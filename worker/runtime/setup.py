@@ -16,15 +16,17 @@ from worker.telemetry import Metrics
 from worker.version import VERSION
 
 
-def setup(settings: Settings, rng: random.Random) -> Iterator[str]:
+def setup(settings: Settings, rng: random.Random, *, take_over: bool = False) -> Iterator[str]:
     """Schema, deployment, Stripe's products and prices, topics and channels; yields a line for each, as it is done.
+
+    `take_over`: also where Stripe's products name another database, which is lost.
 
     Raises `Misconfigured`, `Unavailable` and what the Stripe gateway raises; what was done before that stays.
     """
     database = Database(settings.database, application_name="subkeeper setup")
     try:
         yield _schema(database)
-        yield from _stripe(settings, database, rng)
+        yield from _stripe(settings, database, rng, take_over=take_over)
     finally:
         database.close()
     nsq = settings.nsq
@@ -65,15 +67,17 @@ def _schema(database: Database) -> str:
     return f"schema: upgraded from {upgraded.before} to {upgraded.after}"
 
 
-def _stripe(settings: Settings, database: Database, rng: random.Random) -> Iterator[str]:
+def _stripe(settings: Settings, database: Database, rng: random.Random, *, take_over: bool) -> Iterator[str]:
     if settings.stripe_secret_key() is None:
         yield "stripe: skipped, STRIPE_SECRET_KEY is not set (billing is disabled)"
         return
     stripe = stripe_side(settings, Metrics(VERSION), rng)
     try:
-        account = Ownership(settings, database, stripe.gateway).claim()
+        ownership = Ownership(settings, database, stripe.gateway)
+        account = ownership.claim(signed=False)
         yield f"deployment: account {account.id}, {'live' if account.livemode else 'test'} mode"
         for plan in settings.plans:
             yield from stripe.catalogue.ensure(plan)
+            yield ownership.sign(plan, take_over=take_over)
     finally:
         stripe.gateway.close()

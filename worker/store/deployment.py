@@ -50,6 +50,11 @@ def compare(row: Mapping[str, object], ours: Mapping[str, object]) -> None:
             )
 
 
+def database_id(tx: Connection) -> str:
+    """Which database this is, among all; once it was claimed."""
+    return str(tx.execute(select(deployment.c.database_id)).scalar_one())
+
+
 def namespace(tx: Connection) -> str | None:
     """The namespace that this database's keys are made with; None before the first process claimed it."""
     return tx.execute(select(deployment.c.namespace)).scalar()

@@ -25,6 +25,7 @@ class ProductFact:
 
     id: str
     active: bool
+    metadata: Mapping[str, object]
 
 
 class Fields:
@@ -131,7 +132,7 @@ def price_fact(data: object) -> PriceFact:
 
 def product_fact(data: object) -> ProductFact:
     fields = Fields("product", data)
-    return ProductFact(fields.get("id", str), fields.get("active", bool))
+    return ProductFact(fields.get("id", str), fields.get("active", bool), fields.get("metadata", dict))
 
 
 def account_fact(data: object, *, livemode: bool) -> AccountFact:

@@ -169,6 +169,14 @@ class StripeGateway:
         call = Call("products.create", "post", "/v1/products", params, lane, deadline, key)
         return product_fact(self._caller.send(call).data)
 
+    def update_product(
+        self, product_id: str, metadata: Mapping[str, str], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
+    ) -> ProductFact:
+        """Sets these keys of the product's metadata, and leaves the others."""
+        path = f"/v1/products/{_segment(product_id)}"
+        call = Call("products.update", "post", path, {"metadata": metadata}, lane, deadline, key)
+        return product_fact(self._caller.send(call).data)
+
     def try_reading(self, path: str, *, deadline: Deadline) -> None:
         """Read one object of a list (`"/v1/customers"`) and forget it: `Unauthorized` where the key may not."""
         operation = path.removeprefix("/v1/").replace("/", ".")

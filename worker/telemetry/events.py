@@ -78,10 +78,14 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # A clock (`local`, `postgres`, `stripe`) is more than a minute from what most tell, by `seconds`; or no longer.
     "clock.drifted": ("clock", "seconds"),
     "clock.agreed": ("clock",),
-    # Stripe offers no Search to this account: a customer whom no list shows is taken for absent.
+    # Stripe offers no Search to this account: the walk through the customers decides alone.
     "search.refused": ("reason",),
     # A bug, or a schema that was changed by hand: looking for due rows is tried again and again; told once.
     "sweep.crashed": (),
+    # The plan's product at Stripe names no database yet (`subkeeper setup` writes it), or the key may not read it: that
+    # another database serves the same users would go unnoticed.
+    "product.unclaimed": ("plan",),
+    "product.refused": ("plan",),
     # A bug: the row waits, the others go on.
     "settling.crashed": ("user_id",),
     # Settling stopped for every profile because a person must act, and went on again.

@@ -27,7 +27,7 @@ QUARANTINE_REASONS = (
 
 STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search", "prices.create",
-    "prices.list", "products.create", "products.list", "subscriptions.create", "subscriptions.list",
+    "prices.list", "products.create", "products.list", "products.update", "subscriptions.create", "subscriptions.list",
 )  # fmt: skip
 
 STRIPE_OUTCOMES = (

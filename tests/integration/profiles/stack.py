@@ -291,6 +291,13 @@ class Stack:
         unfinished = "state IN ('pending', 'customer_created')"
         self.rows(f"UPDATE provisionings SET due_at = now(), lease_until = now() WHERE {unfinished}")
 
+    def forget_claim(self) -> None:
+        """The database is a new one, which nobody has claimed, and Stripe's product names none."""
+        self.rows("TRUNCATE deployment")
+        for product in self.call_stripe("GET", "/v1/products")["data"]:
+            unset = {f"metadata[{key}]": "" for key in product["metadata"]}
+            self.call_stripe("POST", f"/v1/products/{product['id']}", **unset)
+
     # Stripe
 
     def call_stripe(self, method: str, path: str, **form: str) -> dict[str, Any]:

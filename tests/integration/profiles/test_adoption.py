@@ -14,8 +14,9 @@ def after_the_loss_of_the_database(stack: Stack) -> None:
     """The rows are gone, as with a database that was set up anew; Stripe and the brokers know nothing of it."""
     stack.rows(
         "TRUNCATE provisionings, billing_customers, billing_subscriptions, subscription_changes,"
-        " subscription_refreshes, payment_methods, deployment"
+        " subscription_refreshes, payment_methods"
     )
+    stack.forget_claim()
 
 
 @pytest.mark.parametrize(

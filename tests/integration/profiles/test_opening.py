@@ -96,7 +96,7 @@ def test_a_database_that_nobody_has_claimed_takes_nothing_in_before_stripe_tells
 ) -> None:
     stack = new_stack()
     stack.setup()
-    stack.rows("DELETE FROM deployment")
+    stack.forget_claim()
     stack.publish(profile("ada"))
     worker = start_with(stack, key_file, WRONG)
     await_stripe(worker, "STRIPE_SECRET_KEY")

@@ -74,6 +74,9 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "create_product": lambda stripe, _lane, by: stripe.create_product(
         {"id": "subkeeper_pending", "name": "Pending"}, key="k3", deadline=by
     ),
+    "update_product": lambda stripe, _lane, by: stripe.update_product(
+        "subkeeper_pending", {"subkeeper_database_0123456789abcdef": "id"}, key="k6", deadline=by
+    ),
     "create_price": lambda stripe, _lane, by: stripe.create_price(
         {
             "product": "subkeeper_pending",
