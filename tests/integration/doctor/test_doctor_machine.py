@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.integration.doctor.conftest import Examine
 from tests.integration.profiles.stack import SECRET_KEY, Stack
-from worker.runtime.doctor.findings import Verdict
+from worker.runtime.doctor.findings import Bounded, Findings, Verdict, ok
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,25 @@ def test_a_health_address_of_another_machine_is_a_problem(stack: Stack, examined
 def test_no_value_of_a_secret_is_told(stack: Stack, examined: Examine) -> None:
     text = str(examined(stack, SUBKEEPER_NSQ__AUTH_SECRET="nsq-swordfish").findings)
     assert not [each for each in (SECRET_KEY, stack.stripe.secret_key, "nsq-swordfish") if each in text]
+
+
+def test_a_check_that_fails_for_a_bug_hides_no_other() -> None:
+    def broken() -> Findings:
+        yield ok("one", "is told")
+        raise ZeroDivisionError
+
+    told = list(Bounded("one", broken).results(time.monotonic() + 10))
+    assert [each.verdict for each in told] == [Verdict.OK, Verdict.PROBLEM]
+    assert "ZeroDivisionError" in told[1].detail
+
+
+def test_a_part_that_hangs_is_cut_off_where_the_whole_must_end() -> None:
+    release = threading.Event()
+
+    def hanging() -> Findings:
+        release.wait()
+        yield ok("one", "too late")
+
+    [told] = Bounded("one", hanging).results(time.monotonic() + 0.1)
+    release.set()
+    assert (told.verdict, "no answer in time" in told.detail) == (Verdict.PROBLEM, True)

@@ -15,6 +15,7 @@ from tests.integration.doctor.conftest import Examine
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack
 from worker.broker.address import Address
+from worker.runtime.doctor import nsq
 from worker.runtime.doctor.findings import Verdict
 from worker.runtime.doctor.nsq import check_limits
 from worker.sandbox.nsq import Nsqd, Nsqlookupd, Tls
@@ -66,13 +67,14 @@ def test_an_nsqd_that_is_away_or_silent_hides_no_other(stack: Stack, examined: E
 
 
 def test_what_outlasts_every_timeout_is_cut_off_and_the_rest_is_told(
-    stack: Stack, examined: Examine, silent: str
+    stack: Stack, examined: Examine, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(nsq, "PATIENCE", 2.0)
     found = examined(
-        stack, patience=4.0, SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES=silent, SUBKEEPER_NSQ__CONNECT_TIMEOUT="60",
+        stack, patience=20.0, SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES=silent, SUBKEEPER_NSQ__CONNECT_TIMEOUT="60",
         SUBKEEPER_NSQ__NSQD_HTTP_ADDRESSES="",
     )  # fmt: skip
-    assert "no answer in time" in found.of("nsqd")[-1].detail
+    assert f"{silent}: no answer in time" in found.of("nsqd")[-1].detail
     assert found.one("stripe").verdict is Verdict.OK
     assert found.one("health").verdict is Verdict.OK
 

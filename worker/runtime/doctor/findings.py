@@ -59,9 +59,10 @@ def refused(check: str, error: SubkeeperError, fix: str) -> Finding:
 class Bounded:
     """Checks in a thread of their own: what hangs, or fails for a bug of ours, keeps nobody else from being told."""
 
-    def __init__(self, check: str, findings: Callable[[], Findings]) -> None:
-        """Begins at once. `check` names them where they say nothing themselves."""
+    def __init__(self, check: str, findings: Callable[[], Findings], whom: str = "") -> None:
+        """Begins at once. `check` names them, and `whom` who is asked, where they say nothing themselves."""
         self._check = check
+        self._whom = f"{whom}: " if whom else ""
         self._findings = findings
         self._found: SimpleQueue[Finding | None] = SimpleQueue()
         threading.Thread(target=self._run, name=f"doctor-{check}", daemon=True).start()
@@ -72,8 +73,9 @@ class Bounded:
             try:
                 finding = self._found.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
+                detail = f"{self._whom}no answer in time; what it would still have told is not known"
                 yield problem(
-                    self._check, "no answer in time; what it would still have told is not known", "Try again."
+                    self._check, detail, "Look for a firewall or a name server that swallows what it is asked"
                 )
                 return
             if finding is None:
@@ -85,9 +87,7 @@ class Bounded:
             for finding in self._findings():
                 self._found.put(finding)
         except SubkeeperError as error:
-            self._found.put(
-                refused(self._check, error, "Look for a firewall or a name server that swallows what it is asked")
-            )
+            self._found.put(refused(self._check, error, "Try again"))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one check, the others are told
             self._found.put(problem(self._check, f"the check failed: {type(error).__name__}", "Report this as a bug"))
         finally:

@@ -31,15 +31,16 @@ class NsqCheck:
         settings = self._settings
         yield from _side_by_side(
             [
-                *((LOOKUPD, partial(self._lookupd, address)) for address in settings.lookupd_http_addresses),
-                *((NSQD, partial(self._known_by_http, address)) for address in settings.nsqd_http_addresses),
+                *((LOOKUPD, partial(self._lookupd, each), each) for each in settings.lookupd_http_addresses),
+                *((NSQD, partial(self._known_by_http, each), each) for each in settings.nsqd_http_addresses),
             ]
         )
         for address in map(parse_address, settings.nsqd_tcp_addresses):
             self._http.setdefault(address, None)
         if not self._http:
             yield problem(NSQD, "no nsqd is known", "Start one that registers with nsqlookupd, then `subkeeper setup`")
-        yield from _side_by_side([(NSQD, partial(self._nsqd, *nsqd)) for nsqd in sorted(self._http.items())])
+        nsqds = sorted(self._http.items())
+        yield from _side_by_side([(NSQD, partial(self._nsqd, *nsqd), str(nsqd[0])) for nsqd in nsqds])
 
     def _lookupd(self, lookupd: str) -> Findings:
         try:
@@ -140,7 +141,7 @@ def check_limits(address: Address, options: Mapping[str, int | None], max_messag
     return ok(LIMITS, f"{address} takes messages of {size} bytes and keeps them on disk")
 
 
-def _side_by_side(checks: Sequence[tuple[str, Callable[[], Findings]]]) -> Findings:
+def _side_by_side(checks: Sequence[tuple[str, Callable[[], Findings], str]]) -> Findings:
     until = time.monotonic() + PATIENCE
     for each in [Bounded(*check) for check in checks]:
         yield from each.results(until)
