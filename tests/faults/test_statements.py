@@ -14,7 +14,7 @@ from tests.integration.profiles.stack import Stack, profile, users, wait_until
 EACH = 5
 """Users of each kind: enough for two strikes at each statement, and for one user to get through."""
 
-ELSEWHERE = ("setup", "backfill", "Quarantine")
+ELSEWHERE = ("setup", "backfill", "restored", "Quarantine")
 """Whose commits are made by commands, not by a worker; an error that they meet is the caller's to see."""
 
 
