@@ -25,7 +25,7 @@ CHUNK = 50
 QUICK = {
     "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "2",
     "SUBKEEPER_SETTLE__LEASE": "7",
-    "SUBKEEPER_NSQ__HEARTBEAT_INTERVAL": "1",
+    "SUBKEEPER_NSQ__HEARTBEAT_INTERVAL": "7.1",
     "SUBKEEPER_NSQ__MSG_TIMEOUT": "5",
     "SUBKEEPER_NSQ__CONNECT_TIMEOUT": "1",
     "SUBKEEPER_NSQ__RECONNECT_MAX": "0.5",
@@ -33,7 +33,7 @@ QUICK = {
     "SUBKEEPER_DATABASE__STATEMENT_TIMEOUT": "2",
     "SUBKEEPER_DATABASE__LOCK_TIMEOUT": "1",
 }
-"""Settings under which a worker notices within seconds what it would notice within half a minute."""
+"""Settings under which a worker notices within seconds what it would notice within a minute."""
 
 
 class OwnStripe:

@@ -83,7 +83,7 @@ def test_a_server_that_is_held_and_goes_on_under_traffic_costs_nobody_anything(
     worker = own_stack.start_worker(SUBKEEPER_ABSORB__BATCH="10")
     source.publish(profile(name) for name in users(40))
     servers.part(part).pause()
-    time.sleep(4)  # two heartbeats, Stripe's timeout, Postgres's
+    time.sleep(15 if part == "nsqd" else 8)  # two heartbeats; Stripe's timeout, or Postgres's with its grace
     servers.part(part).resume()
     source.publish(profile(name) for name in users(40, "after"))
     assert_exact(own_stack, source)
@@ -95,7 +95,11 @@ def test_what_an_nsqd_loses_with_its_worker_is_found_by_a_replay_from_the_source
 ) -> None:
     """nsqd keeps on disk what waits, not what is handed out: when both ends of it die, only the source knows it."""
     names = users(100)
-    patient = {"SUBKEEPER_DATABASE__LOCK_TIMEOUT": "30", "SUBKEEPER_DATABASE__STATEMENT_TIMEOUT": "30"}
+    patient = {
+        "SUBKEEPER_DATABASE__LOCK_TIMEOUT": "30",
+        "SUBKEEPER_DATABASE__STATEMENT_TIMEOUT": "30",
+        "SUBKEEPER_NSQ__HEARTBEAT_INTERVAL": "36",
+    }
     worker = own_stack.spawn_worker(SUBKEEPER_NSQ__MAX_IN_FLIGHT="25", **patient)
     with psycopg.connect(own_stack.database_url) as holder:
         holder.execute("LOCK TABLE provisionings")

@@ -32,6 +32,10 @@ from worker.settings.values import Section, Slug
 LEASE_MARGIN = 5.0
 """Seconds that a lease keeps beyond one request: commits, clock steps, scheduling. Each step's commit renews it."""
 
+COMMIT_GRACE = 5.0
+"""Seconds beyond `database.statement_timeout` after which a Postgres that says nothing is given up: for its answer, and
+for a commit whose flush to disk it cannot break off."""
+
 
 class Settings(Section):
     """The whole configuration. `Settings()` holds the defaults; `Settings.load` is how a process gets its own."""
@@ -135,6 +139,8 @@ def _problems(settings: Settings) -> Iterator[Misconfigured]:
         name = settings.written(("stripe", "request_timeout"))
         fix = f"Make it {least:g} or more ({name} and {LEASE_MARGIN:g} more), or shorten {name}"
         yield Misconfigured(settings.written(("settle", "lease")), "is too short for a request", fix)
+    yield from _heartbeat_problems(settings)
+    yield from _trial_problems(settings)
     if settings.pending_plan not in settings.plans:
         fix = f"Add a table [plans.{settings.pending_plan}], or name one of: {', '.join(sorted(settings.plans))}"
         yield Misconfigured(settings.written(("pending_plan",)), "names no plan", fix)
@@ -142,6 +148,25 @@ def _problems(settings: Settings) -> Iterator[Misconfigured]:
     if len(set(lookup_keys)) < len(lookup_keys):
         yield Misconfigured("plans", "has one lookup_key twice", "Give each plan a lookup_key of its own")
     yield from _secret_problems(settings)
+
+
+def _heartbeat_problems(settings: Settings) -> Iterator[Misconfigured]:
+    """nsqd hangs up on a client that it hasn't heard for two heartbeats; while a batch is committed nobody answers one,
+    and the last answer may be a heartbeat old."""
+    least = settings.database.statement_timeout + COMMIT_GRACE
+    if settings.nsq.heartbeat_interval <= least:
+        name = settings.written(("database", "statement_timeout"))
+        fix = f"Make it more than {least:g} ({name} and {COMMIT_GRACE:g} more), or shorten {name}"
+        problem = "is shorter than a commit may take, and nsqd would hang up meanwhile"
+        yield Misconfigured(settings.written(("nsq", "heartbeat_interval")), problem, fix)
+
+
+def _trial_problems(settings: Settings) -> Iterator[Misconfigured]:
+    """A profile that is nearly so old would have its trial's end in the past."""
+    most = settings.trial.days * 24
+    if settings.trial.max_lag_hours > most:
+        fix = f"Make it {most} or less ({settings.written(('trial', 'days'))} in hours)"
+        yield Misconfigured(settings.written(("trial", "max_lag_hours")), "is longer than the trial", fix)
 
 
 def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:

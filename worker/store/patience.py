@@ -13,10 +13,9 @@ import psycopg
 from psycopg.abc import PQGen
 from sqlalchemy import Connection, Engine, event
 
-Result = TypeVar("Result")
+from worker.settings.model import COMMIT_GRACE
 
-GRACE = 5.0
-"""Seconds beyond the server's own timeout: for its answer, and for a commit whose flush to disk it cannot break off."""
+Result = TypeVar("Result")
 
 _TICK = 0.1
 """Seconds between two looks at the clock while nothing arrives (psycopg's own)."""
@@ -53,10 +52,10 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 def bound(engine: Engine, statement_timeout: float) -> None:
-    """Every connection of `engine` gives up `GRACE` after the server should have broken the statement off."""
+    """Every connection of `engine` gives up `COMMIT_GRACE` after the server should have broken the statement off."""
 
     def connect(_dialect: object, _record: object, args: Any, parameters: Any) -> PatientConnection:
-        return PatientConnection.opened(statement_timeout + GRACE, *args, **parameters)
+        return PatientConnection.opened(statement_timeout + COMMIT_GRACE, *args, **parameters)
 
     event.listen(engine, "do_connect", connect)
 

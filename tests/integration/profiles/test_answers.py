@@ -183,11 +183,11 @@ def test_an_outage_before_the_first_call_gives_a_full_trial_from_its_end(stack: 
     assert abs(stack.ledger("ada")["trial_end"] - (now + TRIAL)) < timedelta(minutes=1)
 
 
-def test_a_trial_shorter_than_the_profile_s_lag_is_given_in_full(stack: Stack) -> None:
-    """Trials of a day, a queue of two: the trial was over before the profile was seen."""
-    stack.start_worker(SUBKEEPER_TRIAL__DAYS="1")
+def test_a_trial_that_was_nearly_over_when_the_profile_was_seen_is_given_in_full(stack: Stack) -> None:
+    """Trials of a day, a queue of nearly one: half an hour would be left."""
+    stack.start_worker(SUBKEEPER_TRIAL__DAYS="1", SUBKEEPER_TRIAL__MAX_LAG_HOURS="24")
     before = datetime.now(UTC)
-    stack.publish(profile("ada", created_at=(before - timedelta(days=2)).isoformat()))
+    stack.publish(profile("ada", created_at=(before - timedelta(hours=23.5)).isoformat()))
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert stack.ledger("ada")["trial_end"] >= (before + timedelta(days=1)).replace(microsecond=0)

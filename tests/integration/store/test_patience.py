@@ -17,7 +17,7 @@ from worker.store.database import Database
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, new_database: Callable[..., Database]) -> Database:
     """Waits 0.3 s for an answer."""
-    monkeypatch.setattr(patience, "GRACE", 0.2)
+    monkeypatch.setattr(patience, "COMMIT_GRACE", 0.2)
     return new_database(statement_timeout=0.1)
 
 
