@@ -78,9 +78,17 @@ class Consumer:
         self._began = False
         self._stopping = threading.Event()
 
+    def wait(self, timeout: float) -> None:
+        """For up to `timeout` seconds keeps the subscriptions and takes nothing: before `run`, while nothing could be
+        committed yet. nsqd hangs up on a client that it doesn't hear for two heartbeats."""
+        self._reader.pause()
+        self._reader.read(0, timeout)
+        self._report_connections()
+
     def run(self) -> None:
         """Absorbs until `stop`, then gives back what is left and closes every connection."""
         self._began = True
+        self._reader.resume()
         self._report(PART, True, "")
         with self._watchdog.work(), ThreadPoolExecutor(1, thread_name_prefix="committer") as committer:
             following: _Batch | None = None

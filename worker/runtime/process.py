@@ -111,7 +111,8 @@ class Process:
     def _open(self, profiles: Profiles) -> bool:
         """Waits until schema and deployment are known to be ours; False if stopped before that.
 
-        Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced.
+        Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced. nsqd is
+        answered meanwhile.
         """
         for part, gate in (("postgres", profiles.require_schema), ("stripe", profiles.require_deployment)):
             while not self._stopping.is_set():
@@ -120,5 +121,5 @@ class Process:
                     break
                 except (Unavailable, TryLater, Unauthorized) as away:
                     self.health.away(part, away)
-                    self._stopping.wait(OPENING_PAUSE * self._rng.uniform(0.5, 1.0))
+                    profiles.consumer.wait(OPENING_PAUSE * self._rng.uniform(0.5, 1.0))
         return not self._stopping.is_set()

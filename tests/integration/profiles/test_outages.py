@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -107,6 +110,34 @@ def test_messages_wait_while_postgres_is_away_at_the_start(
     postgres.start()
     stack.await_completed(*users(10))
     stack.assert_exactly_one(*users(10))
+
+
+def test_a_subscription_is_kept_while_postgres_is_away_at_the_start(
+    new_stack: NewStack, new_postgres: Callable[[], PostgresServer], closing: ExitStack, rng: random.Random
+) -> None:
+    """nsqd hangs up on a client that it hasn't heard for two heartbeats: here two seconds."""
+    postgres = new_postgres()
+    stack = on_private_postgres(new_stack, postgres)
+    postgres.stop()
+    settings = stack.settings()
+    nsq = settings.nsq.model_copy(update={"heartbeat_interval": 1.0})
+    worker = Worker(settings.model_copy(update={"nsq": nsq}), rng)
+    closing.callback(worker.end)
+    worker.start()
+
+    def clients() -> list[str]:
+        return [client["remote_address"] for client in stack.nsqd.channel(stack.topic, "subkeeper")["clients"] or []]
+
+    wait_until(clients)
+    first = clients()
+    stack.publish(profile("ada"))
+    time.sleep(4)
+    assert clients() == first
+    assert stack.nsqd.channel(stack.topic, "subkeeper")["depth"] == 1, "nothing is taken that can't be committed"
+    assert worker.part("nsqd")[0]
+    postgres.start()
+    stack.await_completed("ada")
+    assert clients() == first
 
 
 def test_an_outage_of_stripe_ends_by_itself(stack: Stack) -> None:
