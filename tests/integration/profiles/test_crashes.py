@@ -161,11 +161,14 @@ def test_a_signal_before_anything_answers_ends_the_process_cleanly(stack: Stack)
 
 
 def test_a_thread_that_dies_ends_the_process_with_a_failure(stack: Stack) -> None:
-    worker = stack.spawn_worker()
-    stack.rows("ALTER TABLE provisionings RENAME TO gone")
-    assert worker.wait(25) == 1
-    assert worker.logged("thread.crashed")
-    assert worker.logged("health.failed")
+    def die() -> None:
+        raise ZeroDivisionError
+
+    worker = stack.start_worker()
+    wait_until(worker.is_ready)
+    worker.process._threads.spawn("doomed", die)
+    assert worker.join() == 1
+    assert worker.process.health.reasons() == ["thread doomed died"]
 
 
 def test_a_row_that_crashes_its_settling_keeps_no_other_from_being_settled(stack: Stack) -> None:
@@ -181,8 +184,8 @@ def test_a_row_that_crashes_its_settling_keeps_no_other_from_being_settled(stack
     stack.publish(profile("bob"))
     worker = stack.start_worker()
     stack.await_completed("bob")
+    wait_until(lambda: "crashed" in (stack.ledger("ada")["last_error"] or ""))
     assert worker.is_healthy()
-    assert "crashed" in stack.ledger("ada")["last_error"]
 
 
 @pytest.mark.parametrize("path", [CUSTOMERS, SUBSCRIPTIONS])
