@@ -66,6 +66,7 @@ READS = frozenset(
         "Ledger.refusals",
         "ProfileInbox._require_tables",
         "Ownership.is_recorded",
+        "Ownership.sign",
         "PostgresCheck._facts",
         "PostgresCheck._find_owner",
         "PostgresCheck._schema",

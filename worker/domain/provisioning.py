@@ -114,6 +114,8 @@ class Provisioning:
     the earlier of the profile's creation and of our first sight. None: not known."""
     first_seen: datetime | None = None
     """When this database took the row in (UTC)."""
+    seen_for: timedelta = timedelta(0)
+    """How long before the lease that was, by the database's clock alone."""
 
     @property
     def step(self) -> Step:

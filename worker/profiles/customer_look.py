@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from worker.domain.looks import quiet_since
+from worker.domain.looks import quiet_for
 from worker.domain.provisioning import Requested, look_window, our_customer, user_digest
 from worker.domain.stripe_facts import CustomerFact
 from worker.profiles.customer_walk import CustomerWalk, Wanted
@@ -93,7 +93,7 @@ class CustomerLook:
         start, _ = look_window(row, now)
         asked = boot_time()
         if not lease.sent:
-            asked -= min(LONGEST_RELIANCE, (now - quiet_since(row, now)).total_seconds())
+            asked -= min(LONGEST_RELIANCE, quiet_for(row, now).total_seconds())
         wanted = Wanted(user_digest(self._namespace, row.user_id), asked, start)
         look = Look(row.generation, None, burnt, wanted, start)
         with self._lock:

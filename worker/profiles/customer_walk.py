@@ -29,9 +29,9 @@ from worker.stripe_api.deadline import Deadline, boot_time
 from worker.stripe_api.errors import CursorGone
 from worker.stripe_api.gateway import StripeGateway
 
-OVERLAP = timedelta(minutes=1)
+OVERLAP = timedelta(seconds=10)
 """How far a walk reads again what the one before it had seen: a customer can be shown later than its `created` says, by
-as much as its request took."""
+what its request took. One that took longer was made under a key so young that it brings the customer back."""
 
 TURN = 10.0
 """Seconds that a thread reads pages for a row before that is given back; the next one goes on where it was."""

@@ -33,7 +33,7 @@ class ProductOwner:
         self._namespace = namespace
         # Stripe allows 40 characters, and fewer kinds of them than a namespace may have.
         self._word = "subkeeper_database_" + hashlib.sha256(namespace.encode()).hexdigest()[:16]
-        self._unread: set[str] = set()
+        self._told: set[str] = set()
         self._log = structlog.get_logger(__name__)
 
     def require(self, database_id: str) -> None:
@@ -45,10 +45,11 @@ class ProductOwner:
             except Unauthorized as refusal:
                 if refusal.failure.status != 403 or refusal.failure.operation != "products.list":
                     raise
-                self._tell("product.refused", plan)
+                if self._is_news(plan):
+                    self._log.warning("product.refused", plan=plan)
                 continue
-            if product is not None and self._is_ours(product, database_id) is None:
-                self._tell("product.unclaimed", plan)
+            if product is not None and self._is_ours(product, database_id) is None and self._is_news(plan):
+                self._log.warning("product.unclaimed", plan=plan)
 
     def write(self, plan: str, database_id: str, *, take_over: bool) -> str:
         """Makes the plan's product name this database, and reads that back. Returns what was done or found.
@@ -87,7 +88,7 @@ class ProductOwner:
             " `subkeeper setup --take-over`",
         )
 
-    def _tell(self, event: str, plan: str) -> None:
-        if plan not in self._unread:
-            self._unread.add(plan)
-            self._log.warning(event, plan=plan)
+    def _is_news(self, plan: str) -> bool:
+        known = plan in self._told
+        self._told.add(plan)
+        return not known

@@ -32,7 +32,8 @@ _COLUMNS = f"""
     p.user_id, p.state, p.generation, p.plan, p.trial_end, p.lane, p.attempts, p.look_first, p.lease_token,
     p.customer_request, p.subscription_request, p.stripe_customer_id, p.stripe_subscription_id,
     p.customer_requested_at, p.customer_last_requested_at,
-    p.subscription_requested_at, p.subscription_last_requested_at, p.key_possible_since, p.first_seen_at,
+    p.subscription_requested_at, p.subscription_last_requested_at, due.first_before, due.last_before,
+    p.key_possible_since, p.first_seen_at, now() - p.first_seen_at AS seen_for,
     {KNOWN_CUSTOMER} AS known_customer_id
 """
 
@@ -66,7 +67,7 @@ _LEASE = f"""
         subscription_last_requested_at = CASE WHEN p.state = 'customer_created'
             THEN :stripe_now ELSE p.subscription_last_requested_at END
     FROM due WHERE p.user_id = due.user_id
-    RETURNING {_COLUMNS}, due.first_before, due.last_before
+    RETURNING {_COLUMNS}
 """  # noqa: S608 - the columns are the constant above
 
 
@@ -151,10 +152,7 @@ def lease_by(
 ) -> list[Provisioning]:
     """Leases what a statement of `leasing` finds with the parameters `chosen`."""
     parameters = {**chosen, "lease": lease, "stripe_now": stripe_now}
-    return [
-        replace(_provisioning(row), requested_before=_requested(row.first_before, row.last_before))
-        for row in tx.execute(statement, parameters)
-    ]
+    return [_provisioning(row) for row in tx.execute(statement, parameters)]
 
 
 def freeze_subscription_request(tx: Connection, frozen: Provisioning) -> None:
@@ -240,9 +238,11 @@ def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:
         stripe_subscription_id=row.stripe_subscription_id,
         customer_requested=_requested(row.customer_requested_at, row.customer_last_requested_at),
         subscription_requested=_requested(row.subscription_requested_at, row.subscription_last_requested_at),
+        requested_before=_requested(row.first_before, row.last_before),
         known_customer_id=row.known_customer_id,
         key_possible_since=row.key_possible_since,
         first_seen=row.first_seen_at,
+        seen_for=row.seen_for,
     )
 
 

@@ -174,7 +174,9 @@ def test_a_row_leased_when_absorbed_is_the_row_that_the_next_attempt_reads(datab
             lease_token=token,
             customer_requested=Requested(NOW, LATER),
             requested_before=Requested(NOW, NOW),
+            seen_for=again[row.user_id].seen_for,
         )
+        assert again[row.user_id].seen_for > timedelta(0)
         assert again[row.user_id] == expected
     assert again["known"].known_customer_id == "cus_1"
 

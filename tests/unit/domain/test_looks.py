@@ -1,0 +1,37 @@
+"""How old a walk through Stripe's customers may be for a row to be answered by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from worker.domain.looks import quiet_for
+from worker.domain.provisioning import RENEWAL_MARGIN, Lane, Provisioning, Requested, State
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ROW = Provisioning(
+    user_id="u1",
+    state=State.PENDING,
+    generation=1,
+    plan="pending",
+    trial_end=NOW + timedelta(days=31),
+    lane=Lane.LIVE,
+    attempts=2,
+    look_first=True,
+    customer_requested=Requested(NOW, NOW),
+    seen_for=timedelta(hours=5),
+)
+
+
+def test_a_row_that_was_never_asked_for_is_quiet_since_it_was_seen() -> None:
+    assert quiet_for(ROW, NOW) == timedelta(hours=5)
+
+
+def test_a_row_that_was_asked_for_is_quiet_once_its_last_request_can_take_effect_no_more() -> None:
+    first, last = NOW - timedelta(days=2), NOW - timedelta(hours=1)
+    assert quiet_for(replace(ROW, requested_before=Requested(first, last)), NOW) == timedelta(hours=1) - RENEWAL_MARGIN
+
+
+def test_a_row_that_was_asked_for_just_now_relies_on_nothing_that_was_read_before() -> None:
+    before = Requested(NOW - timedelta(days=2), NOW - timedelta(minutes=5))
+    assert quiet_for(replace(ROW, requested_before=before), NOW) == timedelta(0)
