@@ -156,11 +156,13 @@ def test_nothing_starts_another_subscription_after_that(stack: Stack) -> None:
     message = profile("ada")
     subscription = canceled_and_lost(stack, message)
     stack.control.jump(timedelta(hours=48).total_seconds())
-    refused = {"path": "/v1/subscriptions", "method": "GET"}
-    stack.control.fault("status", match=refused, times=1, status=402, sticky=False)
+    stack.control.fault("status", match={"path": "/v1/subscriptions", "method": "GET"}, status=402, sticky=False)
     stack.start_worker()
     stack.publish(message)
+    wait_until(lambda: stack.ledger("ada").get("refusal"))
+    stack.publish(profile("bob"))  # who needs no look: the refusal is ada's own
     stack.await_state("ada", "quarantined")
+    stack.control.clear_faults()
     assert stack.spawn("quarantine", "retry", "ada").wait() == 0
     stack.await_completed("ada")
     assert stack.spawn("quarantine", "retry", "ada").wait() == 1
