@@ -10,7 +10,7 @@ from tests.integration.profiles.stack import SECRET_KEY, Stack
 CHECKS = {
     "settings", "secrets", "postgres", "postgres.schema", "postgres.grants", "postgres.writes", "postgres.durability",
     "postgres.timeouts", "postgres.connections", "nsqd", "nsqd.channels", "nsqd.limits", "stripe",
-    "stripe.permissions", "stripe.prices", "health", "deployment", "clocks",
+    "stripe.permissions", "stripe.prices", "health", "deployment", "deployment.products", "clocks",
 }  # fmt: skip
 
 

@@ -53,6 +53,13 @@ def test_a_key_of_another_account_is_a_problem(stack: Stack, new_stack: NewStack
     assert other.stripe.account in found.detail
 
 
+def test_another_database_with_this_account_and_namespace_is_a_problem(stack: Stack, examined: Examine) -> None:
+    assert examined(stack).one("deployment.products").verdict is Verdict.OK
+    stack.rows("UPDATE deployment SET database_id = gen_random_uuid()")
+    found = examined(stack).one("deployment.products")
+    assert (found.verdict, "setup --take-over" in found.fix) == (Verdict.PROBLEM, True)
+
+
 def test_another_namespace_is_a_problem_even_without_stripe(stack: Stack, examined: Examine) -> None:
     found = examined(stack, SUBKEEPER_NAMESPACE="other", SUBKEEPER_STRIPE__API_BASE="http://127.0.0.1:1")
     assert (found.one("deployment").verdict, "namespace" in found.one("deployment").detail) == (Verdict.PROBLEM, True)

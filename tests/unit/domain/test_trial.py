@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.domain.clocks import CLOCKS_AGREE
@@ -62,6 +62,14 @@ def test_a_trial_that_clocks_which_are_ahead_made_too_long_ends_a_full_trial_fro
 
 
 @given(st.timedeltas(timedelta(days=-40), CLOCKS_AGREE))
+@example(CLOCKS_AGREE)
 def test_a_trial_stays_as_it_is_where_the_clocks_agree_or_it_is_shorter(ahead: timedelta) -> None:
     end = ends(SEEN) + ahead
     assert capped_trial_end(end, SEEN, LENGTH) == end
+
+
+def test_a_user_may_have_been_asked_for_since_the_earlier_of_creation_and_first_sight() -> None:
+    created = SEEN - timedelta(hours=5)
+    assert ProfileCreated("u1", None, None, created).known_since(SEEN) == created
+    assert ProfileCreated("u1", None, None, SEEN + timedelta(hours=5)).known_since(SEEN) == SEEN
+    assert ProfileCreated("u1", None, None, None).known_since(SEEN) is None

@@ -38,5 +38,6 @@ def test_fields_that_are_none_or_empty_are_left_out() -> None:
 @pytest.mark.parametrize("email", ["/id", "/id/email"])
 def test_pointers_that_leave_no_room_for_each_other_are_a_setting_to_change(email: str) -> None:
     shape = MessageShape(user_id="/id", email=email, name="/name", created_at="/created_at")
-    with pytest.raises(Misconfigured, match="pointer"):
+    with pytest.raises(Misconfigured, match="pointer") as refusal:
         shape.encode(user_id="u", email="e", name=None, created_at=None)
+    assert (refusal.value.key, "place of its own" in refusal.value.fix) == ("message", True)

@@ -43,4 +43,4 @@ def examine(
     ]
     for part in parts:
         yield from part.results(until)
-    yield from check_together(settings, postgres, stripe)
+    yield from check_together(settings, postgres, stripe, rng)

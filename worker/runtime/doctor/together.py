@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import random
+import time
 from datetime import timedelta
+from functools import partial
 
-from worker.errors import Misconfigured
-from worker.runtime.doctor.findings import Finding, Findings, ok, problem, refused, skipped, warning
+from worker.errors import Misconfigured, SubkeeperError
+from worker.profiles.product_owner import ProductOwner
+from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
 from worker.runtime.doctor.postgres import PostgresCheck
 from worker.runtime.doctor.stripe import StripeCheck
+from worker.runtime.profiles import stripe_side
 from worker.settings import Settings
 from worker.store import deployment
+from worker.telemetry import Metrics
+from worker.version import VERSION
 
-DEPLOYMENT, CLOCKS = "deployment", "clocks"
+DEPLOYMENT, PRODUCTS, CLOCKS = "deployment", "deployment.products", "clocks"
+
+PATIENCE = 10.0
+"""Seconds for two questions to Stripe for each plan."""
 
 CLOSE, LOUD = timedelta(seconds=2), timedelta(minutes=1)
 """Stripe tells whole seconds, and an answer takes a while. From a minute on, trials and the age of keys are wrong."""
 
 
-def check_together(settings: Settings, postgres: PostgresCheck, stripe: StripeCheck) -> Findings:
+def check_together(settings: Settings, postgres: PostgresCheck, stripe: StripeCheck, rng: random.Random) -> Findings:
+    """Once the others are done: also where one of them took all of the time."""
     yield _deployment(settings, postgres, stripe)
+    if postgres.owner is None or stripe.account is None:
+        yield skipped(PRODUCTS, "the database's id or the key's account is not known")
+    else:
+        database_id = str(postgres.owner["database_id"])
+        yield from Bounded(PRODUCTS, partial(_products, settings, database_id, rng)).results(
+            time.monotonic() + PATIENCE
+        )
     yield from check_clocks(postgres.ahead, stripe.ahead)
 
 
@@ -37,6 +55,19 @@ def _deployment(settings: Settings, postgres: PostgresCheck, stripe: StripeCheck
         return refused(DEPLOYMENT, another, "")
     said = f"this database belongs to account {owner['stripe_account_id']} and namespace {owner['namespace']}"
     return ok(DEPLOYMENT, said if stripe.account else f"{said}; the key's account is not known")
+
+
+def _products(settings: Settings, database_id: str, rng: random.Random) -> Findings:
+    """Another database with this account and namespace would be given the same users, and this one theirs."""
+    stripe = stripe_side(settings, Metrics(VERSION), rng)
+    try:
+        ProductOwner(stripe.gateway, settings.plans, settings.namespace).require(database_id)
+    except SubkeeperError as another:
+        yield refused(PRODUCTS, another, "Try again")
+    else:
+        yield ok(PRODUCTS, f"no plan's product names another database for namespace {settings.namespace}")
+    finally:
+        stripe.gateway.close()
 
 
 def check_clocks(postgres: timedelta | None, stripe: timedelta | None) -> Findings:
