@@ -6,59 +6,46 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.provisioning.process import LEASE, Process
+from tests.integration.provisioning.process import LEASE
 from tests.integration.provisioning.puppet import Order
-from tests.integration.provisioning.world import USER, World
+from tests.integration.provisioning.world import USER, World, finish, go_to_write
 from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, State
 from worker.sandbox.stripe.faults import Fault
 
 A_LEASE = LEASE + timedelta(seconds=1)
 
 
-def _finish(process: Process) -> None:
-    while not process.idle:
-        process.puppet.go()
-
-
 def test_a_row_that_waited_past_its_lease_is_left_to_whoever_settled_it_meanwhile(world: World) -> None:
     slow, other = world.processes
     slow.work()  # settling is halted until something was tried
-    _finish(slow)
+    finish(slow)
     slow.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
-    _finish(slow)
+    finish(slow)
     world.pass_time(A_LEASE)
     other.work()
-    _finish(other)
+    finish(other)
     slow.work()
-    _finish(slow)
+    finish(slow)
     row = world.row()
     assert row is not None
     assert row.state == State.COMPLETED
 
 
-def _go_to_request(process: Process, path: str) -> None:
-    while process.puppet.at is not None:
-        flight = process.puppet.at.flight
-        if flight is not None and flight.call.path == path and flight.is_write:
-            return
-        process.puppet.go()
-
-
 def test_a_new_trial_is_not_started_while_the_old_request_may_still_take_effect(world: World) -> None:
     slow, other = world.processes
     slow.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
-    _finish(slow)
+    finish(slow)
     row = world.row()
     assert row is not None
     world.pass_time(row.trial_end - world.now() - SHORTEST_TRIAL_TO_SEND - A_LEASE / 2)
     slow.work()
-    _go_to_request(slow, "/v1/subscriptions")  # the trial is just long enough
+    go_to_write(slow, "/v1/subscriptions")  # the trial is just long enough
     world.pass_time(A_LEASE)  # and now it isn't
     slow.puppet.go(Order.FAIL)
-    _finish(slow)
+    finish(slow)
     for _ in range(30):
         other.work()
-        _finish(other)
+        finish(other)
         world.pass_time(A_LEASE)
     row = world.row()
     assert row is not None
@@ -72,12 +59,12 @@ def test_a_search_that_takes_longer_than_its_window_still_finds_what_was_made_at
     process, _ = world.processes
     world.stripe.ledger.search.lag = 3600.0
     process.deliver("profile_created", world.message(USER, None, world.now()))
-    _finish(process)
+    finish(process)
     process.work()
-    _go_to_request(process, "/v1/customers")
+    go_to_write(process, "/v1/customers")
     process.puppet.go(Order.FAIL)
     world.wire.vanish(world.orphans()[0])
-    _finish(process)
+    finish(process)
     world.pass_time(timedelta(hours=12))
     for _ in range(2500):
         world.ask_stripe("POST", "/v1/customers")
@@ -101,18 +88,18 @@ def test_a_search_that_takes_longer_than_its_window_still_finds_what_was_made_at
 def test_a_saved_500_that_hid_an_effect_is_followed_by_a_look(world: World, path: str) -> None:
     process, _ = world.processes
     process.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
-    _finish(process)
+    finish(process)
     process.work()
-    _go_to_request(process, path)
+    go_to_write(process, path)
     gate = process.puppet.at
     assert gate is not None
     assert gate.flight is not None
     gate.flight.fault = Fault("status", "after", status=500, sticky=True)
-    _finish(process)
+    finish(process)
     for _ in range(3):
         world.pass_time(A_LEASE)
         process.work()
-        _finish(process)
+        finish(process)
     row = world.row()
     assert row is not None
     assert row.state == State.COMPLETED
@@ -125,20 +112,20 @@ def test_a_user_who_is_replayed_after_a_loss_and_settled_when_stripe_has_forgott
     process, other = world.processes
     created_at = world.now()
     process.deliver("profile_created", world.message(USER, None, created_at))
-    _finish(process)
+    finish(process)
     process.work()
-    _finish(process)
+    finish(process)
     world.pass_time(timedelta(hours=10))
     world.lose_database()
     world.kill(process)
     world.kill(other)
     process, _ = world.processes
     process.deliver("profile_backfill", world.message(USER, None, created_at))
-    _finish(process)
+    finish(process)
     world.pass_time(timedelta(hours=25))
     for _ in range(3):
         process.work()
-        _finish(process)
+        finish(process)
         world.pass_time(A_LEASE)
     assert len(world.customers()) == len(world.all_subscriptions()) == 1
     row = world.row()

@@ -222,3 +222,18 @@ def flight_of(process: Process) -> Flight:
     assert gate is not None
     assert gate.flight is not None
     return gate.flight
+
+
+def finish(process: Process) -> None:
+    """Lets it do what it has begun, undisturbed."""
+    while not process.idle:
+        process.puppet.go()
+
+
+def go_to_write(process: Process, path: str) -> None:
+    """To its POST to `path`, which is not sent yet; or to its end."""
+    while process.puppet.at is not None:
+        flight = process.puppet.at.flight
+        if flight is not None and flight.call.path == path and flight.is_write:
+            return
+        process.puppet.go()
