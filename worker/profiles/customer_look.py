@@ -31,8 +31,9 @@ SEARCH_BEHIND = timedelta(hours=1)
 """How much older than the youngest customer that Search shows those may be that it doesn't show yet: in an outage it is
 behind by as much (https://docs.stripe.com/search#data-freshness)."""
 
-LONGEST_RELIANCE = 3600.0
-"""Seconds for which a walk answers rows whose requests were all long before it."""
+LONGEST_RELIANCE = 60.0
+"""Seconds for which a walk answers rows whose requests were all long before it; the next one reads only what is new. No
+longer, since a database that is set back under us knows nothing of its last requests."""
 
 MOST_LOOKS = 50_000
 """Rows whose looks are remembered while they are given back, to go on where they were."""
@@ -104,7 +105,9 @@ class CustomerLook:
         return look
 
     def _confirmed(self, lease: Lease, look: Look) -> CustomerFact | None:
-        """What a walk remembers, if it is still there."""
+        """What a walk has seen: since the row looks, or before that and still there."""
+        if look.wanted.found is not None:
+            return look.wanted.found
         known = self._walk.remembered(look.wanted.digest)
         if known is None:
             return None
