@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from worker.errors import Misconfigured
@@ -27,3 +28,11 @@ def parse_address(text: str, key: str = "nsq.nsqd_tcp_addresses") -> Address:
     if not colon or not host or not in_range or (":" in host and not bracketed):
         raise Misconfigured(key, f"{text!r} is not an address", "Write host:port, or [::1]:port for IPv6")
     return Address(host, int(port))
+
+
+def addresses_of(host: str, port: int, family: int) -> int:
+    """How many addresses of one family (IPv4, IPv6) the name has; the two families' may be one machine's. Asks DNS."""
+    try:
+        return len({found[4][0] for found in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)})
+    except (OSError, UnicodeError):
+        return 0

@@ -17,7 +17,7 @@ from nsq import constants
 from nsq.connection import Connection
 from nsq.response import Error, Response
 
-from worker.broker.address import Address
+from worker.broker.address import Address, addresses_of
 from worker.broker.faults import Broken, broken_by, error_words, system_words
 from worker.broker.frames import pack, take_frames
 from worker.broker.peering import Peering
@@ -84,6 +84,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         except (OSError, UnicodeError) as exc:
             raise Broken("unreachable", system_words(exc)) from exc
         self._socket: socket.socket | None = sock
+        self.addresses = addresses_of(self.host, self.port, sock.family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):

@@ -56,6 +56,7 @@ class Link:
         self._attempts = 0
         self._since = 0.0
         self._last_reason = ""
+        self._ambiguous = False
         self._log = structlog.get_logger().bind(address=str(route.address), topic=route.topic)
 
     def state(self) -> ConnectionState:
@@ -68,6 +69,9 @@ class Link:
         self.connection, self.dialing, self._since, self.ready = connection, False, now, 0
         self._last_reason, self.lost_at, self.peer = "", None, connection.peer
         self._log.info("nsqd.connected")
+        if connection.addresses > 1 and not self._ambiguous:
+            self._log.warning("nsqd.name_shared", addresses=connection.addresses)
+        self._ambiguous = connection.addresses > 1
 
     def refused(self, broken: Broken, now: float) -> None:
         """An attempt failed: said once for each reason, tried again after a growing delay."""

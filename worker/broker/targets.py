@@ -45,10 +45,7 @@ class Targets:
         raise Broken("unreachable", "every nsqd is tombstoned" if tombstoned else "no nsqd is known")
 
     def is_tombstoned(self, address: Address, topic: str) -> bool:
-        """Whether to leave that nsqd. The nsqlookupds are asked every `lookupd_poll_interval`, but none that failed to
-        answer the last time: a publication that has its connection doesn't wait for it."""
-        if time.monotonic() >= self._look_at:
-            self._look([lookup for lookup in self._lookups if lookup not in self._failing])
+        """Whether to leave that nsqd."""
         return address in self._tombstoned(topic)
 
     def close(self) -> None:
@@ -56,6 +53,10 @@ class Targets:
             lookup.close()
 
     def _tombstoned(self, topic: str) -> set[Address]:
+        """The nsqlookupds are asked every `lookupd_poll_interval`, but none that failed to answer the last time: a
+        publication that has its connection doesn't wait for it."""
+        if time.monotonic() >= self._look_at:
+            self._look([lookup for lookup in self._lookups if lookup not in self._failing])
         return {node.tcp for said in self._said.values() for node in said if topic in node.tombstoned}
 
     def _look(self, lookups: list[LookupClient]) -> None:

@@ -28,6 +28,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "nsqd.disconnected": ("address", "topic", "reason", "detail"),
     "nsqd.message_cut": ("address", "topic", "size", "limit"),
     "nsqd.finish_failed": ("address", "topic", "code"),
+    # A name stands for several nsqds, of which only one is connected to: give each its own, or an nsqlookupd.
+    "nsqd.name_shared": ("address", "topic", "addresses"),
     # Changed TLS files, or the auth secret's, are in use now; or can't be used, and the former ones stay in use.
     "nsq_credentials.changed": ("setting",),
     "nsq_credentials.refused": ("setting", "reason"),

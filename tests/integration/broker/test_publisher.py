@@ -225,7 +225,7 @@ def test_a_tombstoned_nsqd_is_left(
     brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
     for broker in brokers:
         broker.create_channel(topic, CHANNEL)
-    settings = settings_for(lookupd_http_addresses=(lookupd.http_address,), lookupd_poll_interval=0.01)
+    settings = settings_for(lookupd_http_addresses=(lookupd.http_address,), lookupd_poll_interval=1e-6)
     until(lambda: len(known_nsqds(settings)) == 2)
     publisher = new_publisher(settings)
     publisher.publish(topic, [b"first"])

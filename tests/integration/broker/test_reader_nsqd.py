@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import structlog
@@ -159,6 +162,8 @@ def test_a_held_nsqd_is_noticed_after_two_heartbeats_and_read_again_later(
         until(lambda: not reader.connected, reader, timeout=5)
     nsqd.resume()
     assert [entry["reason"] for entry in logs if entry["event"] == "nsqd.disconnected"] == ["silent"]
+    # Until nsqd has seen that the former connection is closed, it may hand a message to that.
+    until(lambda: reader.connected and len(nsqd.channel(topic, CHANNEL)["clients"]) == 1, reader)
     nsqd.publish(topic, b"after")
     assert receive(reader, 1)[0].body == b"after"
 
@@ -383,3 +388,25 @@ def test_tens_of_thousands_a_second_pass_one_connection(
         reader.finish(batch)
         count += len(batch)
     assert 50_000 / (time.monotonic() - began) > 20_000  # 200,000 on an idle machine
+
+
+def test_a_name_that_stands_for_several_nsqds_is_read_at_one_and_said(
+    new_nsqd: NewNsqd, topic: str, new_reader: NewReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a headless service's does; an IPv4 and an IPv6 address are usual for one nsqd, and nothing to say."""
+    nsqd = new_nsqd()
+    port, lookup = nsqd.tcp_port, socket.getaddrinfo
+    names = {"service.example": ["127.0.0.1", "127.0.0.2"], "dual.example": ["127.0.0.1", "::1"]}
+
+    def resolve(host: str, port: int, family: int = 0, *rest: int, **more: int) -> list[Any]:
+        found = [each for address in names.get(host, [host]) for each in lookup(address, port, 0, *rest, **more)]
+        return [each for each in found if family in {0, each[0]}]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with structlog.testing.capture_logs() as logs, socket.create_server(("127.0.0.2", port)) as other:
+        reader = new_reader(settings_for(f"service.example:{port}", f"dual.example:{port}"), topic)
+        until(lambda: all(state.alive for state in reader.connections), reader)
+        assert not select.select([other], [], [], 0)[0]
+    shared = [entry for entry in logs if entry["event"] == "nsqd.name_shared"]
+    assert [(entry["address"], entry["addresses"]) for entry in shared] == [(f"service.example:{port}", 2)]
+    assert len(nsqd.channel(topic, CHANNEL)["clients"]) == 2
