@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from jsonpointer import JsonPointer
 
+from worker.domain.clocks import CLOCKS_AGREE
 from worker.errors import Misconfigured, Rejected
 
 MAX_USER_ID, MAX_EMAIL, MAX_NAME = 255, 512, 256
@@ -39,8 +40,10 @@ class ProfileCreated:
 
     def known_since(self, first_sight: datetime) -> datetime | None:
         """Since when anybody could have asked Stripe for this user's customer, given when we first saw the profile
-        (UTC); None where it doesn't say when it was created."""
-        return None if self.created_at is None else min(self.created_at, first_sight)
+        (UTC); None where it doesn't say when it was created, or says a time to come: then it may be hours old."""
+        if self.created_at is None or self.created_at - first_sight > CLOCKS_AGREE:
+            return None
+        return min(self.created_at, first_sight)
 
     def __repr__(self) -> str:
         return f"ProfileCreated(user_id={self.user_id!r}, created_at={self.created_at!r})"

@@ -70,7 +70,7 @@ _REPLACE_QUARANTINED = text(f"""
     UPDATE provisionings p
     SET customer_request = new.customer_request, trial_end = new.trial_end, plan = new.plan, lane = new.lane,
         state = 'pending', generation = p.generation + 1, look_first = true, due_at = now(), lease_until = NULL,
-        lease_token = {NEW_TOKEN}, quarantined_at = NULL,
+        lease_token = {NEW_TOKEN}, quarantined_at = NULL, refusal = NULL,
         key_possible_since = CASE WHEN p.key_possible_since IS NOT NULL
             THEN least(p.key_possible_since, new.key_possible_since) END
     FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[]), CAST(:plans AS text[]),

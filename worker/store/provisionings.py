@@ -116,7 +116,7 @@ _RETRY_QUARANTINED = text(f"""
     UPDATE provisionings
     SET state = CASE WHEN stripe_customer_id IS NULL THEN 'pending' ELSE 'customer_created' END,
         generation = generation + 1, look_first = true, due_at = now(), lease_until = NULL,
-        lease_token = {NEW_TOKEN}, quarantined_at = NULL, subscription_request = NULL
+        lease_token = {NEW_TOKEN}, quarantined_at = NULL, subscription_request = NULL, refusal = NULL
     WHERE user_id = ANY(:user_ids) AND state = 'quarantined'
       AND (customer_request IS NOT NULL OR stripe_customer_id IS NOT NULL)
     RETURNING user_id

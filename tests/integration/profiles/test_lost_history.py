@@ -110,6 +110,17 @@ def test_a_fresh_signup_is_asked_for_without_a_look(stack: Stack) -> None:
     assert stack.ledger("ada")["key_possible_since"] is not None
 
 
+def test_a_profile_that_says_it_was_created_hours_from_now_is_looked_for(stack: Stack) -> None:
+    """A local time without its zone: the lost database may have seen it all those hours ago."""
+    created_at = datetime.now(UTC) + timedelta(hours=9)
+    stack.start_worker()
+    stack.publish(profile("ada", created_at=created_at.isoformat()))
+    stack.await_completed("ada")
+    assert stack.requests("GET", "/v1/customers")
+    assert stack.ledger("ada")["key_possible_since"] is None
+    stack.assert_exactly_one("ada")
+
+
 def test_a_backfilled_profile_whose_customer_is_new_costs_no_look_for_a_subscription(stack: Stack) -> None:
     stack.start_worker()
     created_at = (datetime.now(UTC) - timedelta(days=400)).isoformat()

@@ -163,3 +163,20 @@ def test_refused_rows_are_tried_in_turn(database: Database) -> None:
     assert set(tried) == {"a", "b"}
     release(database, timedelta(minutes=1))
     assert next_refused(database) is None, "others passed: they are due like any row"
+
+
+@pytest.mark.parametrize("comes_back", ["by a retry", "by a newer profile"])
+def test_a_row_that_comes_back_from_quarantine_was_refused_nothing_yet(database: Database, comes_back: str) -> None:
+    """Whoever set it aside, a process of the release before too, which leaves the refusal where it was."""
+    refuse_all(database, "a")
+    execute(database, "UPDATE provisionings SET state = 'quarantined', quarantined_at = now(), others_passed = true")
+    with database.transaction() as tx:
+        if comes_back == "by a retry":
+            provisionings.retry_quarantined(tx, ["a"])
+        else:
+            absorbing.replace_quarantined(tx, new_rows(["a"]))
+    (row,) = [*lease(database), *lease(database, Lane.RETRY)]
+    with database.transaction() as tx:
+        assert not refused.is_its_own(tx, row, "no"), "nobody has passed since it came back"
+    refuse(database, row)
+    assert found(database) == {"no": 1}

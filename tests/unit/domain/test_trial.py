@@ -71,5 +71,10 @@ def test_a_trial_stays_as_it_is_where_the_clocks_agree_or_it_is_shorter(ahead: t
 def test_a_user_may_have_been_asked_for_since_the_earlier_of_creation_and_first_sight() -> None:
     created = SEEN - timedelta(hours=5)
     assert ProfileCreated("u1", None, None, created).known_since(SEEN) == created
-    assert ProfileCreated("u1", None, None, SEEN + timedelta(hours=5)).known_since(SEEN) == SEEN
+    assert ProfileCreated("u1", None, None, SEEN + timedelta(minutes=1)).known_since(SEEN) == SEEN
     assert ProfileCreated("u1", None, None, None).known_since(SEEN) is None
+
+
+def test_a_profile_that_says_it_was_created_later_than_now_says_nothing_of_when_it_was() -> None:
+    """A local time without its zone, hours ahead: a database that is lost may have seen it all that time ago."""
+    assert ProfileCreated("u1", None, None, SEEN + timedelta(minutes=1, seconds=1)).known_since(SEEN) is None
