@@ -86,7 +86,10 @@ class Halting:
         self._tell()
 
     def heard(self, outcome: str, began: float) -> None:
-        """The settling of a row began at `began` (`boot_time`), and came to this. Raises what the ledger raises."""
+        """The settling of a row began at `began` (`boot_time`), and came to this. Raises what the ledger raises.
+
+        Who is served with what was there already has not passed: nothing was asked that others are refused.
+        """
         if outcome == Settled.COMPLETED:
             self._last_pass = max(began, self._last_pass)
         if outcome == Settled.REFUSED or (outcome == Settled.COMPLETED and self._refused_wait):

@@ -36,6 +36,8 @@ class Settled(StrEnum):
     """What came of one lease."""
 
     COMPLETED = "completed"
+    ADOPTED = "adopted"
+    """Completed with a subscription that was there already: found, or in Stripe's memory."""
     POSTPONED = "postponed"
     REFUSED = "refused"
     QUARANTINED = "quarantined"
@@ -86,7 +88,7 @@ class Provisioner:
         try:
             if lease.row.state is State.PENDING:
                 self._customer.give(lease)
-            self._subscription.give(lease)
+            made = self._subscription.give(lease)
         except (Refused, SharedRefusal, AnswerIncomplete, UnusablePlan) as refusal:
             return self._refuse(lease, refusal)
         except Misconfigured:  # the key
@@ -101,7 +103,7 @@ class Provisioner:
         except (TryLater, CustomerAlreadyExists) as later:
             return self._postpone(lease, later)
         self._log.debug("subscription.created", user_id=lease.row.user_id, attempts=lease.row.attempts)
-        return Settled.COMPLETED
+        return Settled.COMPLETED if made else Settled.ADOPTED
 
     def _refuse(self, lease: Lease, refusal: SubkeeperError) -> Settled:
         """What others may be refused too: the row waits as it is, until it is known whose fault it is."""

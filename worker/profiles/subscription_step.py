@@ -32,10 +32,13 @@ class SubscriptionStep:
         self._ledger = ledger
         self._terms = terms
 
-    def give(self, lease: Lease) -> None:
-        """Returns with the row completed; raises what the gateway raises for anything that must wait or stop."""
+    def give(self, lease: Lease) -> bool:
+        """Returns with the row completed: whether Stripe made the subscription just now, or it was there already.
+
+        Raises what the gateway raises for anything that must wait or stop.
+        """
         try:
-            self._give(lease)
+            return self._give(lease)
         except CustomerGone as gone:
             self._confirm(lease, gone)
             raise
@@ -49,13 +52,13 @@ class SubscriptionStep:
             if there is not None:
                 raise TryLater("customer_gone_and_there") from gone
 
-    def _give(self, lease: Lease) -> None:
+    def _give(self, lease: Lease) -> bool:
         spent = trial_is_spent(lease.row, self._ledger.now())
         look, renew = spent or must_look(lease.row, self._ledger.now()), "trial_spent" if spent else None
         refused_trials = 0
         for _ in range(MOST_GENERATIONS):
             if look and self._adopted(lease, renew):
-                return
+                return False
             try:
                 answer = self._create(lease)
             except KeyBurnt:
@@ -70,7 +73,7 @@ class SubscriptionStep:
                 look, renew = True, None
             else:
                 self._complete(lease, answer, cause="provisioned")
-                return
+                return not answer.replayed
         raise TryLater("generations_exhausted")
 
     def _adopted(self, lease: Lease, renew: str | None) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 MESSAGE_OUTCOMES = ("new", "known", "quarantined", "requeued")
 
 SETTLE_OUTCOMES = (
-    "completed", "postponed", "refused", "quarantined", "lease_lost", "given_back", "halted", "crashed", "unrecorded",
+    "completed", "adopted", "postponed", "refused", "quarantined", "lease_lost", "given_back", "halted", "crashed",
+    "unrecorded",
 )  # fmt: skip
 """`unrecorded`: Postgres was away, so that the lease runs out."""
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
+from tests.integration.profiles.test_adoption import after_the_loss_of_the_database
 from worker.domain import doubt
 from worker.profiles import halting
 from worker.store import provisionings
@@ -200,6 +201,33 @@ def test_a_pass_in_one_process_judges_what_another_one_was_refused(stack: Stack)
     stack.await_completed("good")
     wait_until(lambda: count(stack, "quarantined") == 2)
     assert other.is_ready()
+
+
+@pytest.mark.parametrize("hours", [0, 48], ids=["from memory", "adopted"])
+@pytest.mark.usefixtures("quick_probes")
+def test_who_is_served_with_what_was_there_already_says_nothing_of_who_is_refused(stack: Stack, hours: int) -> None:
+    """A database is filled again by a replay while Stripe refuses every subscription that it is to make."""
+    there = [profile(name) for name in users(8, "there")]
+    worker = stack.start_worker()
+    stack.publish(*there)
+    stack.await_completed(*users(8, "there"))
+    worker.stop()
+    after_the_loss_of_the_database(stack)
+    stack.control.jump(timedelta(hours=hours).total_seconds())
+    refuse_some(stack, SUBSCRIPTIONS, users(2, "new"))
+    worker = stack.start_worker()
+    stack.publish(*[profile(name) for name in users(2, "new")])
+    wait_until(lambda: len(stack.rows("SELECT 1 FROM provisionings WHERE refusal IS NOT NULL")) == 2)
+    asked = len(stack.requests("POST", SUBSCRIPTIONS))
+    for each in there:
+        stack.publish(each)
+        stack.await_completed(each["id"])
+    wait_until(lambda: len(stack.requests("POST", SUBSCRIPTIONS)) >= asked + 4, what="both were tried twice again")
+    assert count(stack, "quarantined") == 0
+    assert worker.is_ready()
+    stack.publish(profile("made"))
+    stack.await_completed("made")
+    wait_until(lambda: count(stack, "quarantined") == 2, what="that one is a measure")
 
 
 def test_two_processes_judge_thirty_bad_rows_together(stack: Stack) -> None:
