@@ -12,7 +12,8 @@ def quiet_for(row: Provisioning, now: datetime) -> timedelta:
     Stripe's time.
 
     If none was sent before, since the row was first seen here: another database's workers had sent theirs by then.
+    Never less than nothing: a database restored onto a machine whose clock is behind saw its rows in times to come.
     """
     if row.requested_before is None:
-        return row.seen_for
+        return max(timedelta(0), row.seen_for)
     return max(timedelta(0), now - row.requested_before.last - RENEWAL_MARGIN)

@@ -35,3 +35,8 @@ def test_a_row_that_was_asked_for_is_quiet_once_its_last_request_can_take_effect
 def test_a_row_that_was_asked_for_just_now_relies_on_nothing_that_was_read_before() -> None:
     before = Requested(NOW - timedelta(days=2), NOW - timedelta(minutes=5))
     assert quiet_for(replace(ROW, requested_before=before), NOW) == timedelta(0)
+
+
+def test_a_row_that_was_seen_in_a_time_to_come_is_quiet_for_nothing() -> None:
+    """Its database's clock was set back. A walk that had to begin later than now would be begun again for ever."""
+    assert quiet_for(replace(ROW, seen_for=timedelta(days=-300)), NOW) == timedelta(0)
