@@ -356,6 +356,22 @@ def test_a_frozen_request_for_an_archived_price_is_rebuilt_once_and_others_pass_
 
 
 @pytest.mark.usefixtures("quick_probes")
+def test_a_refused_request_is_frozen_anew_once_it_would_hold_another_price(stack: Stack) -> None:
+    """Under a key that Stripe does not keep the refusal under: it is not the burnt key that brings the new request."""
+    match = {"path": SUBSCRIPTIONS, "method": "POST", "user_id": "frozen"}
+    stack.control.fault("status", match=match, status=400, param="items[0][price]", sticky=False)
+    stack.start_worker()
+    stack.publish(profile("frozen"))
+    wait_until(lambda: stack.ledger("frozen").get("refusal"))
+    assert stack.ledger("frozen")["generation"] == 1
+    _, new = replace_price(stack)
+    wait_until(lambda: stack.ledger("frozen")["generation"] == 2)
+    stack.control.clear_faults()
+    stack.await_completed("frozen")
+    stack.assert_exactly_one("frozen", price=new)
+
+
+@pytest.mark.usefixtures("quick_probes")
 def test_while_the_price_of_new_profiles_is_archived_nobody_is_blamed_though_frozen_rows_pass(stack: Stack) -> None:
     """Rows that were frozen with another price go on; they are no measure for the others."""
     other = stack.call_stripe(
