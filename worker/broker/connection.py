@@ -35,6 +35,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
 
     Blocking with a deadline until `release()`, then non-blocking. Not thread-safe after that.
     `fault` is what `receive` ran into; `features` is nsqd's answer to IDENTIFY.
+    `peer` is where the other end is, however it was dialed: its IP address ("" for this machine) and port.
     `in_flight` holds the ids of the messages that nsqd waits for, with the time (`Peering.clock`) of their arrival.
     """
 
@@ -43,6 +44,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         quiet_nsq()
         self.address = address
         self.host, self.port = address.host, address.port
+        self.peer: tuple[str, int] = (address.host, address.port)
         self.max_rdy_count: int = sys.maxsize
         self.features: dict[str, Any] = {}
         self.in_flight: dict[bytes, float] = {}
@@ -84,6 +86,8 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         except (OSError, UnicodeError) as exc:
             raise Broken("unreachable", system_words(exc)) from exc
         self._socket: socket.socket | None = sock
+        ours, theirs = sock.getsockname()[0], sock.getpeername()  # a socket that was reset no longer tells
+        self.peer = "" if theirs[0] == ours else theirs[0], theirs[1]
         self.addresses = addresses_of(self.host, self.port, sock.family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -144,12 +148,6 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         assert self._socket is not None
         self._socket.setblocking(False)
         self._blocking = False
-
-    @property
-    def peer(self) -> tuple[str, int]:
-        """Where the other end is, under whatever name it was dialed: its IP address, "" for this machine, and port."""
-        ours, theirs = self.sock.getsockname()[0], self.sock.getpeername()
-        return "" if theirs[0] == ours else theirs[0], theirs[1]
 
     @property
     def sock(self) -> socket.socket:

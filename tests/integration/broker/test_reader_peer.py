@@ -198,6 +198,18 @@ def test_a_flush_that_fails_costs_the_connection(peer: Peer, new_reader: NewRead
     until(lambda: not reader.connected, reader)
 
 
+def test_a_connection_that_is_reset_before_its_first_read_is_dialed_again(peer: Peer, new_reader: NewReader) -> None:
+    reader = start(peer, new_reader)
+    session = peer.accept().subscribed()
+    until(lambda: not any(thread.name.startswith("dial ") for thread in threading.enumerate()))
+    session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    session.close()  # a reset
+    again = peer.accept(lambda: reader.read(0, 0.01)).subscribed()
+    again.send(message_frame(b"next"))
+    assert receive(reader, 1)[0].body == b"next"
+    assert +reader.counts.disconnects == {"socket_error": 1}
+
+
 def test_the_socket_is_kept_alive_and_does_not_wait_to_send(peer: Peer, new_reader: NewReader) -> None:
     reader = start(peer, new_reader)
     peer.accept().subscribed()
