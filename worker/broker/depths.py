@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple
 
 import structlog
@@ -89,16 +90,14 @@ class ChannelDepths:
 
     def _ask(self, address: str) -> _Told | Unavailable | None:
         """None: what answers there is none of our nsqds."""
-        api = NsqdApi(address, self._settings.lookupd_timeout)
         try:
-            identity = api.identity()
-            if address in self._beside and identity.tcp_port != self._beside[address]:
-                return None
-            return _Told(identity, {topic: api.depth(topic, self._settings.channel) for topic in self._topics})
+            with closing(NsqdApi(address, self._settings.lookupd_timeout)) as api:
+                identity = api.identity()
+                if address in self._beside and identity.tcp_port != self._beside[address]:
+                    return None
+                return _Told(identity, {topic: api.depth(topic, self._settings.channel) for topic in self._topics})
         except Unavailable as away:
             return away
-        finally:
-            api.close()
 
     def _say(self, told: Iterable[str], missing: dict[str, Unavailable]) -> None:
         for address in sorted(missing.keys() - self._failing):

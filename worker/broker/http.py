@@ -22,13 +22,20 @@ class _Pool(urllib3.HTTPConnectionPool):
 
 
 class HttpApi:
-    """`dependency` is `"nsqd"` or `"nsqlookupd"`; whatever goes wrong is Unavailable of it. `timeout` in seconds."""
+    """`dependency` is `"nsqd"` or `"nsqlookupd"`; whatever goes wrong is Unavailable of it. `timeout` in seconds.
+
+    An `address` that is none is Unavailable, too: an nsqlookupd repeats whatever was registered.
+    """
 
     def __init__(self, dependency: str, address: str, timeout: float) -> None:
         self.address = address
         self._dependency = dependency
-        url = urllib3.util.parse_url(f"http://{address}")
-        self._pool = _Pool(url.host or "", url.port, timeout=urllib3.Timeout(total=timeout), retries=False, maxsize=1)
+        limit = urllib3.Timeout(total=timeout)
+        try:
+            url = urllib3.util.parse_url(f"http://{address}")
+            self._pool = _Pool(url.host or "", url.port, timeout=limit, retries=False, maxsize=1)
+        except urllib3.exceptions.LocationValueError as exc:
+            raise self.failed("is not an address") from exc
 
     def get(self, path: str, **fields: str) -> dict[str, Any]:
         """The JSON object of a 200; empty for a 404 (a topic that nobody has published to)."""

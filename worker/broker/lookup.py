@@ -51,7 +51,7 @@ class LookupClient:
     def _nodes(self, path: str, **fields: str) -> set[Node]:
         try:
             return {_node(producer) for producer in self._api.get(path, **fields).get("producers") or []}
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as exc:
             raise self._api.failed(f"an answer that can't be read ({type(exc).__name__})") from exc
 
 

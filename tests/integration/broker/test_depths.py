@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pytest
 import structlog
 
 from tests.conftest import NewNsqd
@@ -109,3 +110,15 @@ def test_links_are_counted_against_those_that_there_should_be(
     until(lambda: reader.links == (4, 4), reader)
     brokers[0].kill()
     until(lambda: reader.links == (4, 2), reader)
+
+
+@pytest.mark.parametrize("name", ["not a host", "[::1"])
+def test_an_nsqd_that_registers_under_no_host_keeps_nobody_from_telling(
+    new_nsqd: NewNsqd, new_nsqlookupd: Callable[[], Nsqlookupd], topic: str, name: str
+) -> None:
+    lookupd = new_nsqlookupd()
+    good, odd = new_nsqd(lookupds=[lookupd]), new_nsqd(lookupds=[lookupd], flags=[f"--broadcast-address={name}"])
+    filled([good, odd], topic)
+    depths = ChannelDepths(settings_for(lookupd_http_addresses=(lookupd.http_address,)), [topic])
+    until(lambda: len(depths.look().silent) == 1)
+    until(lambda: depths.look().messages == {topic: 2})
