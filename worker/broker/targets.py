@@ -13,6 +13,9 @@ from worker.broker.lookup import LookupClient, Node
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
 
+AGAIN_AFTER = 10
+"""Intervals after which a publication that has its connection asks an nsqlookupd that failed to answer once more."""
+
 
 class Targets:
     """The configured nsqds and those that an nsqlookupd names, but for a topic's tombstoned ones.
@@ -27,7 +30,7 @@ class Targets:
         self._interval = settings.lookupd_poll_interval
         self._rng = rng
         self._said: dict[LookupClient, set[Node]] = {}
-        self._failing: set[LookupClient] = set()
+        self._failing: dict[LookupClient, float] = {}  # when to ask it again
         self._look_at = 0.0
         self._candidates: list[Address] = []
 
@@ -53,20 +56,24 @@ class Targets:
             lookup.close()
 
     def _tombstoned(self, topic: str) -> set[Address]:
-        """The nsqlookupds are asked every `lookupd_poll_interval`, but none that failed to answer the last time: a
-        publication that has its connection doesn't wait for it."""
-        if time.monotonic() >= self._look_at:
-            self._look([lookup for lookup in self._lookups if lookup not in self._failing])
+        """The nsqlookupds are asked every `lookupd_poll_interval`, but one that failed to answer the last time seldom:
+        a publication that has its connection would wait for it."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look([lookup for lookup in self._lookups if self._failing.get(lookup, now) <= now])
         return {node.tcp for said in self._said.values() for node in said if topic in node.tombstoned}
 
     def _look(self, lookups: list[LookupClient]) -> None:
         """What one that doesn't answer said before stays."""
         for lookup in lookups:
+            log = structlog.get_logger().bind(address=lookup.address)
             try:
                 self._said[lookup] = lookup.nodes()
             except Unavailable as exc:
-                self._failing.add(lookup)
-                structlog.get_logger().warning("nsqlookupd.failed", address=lookup.address, reason=exc.detail)
+                if lookup not in self._failing:
+                    log.warning("nsqlookupd.failed", reason=exc.detail)
+                self._failing[lookup] = time.monotonic() + AGAIN_AFTER * self._interval
             else:
-                self._failing.discard(lookup)
+                if self._failing.pop(lookup, None) is not None:
+                    log.info("nsqlookupd.recovered")
         self._look_at = time.monotonic() + self._interval

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import structlog
 
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, settings_for, until
@@ -229,18 +231,68 @@ def test_a_tombstoned_nsqd_is_left(
     until(lambda: len(known_nsqds(settings)) == 2)
     publisher = new_publisher(settings)
     publisher.publish(topic, [b"first"])
-    assert publisher._connection is not None
-    port = publisher._connection.port
-    brokers.sort(key=lambda broker: broker.tcp_port != port)
-    left, other = brokers
-    assert eventually_holds(left, topic, 1)
-    lookupd.http("POST", "/topic/tombstone", topic=topic, node=left.http_address)
+    left, other = sorted(brokers, key=lambda broker: broker.tcp_port != port_of(publisher))
+    tombstone(lookupd, topic, left)
+    until(lambda: publishes_to(publisher, topic) == other.tcp_port)
+    before = depth(left, topic)
     for _ in range(4):
-        publisher.publish(topic, [b"elsewhere"])
+        assert publishes_to(publisher, topic) == other.tcp_port
         publisher._hang_up()
-    assert eventually_holds(other, topic, 4)
-    assert depth(left, topic) == 1
-    lookupd.http("POST", "/topic/tombstone", topic=topic, node=other.http_address)
-    with pytest.raises(Unavailable, match="tombstoned"):
-        publisher.publish(topic, [b"nowhere"], timeout=0.5)
+    assert depth(left, topic) == before
+    tombstone(lookupd, topic, other)
+    with pytest.raises(Unavailable, match="tombstoned"):  # noqa: PT012 - once the publisher has heard of it
+        while True:
+            publisher.publish(topic, [b"nowhere"], timeout=0.5)
     publisher.publish(f"{topic}.other", [b"a tombstone is one topic's"])
+
+
+def test_an_nsqlookupd_that_failed_to_answer_once_is_heard_again(
+    new_nsqd: NewNsqd, new_nsqlookupd: Callable[[], Nsqlookupd], topic: str, new_publisher: NewPublisher
+) -> None:
+    lookupd = new_nsqlookupd()
+    brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
+    for broker in brokers:
+        broker.create_channel(topic, CHANNEL)
+    settings = settings_for(lookupd_http_addresses=(lookupd.http_address,), lookupd_poll_interval=1e-6)
+    until(lambda: len(known_nsqds(settings)) == 2)
+    publisher = new_publisher(settings)
+    publisher.publish(topic, [b"first"])
+    left, other = sorted(brokers, key=lambda broker: broker.tcp_port != port_of(publisher))
+    with structlog.testing.capture_logs() as logs:
+        lookupd.pause()
+        until(lambda: publishes_to(publisher, topic) and any(is_about_lookupd(entry) for entry in logs))
+        lookupd.resume()
+        tombstone(lookupd, topic, left)
+        until(lambda: publishes_to(publisher, topic) == other.tcp_port)
+    assert [entry["event"] for entry in logs if is_about_lookupd(entry)] == [
+        "nsqlookupd.failed",
+        "nsqlookupd.recovered",
+    ]
+
+
+def is_about_lookupd(entry: Mapping[str, object]) -> bool:
+    return str(entry["event"]).startswith("nsqlookupd.")
+
+
+def port_of(publisher: Publisher) -> int:
+    assert publisher._connection is not None
+    return publisher._connection.port
+
+
+def publishes_to(publisher: Publisher, topic: str) -> int:
+    """The port of the nsqd that took a message."""
+    publisher.publish(topic, [b"x"])
+    return port_of(publisher)
+
+
+def tombstone(lookupd: Nsqlookupd, topic: str, nsqd: Nsqd) -> None:
+    """Once nsqd has registered the topic: a tombstone for what isn't there is none."""
+
+    def shown() -> list[bool]:
+        nodes = json.loads(lookupd.http("GET", "/nodes"))["producers"]
+        node = next(each for each in nodes if each["tcp_port"] == nsqd.tcp_port)
+        return [told for name, told in zip(node["topics"], node["tombstones"], strict=True) if name == topic]
+
+    until(lambda: shown() == [False])
+    lookupd.http("POST", "/topic/tombstone", topic=topic, node=nsqd.http_address)
+    assert shown() == [True]
