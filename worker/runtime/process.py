@@ -50,7 +50,7 @@ class Process:
         self._stopping.set()
 
     def stop_on_signals(self) -> None:
-        """SIGTERM, SIGINT and SIGHUP drain; a second one ends the process at once."""
+        """SIGTERM, SIGINT and SIGHUP drain; one that comes later ends the process at once."""
         signals.on_first(self.stop)
 
     def run(self) -> int:

@@ -11,13 +11,19 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
+TOGETHER = 0.5
+"""Seconds within which signals ask once: a terminal that is closed sends SIGHUP twice (its shell, then the kernel), and
+Ctrl-C reaches a whole group of processes, whose supervisor passes it on."""
+
 
 def on_first(act: Callable[[], None]) -> None:
-    """Calls `act`, in a thread, at the first SIGTERM, SIGINT or SIGHUP; a second one ends the process at once.
+    """Calls `act`, in a thread, at the first SIGTERM, SIGINT or SIGHUP; one that comes later than
+    `TOGETHER` after that ends the process at once.
 
     For the whole process, once, from its main thread. SIGHUP stays ignored where it is (nohup).
     """
@@ -36,12 +42,13 @@ def _noted(*_: object) -> None:
 
 def _listen(reading: socket.socket, _writing: socket.socket, act: Callable[[], None]) -> None:
     """`_writing` is held for as long as the interpreter writes to its descriptor."""
-    asked = False
+    first: float | None = None
     while True:
         for number in reading.recv(64):
             if number not in ASKING:
                 continue
-            if asked:
+            if first is None:
+                first = time.monotonic()
+                act()
+            elif time.monotonic() - first > TOGETHER:
                 os._exit(128 + number)
-            asked = True
-            act()

@@ -12,6 +12,7 @@ import pytest
 from tests.integration.profiles.stack import Spawned, Stack, profile, users, wait_until
 from worker.domain.provisioning import Lane
 from worker.runtime.profiles import Profiles
+from worker.runtime.signals import TOGETHER
 from worker.store import absorbing
 from worker.store.absorbing import NewProvisioning
 from worker.telemetry import Health, Metrics
@@ -147,6 +148,7 @@ def test_a_second_signal_ends_the_process_at_once(stack: Stack, number: signal.S
     await_call(stack, CUSTOMERS)
     worker.send(number)
     wait_until(lambda: worker.logged("process.draining"))
+    time.sleep(TOGETHER)
     began = time.monotonic()
     worker.send(number)
     assert worker.wait(3) == 128 + number

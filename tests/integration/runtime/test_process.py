@@ -22,6 +22,20 @@ with process._stopping._cond:  # as Event.wait holds it, for moments
 sys.exit(0 if process._stopping.wait(30) else 1)
 """
 
+ASKED_TWICE = """
+import signal, threading, time
+from worker.runtime import signals
+asked = threading.Event()
+signals.on_first(asked.set)
+signal.raise_signal(signal.SIGINT)
+signal.raise_signal(signal.SIGTERM)
+asked.wait(30)
+time.sleep(signals.TOGETHER + 0.2)
+print("draining", flush=True)
+signal.raise_signal(signal.SIGHUP)
+time.sleep(30)
+"""
+
 
 def test_a_worker_is_ready_in_about_a_second(stack: Stack) -> None:
     began = time.monotonic()
@@ -85,6 +99,11 @@ def test_a_worker_that_is_stopped_leaves_no_connection_and_no_thread(stack: Stac
 
 def test_a_signal_is_heard_whatever_the_main_thread_holds() -> None:
     subprocess.run([sys.executable, "-c", SIGNALLED_INSIDE_WAIT], check=True, timeout=60)
+
+
+def test_signals_that_come_together_ask_once_and_a_later_one_ends_the_process_at_once() -> None:
+    asked = subprocess.run([sys.executable, "-c", ASKED_TWICE], check=False, timeout=60, capture_output=True)
+    assert (asked.stdout, asked.returncode) == (b"draining\n", 128 + signal.SIGHUP)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
