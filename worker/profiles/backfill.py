@@ -17,7 +17,7 @@ from worker.profiles.backfill_files import Progress, Rejects, UnusableProgress, 
 from worker.profiles.lines import Record, Records
 from worker.profiles.pressure import BackPressure, Stalled
 from worker.store.census import Census, census
-from worker.store.census import now as database_now
+from worker.store.clock import transaction_time
 from worker.store.database import Database
 
 BATCH_MESSAGES, BATCH_BYTES = 200, 1024 * 1024
@@ -215,7 +215,7 @@ def take_census(database: Database, users: Users, since: datetime) -> Census:
 def begin(database: Database, topic: str, line: int = 0) -> Progress:
     """The progress of a backfill that begins now, after line `line`."""
     with database.transaction() as tx:
-        return Progress(started_at=database_now(tx), topic=topic, line=line)
+        return Progress(started_at=transaction_time(tx), topic=topic, line=line)
 
 
 def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:

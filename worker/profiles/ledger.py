@@ -13,6 +13,7 @@ from worker.domain.doubt import Refusal
 from worker.domain.provisioning import Lane, Provisioning
 from worker.domain.stripe_facts import Answer, SubscriptionFact
 from worker.store import customers, postponing, provisionings, refused, steps
+from worker.store.clock import transaction_time
 from worker.store.database import Database
 from worker.stripe_api.deadline import Deadline, OutOfTime, boot_time
 
@@ -160,7 +161,7 @@ class Ledger:
         """A row whose settling began at `began` (`boot_time`) has passed: those refused before that are tried again,
         and the same refusal will be their own. Returns how many."""
         with self._database.transaction() as tx:
-            now = refused.now(tx)  # read before our own clock: it must not seem to have begun later than it did
+            now = transaction_time(tx)  # read before our own clock: it must not seem to have begun later than it did
             return refused.release(tx, now - timedelta(seconds=boot_time() - began))
 
     def lease_untried(self, *, newest: bool) -> Lease | None:

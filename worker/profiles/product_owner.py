@@ -14,14 +14,12 @@ from collections.abc import Mapping
 import structlog
 
 from worker.errors import Misconfigured
+from worker.profiles.catalogue import CALL_SECONDS
 from worker.settings import PlanSettings
 from worker.stripe_api.answers import ProductFact
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway
-
-CALL_SECONDS = 30.0
-"""For one plan's calls, waits for the limiter included."""
 
 
 class ProductOwner:

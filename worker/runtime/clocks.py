@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from worker.domain.clocks import CLOCKS_AGREE, time_by_majority
-from worker.store.census import clock
+from worker.store.clock import clock_time
 from worker.store.database import Database
 from worker.stripe_api.deadline import boot_time
 from worker.telemetry import Health, Metrics
@@ -47,7 +47,7 @@ class Clocks:
         """Reads Postgres's clock. Raises what `Database.transaction` raises."""
         with database.transaction() as tx:
             asked = boot_time()
-            moment = clock(tx)
+            moment = clock_time(tx)
             self._heard = moment, (asked + boot_time()) / 2
 
     def compare(self) -> None:

@@ -42,18 +42,6 @@ _COUNT = text("""
 """)
 
 
-def now(tx: Connection) -> datetime:
-    """The database's time (UTC), by which rows are dated."""
-    found: datetime = tx.execute(text("SELECT now()")).scalar_one()
-    return found
-
-
-def clock(tx: Connection) -> datetime:
-    """What the database's clock shows at this moment (UTC), not when its transaction began."""
-    found: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
-    return found
-
-
 def census(tx: Connection, user_ids: Iterable[str], since: datetime) -> Census:
     """Where these users stand. Memory does not grow with their number."""
     tx.execute(_MAKE)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from worker.domain.provisioning import Lane
 from worker.store import arrays
+from worker.store.clock import transaction_time
 from worker.store.provisionings import OPENABLE
 
 Found = TypeVar("Found")
@@ -51,8 +52,6 @@ class _Counted(NamedTuple):
     unopenable: int
 
 
-_NOW = text("SELECT now()")
-
 _UNFINISHED = text(f"""
     SELECT count(*) AS depth, min(first_seen_at) AS oldest, count(*) FILTER (WHERE NOT {OPENABLE}) AS unopenable
     FROM provisionings WHERE lane = :lane AND state IN ('pending', 'customer_created')
@@ -77,7 +76,7 @@ class Queues:
     def state(self, tx: Connection) -> QueueState:
         """What waits, as each look last found it. One that fails raises, and its finding is missing until its next
         turn."""
-        now: datetime = tx.execute(_NOW).scalar_one()
+        now = transaction_time(tx)
         lanes: dict[Lane, LaneState] = {}
         for lane, look in self._lanes.items():
             counted = look.take(partial(self._count, tx, lane))

@@ -38,8 +38,6 @@ _FIND = text(f"""
     FROM provisionings WHERE {_WAITS} GROUP BY refusal
 """)  # noqa: S608 - the condition is the constant above
 
-_NOW = text("SELECT now()")
-
 # A row under way is left out: its own answer counts, and what it comes to is seen at the next look.
 _RELEASE = text(f"""
     WITH refused AS MATERIALIZED (
@@ -92,12 +90,6 @@ def note(
 def find(tx: Connection) -> list[Refusal]:
     """What was refused, and of how many, while nobody passed."""
     return [Refusal(row.refusal, row.users, row.age) for row in tx.execute(_FIND)]
-
-
-def now(tx: Connection) -> datetime:
-    """The database's time (UTC) in this transaction."""
-    found: datetime = tx.execute(_NOW).scalar_one()
-    return found
 
 
 def release(tx: Connection, before: datetime) -> int:

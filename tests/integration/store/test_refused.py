@@ -12,6 +12,7 @@ from worker.domain.doubt import Refusal
 from worker.domain.provisioning import Lane, Provisioning
 from worker.sealing import HEADER_BYTES
 from worker.store import absorbing, provisionings, refused
+from worker.store.clock import transaction_time
 from worker.store.database import Database
 from worker.store.errors import LeaseLost
 
@@ -41,7 +42,7 @@ def refuse_all(database: Database, *user_ids: str, what: str = "no") -> None:
 
 def release(database: Database, before: timedelta = timedelta(0)) -> int:
     with database.transaction() as tx:
-        return refused.release(tx, refused.now(tx) + before)
+        return refused.release(tx, transaction_time(tx) + before)
 
 
 def found(database: Database) -> dict[str, int]:
