@@ -101,14 +101,9 @@ class ProfileInbox:
                 new, held = self._commit(ordered, refused, lock_timeout)
             except Rejected as refusal:
                 return self._absorb_one_by_one(batch, refusal, lock_timeout)
-            absorbed = requeued([firsts[user_id] for user_id in sorted(held)])
             outcomes = [(firsts[user_id].topic, "new") for user_id in new]
             outcomes += [(message.topic, "quarantined") for message, _ in refused]
-            known = Counter(message.topic for message in batch)
-            known.subtract(topic for topic, _ in (*outcomes, *absorbed.counts.elements()))
-            absorbed.counts.update(outcomes)
-            absorbed.counts += Counter({(topic, "known"): count for topic, count in known.items()})
-            return absorbed
+            return _came_to(batch, outcomes, [firsts[user_id] for user_id in sorted(held)])
 
         return commit
 
@@ -198,3 +193,13 @@ class ProfileInbox:
             published_at=message.published_at,
             expires_at=now + self._quarantine_for,
         )
+
+
+def _came_to(batch: Sequence[Message], outcomes: Sequence[tuple[str, str]], held: Sequence[Message]) -> Absorbed:
+    """What `batch` came to: `outcomes` as (topic, outcome), those that are `held`, and all others were known."""
+    absorbed = requeued(held)
+    known = Counter(message.topic for message in batch)
+    known.subtract(topic for topic, _ in (*outcomes, *absorbed.counts.elements()))
+    absorbed.counts.update(outcomes)
+    absorbed.counts += Counter({(topic, "known"): count for topic, count in known.items()})
+    return absorbed

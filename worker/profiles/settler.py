@@ -115,13 +115,12 @@ class Settler:
 
     def _settle_for_ever(self) -> None:
         while (lease := self._next_lease()) is not None:
-            lane = lease.row.lane
             try:
                 with self._watchdog.work():
                     self._settle(lease)
             finally:
                 with self._changed:
-                    self._running[lane] -= 1
+                    self._running[lease.row.lane] -= 1
                     self._wake_sweeper()
 
     def _next_lease(self) -> Lease | None:
@@ -241,9 +240,7 @@ class Settler:
 
     def _give_back_waiting(self) -> None:
         with self._changed:
-            waiting = [lease for queue in self._queues.values() for lease in queue]
-            for queue in self._queues.values():
-                queue.clear()
+            waiting = [queue.popleft() for queue in self._queues.values() for _ in range(len(queue))]
         for lease in waiting:
             self._give_back(lease)
 

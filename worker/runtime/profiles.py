@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from worker.broker.consumer import Consumer
@@ -15,7 +14,7 @@ from worker.domain.lanes import LaneSchedule
 from worker.domain.provisioning import Lane
 from worker.domain.trial import TrialPolicy
 from worker.errors import Misconfigured, SubkeeperError, Unavailable
-from worker.profiles.catalogue import Catalogue, UnusablePlan
+from worker.profiles.catalogue import UnusablePlan
 from worker.profiles.customer_step import CustomerStep
 from worker.profiles.halting import Halting
 from worker.profiles.inbox import Freeze, ProfileInbox
@@ -28,6 +27,7 @@ from worker.runtime.clocks import Clocks, local_time
 from worker.runtime.operations import message_shape
 from worker.runtime.ownership import Ownership
 from worker.runtime.sealing_keys import SealingKeys
+from worker.runtime.stripe_side import lane_weights, stripe_side
 from worker.runtime.watch import Watch
 from worker.sealing import Sealer
 from worker.settings import NsqSettings, Settings
@@ -36,45 +36,9 @@ from worker.store.access import require_grants
 from worker.store.database import Database
 from worker.store.queues import Queues
 from worker.stripe_api.errors import Unauthorized
-from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.limiter import Limiter, limiter_for
 from worker.telemetry import Health, Metrics, Watchdog
 from worker.telemetry.watchdog import PATIENCE
 from worker.threads import Threads
-
-
-@dataclass(frozen=True, slots=True)
-class StripeSide:
-    """Stripe as one process speaks with it."""
-
-    gateway: StripeGateway
-    limiter: Limiter
-    catalogue: Catalogue
-
-
-def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random) -> StripeSide:
-    """Raises `Misconfigured` without a usable key."""
-
-    def secret_key() -> str:
-        key = settings.stripe_secret_key()
-        if key is None:
-            raise Misconfigured("STRIPE_SECRET_KEY", "is not set", "Give a secret or restricted key of your account.")
-        return key
-
-    limiter = limiter_for(settings.stripe, secret_key(), lane_weights(settings), metrics.limiter_wait)
-    gateway = StripeGateway(
-        settings.stripe, secret_key, limiter, rng=rng, observe=metrics, connections=settings.settle.threads + 2
-    )
-    return StripeSide(gateway, limiter, Catalogue(gateway, settings.plans, settings.namespace))
-
-
-def lane_weights(settings: Settings) -> dict[Lane, int]:
-    settle = settings.settle
-    return {
-        Lane.LIVE: settle.live_weight,
-        Lane.RETRY: settle.retry_weight,
-        Lane.BACKFILL: settle.backfill_weight,
-    }
 
 
 def topic_lanes(settings: NsqSettings) -> dict[str, Lane]:
@@ -126,16 +90,7 @@ class Profiles:
         )
         self.settler = self._settler(ledger, keys.sealer, rng)
         self.inbox = self._inbox(keys.sealer)
-        self.consumer = Consumer(
-            profile_reader(settings.nsq, rng, metrics),
-            self.inbox.prepare,
-            self.inbox.absorb_apart,
-            metrics,
-            batch=settings.absorb.batch,
-            rng=rng,
-            report=lambda part, ok, detail: health.set(part, ok=ok, detail=detail),
-            watchdog=self._watchdog,
-        )
+        self.consumer = self._consumer(rng)
 
     def _settler(self, ledger: Ledger, sealer: Sealer, rng: random.Random) -> Settler:
         settings, gateway = self._settings, self.stripe.gateway
@@ -184,6 +139,19 @@ class Profiles:
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
             now=self._clocks.now,
             apart_within=settings.nsq.msg_timeout / 2,
+        )
+
+    def _consumer(self, rng: random.Random) -> Consumer:
+        settings, health = self._settings, self._health
+        return Consumer(
+            profile_reader(settings.nsq, rng, self._metrics),
+            self.inbox.prepare,
+            self.inbox.absorb_apart,
+            self._metrics,
+            batch=settings.absorb.batch,
+            rng=rng,
+            report=lambda part, ok, detail: health.set(part, ok=ok, detail=detail),
+            watchdog=self._watchdog,
         )
 
     # What must hold before anything is taken in

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from worker.broker.admin import ensure_channel
 from worker.runtime.ownership import Ownership
-from worker.runtime.profiles import stripe_side
+from worker.runtime.stripe_side import stripe_side
 from worker.settings import Settings
 from worker.store import migrations
 from worker.store.access import require_grants

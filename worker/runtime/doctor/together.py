@@ -12,7 +12,7 @@ from worker.profiles.product_owner import ProductOwner
 from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
 from worker.runtime.doctor.postgres import PostgresCheck
 from worker.runtime.doctor.stripe import StripeCheck
-from worker.runtime.profiles import stripe_side
+from worker.runtime.stripe_side import stripe_side
 from worker.settings import Settings
 from worker.store import deployment
 from worker.telemetry import Metrics
