@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from waitress import wasyncore
@@ -27,7 +28,24 @@ _SILENCE_SECONDS = 5
 
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_BODY_BYTES = 1024
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EXHAUSTED_PAUSE = 0.1
+"""Seconds to wait where a connection can't be accepted for want of descriptors: it stays pending, and waitress would
+try again at once, on a full core."""
+
 _LOOPBACK = "Use 127.0.0.1 or ::1"
+
+
+class _Listener(socket.socket):
+    """A listening socket that is not asked all the time while the system gives nothing."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                time.sleep(_EXHAUSTED_PAUSE)
+            raise
 
 
 class HttpServer:
@@ -84,13 +102,13 @@ class HttpServer:
         wasyncore.close_all(self._server._map, ignore_all=True)  # noqa: SLF001 - waitress has no public way to it
 
 
-def _bind(host: str, port: int, name: str) -> socket.socket:
+def _bind(host: str, port: int, name: str) -> _Listener:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError:
         raise Misconfigured(f"{name}.host", f"{host} is not an address of this machine", _LOOPBACK) from None
     try:
-        return socket.create_server(address[:2], family=family)
+        return _Listener(fileno=socket.create_server(address[:2], family=family).detach())
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             taken = (
