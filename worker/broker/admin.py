@@ -10,7 +10,7 @@ from worker.broker.address import Address, parse_address
 from worker.broker.connection import NsqConnection
 from worker.broker.faults import Broken
 from worker.broker.lookup import LookupClient
-from worker.broker.nsqd_api import NsqdApi
+from worker.broker.nsqd_api import NsqdApi, http_beside
 from worker.broker.peering import consumer_peering
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
@@ -60,17 +60,8 @@ def known_nsqds(settings: NsqSettings) -> list[Nsqd]:
         found[tcp] = Nsqd(tcp, text)
     for tcp in map(parse_address, settings.nsqd_tcp_addresses):
         if tcp not in found:
-            found[tcp] = Nsqd(tcp, _http_beside(tcp, settings))
+            found[tcp] = Nsqd(tcp, http_beside(tcp, settings.lookupd_timeout))
     return sorted(found.values())
-
-
-def _http_beside(tcp: Address, settings: NsqSettings) -> str | None:
-    """The next port is NSQ's default for HTTP (4150, 4151): taken if what answers there says it is this nsqd."""
-    http = str(Address(tcp.host, tcp.port + 1))
-    try:
-        return http if _api(http, settings).identity().tcp_port == tcp.port else None
-    except Unavailable:
-        return None
 
 
 def _ensure_on(nsqd: Nsqd, settings: NsqSettings, topic: str, channel: str) -> bool | None:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.broker.address import Address, parse_address
+from worker.broker.address import parse_address
 from worker.broker.lookup import LookupClient
-from worker.broker.nsqd_api import Identity, NsqdApi
+from worker.broker.nsqd_api import Identity, NsqdApi, default_http
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
 
@@ -53,7 +53,7 @@ class ChannelDepths:
         self._clock = clock
         self._lookups = [LookupClient(text, settings.lookupd_timeout) for text in settings.lookupd_http_addresses]
         self._named: dict[LookupClient, set[str]] = {lookup: set() for lookup in self._lookups}
-        self._beside = {_beside(tcp): tcp.port for tcp in map(parse_address, settings.nsqd_tcp_addresses)}
+        self._beside = {default_http(tcp): tcp.port for tcp in map(parse_address, settings.nsqd_tcp_addresses)}
         self._told_at: dict[str, float] = {}
         self._failing: set[str] = set()
 
@@ -105,8 +105,3 @@ class ChannelDepths:
         for address in sorted(self._failing.intersection(told)):
             structlog.get_logger().info("nsqd_stats.recovered", address=address)
         self._failing = set(missing)
-
-
-def _beside(tcp: Address) -> str:
-    """The next port is NSQ's default for HTTP (4150, 4151)."""
-    return str(Address(tcp.host, tcp.port + 1))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, NamedTuple
 
+from worker.broker.address import Address
 from worker.broker.http import HttpApi
+from worker.errors import Unavailable
 
 
 class Identity(NamedTuple):
@@ -74,3 +77,18 @@ class NsqdApi(HttpApi):
     def _topics(self, topic: str, channel: str) -> list[dict[str, Any]]:
         only = {"topic": topic, "channel": channel, "include_clients": "false", "include_mem": "false"}
         return self.get("/stats", format="json", **only).get("topics") or []
+
+
+def default_http(tcp: Address) -> str:
+    """Where an nsqd's HTTP interface is unless it was told otherwise: at the next port (4150, 4151)."""
+    return str(Address(tcp.host, tcp.port + 1))
+
+
+def http_beside(tcp: Address, timeout: float) -> str | None:
+    """`default_http`, if what answers there within `timeout` seconds says that it is this nsqd."""
+    http = default_http(tcp)
+    try:
+        with closing(NsqdApi(http, timeout)) as api:
+            return http if api.identity().tcp_port == tcp.port else None
+    except Unavailable:
+        return None

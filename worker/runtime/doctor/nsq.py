@@ -9,7 +9,7 @@ from functools import partial
 from worker.broker import inspection
 from worker.broker.address import Address, parse_address
 from worker.broker.lookup import Node
-from worker.broker.nsqd_api import ChannelState, NsqdApi
+from worker.broker.nsqd_api import ChannelState, NsqdApi, http_beside
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
 from worker.settings import NsqSettings
@@ -63,7 +63,7 @@ class NsqCheck:
             yield refused(NSQD, away, "Check nsq.nsqd_http_addresses (the HTTP port, 4151), and that it runs")
 
     def _nsqd(self, address: Address, http: str | None) -> Findings:
-        http = http or self._http_beside(address)
+        http = http or http_beside(address, self._settings.lookupd_timeout)
         if http is None:
             detail = f"{address}: its HTTP interface isn't known, so its channels can't be looked at"
             yield warning(CHANNELS, detail, "Set nsq.nsqd_http_addresses")
@@ -88,14 +88,6 @@ class NsqCheck:
 
     def _api(self, http: str) -> NsqdApi:
         return NsqdApi(http, self._settings.lookupd_timeout)
-
-    def _http_beside(self, address: Address) -> str | None:
-        """The next port is NSQ's default for HTTP (4150, 4151)."""
-        beside = str(Address(address.host, address.port + 1))
-        try:
-            return beside if self._api(beside).identity().tcp_port == address.port else None
-        except Unavailable:
-            return None
 
     def _channel_states(self, http: str) -> dict[str, ChannelState] | Unavailable:
         settings = self._settings
