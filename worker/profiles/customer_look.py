@@ -121,9 +121,17 @@ class CustomerLook:
         return there
 
     def _by_email(self, lease: Lease, look: Look, email: str | None) -> CustomerFact | None:
-        """One among those with that address; many may share it, so only the newest are read."""
+        """One among those with that address; many may share it, so only the newest are read. Where Stripe refuses to
+        look for such an address, the walk does."""
         if email is None or look.by_email:
             return None
+        try:
+            return self._among_those_of(lease, look, email)
+        except (Refused, SharedRefusal):
+            look.by_email = True
+            return None
+
+    def _among_those_of(self, lease: Lease, look: Look, email: str) -> CustomerFact | None:
         after, pages = None, 0
         while pages < MOST_READS:
             page = self._gateway.customers_page(email=email, after=after, lane=lease.row.lane, deadline=lease.deadline)

@@ -26,7 +26,7 @@ from worker.domain.stripe_facts import CustomerFact, CustomerPage
 from worker.errors import Rejected, TryLater
 from worker.profiles.remembered_customers import EVER, NOTHING_YET, RememberedCustomers
 from worker.stripe_api.deadline import Deadline, boot_time
-from worker.stripe_api.errors import CursorGone
+from worker.stripe_api.errors import CursorGone, SharedRefusal
 from worker.stripe_api.gateway import StripeGateway
 
 OVERLAP = timedelta(seconds=10)
@@ -178,8 +178,8 @@ class CustomerWalk:
             page = self._gateway.customers_page(until=until, after=self._after, lane=lane, deadline=deadline)
         except CursorGone:  # that customer was deleted; its place in time will do
             self._after = None
-        except Rejected as odd:  # of a page that all share: no row is at fault
-            raise TryLater(odd.reason) from odd
+        except (Rejected, SharedRefusal) as odd:  # of a page that all share: no row is at fault
+            raise TryLater(f"customer_walk_refused: {odd}") from odd
         finally:
             with self._moved:
                 self._reading = False

@@ -249,3 +249,13 @@ def test_whoever_was_there_when_asked_for_is_found_and_nobody_else(
                 assert found is None or found.id in mine
                 assert found is not None or not expected, (turn, name, start)
     walked.gateway.close()
+
+
+@pytest.mark.parametrize("param", [None, "created"], ids=["nothing named", "what all pages hold"])
+def test_a_page_that_is_refused_is_no_row_s_fault(site: Site, param: str | None) -> None:
+    site.create(*names(3))
+    site.control.fault("status", status=400, param=param, match={"path": "/v1/customers", "method": "GET"})
+    with pytest.raises(TryLater):
+        site.find("user-0")
+    site.control.clear_faults()
+    assert site.find("user-0") is not None

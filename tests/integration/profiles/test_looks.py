@@ -79,6 +79,18 @@ def test_an_address_that_many_share_is_read_for_three_pages_and_left_to_the_walk
     assert cost["walk"] <= 9
 
 
+@pytest.mark.parametrize("param", [None, "email"])
+def test_an_address_that_stripe_does_not_look_for_is_left_to_the_walk(stack: Stack, param: str | None) -> None:
+    """Who may be refused for an address alone is served without it; a look is no reason to set anybody aside."""
+    match = {"path": "/v1/customers", "method": "GET"}
+    stack.control.fault("status", status=400, param=param, match=match, times=1)
+    worker = stack.start_worker()
+    stack.publish(profile("ada", created_at=None))
+    stack.await_completed("ada")
+    assert worker.metric("subkeeper_settle_seconds_count", lane="live", outcome="refused") == 0
+    stack.assert_exactly_one("ada")
+
+
 def test_search_takes_the_walk_s_older_part_where_it_is_not_far_behind(stack: Stack) -> None:
     customers_of_ours(stack, *users(12 * PAGE, "old"))
     stack.control.jump(40 * DAY)
