@@ -47,12 +47,24 @@ class Contended(TryLater):
 
 
 class Unavailable(SubkeeperError):
-    """A dependency (`"postgres"`, `"nsqd"`, `"nsqlookupd"`, `"stripe"`) is away; work waits until it is back."""
+    """A dependency (`"postgres"`, `"nsqd"`, `"nsqlookupd"`, `"stripe"`) is away; work waits until it is back.
 
-    def __init__(self, dependency: str, detail: str) -> None:
-        super().__init__(f"{dependency} is unavailable: {detail}")
+    `fix` says what to do about it, where that is known better here than by whoever tells it.
+    """
+
+    def __init__(self, dependency: str, detail: str, fix: str = "") -> None:
         self.dependency = dependency
         self.detail = detail
+        self.fix = fix
+        super().__init__(dependency, detail, fix)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, without the fix."""
+        return f"{self.dependency} is unavailable: {self.detail}"
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.fix}" if self.fix else self.problem
 
 
 class AccessRefused(Unavailable):
@@ -61,7 +73,8 @@ class AccessRefused(Unavailable):
     A worker waits, since that needs no restart; a command ends as with any setting that must be changed.
     """
 
-    def __str__(self) -> str:
+    @property
+    def problem(self) -> str:
         return f"{self.dependency} can't be used: {self.detail}"
 
 

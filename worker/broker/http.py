@@ -47,7 +47,7 @@ class HttpApi:
         try:
             value = json.loads(body) if status == http.HTTPStatus.OK else None
         except _FOREIGN as exc:
-            raise self.failed(type(exc).__name__) from exc
+            raise self.failed(_words(exc)) from exc
         return value if isinstance(value, int) else None
 
     def post(self, path: str, **fields: str) -> None:
@@ -66,7 +66,7 @@ class HttpApi:
         try:
             answer = json.loads(body) if body and status == http.HTTPStatus.OK else {}
         except _FOREIGN as exc:
-            raise self.failed(type(exc).__name__) from exc
+            raise self.failed(_words(exc)) from exc
         if status != http.HTTPStatus.OK or not isinstance(answer, dict):
             raise self.failed(f"HTTP {status}")
         return answer
@@ -77,4 +77,16 @@ class HttpApi:
             with response:
                 return response.status, response.read(MAX_ANSWER_BYTES)
         except _FOREIGN as exc:
-            raise self.failed(type(exc).__name__) from exc
+            raise self.failed(_words(exc)) from exc
+
+
+def _words(exc: BaseException) -> str:
+    """The system's words (`Connection refused`), which lie below urllib3's error; else what kind of error it is."""
+    if isinstance(exc, ValueError | RecursionError):
+        return "an answer that can't be read: is it another service?"
+    below: BaseException | None = exc
+    while below is not None:
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror
+        below = below.__cause__ or below.__context__
+    return "no answer in time" if isinstance(exc, urllib3.exceptions.TimeoutError) else type(exc).__name__

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from worker.cli.common import FOUND_NEW, INTERRUPTED, explained, loaded_for_people, seeded
+from worker.cli.common import FOUND_NEW, INTERRUPTED, explained, in_full, loaded_for_people, seeded
 from worker.cli.output import age, json_line
 from worker.errors import SubkeeperError, TryLater, Unavailable
 
@@ -100,8 +100,8 @@ def backfill(
     pipefail makes the line fail where psql does. The cast and PGTZ give created_at its offset, whether the column has a
     time zone or holds UTC without one.
 
-    It goes to a topic of its own, behind live signups. After a kill the same command goes on where it was: the progress
-    is kept in FILE.subkeeper-progress until the end. Bad lines are told by number on stderr and kept, and don't stop
+    It goes to a topic of its own, behind live signups. After a kill the same command goes on where it was: until the
+    end, FILE.subkeeper-progress holds how far it got. Bad lines are told by number on stderr and kept, and don't stop
     it, but it fails where there is no good one, or no line at all.
 
     Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed; 3 newly found (--fail-if-new); 130
@@ -193,7 +193,8 @@ def _progress(settings: Settings, file: ProgressFile | None, after_line: int) ->
         return progress
     if saved.topic != settings.nsq.backfill_topic:
         raise UnusableProgress(f"{file.path} is of a backfill onto {saved.topic}; begin anew with --restart")
-    click.echo(f"Going on after line {saved.line}, where an earlier run ended.", err=True)
+    if saved.line:
+        click.echo(f"Going on after line {saved.line}, where an earlier run ended.", err=True)
     return saved
 
 
@@ -208,10 +209,12 @@ def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterat
         click.echo(f"subkeeper: interrupted. {_how_to_go_on(source, progress, rejects)}", err=True)
         sys.exit(INTERRUPTED)
     except (Unavailable, TryLater, Stalled, OSError) as error:
-        raise SubkeeperError(f"{_said(error)}. {_how_to_go_on(source, progress, rejects)}") from error
+        raise SubkeeperError(f"{_said(error).rstrip('.')}. {_how_to_go_on(source, progress, rejects)}") from error
 
 
 def _how_to_go_on(source: Path, progress: Progress, rejects: Path | None) -> str:
+    if not progress.line:
+        return "To go on, run the same command again."
     again = (
         "run the same command again" if source.is_file() else f"give the same input with --resume-after {progress.line}"
     )
@@ -228,7 +231,7 @@ def _files_explained() -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    return f"{error.filename or 'the input'}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return f"{error.filename or 'the input'}: {error.strerror}" if isinstance(error, OSError) else in_full(error)
 
 
 def _tell(progress: Progress, census: Census, rejects: Path | None, *, dry_run: bool, json_wanted: bool) -> None:

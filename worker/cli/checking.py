@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from worker.cli.common import FAILED, explained, loaded, loaded_for_people, seeded
+from worker.cli.common import FAILED, explained, loaded_for_people, seeded
 
 
 @click.group()
@@ -44,10 +44,10 @@ def upgrade(context: click.Context) -> None:
     from worker.runtime.setup import upgrade_schema
 
     with explained():
-        click.echo(upgrade_schema(loaded(context, sys.stderr)))
+        click.echo(upgrade_schema(loaded_for_people(context)))
 
 
-@db.command("check")
+@db.command("check", short_help="Can this Subkeeper work on the database?")
 @click.pass_context
 def db_check(context: click.Context) -> None:
     """Whether this Subkeeper can work on the database, and whether tables and migrations agree.
@@ -58,7 +58,7 @@ def db_check(context: click.Context) -> None:
     from worker.runtime.setup import schema_differences
 
     with explained():
-        differences = schema_differences(loaded(context, sys.stderr))
+        differences = schema_differences(loaded_for_people(context))
     for line in differences:
         click.echo(line)
     if differences:

@@ -7,17 +7,25 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Literal, TextIO
 
 import click
 
-from worker.errors import AccessRefused, Misconfigured, SubkeeperError
+from worker.errors import AccessRefused, Misconfigured, SubkeeperError, TryLater, Unavailable
 from worker.settings import Settings
 from worker.telemetry import configure_logging, install_crash_hooks
 
 FAILED, BAD_SETTINGS, FOUND_NEW, INTERRUPTED = 1, 2, 3, 130
 """Exit codes: 2 where a person must change a setting or the command line, 3 where `--fail-if-new` asked for it, 130
 after Ctrl-C, 1 where something else went wrong."""
+
+FIXES = {
+    "nsqd": "Start it, or correct nsq.nsqd_tcp_addresses and nsq.nsqd_http_addresses",
+    "nsqlookupd": "Start it, or correct nsq.lookupd_http_addresses",
+}
+"""What to do about a dependency that is away, by its name; what Postgres says of itself has its fix."""
+
+LATER = "Run the same command again in a while; `subkeeper doctor` says what is not well"
 
 
 @contextmanager
@@ -30,8 +38,17 @@ def explained() -> Iterator[None]:
             click.echo(f"subkeeper: {line}", err=True)
         sys.exit(BAD_SETTINGS)
     except SubkeeperError as error:
-        click.echo(f"subkeeper: {error}", err=True)
+        click.echo(f"subkeeper: {in_full(error)}", err=True)
         sys.exit(FAILED)
+
+
+def in_full(error: Exception) -> str:
+    """What is wrong, with what to do where the error itself, which workers log too, leaves that open."""
+    if isinstance(error, Unavailable):
+        fix = None if error.fix else FIXES.get(error.dependency)
+    else:
+        fix = LATER if isinstance(error, TryLater) else None
+    return f"{error}. {fix}" if fix else str(error)
 
 
 def loaded(context: click.Context, logs: TextIO | None) -> Settings:
@@ -42,11 +59,12 @@ def loaded(context: click.Context, logs: TextIO | None) -> Settings:
     return settings
 
 
-def loaded_for_people(context: click.Context) -> Settings:
-    """The settings of a command that somebody watches. Only errors are logged (to stderr), since what fails is said."""
+def loaded_for_people(context: click.Context, level: Literal["warning", "error"] = "error") -> Settings:
+    """The settings of a command that somebody watches. What is logged goes to stderr: only errors, unless the command
+    names another `level`, since what fails is said."""
     settings = Settings.load(context.find_root().obj, os.environ)
     form = "console" if sys.stderr.isatty() else settings.log.format
-    quiet = settings.log.model_copy(update={"level": "error", "format": form})
+    quiet = settings.log.model_copy(update={"level": level, "format": form})
     configure_logging(quiet, sys.stderr, settings.secret_values())
     install_crash_hooks()
     return settings

@@ -114,10 +114,10 @@ def doubt(context: click.Context, *, yes: bool) -> None:
     with explained():
         settings = loaded_for_people(context)
         with open_database(settings, "provisioning") as database:
-            found = counted(count_unfinished(database), "unfinished profile")
-            if not yes:
-                confirm(f"Have Stripe searched first for {found}?")
-            done = look_first(database)
+            found = count_unfinished(database)
+            if found and not yes:
+                confirm(f"Have Stripe searched first for {counted(found, 'unfinished profile')}?")
+            done = look_first(database) if found else 0
     click.echo(f"{counted(done, 'profile')} will be looked for at Stripe first")
 
 

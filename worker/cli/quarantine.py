@@ -77,6 +77,7 @@ def list_(
         return
     table([{**row, "age": since(row["quarantined_at"])} for row in rows], ["kind", "id", "age", "reason", "detail"])
     if sys.stdout.isatty() and totals:
+        click.echo()
         table([asdict(total) for total in totals], TOTAL_COLUMNS)
         click.echo(f"{len(rows)} of {sum(total.count for total in totals)} shown.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ class Root(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _replace_closed_streams()
+        _buffer_output()
         try:
             return super().main(*args, **extra)
         except OSError as error:
@@ -42,6 +44,14 @@ def _replace_closed_streams() -> None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
+
+
+def _buffer_output() -> None:
+    """Under PYTHONUNBUFFERED, Python forgets what it could not write; a buffer keeps it for `_is_output_lost`."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
+        sys.stdout = open(  # noqa: SIM115 - for good
+            sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False
+        )
 
 
 def _is_output_lost() -> bool:
@@ -66,7 +76,7 @@ def take_config(command: click.Command) -> None:
         metavar="FILE",
         expose_value=False,
         callback=_keep_config,
-        help="As before the command.",
+        help="The settings, as TOML; it may stand before the command, too.",
     )
     command.params.append(option)
     for inner in command.commands.values() if isinstance(command, click.Group) else ():

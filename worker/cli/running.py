@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from worker.cli.common import explained, loaded, seeded
+from worker.cli.common import explained, loaded, loaded_for_people, seeded
 from worker.settings import LogSettings, Settings
 from worker.telemetry import configure_logging
 
@@ -41,7 +41,7 @@ def setup(context: click.Context, *, take_over: bool) -> None:
     from worker.runtime.setup import setup as set_up
 
     with explained():
-        for line in set_up(loaded(context, sys.stderr), seeded(), take_over=take_over):
+        for line in set_up(loaded_for_people(context, "warning"), seeded(), take_over=take_over):
             click.echo(line)
 
 

@@ -8,7 +8,7 @@ from worker.cli.common import confirm, explained, loaded_for_people
 from worker.cli.output import counted
 
 
-@click.command("unopenable")
+@click.command("unopenable", short_help="Set aside profiles whose sealing key is lost.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_context
 def unopenable(context: click.Context, *, yes: bool) -> None:

@@ -132,8 +132,10 @@ class Users:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed with this object
+        self.is_empty = True
 
     def add(self, user_id: str) -> None:
+        self.is_empty = False
         self._file.write(json.dumps(user_id) + "\n")
 
     def __iter__(self) -> Iterator[str]:

@@ -68,6 +68,8 @@ def read_records(stream: BinaryIO, shape: MessageShape, form: Format | None) -> 
     lines = Lines(stream)
     lines.skip_empty()
     start = lines.peek().lstrip()[:2]
+    if form is Format.CSV and start[:1] == b"{":
+        raise UnusableInput("the input is JSON, and no CSV: leave --format out, or give --format ndjson")
     if start in _UTF16:
         raise UnusableInput("the input is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
     if form is None:
@@ -137,6 +139,8 @@ class CsvRecords:
         self._lines = lines
         self._shape = shape
         self.header = lines.peek()
+        if not self.header:
+            raise UnusableInput("the input is empty, even of a CSV file's header: did the command before it fail?")
         names = self._names()
         self._width = len(names)
         self._columns = {column: names.index(column) for column in _COLUMNS if column in names}
@@ -151,7 +155,8 @@ class CsvRecords:
         """The columns' names. What is wrong is said without repeating them: they may be a first profile."""
         record, fields = self._row()
         if record.refusal is not None:
-            raise UnusableInput("the first line is neither JSON nor the header of a CSV file")
+            fix = "give NDJSON, or CSV with a header, as uncompressed UTF-8"
+            raise UnusableInput(f"the first line is neither JSON nor the header of a CSV file: {fix}")
         names = [_ALIASES.get(name, name) for name in (text.strip().lower() for text in fields)]
         if "id" not in names:
             fix = "begin with id,email,name,created_at, or give --format ndjson"

@@ -59,7 +59,7 @@ def run_backfill(
             watch=watch,
         )
         backfill.run(records, progress)
-        if manner.wait and not manner.dry_run:
+        if manner.wait and not manner.dry_run and not keeping.users.is_empty:
             await_drained(
                 lambda: _unfinished(settings),
                 patience=manner.patience,

@@ -56,12 +56,14 @@ _BY_CONSTRAINT: dict[str, type[Conflict]] = {
     "payment_methods_billing_customer_id_key": PaymentMethodAlreadyExists,
 }
 
-_CONTENDED = frozenset({"40P01", "55P03"})
-"""deadlock_detected, lock_not_available."""
+_CONTENDED = {"40P01": "a deadlock", "55P03": "another session holds a lock"}
 
-_LATER = frozenset({"40001", "57014", "26000", "42P05"})
-"""serialization_failure, query_canceled (a statement timeout); and a prepared statement that is unknown or there
-already, where a pooler hands sessions around."""
+_LATER = {
+    "40001": "another transaction came first",
+    "57014": "a statement was canceled, or took longer than database.statement_timeout",
+    "26000": "a pooler lost a prepared statement",
+    "42P05": "a pooler kept a prepared statement",
+}
 
 _AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58")
 """connection exceptions, read-only primary, ended idle sessions, insufficient resources, shutdown, system errors."""
@@ -75,9 +77,9 @@ def translate(error: exc.DBAPIError, where: Place) -> SubkeeperError:
         named = _BY_CONSTRAINT.get(constraint)
         return named(constraint) if named else _unforeseen(error)
     if sqlstate in _CONTENDED:
-        return Contended(f"postgres {sqlstate}")
+        return Contended(f"postgres {sqlstate} ({_CONTENDED[sqlstate]})")
     if sqlstate in _LATER:
-        return TryLater(f"postgres {sqlstate}")
+        return TryLater(f"postgres {sqlstate} ({_LATER[sqlstate]})")
     if isinstance(error, exc.DataError):
         return Rejected("unstorable", f"postgres {sqlstate or type(error.orig).__name__}")
     if error.connection_invalidated or not sqlstate or sqlstate.startswith(_AWAY):

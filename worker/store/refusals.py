@@ -125,20 +125,20 @@ def unavailable(where: Place, error: BaseException | None) -> Unavailable:
     sqlstate = getattr(error, "sqlstate", None) or ""
     if sqlstate:
         reason, fix = _STATES.get(sqlstate, ("it can't do its work", "Look at the server's log"))
-        return Unavailable("postgres", f"{where}: {reason} ({sqlstate}). {fix}")
+        return Unavailable("postgres", f"{where}: {reason} ({sqlstate})", fix)
     said = _last_words(str(error), where)
     why = next((each for each in _WHYS if each.pattern.search(said)), None)
     if why is None:
         lost = isinstance(error, psycopg.OperationalError)
-        return Unavailable("postgres", f"{where}: {said if lost else type(error).__name__}. Look at the server's log")
+        return Unavailable("postgres", f"{where}: {said if lost else type(error).__name__}", "Look at the server's log")
     make = AccessRefused if why.refused else Unavailable
-    return make("postgres", f"{where}: {why.reason}. {why.fix}")
+    return make("postgres", f"{where}: {why.reason}", why.fix)
 
 
 def busy(where: Place, connections: int, seconds: float) -> Unavailable:
     """No connection of the pool came free in time."""
     reason = f"all {connections} connections of this process's pool were in use for {seconds:g} s"
-    return Unavailable("postgres", f"{where}: {reason}. Raise database.pool_size, or look why transactions take long")
+    return Unavailable("postgres", f"{where}: {reason}", "Raise database.pool_size, or look why transactions take long")
 
 
 def denied(where: Place, error: BaseException | None) -> AccessRefused:
@@ -158,7 +158,7 @@ def denied(where: Place, error: BaseException | None) -> AccessRefused:
         fix = f'To run: GRANT USAGE ON SCHEMA public TO "{where.role}"; to migrate: GRANT CREATE, too'
     else:
         reason, fix = "the role lacks a privilege", "docs/operations.md lists what it needs (Postgres, roles)"
-    return AccessRefused("postgres", f"{where}: {reason} ({DENIED}). {fix}")
+    return AccessRefused("postgres", f"{where}: {reason} ({DENIED})", fix)
 
 
 def _last_words(said: str, where: Place) -> str:

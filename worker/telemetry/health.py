@@ -12,6 +12,10 @@ import structlog
 
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
 
+STARTING = "starting"
+PATIENCE = 10.0
+"""Seconds after the start of the process in which a part that isn't there yet is no news."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -34,7 +38,7 @@ class Health:
 
     def __init__(self, parts: Iterable[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._parts = {part: Condition(ok=False, detail="starting") for part in parts}
+        self._parts = {part: Condition(ok=False, detail=STARTING, kind=STARTING) for part in parts}
         self._fatal: list[str] = []
         self._clock = clock
         self._began = clock()
@@ -44,12 +48,15 @@ class Health:
         """A part's state now; a part that is well has answered.
 
         Turning bad is logged as an error, turning well at info, and another `kind` of trouble as an error again:
-        each once, repeating it is free. While a part is `failing` the process is unhealthy, not just unready.
+        each once, repeating it is free. While a part is `failing` the process is unhealthy, not just unready. One that
+        has not come up yet is told once `PATIENCE` has passed, or at once where it says what is wrong.
         """
-        now = Condition(ok, detail, failing, kind)
         with self._lock:
             before = self._parts.get(part)
-            self._parts[part] = now
+            is_starting = before is not None and before.kind == STARTING and self._clock() - self._began < PATIENCE
+            if is_starting and not (ok or failing or kind):
+                kind = STARTING
+            self._parts[part] = Condition(ok, detail, failing, kind)
         if ok:
             self.answered(part)
         if before is None or (before.ok, before.failing, before.kind) != (ok, failing, kind):

@@ -111,10 +111,8 @@ def _bind(host: str, port: int, name: str) -> _Listener:
         return _Listener(fileno=socket.create_server(address[:2], family=family).detach())
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            taken = (
-                f"{_shown(host, port)} is in use by another process. Stop that one, or give one of the two another port"
-            )
-            raise Unavailable(f"{name}.port", taken) from error
+            taken = f"{_shown(host, port)} is in use by another process"
+            raise Unavailable(f"{name}.port", taken, "Stop that one, or give one of the two another port") from error
         if error.errno == errno.EADDRNOTAVAIL:
             raise Misconfigured(f"{name}.host", f"{host} is not an address of this machine", _LOOPBACK) from None
         problem = f"cannot listen on {_shown(host, port)}: {error.strerror}"

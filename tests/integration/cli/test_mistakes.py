@@ -42,10 +42,11 @@ PRINTING = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("output", ["> /dev/full", ">&-"])
-def test_an_output_that_cannot_be_written_is_told_in_a_line(stack: Stack, output: str) -> None:
+@pytest.mark.parametrize(("output", "unbuffered"), [("> /dev/full", ""), ("> /dev/full", "1"), (">&-", "")])
+def test_an_output_that_cannot_be_written_is_told_in_a_line(stack: Stack, output: str, unbuffered: str) -> None:
+    """As containers set PYTHONUNBUFFERED, too."""
     for arguments in PRINTING:
-        done = shell(stack, f"subkeeper {arguments} {output}")
+        done = shell(stack, f"subkeeper {arguments} {output}", PYTHONUNBUFFERED=unbuffered)
         assert done.returncode == 1, (arguments, done)
         *before, last = done.stderr.splitlines()
         assert last.startswith("subkeeper: standard output can't be written: "), (arguments, done.stderr)
@@ -154,7 +155,15 @@ def test_the_configuration_may_be_named_after_the_command_too(stack: Stack, tmp_
 def test_publish_names_the_nsqd_that_it_could_not_reach(stack: Stack) -> None:
     done = shell(stack, "subkeeper publish --id ada", SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES="127.0.0.1:1")
     assert done.returncode == 1
-    assert "nsqd is unavailable: 127.0.0.1:1: " in done.stderr
+    (told,) = done.stderr.splitlines()
+    assert "nsqd is unavailable: 127.0.0.1:1: unreachable: Connection refused. Start it, or correct nsq.nsqd" in told
+
+
+def test_an_nsqlookupd_that_is_away_is_named_with_the_reason_and_the_fix(stack: Stack) -> None:
+    done = shell(stack, "subkeeper setup", SUBKEEPER_NSQ__LOOKUPD_HTTP_ADDRESSES="127.0.0.1:1")
+    assert done.returncode == 1
+    told = "nsqlookupd is unavailable: 127.0.0.1:1: Connection refused. Start it, or correct nsq.lookupd_http_addresses"
+    assert done.stderr == f"subkeeper: {told}\n"
 
 
 @pytest.mark.parametrize(

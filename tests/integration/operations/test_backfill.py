@@ -209,8 +209,25 @@ def test_an_empty_file_fails_as_well(commands: Commands, file: Path) -> None:
 
 def test_of_csv_that_may_be_empty_the_header_is_still_asked_for(commands: Commands) -> None:
     """So that a query that failed is told from a window without profiles."""
-    assert commands("backfill", "-", "--format", "csv", "--allow-empty", stdin=b"").code == 1
+    said = commands("backfill", "-", "--format", "csv", "--allow-empty", stdin=b"")
+    assert (said.code, said.out, len(said.err.splitlines())) == (1, "", 1), said
+    assert "did the command before it fail?" in said.err
     assert commands("backfill", "-", "--format", "csv", "--allow-empty", stdin=HEADER).code == 0
+
+
+def test_an_empty_input_waits_for_nobody_elses_messages(commands: Commands) -> None:
+    assert commands("backfill", "-", stdin=ndjson(["a"])).code == 0
+    said = commands("backfill", "-", "--fail-if-new", "--patience", "3s", stdin=b"")
+    assert said.code == 1
+    assert "the input is empty" in said.err
+
+
+def test_a_reject_file_that_cannot_be_made_ends_it_before_anything_was_done(commands: Commands, file: Path) -> None:
+    file.write_bytes(ndjson(["a"]))
+    said = commands("backfill", file, "--rejects", "/nowhere/x")
+    why = "subkeeper: /nowhere/x: No such file or directory. To go on, run the same command again.\n"
+    assert (said.code, said.err) == (1, why)
+    assert commands("backfill", file).err == ""
 
 
 def test_an_input_without_a_good_line_fails(commands: Commands) -> None:

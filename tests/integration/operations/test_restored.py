@@ -59,8 +59,9 @@ def test_it_says_how_many_and_asks(stack: Stack, commands: Commands) -> None:
 
 
 def test_without_an_unfinished_row_there_is_nothing_to_doubt(commands: Commands) -> None:
-    said = commands("provisioning", "doubt", "--yes")
-    assert (said.code, said.out) == (0, "0 profiles will be looked for at Stripe first\n")
+    for option in (["--yes"], []):
+        said = commands("provisioning", "doubt", *option)
+        assert (said.code, said.out) == (0, "0 profiles will be looked for at Stripe first\n"), option
 
 
 def test_whoever_holds_a_row_loses_it(stack: Stack) -> None:

@@ -138,7 +138,7 @@ def test_a_deadlock_is_to_be_tried_again(database: Database) -> None:
     other.start()
     lock("bob", "ada")
     other.join()
-    assert [(type(error), str(error)) for error in failures] == [(Contended, "postgres 40P01")]
+    assert [(type(error), str(error)) for error in failures] == [(Contended, "postgres 40P01 (a deadlock)")]
 
 
 def test_a_lock_that_is_held_too_long_is_to_be_tried_again(new_database: Callable[..., Database]) -> None:

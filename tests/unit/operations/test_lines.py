@@ -159,3 +159,17 @@ def test_whatever_the_bytes_every_record_is_accepted_or_refused(content: bytes) 
     for record in records:
         assert record.raw
         assert one(record)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "the input is empty, even of a CSV file's header"),
+        (b"\n \n", "the input is empty, even of a CSV file's header"),
+        (b'{"id": "u"}\n', "the input is JSON, and no CSV"),
+        (b"\x1f\x8b\x08\x00", "as uncompressed UTF-8"),
+    ],
+)
+def test_what_cannot_be_csv_is_refused_with_what_to_do(content: bytes, told: str) -> None:
+    with pytest.raises(UnusableInput, match=told):
+        read(content, Format.CSV)

@@ -45,6 +45,15 @@ def test_starting_is_no_trouble(lines: Lines) -> None:
     assert _said(lines) == [("info", "nsqd", True), ("error", "nsqd", False)]
 
 
+def test_what_has_not_come_up_after_a_while_is_an_error_once(lines: Lines) -> None:
+    now = 100.0
+    health = Health(["nsqd"], clock=lambda: now)
+    for now in (100.0, 109.9, 110.1, 300.0):
+        health.set("nsqd", ok=False, detail="0 of 2 connections")
+        assert len(lines()) == (now > 110), now
+    assert _said(lines) == [("error", "nsqd", False)]
+
+
 def test_trouble_belongs_to_the_dependency_that_it_names() -> None:
     health = Health(["postgres", "stripe"])
     health.set("stripe", ok=True)

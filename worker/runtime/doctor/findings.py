@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from queue import Empty, SimpleQueue
 
-from worker.errors import Misconfigured, SubkeeperError
+from worker.errors import Misconfigured, SubkeeperError, Unavailable
 
 Findings = Iterator["Finding"]
 
@@ -53,6 +53,8 @@ def refused(check: str, error: SubkeeperError, fix: str) -> Finding:
     """An error of ours as a problem; its own fix counts where it has one."""
     if isinstance(error, Misconfigured):
         return problem(check, f"{error.key}: {error.problem}", error.fix)
+    if isinstance(error, Unavailable):
+        return problem(check, error.problem, error.fix or fix)
     return problem(check, str(error), fix)
 
 

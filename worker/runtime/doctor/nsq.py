@@ -77,7 +77,9 @@ class NsqCheck:
                 self._settings, address, [(each, self._settings.channel) for each in present]
             )
         except (Unavailable, Misconfigured) as error:
-            yield refused(NSQD, error, "Check its address, nsq.tls, nsq.auth_secret_file and nsq.msg_timeout")
+            yield refused(
+                NSQD, error, "Start it, or check its address, nsq.tls, nsq.auth_secret_file and nsq.msg_timeout"
+            )
         else:
             how = "takes our subscription" if present else "takes our IDENTIFY"
             yield ok(NSQD, f"{address} {how} (nsqd {features.get('version', 'of an unknown version')})")
