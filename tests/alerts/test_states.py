@@ -96,6 +96,9 @@ def test_a_part_that_falls_silent_pages_before_anything_else_tells(own_stack: St
         monitor.scrape()
         assert worker.metric("subkeeper_up", part="postgres") == 1, "the look at it hangs, until its timeout"
         assert [labels["part"] for labels in monitor.labels("SubkeeperPartSilent")] == ["postgres"]
+        wait_until(lambda: worker.metric("subkeeper_up", part="postgres") == 0, 40, "the look gives up")
+        monitor.scrape()
+        assert monitor.firing() == set(), "what is known to be away needs no restart of ours"
     finally:
         postgres.resume()
 

@@ -42,6 +42,9 @@ answering heartbeats; what nsqd meanwhile times out and delivers again is a know
 FIRST_REQUEUE, LONGEST_REQUEUE = 5.0, 60.0
 """Seconds after which nsqd delivers a message again whose row somebody holds: doubled with each of its deliveries."""
 
+TROUBLES_SHOWN = 3
+"""Of nsqds that can't be reached, so many are named."""
+
 
 class _Batch(NamedTuple):
     """`read_at`: when, on the monotonic clock."""
@@ -190,4 +193,5 @@ class Consumer:
     def _report_connections(self) -> None:
         links = self._reader.links
         self._metrics.nsqd_links(connected=links.connected, wanted=links.wanted)
-        self._report("nsqd", self._reader.connected, f"{links.connected} of {links.wanted} connections")
+        said = [f"{links.connected} of {links.wanted} connections", *self._reader.troubles[:TROUBLES_SHOWN]]
+        self._report("nsqd", self._reader.connected, "; ".join(said))

@@ -37,7 +37,8 @@ class Link:
     """Holds the connection while there is one, else says when to try again (`retry_at`, by the reader's clock).
 
     `drained`: nsqd answered CLS, nothing more comes. `ending`: we have hung up, and wait for nsqd to do so.
-    `lost_at`: when it was connected last, while it is not. `peer`: whom it was connected to last, or is to be.
+    `lost_at`: when it was connected last, while it is not. `trouble`: why it is not. `peer`: whom it was connected to
+    last, or is to be.
     """
 
     def __init__(self, route: Route, peering: Peering, maximum: float, rng: random.Random) -> None:
@@ -46,6 +47,7 @@ class Link:
         self.dialing = False
         self.retry_at = 0.0
         self.lost_at: float | None = None
+        self.trouble = ""
         self.peer: tuple[str, int] = (route.address.host, route.address.port)
         self.ready = 0
         self.drained = False
@@ -68,6 +70,7 @@ class Link:
     def attach(self, connection: NsqConnection, now: float) -> None:
         self.connection, self.dialing, self._since, self.ready = connection, False, now, 0
         self._last_reason, self.lost_at, self.peer = "", None, connection.peer
+        self.trouble = ""
         self._log.info("nsqd.connected")
         if connection.addresses > 1 and not self._ambiguous:
             self._log.warning("nsqd.name_shared", addresses=connection.addresses)
@@ -78,7 +81,7 @@ class Link:
         self.dialing = False
         if str(broken) != self._last_reason:
             self._log.warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
-        self._last_reason = str(broken)
+        self._last_reason = self.trouble = str(broken)
         self._postpone(now)
 
     def drop(self, broken: Broken, now: float) -> None:
@@ -87,7 +90,7 @@ class Link:
         if not self.ending:
             self._log.warning("nsqd.disconnected", reason=broken.reason, detail=broken.detail)
         self.connection.close()
-        self.connection, self.ready, self.lost_at = None, 0, now
+        self.connection, self.ready, self.lost_at, self.trouble = None, 0, now, str(broken)
         if now - self._since > self._maximum:  # it was good for a while: the next failure is a new story
             self._attempts = 0
         self._postpone(now)

@@ -216,6 +216,12 @@ class Reader:
         return Links(len(wanted), len(connected))
 
     @property
+    def troubles(self) -> list[str]:
+        """Why what should be connected is not, once for each nsqd: its address, and what it or the system says."""
+        links = list(self._fleet.links.values())
+        return sorted({f"{link.route.address}: {link.trouble}" for link in links if link.trouble})
+
+    @property
     def connected(self) -> bool:
         """Whether every topic that some nsqd carries can be received from at least one."""
         states = self.connections

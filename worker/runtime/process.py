@@ -80,9 +80,8 @@ class Process:
         reader.pause()
         while not self._stopping.is_set():
             reader.read(1, timeout=1.0)
-            self.health.set(
-                "nsqd", ok=reader.connected, detail="billing is disabled: messages are kept in their channel"
-            )
+            kept = "billing is disabled: messages are kept in their channel"
+            self.health.set("nsqd", ok=reader.connected, detail="; ".join([kept, *reader.troubles]))
             self.metrics.nsqd_links(connected=reader.links.connected, wanted=reader.links.wanted)
         reader.close(timeout=2.0)
         self._threads.join(DRAIN_SECONDS)

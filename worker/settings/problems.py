@@ -12,6 +12,23 @@ from worker.settings.values import BadValueError
 
 _DEFAULT_FIX = "Correct it; config.example.toml shows every key with its default and unit"
 
+_WORDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "is not a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "is not a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "is neither true nor false"),
+    **dict.fromkeys(("list_type", "tuple_type"), 'is not a list, such as ["a", "b"]'),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "is not a table of settings"),
+    "finite_number": "is not a finite number",
+    "string_type": 'is not a text, such as "a"',
+    "string_pattern_mismatch": "does not match {pattern}",
+    "literal_error": "is not {expected}",
+    "greater_than": "is not more than {gt}",
+    "greater_than_equal": "is less than {ge}",
+    "less_than": "is not less than {lt}",
+    "less_than_equal": "is more than {le}",
+}
+"""pydantic's kinds of errors in the words of whoever wrote the file; others keep pydantic's."""
+
 
 class InvalidSettings(Misconfigured):
     """One or more settings cannot be used; `problems` holds all of them, the first also stands for the whole."""
@@ -39,4 +56,6 @@ def _translate(detail: ErrorDetails, written: Callable[[tuple[str, ...]], str]) 
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, BadValueError):
         return Misconfigured(key, cause.problem, cause.fix)
-    return Misconfigured(key, detail["msg"][:1].lower() + detail["msg"][1:], _DEFAULT_FIX)
+    words = _WORDS.get(detail["type"])
+    said = words.format(**detail.get("ctx", {})) if words else detail["msg"][:1].lower() + detail["msg"][1:]
+    return Misconfigured(key, said, _DEFAULT_FIX)

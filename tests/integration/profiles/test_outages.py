@@ -52,6 +52,8 @@ def test_a_worker_waits_for_an_nsqd_that_is_not_there_yet(new_stack: NewStack, n
     worker = stack.start_worker()
     await_part(worker, "stripe", ok=True)
     assert not worker.part("nsqd")[0]
+    wait_until(lambda: "0 of 2 connections; 127.0.0.1:" in worker.part("nsqd")[1], what="it says which")
+    assert worker.part("nsqd")[1].endswith(f":{nsqd.tcp_port}: unreachable: Connection refused")
     assert worker.is_healthy()
     nsqd.start()
     stack.await_completed("ada")
