@@ -88,6 +88,13 @@ def _auth_secret(settings: NsqSettings) -> bytes | None:
     return secret.encode() if secret else None
 
 
+def _words(exc: OSError) -> str:
+    """What TLS's library (`KEY_VALUES_MISMATCH`) or the system says."""
+    if isinstance(exc, ssl.SSLError):
+        return exc.reason or "not PEM"
+    return exc.strerror or type(exc).__name__
+
+
 def tls_context(settings: NsqTlsSettings) -> ssl.SSLContext:
     """A context that verifies nsqd's certificate and name; Misconfigured when a file is wrong.
 
@@ -100,5 +107,6 @@ def tls_context(settings: NsqTlsSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.cert_file, settings.key_file)
     except (OSError, ssl.SSLError) as exc:
         fix = "Check ca_file, cert_file and key_file: PEM, readable, and belonging together"
-        raise Misconfigured("nsq.tls", f"the TLS files cannot be loaded ({type(exc).__name__})", fix) from exc
+        files = ", ".join(str(each) for each in (settings.ca_file, settings.cert_file, settings.key_file) if each)
+        raise Misconfigured("nsq.tls", f"{files} cannot be loaded ({_words(exc)})", fix) from exc
     return context
