@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from worker.cli.common import FOUND_NEW, INTERRUPTED, explained, in_full, loaded_for_people, seeded
+from worker.cli.common import BAD_SETTINGS, FOUND_NEW, INTERRUPTED, explained, in_full, loaded_for_people, seeded
 from worker.cli.output import age, json_line
-from worker.errors import SubkeeperError, TryLater, Unavailable
+from worker.errors import AccessRefused, SubkeeperError, TryLater, Unavailable
 
 if TYPE_CHECKING:
     from worker.profiles.backfill_files import Progress, ProgressFile
@@ -209,17 +209,19 @@ def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterat
         click.echo(f"subkeeper: interrupted. {_how_to_go_on(source, progress, rejects)}", err=True)
         sys.exit(INTERRUPTED)
     except (Unavailable, TryLater, Stalled, OSError) as error:
-        raise SubkeeperError(f"{_said(error).rstrip('.')}. {_how_to_go_on(source, progress, rejects)}") from error
+        told = f"{_said(error).rstrip('.')}. {_how_to_go_on(source, progress, rejects)}"
+        if isinstance(error, AccessRefused):
+            click.echo(f"subkeeper: {told}", err=True)
+            sys.exit(BAD_SETTINGS)
+        raise SubkeeperError(told) from error
 
 
 def _how_to_go_on(source: Path, progress: Progress, rejects: Path | None) -> str:
-    if not progress.line:
-        return "To go on, run the same command again."
-    again = (
-        "run the same command again" if source.is_file() else f"give the same input with --resume-after {progress.line}"
-    )
+    resumed = f"give the same input with --resume-after {progress.line}"
+    again = resumed if progress.line and not source.is_file() else "run the same command again"
+    done = f"All up to line {progress.line} is done" if progress.line else "No line is done yet"
     kept = f" Bad lines so far are in {rejects}." if rejects is not None and progress.rejected else ""
-    return f"All up to line {progress.line} is done; to go on, {again}.{kept}"
+    return f"{done}; to go on, {again}.{kept}"
 
 
 @contextmanager

@@ -225,7 +225,9 @@ def test_an_empty_input_waits_for_nobody_elses_messages(commands: Commands) -> N
 def test_a_reject_file_that_cannot_be_made_ends_it_before_anything_was_done(commands: Commands, file: Path) -> None:
     file.write_bytes(ndjson(["a"]))
     said = commands("backfill", file, "--rejects", "/nowhere/x")
-    why = "subkeeper: /nowhere/x: No such file or directory. To go on, run the same command again.\n"
+    why = (
+        "subkeeper: /nowhere/x: No such file or directory. No line is done yet; to go on, run the same command again.\n"
+    )
     assert (said.code, said.err) == (1, why)
     assert commands("backfill", file).err == ""
 

@@ -145,7 +145,11 @@ def test_a_progress_that_cannot_be_read_is_told(commands: Commands, file: Path) 
 def test_a_broker_that_goes_away_leaves_a_progress(commands: Commands, file: Path) -> None:
     said = commands("backfill", file, "--max-depth", "0", SUBKEEPER_NSQ__NSQD_HTTP_ADDRESSES="127.0.0.1:1")
     assert said.code == 1
-    assert "to go on, run the same command again" in said.err
+    assert "No line is done yet; to go on, run the same command again" in said.err
+    elsewhere = re.sub(r"/[^/]*$", "/no_such_database", commands.environ["SUBKEEPER_DATABASE__URL"])
+    refused = commands("backfill", file, SUBKEEPER_DATABASE__URL=elsewhere)
+    assert refused.code == 2, "a person must mend that, as of every command"
+    assert "there is no such database" in refused.err
     assert commands("backfill", file, "--max-depth", "0").code == 0
 
 
