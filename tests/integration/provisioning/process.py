@@ -31,6 +31,7 @@ from worker.profiles.terms import Terms
 from worker.sealing import Sealer
 from worker.settings import PlanSettings, StripeSettings
 from worker.store.database import Database
+from worker.stripe_api import deadline
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter import Limiter
@@ -228,7 +229,13 @@ def _settler(ledger: Ledger, provisioner: Provisioner, metrics: Metrics, watchdo
     return Settler(
         ledger,
         provisioner,
-        Halting(ledger, preflight=lambda: None, shared_problem=lambda: None, report=lambda _: None),
+        Halting(
+            ledger,
+            preflight=lambda: None,
+            shared_problem=lambda: None,
+            report=lambda _: None,
+            clock=lambda: deadline.boot_time(),  # noqa: PLW0108 - the test puts its own clock there
+        ),
         LaneSchedule(4, WEIGHTS),
         metrics,
         threads=1,
