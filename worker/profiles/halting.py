@@ -64,6 +64,7 @@ class Halting:
         self._exhausted = False
         self._newest = True
         self._probe_at = self._look_at = self._last_pass = NEVER
+        self._last_whole: float | None = None  # of those that were made their customer, too
         self._refused_wait = False
         self._told: tuple[type, str] | None = None
         self._loud = self._was_halted = False
@@ -85,13 +86,15 @@ class Halting:
             self._bar, self._starting = stop, False
         self._tell()
 
-    def heard(self, outcome: str, began: float) -> None:
-        """The settling of a row began at `began` (`boot_time`), and came to this. Raises what the ledger raises.
+    def heard(self, outcome: str, began: float, *, whole: bool) -> None:
+        """The settling of a row began at `began` (`boot_time`), and came to this. `whole`: Stripe made its customer,
+        too. Raises what the ledger raises.
 
         Who is served with what was there already has not passed: nothing was asked that others are refused.
         """
         if outcome == Settled.COMPLETED:
             self._last_pass = max(began, self._last_pass)
+            self._last_whole = max(began, self._last_whole or began) if whole else self._last_whole
         if outcome == Settled.REFUSED or (outcome == Settled.COMPLETED and self._refused_wait):
             self._look()
 
@@ -138,7 +141,8 @@ class Halting:
         with self._lock:
             self._look_at = self._clock() + PROBE_INTERVAL
             refusals = self._ledger.refusals()
-            if refusals and self._last_pass > NEVER and self._ledger.release_refused(self._last_pass):
+            passed = self._last_pass > NEVER
+            if refusals and passed and self._ledger.release_refused(self._last_pass, self._last_whole):
                 refusals = self._ledger.refusals()
             self._refused_wait = bool(refusals)
             before, self._doubt = self._doubt, in_doubt(refusals)

@@ -30,6 +30,8 @@ class Lease:
     deadline: Deadline
     sent: bool = False
     """Whether a request that creates the object of the row's step may have left under this lease."""
+    made_customer: bool = False
+    """Whether Stripe made the row's customer under this lease: it wasn't there before."""
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -97,7 +99,7 @@ class Ledger:
                 stripe_now=self.now(),
             )
         self._tell_shortened(lease.row, row)
-        lease.row, lease.sent = row, False
+        lease.row, lease.sent, lease.made_customer = row, False, not adopted
         lease.deadline.renew(deadline)
 
     def next_generation(self, lease: Lease, changed: Provisioning, error: str) -> None:
@@ -157,12 +159,18 @@ class Ledger:
         with self._database.transaction() as tx:
             return refused.find(tx)
 
-    def release_refused(self, began: float) -> int:
+    def release_refused(self, began: float, whole: float | None) -> int:
         """A row whose settling began at `began` (`boot_time`) has passed: those refused before that are tried again,
-        and the same refusal will be their own. Returns how many."""
+        and the same refusal will be their own. Returns how many.
+
+        `whole`: the same of a row that was made its customer, too; others are no measure of who has none yet.
+        """
         with self._database.transaction() as tx:
             now = transaction_time(tx)  # read before our own clock: it must not seem to have begun later than it did
-            return refused.release(tx, now - timedelta(seconds=boot_time() - began))
+            before, whole_before = (
+                None if each is None else now - timedelta(seconds=boot_time() - each) for each in (began, whole)
+            )
+            return refused.release(tx, before, whole_before)
 
     def lease_untried(self, *, newest: bool) -> Lease | None:
         """One due row that was not refused, the newest or the oldest."""

@@ -144,7 +144,7 @@ class Settler:
         try:
             outcome = self._settle_and_count(lease)
             with suppress(SubkeeperError):  # Postgres: the sweeper will hear of it
-                self._halting.heard(outcome, began)
+                self._halting.heard(outcome, began, whole=lease.made_customer)
         except Misconfigured as stop:
             self._halting.bar(stop)
         except (Unavailable, TryLater):

@@ -42,7 +42,9 @@ _FIND = text(f"""
 _RELEASE = text(f"""
     WITH refused AS MATERIALIZED (
         SELECT user_id FROM provisionings
-        WHERE {_WAITS} AND refused_at < :before AND (lease_until IS NULL OR lease_until <= now())
+        WHERE {_WAITS} AND (lease_until IS NULL OR lease_until <= now())
+          AND refused_at < CASE WHEN state = 'pending' THEN CAST(:whole AS timestamptz)
+                                ELSE CAST(:before AS timestamptz) END
         FOR UPDATE SKIP LOCKED
     )
     UPDATE provisionings p SET others_passed = true, due_at = now() FROM refused WHERE p.user_id = refused.user_id
@@ -92,10 +94,13 @@ def find(tx: Connection) -> list[Refusal]:
     return [Refusal(row.refusal, row.users, row.age) for row in tx.execute(_FIND)]
 
 
-def release(tx: Connection, before: datetime) -> int:
+def release(tx: Connection, before: datetime | None, whole: datetime | None) -> int:
     """A row whose settling began at `before` (the database's time) has passed: rows that were refused earlier are due
-    at once, and the same refusal again will be their own. Returns how many."""
-    return tx.execute(_RELEASE, {"before": before}).rowcount
+    at once, and the same refusal again will be their own. Returns how many.
+
+    `whole`: the same of a row that was made its customer, too, which counts for rows that have none. None: none passed.
+    """
+    return tx.execute(_RELEASE, {"before": before, "whole": whole}).rowcount
 
 
 def lease_untried(

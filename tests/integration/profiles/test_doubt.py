@@ -230,6 +230,31 @@ def test_who_is_served_with_what_was_there_already_says_nothing_of_who_is_refuse
     wait_until(lambda: count(stack, "quarantined") == 2, what="that one is a measure")
 
 
+@pytest.mark.usefixtures("quick_probes")
+def test_who_had_a_customer_already_says_nothing_of_who_is_refused_one(stack: Stack) -> None:
+    stack.control.fault("status", match={"path": SUBSCRIPTIONS, "method": "POST"}, status=503)
+    worker = stack.start_worker()
+    stack.publish(*[profile(name) for name in users(6, "has")])
+    for name in users(6, "has"):
+        stack.await_state(name, "customer_created")
+    wait_until(lambda: not stack.rows("SELECT 1 FROM provisionings WHERE lease_until IS NOT NULL"))
+    stack.rows("UPDATE provisionings SET due_at = now() + interval '1 hour'")
+    stack.control.clear_faults()
+    refuse_some(stack, CUSTOMERS, users(2, "new"))
+    stack.publish(*[profile(name) for name in users(2, "new")])
+    wait_until(lambda: len(stack.rows("SELECT 1 FROM provisionings WHERE refusal IS NOT NULL")) == 2)
+    asked = len(stack.requests("POST", CUSTOMERS))
+    for name in users(6, "has"):
+        stack.rows("UPDATE provisionings SET due_at = now() WHERE user_id = %s", name)
+        stack.await_completed(name)
+    wait_until(lambda: len(stack.requests("POST", CUSTOMERS)) >= asked + 4, what="both were tried twice again")
+    assert count(stack, "quarantined") == 0
+    assert worker.is_ready()
+    stack.publish(profile("made"))
+    stack.await_completed("made")
+    wait_until(lambda: count(stack, "quarantined") == 2, what="that one is a measure")
+
+
 def test_two_processes_judge_thirty_bad_rows_together(stack: Stack) -> None:
     lay_ahead(stack, BAD, GOOD)
     refuse_some(stack, SUBSCRIPTIONS, BAD)

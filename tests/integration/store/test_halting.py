@@ -56,10 +56,10 @@ class Everybody:
         self.tried.append(row.user_id)
         if row.user_id in self.passes:
             execute(self.database, f"DELETE FROM provisionings WHERE user_id = '{row.user_id}'")
-            self.halting.heard(Settled.COMPLETED, began)
+            self.halting.heard(Settled.COMPLETED, began, whole=True)
         else:
             self.ledger.refuse(lease, REFUSAL, REFUSAL, delay=0, lane=row.lane, may_blame=True)
-            self.halting.heard(Settled.REFUSED, began)
+            self.halting.heard(Settled.REFUSED, began, whole=False)
 
     def probe(self) -> None:
         """The next attempt, when its time has come."""
@@ -188,7 +188,7 @@ def test_a_key_that_is_refused_by_the_row_that_is_tried_stays_refused(everybody:
 def test_a_pass_that_began_before_the_refusals_tells_nothing(everybody: Everybody) -> None:
     began = boot_time() - 60
     refuse(everybody, 3, age=GRACE)
-    everybody.halting.heard(Settled.COMPLETED, began)
+    everybody.halting.heard(Settled.COMPLETED, began, whole=True)
     assert everybody.halting.halted
 
 

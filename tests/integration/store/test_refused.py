@@ -40,9 +40,10 @@ def refuse_all(database: Database, *user_ids: str, what: str = "no") -> None:
         refuse(database, row, what)
 
 
-def release(database: Database, before: timedelta = timedelta(0)) -> int:
+def release(database: Database, before: timedelta = timedelta(0), *, whole: bool = True) -> int:
     with database.transaction() as tx:
-        return refused.release(tx, transaction_time(tx) + before)
+        moment = transaction_time(tx) + before
+        return refused.release(tx, moment, moment if whole else None)
 
 
 def found(database: Database) -> dict[str, int]:
@@ -84,6 +85,16 @@ def test_a_pass_releases_those_who_were_refused_before_it_began(database: Databa
     assert found(database) == {"no": 1}
     assert release(database, timedelta(minutes=1)) == 1
     assert found(database) == {}
+
+
+def test_a_pass_of_who_had_a_customer_releases_those_who_have_theirs(database: Database) -> None:
+    refuse_all(database, "none", "has")
+    execute(database, "UPDATE provisionings SET state = 'customer_created' WHERE user_id = 'has'")
+    assert release(database, timedelta(minutes=1), whole=False) == 1
+    assert found(database) == {"no": 1}
+    (row,) = [each for each in lease(database, Lane.RETRY) if each.user_id == "none"]
+    with database.transaction() as tx:
+        assert not refused.is_its_own(tx, row, "no")
 
 
 def test_the_same_refusal_again_after_a_pass_is_the_row_s_own(database: Database) -> None:
