@@ -16,6 +16,10 @@ STARTING = "starting"
 PATIENCE = 10.0
 """Seconds after the start of the process in which a part that isn't there yet is no news."""
 
+SILENT = "silent"
+SILENT_AFTER = 60.0
+"""Seconds without an answer: retries get over what is shorter."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -43,6 +47,7 @@ class Health:
         self._clock = clock
         self._began = clock()
         self._answered: dict[str, float] = {}
+        self._unanswered: dict[str, float] = {}
 
     def set(self, part: str, *, ok: bool, detail: str = "", failing: bool = False, kind: str = "") -> None:
         """A part's state now; a part that is well has answered.
@@ -76,7 +81,20 @@ class Health:
 
     def answered(self, part: str) -> None:
         """The part has just answered, whatever it said."""
-        self._answered[part] = self._clock()
+        with self._lock:
+            self._answered[part] = self._clock()
+            self._unanswered.pop(part, None)
+            was_silent = part in self._parts and self._parts[part].kind == SILENT
+        if was_silent:
+            self.set(part, ok=True)
+
+    def unanswered(self, part: str) -> None:
+        """The part was asked in vain. It is no longer well when that has gone on for `SILENT_AFTER` seconds."""
+        with self._lock:
+            seconds = self._clock() - self._unanswered.setdefault(part, self._clock())
+            seems_well = part in self._parts and self._parts[part].ok
+        if seems_well and seconds >= SILENT_AFTER:
+            self.set(part, ok=False, detail=f"has been asked in vain for {seconds:.0f} s", kind=SILENT)
 
     def silence(self) -> dict[str, float]:
         """Seconds since each part last answered; since the start for one that never has."""

@@ -164,7 +164,9 @@ class Metrics:
 
     def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:
         """A request to Stripe (`customers.create`) ended as `outcome` after `seconds`."""
-        if outcome != "unclear":  # no answer, or one that tells nothing
+        if outcome == "unclear":  # no answer, or one that tells nothing
+            self._health.unanswered("stripe")
+        else:
             self._health.answered("stripe")
         self._calls.labels(operation, outcome).inc()
         self._call_seconds.labels(operation).observe(seconds)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.errors import Misconfigured, TryLater, Unavailable
-from worker.telemetry import Health
+from worker.telemetry import Health, Metrics
 
 Lines = Callable[[], list[dict[str, Any]]]
 REFUSED = Misconfigured("STRIPE_SECRET_KEY", "is refused", "Give another.")
@@ -59,3 +59,34 @@ def test_trouble_belongs_to_the_dependency_that_it_names() -> None:
     health.set("stripe", ok=True)
     health.away("stripe", Unavailable("postgres", "refused"))
     assert {part: state.ok for part, state in health.parts().items()} == {"postgres": False, "stripe": True}
+
+
+def test_a_part_that_is_asked_in_vain_for_a_minute_is_not_well_until_it_answers(lines: Lines) -> None:
+    now = [0.0]
+    health = Health(["stripe"], clock=lambda: now[0])
+    metrics = Metrics("test", health)
+    health.set("stripe", ok=True)
+    for moment, outcome, ready in (
+        (10, "unclear", True),
+        (50, "ok", True),
+        (60, "unclear", True),
+        (119, "unclear", True),
+        (120, "unclear", False),
+        (600, "unclear", False),
+        (601, "throttled", True),
+    ):
+        now[0] = moment
+        metrics.stripe_call("customers.create", outcome, 1.0)
+        assert health.is_ready() == ready, moment
+    assert _said(lines) == [("info", "stripe", True), ("error", "stripe", False), ("info", "stripe", True)]
+
+
+def test_an_answer_mends_no_other_trouble_of_a_part() -> None:
+    now = [0.0]
+    health = Health(["stripe"], clock=lambda: now[0])
+    health.away("stripe", REFUSED)
+    for moment in (0, 100, 200):
+        now[0] = moment
+        health.unanswered("stripe")
+    health.answered("stripe")
+    assert health.reasons() == [f"stripe: {REFUSED}"]
