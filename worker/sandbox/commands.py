@@ -69,14 +69,21 @@ def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
     own_key = os.environ.get("STRIPE_SECRET_KEY")
     secret_key = own_key or DEFAULT_SECRET_KEY
     server = import_extra("worker.sandbox.stripe.server")
+    unwritable: list[OSError] = []
 
     def ready(url: str) -> None:
         said = {"stripe_api_base": url} | ({} if own_key else {"stripe_secret_key": secret_key})
-        click.echo(json.dumps(said))
+        try:
+            click.echo(json.dumps(said))
+        except OSError as error:
+            unwritable.append(error)
+            raise
 
     try:
         server.serve(host, port, secret_key=secret_key, seed=seed, ready=ready, state_file=state_file)
     except OSError as error:
+        if error in unwritable:
+            raise
         raise click.ClickException(_unable(error, host, port)) from error
     except import_extra("worker.sandbox.stripe.journal").UnusableJournalError as error:
         raise click.ClickException(

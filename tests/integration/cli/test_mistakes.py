@@ -38,7 +38,7 @@ def shell(stack: Stack, line: str, **environ: str) -> subprocess.CompletedProces
 PRINTING = (
     "config check", "config check --json", "--help", "--version", "run --help", "db check", "db upgrade", "setup",
     "provisioning list", "quarantine list", "quarantine list --totals",
-    "quarantine drop --all --yes", "publish --id ada", "sandbox --help",
+    "quarantine drop --all --yes", "publish --id ada", "sandbox --help", "sandbox stripe --port 0",
 )  # fmt: skip
 
 
