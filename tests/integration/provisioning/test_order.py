@@ -91,8 +91,11 @@ def test_a_lease_that_took_long_to_be_committed_is_as_old_as_the_database_says(w
         absorb(world, world.processes[1])
         world.pass_time(A_LEASE)
         slow.work()
-    while slow.puppet.at is not None and slow.puppet.at.place is not Place.COMMIT:
-        slow.puppet.go()
+    for commit in range(1 if leased_by == "absorbing" else 2):  # a sweep looks first at what was refused
+        if commit:
+            slow.puppet.go()
+        while slow.puppet.at is not None and slow.puppet.at.place is not Place.COMMIT:
+            slow.puppet.go()
     world.pass_time(LEASE - timedelta(seconds=1))
     finish(slow)
     if leased_by == "absorbing":
