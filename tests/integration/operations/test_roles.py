@@ -95,7 +95,7 @@ def test_the_documented_grants_are_enough_for_everything_that_runs(
 ) -> None:
     owner, app = roles.url(roles.owner), roles.url(roles.app)
     roles.execute(f"GRANT CREATE ON SCHEMA public TO {roles.owner}", role="postgres")
-    assert as_app("setup", SUBKEEPER_DATABASE__URL=owner).code == 0
+    assert as_app("setup", "--take-over", SUBKEEPER_DATABASE__URL=owner).code == 0
     grant(roles)
     assert as_app("db", "check").code == 0
     assert as_app("setup").code == 0, "where all is there, setup needs no more than running does"
@@ -125,7 +125,7 @@ def test_the_documented_grants_are_enough_for_everything_that_runs(
 
 def test_a_role_without_grants_is_told_which_and_no_worker_starts(as_app: Commands, roles: Roles) -> None:
     roles.execute(f"GRANT CREATE ON SCHEMA public TO {roles.owner}", role="postgres")
-    assert as_app("setup", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
+    assert as_app("setup", "--take-over", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
     all_of_them = "GRANT SELECT, INSERT, UPDATE, DELETE ON provisionings"
     for line in ("run profiles", "db check"):
         refused(as_app(*line.split()), roles.app, "provisionings", all_of_them)
@@ -138,7 +138,7 @@ def test_a_role_without_grants_is_told_which_and_no_worker_starts(as_app: Comman
 
 def test_the_statement_that_is_told_is_the_one_that_helps(as_app: Commands, roles: Roles) -> None:
     roles.execute(f"GRANT CREATE ON SCHEMA public TO {roles.owner}", role="postgres")
-    assert as_app("setup", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
+    assert as_app("setup", "--take-over", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
     said = as_app("db", "check")
     statements = said.err.partition("As their owner: ")[2].strip()
     assert statements.startswith("GRANT ")
@@ -148,7 +148,7 @@ def test_the_statement_that_is_told_is_the_one_that_helps(as_app: Commands, role
 
 def test_a_schema_that_the_role_may_not_use_is_not_taken_for_an_empty_database(as_app: Commands, roles: Roles) -> None:
     roles.execute(f"GRANT CREATE ON SCHEMA public TO {roles.owner}", role="postgres")
-    assert as_app("setup", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
+    assert as_app("setup", "--take-over", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
     roles.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC", role="postgres")
     for line in ("run profiles", "db check", "provisioning list", "quarantine list"):
         refused(as_app(*line.split()), f"GRANT USAGE ON SCHEMA public TO {roles.app}")
@@ -163,7 +163,7 @@ def test_privileges_that_are_taken_away_while_it_runs_are_waited_for_and_named(
     stack: Stack, as_app: Commands, roles: Roles
 ) -> None:
     roles.execute(f"GRANT CREATE ON SCHEMA public TO {roles.owner}", role="postgres")
-    assert as_app("setup", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
+    assert as_app("setup", "--take-over", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
     grant(roles)
     worker = stack.spawn_worker(SUBKEEPER_DATABASE__URL=roles.url(roles.app))
     stack.database_url = roles.url(roles.owner)
@@ -179,6 +179,7 @@ def test_privileges_that_are_taken_away_while_it_runs_are_waited_for_and_named(
 def test_a_database_and_a_role_that_come_later_are_waited_for_loudly(
     stack: Stack, migrated_template: str, roles: Roles
 ) -> None:
+    stack.control.reset()  # the products that say they are the set up database's
     later = f"later_{roles.database}"
     url = roles.server.database_url(later).replace("postgres@", f"late_{roles.app}@")
     worker = stack.spawn("run", "profiles", SUBKEEPER_DATABASE__URL=url)
