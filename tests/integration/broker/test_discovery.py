@@ -140,7 +140,7 @@ def test_a_lookupd_that_drips_its_answer_is_given_up_after_its_timeout(begins: b
         dripping = threading.Thread(target=drip)
         dripping.start()
         began = time.monotonic()
-        with pytest.raises(Unavailable, match="Timeout"):
+        with pytest.raises(Unavailable, match="no answer in time"):
             client.nodes()
         assert time.monotonic() - began < 5, "the dripping lasts for 10 s"
         client.close()
