@@ -27,6 +27,8 @@ from worker.runtime.setup import setup
 from worker.sandbox.nsq import Nsqd
 from worker.sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
 from worker.settings import Settings
+from worker.store import provisionings
+from worker.store.database import Database
 
 SECRET_KEY = "an-example-of-a-secret-key-of-more-than-32-characters"
 SUBKEEPER = Path(sys.executable).with_name("subkeeper")
@@ -285,6 +287,15 @@ class Stack:
 
     def await_state(self, user_id: str, state: str, timeout: float = 15.0) -> None:
         wait_until(lambda: self.ledger(user_id).get("state") == state, timeout, f"{user_id} is {state}")
+
+    def retry_quarantined(self, *user_ids: str) -> list[str]:
+        """`subkeeper quarantine retry`: the users whose rows are due again."""
+        database = Database(self.settings().database)
+        try:
+            with database.transaction() as tx:
+                return provisionings.retry_quarantined(tx, user_ids)
+        finally:
+            database.close()
 
     def expire_leases(self) -> None:
         """What the database's clock does to the leases of a worker that is dead: they are over."""

@@ -12,8 +12,6 @@ from tests.integration.profiles.stack import Stack, Worker, profile, users, wait
 from tests.integration.profiles.test_adoption import after_the_loss_of_the_database
 from worker.domain import doubt
 from worker.profiles import halting
-from worker.store import provisionings
-from worker.store.database import Database
 
 BAD, GOOD = users(30, "bad"), users(12, "good")
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
@@ -51,15 +49,6 @@ def lay_ahead(stack: Stack, bad: Sequence[str], good: Sequence[str]) -> None:
 def count(stack: Stack, state: str) -> int:
     found = stack.rows("SELECT count(*) AS n FROM provisionings WHERE state = %s", state)
     return int(found[0]["n"])
-
-
-def retry(stack: Stack, *user_ids: str) -> list[str]:
-    database = Database(stack.settings().database)
-    try:
-        with database.transaction() as tx:
-            return provisionings.retry_quarantined(tx, user_ids)
-    finally:
-        database.close()
 
 
 def halted(worker: Worker) -> bool:
@@ -329,7 +318,7 @@ def test_a_row_set_aside_for_its_plan_is_healed_by_a_retry_once_the_plan_is_back
     worker.stop()
     stack.setup(**OLD)
     stack.start_worker(**OLD)
-    assert retry(stack, "ada") == ["ada"]
+    assert stack.retry_quarantined("ada") == ["ada"]
     stack.await_completed("ada")
 
 

@@ -7,17 +7,6 @@ from datetime import timedelta
 import pytest
 
 from tests.integration.profiles.stack import Stack, profile, wait_until
-from worker.store import provisionings
-from worker.store.database import Database
-
-
-def retry(stack: Stack, *user_ids: str) -> list[str]:
-    database = Database(stack.settings().database)
-    try:
-        with database.transaction() as tx:
-            return provisionings.retry_quarantined(tx, user_ids)
-    finally:
-        database.close()
 
 
 def delete_customer_between_the_steps(stack: Stack) -> str:
@@ -76,11 +65,11 @@ def test_a_customer_that_stripe_denies_and_shows_is_not_buried(stack: Stack, sti
 def test_a_retry_after_a_deleted_customer_makes_a_new_one(stack: Stack) -> None:
     stack.start_worker()
     gone = delete_customer_between_the_steps(stack)
-    assert retry(stack, "ada", "nobody") == ["ada"]
+    assert stack.retry_quarantined("ada", "nobody") == ["ada"]
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert stack.customers("ada")[0]["id"] != gone
-    assert retry(stack, "ada") == [], "a completed row is not retried"
+    assert stack.retry_quarantined("ada") == [], "a completed row is not retried"
 
 
 def test_a_customer_deleted_with_its_subscription_while_our_answer_was_lost_is_replaced_by_a_retry(
@@ -94,7 +83,7 @@ def test_a_customer_deleted_with_its_subscription_while_our_answer_was_lost_is_r
     stack.control.clear_faults()
     wait_until(lambda: stack.ledger("ada")["state"] in ("quarantined", "completed"))
     if stack.ledger("ada")["state"] == "quarantined":
-        retry(stack, "ada")
+        stack.retry_quarantined("ada")
         stack.await_completed("ada")
         stack.assert_exactly_one("ada")
     else:  # Stripe's memory said that there is a subscription; the refresh that was marked will tell
@@ -146,7 +135,7 @@ def test_a_sealed_profile_that_was_tampered_with_is_set_aside(stack: Stack) -> N
 def test_a_retry_from_quarantine_looks_first_and_takes_a_new_key(stack: Stack) -> None:
     stack.start_worker()
     refuse_for_good(stack)
-    retry(stack, "ada")
+    stack.retry_quarantined("ada")
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert stack.requests("GET", "/v1/customers")
@@ -169,7 +158,7 @@ def test_a_later_message_does_not_touch_a_user_in_quarantine_who_has_a_customer(
     stack.publish(profile("ada", email="corrected@example.org"))
     wait_until(lambda: worker.metric("subkeeper_messages_total", topic=stack.topic, outcome="known") == 1)
     assert stack.ledger("ada")["state"] == "quarantined"
-    retry(stack, "ada")
+    stack.retry_quarantined("ada")
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert stack.customers("ada")[0]["email"] == "ada@example.org"
@@ -186,7 +175,7 @@ def test_sealed_profiles_in_quarantine_expire_and_a_new_message_brings_the_user_
     stack.start_worker()
     wait_until(lambda: stack.ledger("ada")["customer_request"] is None)
     wait_until(lambda: not stack.rows("SELECT 1 FROM quarantined_messages"))
-    assert retry(stack, "ada") == [], "there is nothing left to send"
+    assert stack.retry_quarantined("ada") == [], "there is nothing left to send"
     stack.publish(profile("ada"))
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
