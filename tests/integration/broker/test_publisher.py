@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -220,17 +220,23 @@ def test_an_nsqd_is_found_through_nsqlookupd(
     assert eventually_holds(nsqd, topic, 1)
 
 
+def publisher_to(brokers: Sequence[Nsqd], lookupd: Nsqlookupd, topic: str, new_publisher: NewPublisher) -> Publisher:
+    """One that knows `brokers` by `lookupd`, asks that again each time, and has published to one of them."""
+    for broker in brokers:
+        broker.create_channel(topic, CHANNEL)
+    settings = settings_for(lookupd_http_addresses=(lookupd.http_address,), lookupd_poll_interval=1e-6)
+    until(lambda: len(known_nsqds(settings)) == len(brokers))
+    publisher = new_publisher(settings)
+    publisher.publish(topic, [b"first"])
+    return publisher
+
+
 def test_a_tombstoned_nsqd_is_left(
     new_nsqd: NewNsqd, new_nsqlookupd: Callable[[], Nsqlookupd], topic: str, new_publisher: NewPublisher
 ) -> None:
     lookupd = new_nsqlookupd()
     brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
-    for broker in brokers:
-        broker.create_channel(topic, CHANNEL)
-    settings = settings_for(lookupd_http_addresses=(lookupd.http_address,), lookupd_poll_interval=1e-6)
-    until(lambda: len(known_nsqds(settings)) == 2)
-    publisher = new_publisher(settings)
-    publisher.publish(topic, [b"first"])
+    publisher = publisher_to(brokers, lookupd, topic, new_publisher)
     left, other = sorted(brokers, key=lambda broker: broker.tcp_port != port_of(publisher))
     tombstone(lookupd, topic, left)
     until(lambda: publishes_to(publisher, topic) == other.tcp_port)
@@ -251,12 +257,7 @@ def test_an_nsqlookupd_that_failed_to_answer_once_is_heard_again(
 ) -> None:
     lookupd = new_nsqlookupd()
     brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
-    for broker in brokers:
-        broker.create_channel(topic, CHANNEL)
-    settings = settings_for(lookupd_http_addresses=(lookupd.http_address,), lookupd_poll_interval=1e-6)
-    until(lambda: len(known_nsqds(settings)) == 2)
-    publisher = new_publisher(settings)
-    publisher.publish(topic, [b"first"])
+    publisher = publisher_to(brokers, lookupd, topic, new_publisher)
     left, other = sorted(brokers, key=lambda broker: broker.tcp_port != port_of(publisher))
     with structlog.testing.capture_logs() as logs:
         lookupd.pause()
