@@ -24,15 +24,16 @@ class Row(NamedTuple):
     trial_end: datetime
     lane: int
     look_first: bool
+    key_possible_since: datetime | None
 
 
-_COLUMNS: LiteralString = "user_id, customer_request, plan, trial_end, lane, look_first"
+_COLUMNS: LiteralString = "user_id, customer_request, plan, trial_end, lane, look_first, key_possible_since"
 _UNNEST: LiteralString = (
     "INSERT INTO provisionings (" + _COLUMNS + ") SELECT * FROM unnest(%s::text[], %s::bytea[], %s::text[],"
-    " %s::timestamptz[], %s::smallint[], %s::boolean[]) ON CONFLICT DO NOTHING"
+    " %s::timestamptz[], %s::smallint[], %s::boolean[], %s::timestamptz[]) ON CONFLICT DO NOTHING"
 )
 _ONE_BY_ONE: LiteralString = (
-    "INSERT INTO provisionings (" + _COLUMNS + ") VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+    "INSERT INTO provisionings (" + _COLUMNS + ") VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
 )
 
 

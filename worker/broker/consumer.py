@@ -183,10 +183,10 @@ class Consumer:
 
     def _requeue(self, messages: Sequence[Message], held: Sequence[Message]) -> list[Message]:
         """Gives back those that are held; returns the others."""
-        for message in held:
-            delay = FIRST_REQUEUE * 2 ** min(message.attempts - 1, 10)
-            self._reader.requeue([message], min(delay, LONGEST_REQUEUE))
-        self._log.warning("message.requeued", messages=len(held), seconds=FIRST_REQUEUE)
+        delays = [min(FIRST_REQUEUE * 2 ** min(message.attempts - 1, 10), LONGEST_REQUEUE) for message in held]
+        for message, delay in zip(held, delays, strict=True):
+            self._reader.requeue([message], delay)
+        self._log.warning("message.requeued", messages=len(held), seconds=max(delays))
         taken_out = {id(message) for message in held}
         return [message for message in messages if id(message) not in taken_out]
 

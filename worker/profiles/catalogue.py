@@ -100,6 +100,8 @@ class Catalogue:
         that are frozen stay as they are."""
         while not stopping.wait(REFRESH_INTERVAL if not any(map(self.problem, self._plans)) else RECHECK_INTERVAL):
             for plan in self._plans:
+                if stopping.is_set():
+                    return
                 with suppress(SubkeeperError):
                     self.refresh(plan)
 

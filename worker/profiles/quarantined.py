@@ -20,6 +20,9 @@ BATCH = 500
 PUBLISH_SECONDS = 5.0
 """For nsqd's OK: within the time that Postgres leaves a transaction idle (`database.statement_timeout`)."""
 
+EXPIRED = "its sealed profile has expired: publish the profile again; retry it if it stays in quarantine"
+"""It stays there if the user's customer was deleted at Stripe: publishing then only brings the profile."""
+
 
 class NotInQuarantine(SubkeeperError):
     """There is nothing of that name, or more than one thing."""
@@ -93,7 +96,7 @@ class Quarantine:
             done = set(provisionings.retry_quarantined(tx, user_ids))
         outcome.profiles += len(done)
         left = [user_id for user_id in user_ids if user_id not in done]
-        outcome.failed |= dict.fromkeys(left, "its sealed profile has expired: publish the profile again")
+        outcome.failed |= dict.fromkeys(left, EXPIRED)
 
     def drop_messages(self, ids: Sequence[int], outcome: Outcome) -> None:
         """Deletes messages for good."""

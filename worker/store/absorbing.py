@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from worker.domain.provisioning import Lane, Provisioning, Requested, State
 from worker.store import arrays
@@ -54,11 +54,13 @@ _INSERT = text(f"""
               CASE WHEN p.lease_token > 0 THEN {KNOWN_CUSTOMER} END AS known_customer_id
 """)  # noqa: S608 - the token and the subquery are constants
 
-# Whoever was deleted at Stripe isn't revived by a replay: only a person does that (`quarantine retry`).
+# Whoever was deleted at Stripe isn't revived by a replay: only a person does that (`quarantine retry`), for which a
+# replay brings the sealed profile again where it has expired.
 _REPLACEABLE = text("""
-    SELECT user_id FROM provisionings p
+    SELECT user_id, customer_request IS NULL AS expired, EXISTS (
+        SELECT FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NOT NULL) AS deleted
+    FROM provisionings p
     WHERE user_id = ANY(:user_ids) AND state = 'quarantined' AND stripe_customer_id IS NULL
-      AND NOT EXISTS (SELECT FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NOT NULL)
 """)
 
 _REPLACE_QUARANTINED = text(f"""
@@ -80,6 +82,20 @@ _REPLACE_QUARANTINED = text(f"""
     WHERE p.user_id = new.user_id
     RETURNING p.user_id
 """)  # noqa: S608 - the token is a constant
+
+# Not due, and no new generation: only the profile is there again, for as long as one in quarantine is kept.
+_REFILL_QUARANTINED = text("""
+    WITH free AS MATERIALIZED (
+        SELECT user_id FROM provisionings
+        WHERE user_id = ANY(CAST(:user_ids AS text[])) AND state = 'quarantined' AND customer_request IS NULL
+        ORDER BY user_id FOR UPDATE SKIP LOCKED
+    )
+    UPDATE provisionings p SET customer_request = new.customer_request, quarantined_at = now()
+    FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[])) AS new (user_id, customer_request)
+    JOIN free USING (user_id)
+    WHERE p.user_id = new.user_id
+    RETURNING p.user_id
+""")
 
 _REQUIRE_TABLES = (
     text("LOCK TABLE provisionings, quarantined_messages IN ROW EXCLUSIVE MODE"),
@@ -109,7 +125,7 @@ def insert_new(
 
 
 class Replaced(NamedTuple):
-    """Users whose quarantined rows have their newer profile, and those whose rows somebody else holds just now."""
+    """Users whose quarantined rows have their newer profile and are due, and those whose rows somebody else holds."""
 
     done: set[str]
     held: set[str]
@@ -121,10 +137,17 @@ def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> Repl
     Replayed profiles are many and quarantined ones few, so it is asked first whose they are.
     """
     users = [row.user_id for row in rows]
-    replaceable = set(tx.execute(_REPLACEABLE, {"user_ids": users}).scalars()) if users else set()
-    chosen = [row for row in rows if row.user_id in replaceable]
-    done = set(tx.execute(_REPLACE_QUARANTINED, _arrays(chosen)).scalars()) if chosen else set()
-    return Replaced(done, replaceable - done)
+    found = tx.execute(_REPLACEABLE, {"user_ids": users}).all() if users else []
+    revivable = {row.user_id for row in found if not row.deleted}
+    expired = {row.user_id for row in found if row.deleted and row.expired}
+    revived = _write_again(tx, _REPLACE_QUARANTINED, [row for row in rows if row.user_id in revivable])
+    refilled = _write_again(tx, _REFILL_QUARANTINED, [row for row in rows if row.user_id in expired])
+    return Replaced(revived, (revivable - revived) | (expired - refilled))
+
+
+def _write_again(tx: Connection, statement: TextClause, rows: Sequence[NewProvisioning]) -> set[str]:
+    """The users whose rows it changed."""
+    return set(tx.execute(statement, _arrays(rows)).scalars()) if rows else set()
 
 
 def require_tables(tx: Connection) -> None:

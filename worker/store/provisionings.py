@@ -192,7 +192,7 @@ def extend(tx: Connection, row: Provisioning, *, lease: timedelta) -> None:
 def retry_quarantined(tx: Connection, user_ids: Sequence[str]) -> list[str]:
     """Makes quarantined rows due again: they look first, in a new generation. Returns the users it did that for.
 
-    A row whose sealed profile has expired before it had a customer cannot be retried: its message is published again.
+    A row whose sealed profile has expired before it had a customer needs its message published again first.
     """
     return list(tx.execute(_RETRY_QUARANTINED, {"user_ids": list(user_ids)}).scalars())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -150,6 +150,21 @@ def test_a_later_message_replaces_the_profile_of_a_user_in_quarantine(stack: Sta
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert stack.customers("ada")[0]["email"] == "corrected@example.org"
+
+
+def test_who_was_deleted_at_stripe_and_whose_profile_expired_is_published_again_and_then_retried(stack: Stack) -> None:
+    worker = stack.start_worker()
+    delete_customer_between_the_steps(stack)
+    stack.rows("UPDATE provisionings SET customer_request = NULL, quarantined_at = now() - interval '31 days'")
+    assert stack.retry_quarantined("ada") == [], "there is nothing left to send"
+    stack.publish(profile("ada"))
+    wait_until(lambda: worker.metric("subkeeper_messages_total", topic=stack.topic, outcome="known") == 1)
+    row = stack.ledger("ada")
+    assert row["state"] == "quarantined", "no message revives whom Stripe's account deleted"
+    assert datetime.now(UTC) - row["quarantined_at"] < timedelta(days=1), "it is kept as long as any"
+    assert stack.retry_quarantined("ada") == ["ada"]
+    stack.await_completed("ada")
+    stack.assert_exactly_one("ada")
 
 
 def test_a_later_message_does_not_touch_a_user_in_quarantine_who_has_a_customer(stack: Stack) -> None:

@@ -42,6 +42,7 @@ LEASE, TRIAL, MAX_LAG = timedelta(seconds=60), timedelta(days=31), timedelta(hou
 TOPICS = {"profile_created": Lane.LIVE, "profile_backfill": Lane.BACKFILL}
 REQUEST_TIMEOUT = 10.0
 WEIGHTS = {Lane.LIVE: 80, Lane.RETRY: 15, Lane.BACKFILL: 5}
+PRICES = "/v1/prices"
 SECRET = "an-example-of-a-secret-key-of-more-than-32-characters"
 
 
@@ -146,8 +147,10 @@ class Process:
         return self._provisioner.token
 
     def refresh_prices(self) -> None:
-        """As every process does each minute."""
-        self._catalogue.refresh(PLAN)
+        """As every process does each minute; one that is asking for them already waits for that answer."""
+        flight = self.puppet.at.flight if self.puppet.at is not None else None
+        if flight is None or flight.call.path != PRICES:
+            self._catalogue.refresh(PLAN)
 
     def deliver(self, topic: str, body: bytes) -> None:
         """Begins to absorb a message; the row is leased with it if settling isn't halted."""
