@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from bench.meter import Meter
 from bench.site import Site, wait_until
 from worker.runtime.process import SWITCH_INTERVAL
-from worker.runtime.profiles import Profiles
+from worker.runtime.provisioning import Provisioning
+from worker.runtime.resources import Resources
 from worker.telemetry import Health, Metrics
 from worker.version import VERSION
 
@@ -49,14 +50,16 @@ def absorb(site: Site, count: int, rng: random.Random) -> Absorbed:
     would compete for the cores: so no row is leased as it is inserted."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     stopwatch = _Stopwatch()
-    profiles = Profiles(site.settings, stopwatch, Health(["nsqd"]), rng)
-    thread = threading.Thread(target=profiles.consumer.run, name="absorber", daemon=True)
+    resources = Resources(site.settings, stopwatch, Health(["nsqd"]), rng)
+    service = Provisioning(resources)
+    thread = threading.Thread(target=service.consumer.run, name="absorber", daemon=True)
     meter = Meter({"worker": os.getpid(), "postgres": site.postgres, "nsqd": site.nsqd})
     thread.start()
     try:
         wait_until(lambda: stopwatch.taken >= count, 120, f"{count} messages absorbed")
         return Absorbed(stopwatch.per_second(), meter.per(count, 1e6))
     finally:
-        profiles.stop()
+        service.stop()
         thread.join(10)
-        profiles.close()
+        service.close()
+        resources.close()

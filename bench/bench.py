@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import psutil
 
 from bench.stand import Stand
-from worker.sandbox.binaries import NSQ, POSTGRES
+from sandbox.binaries import NSQ, POSTGRES
 
 Figures = dict[str, Any]
 """What was measured, ready for JSON; each key ends in its unit unless it is a ratio or a count."""

@@ -1,6 +1,6 @@
 """Latency: from publish to the commit that completes a profile, less the time that Stripe had its requests.
 
-Measured as the demo does (`worker.sandbox.demo`): by the publisher's clock, the time at which Postgres committed, and
+Measured as the demo does (`sandbox.demo`): by the publisher's clock, the time at which Postgres committed, and
 Stripe's own log; nothing is left out, the first profiles neither. Postgres commits to a disk; nsqd once fsyncs each
 message there, once keeps them in memory as it does by default. (The demo keeps both in memory.)
 """
@@ -17,12 +17,12 @@ from bench.bench import Bench, Figures, say
 from bench.meter import Meter
 from bench.site import UNLIMITED, Site, wait_until
 from bench.stand import IN_MEMORY, ON_DISK_SYNCED, Stand
+from sandbox.demo.show import STRIPE_LATENCY
+from sandbox.demo.traffic import Traffic
+from sandbox.demo.verdict import Expected, Verdict, judge
 from worker.broker.publisher import Publisher
-from worker.sandbox.demo.show import STRIPE_LATENCY
-from worker.sandbox.demo.traffic import Traffic
-from worker.sandbox.demo.verdict import Expected, Verdict, judge
 from worker.store import overview
-from worker.store.database import Database
+from worker.store.engine.database import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from bench.messages import body, profiles
 from bench.settling import settle
 from bench.site import Site
 from bench.stand import Stand
-from worker.domain.provisioning import Lane
-from worker.store import provisionings, queues
-from worker.store.database import Database
+from worker.domain.lanes import Lane
+from worker.store.engine.database import Database
+from worker.store.provisioning import backlog, leases
 
 FILL = (
     """
@@ -163,7 +163,7 @@ def _sweep(database: Database, lane: Lane, count: int) -> float:
     began, now = time.perf_counter(), datetime.now(UTC)
     for _ in range(count):
         with database.transaction() as tx:
-            provisionings.lease_due(tx, lane, 16, lease=timedelta(hours=1), stripe_now=now, openable=[b"xxxxx"])
+            leases.lease_due(tx, lane, 16, lease=timedelta(hours=1), stripe_now=now, openable=[b"xxxxx"])
     return count / (time.perf_counter() - began)
 
 
@@ -171,7 +171,7 @@ def _look(database: Database, count: int) -> float:
     began = time.perf_counter()
     for _ in range(count):
         with database.transaction() as tx:
-            queues.Queues(openable=list).state(tx)
+            backlog.Queues(openable=list).state(tx)
     return count / (time.perf_counter() - began)
 
 

@@ -11,7 +11,7 @@ from bench.bench import Bench, Figures, say
 from bench.messages import profiles
 from bench.site import Site
 from bench.stand import Stand
-from worker.sandbox.stripe.control import LoggedRequest
+from sandbox.stripe.control import LoggedRequest
 
 CREATES = ("/v1/customers", "/v1/subscriptions")
 """What a profile costs: one request to each."""

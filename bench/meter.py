@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from worker.sandbox.part import Part
+from sandbox.part import Part
 
 
 def processor_seconds(pid: int) -> float:

@@ -15,7 +15,7 @@ from bench.messages import profiles
 from bench.meter import processor_seconds
 from bench.site import UNLIMITED, BenchWorker, Site
 from bench.stand import Stand
-from worker.sandbox.part import Part
+from sandbox.part import Part
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from typing import Any
 
 import psycopg
 
+from sandbox.config_file import write_config
+from sandbox.demo.worker import WorkerProcess, environment_without_settings
+from sandbox.nsq import Nsqd, Nsqlookupd
+from sandbox.postgres import PostgresServer
+from sandbox.stripe.control import Control
+from sandbox.stripe_process import StripeProcess
+from sandbox.workspace import Workspace
 from worker.broker.publisher import Publisher
-from worker.sandbox.config_file import write_config
-from worker.sandbox.demo.worker import WorkerProcess, environment_without_settings
-from worker.sandbox.nsq import Nsqd, Nsqlookupd
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe_process import StripeProcess
-from worker.sandbox.workspace import Workspace
 from worker.settings import Settings
 
 UNLIMITED = {"STRIPE__REQUESTS_PER_SECOND": "100000", "STRIPE__ENDPOINT_REQUESTS_PER_SECOND": "100000"}

@@ -14,15 +14,15 @@ from typing import Self
 from pydantic import SecretStr
 
 from bench.site import Site
+from sandbox.nsq import Nsqd, Nsqlookupd
+from sandbox.postgres import PostgresServer
+from sandbox.stripe.control import Control
+from sandbox.stripe_process import StripeProcess
+from sandbox.workspace import Workspace
 from worker.runtime.setup import setup
-from worker.sandbox.nsq import Nsqd, Nsqlookupd
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe_process import StripeProcess
-from worker.sandbox.workspace import Workspace
 from worker.settings import DatabaseSettings
-from worker.store.database import Database
-from worker.store.migrations import upgrade
+from worker.store.engine.database import Database
+from worker.store.engine.migrations import upgrade
 
 IN_MEMORY = ("--mem-queue-size=200000", "--sync-every=2500")
 """nsqd as it is by default, but with room for a whole backlog: no message waits on its disk."""

@@ -18,14 +18,14 @@ from typing import Protocol
 import pytest
 from pydantic import SecretStr
 
-from worker.sandbox.nsq import Nsqd, Nsqlookupd, Tls
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.server import StripeServer
-from worker.sandbox.workspace import Workspace
+from sandbox.nsq import Nsqd, Nsqlookupd, Tls
+from sandbox.postgres import PostgresServer
+from sandbox.stripe.control import Control
+from sandbox.stripe.server import StripeServer
+from sandbox.workspace import Workspace
 from worker.settings import DatabaseSettings
-from worker.store.database import Database
-from worker.store.migrations import upgrade
+from worker.store.engine.database import Database
+from worker.store.engine.migrations import upgrade
 
 TEMPLATE = "subkeeper_template"
 

@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from worker.sandbox.binaries import stripe_mock_source
+from sandbox.binaries import stripe_mock_source
 
 
 @cache

@@ -8,7 +8,7 @@
     │   └── AccessRefused   it is there, and a person must make it let us in: waited for all the same
     ├── Unforeseen      the database said what no code expects: a bug, or a schema changed by hand; loud
     ├── Misconfigured   a person must act: refuse to start, or stop settling, loudly
-    └── Conflict        the database holds it already (see `worker.store.errors` for the named ones)
+    └── Conflict        the database holds it already (see `worker.store.engine.errors` for the named ones)
 
 Foreign errors (Stripe's, Postgres's, NSQ's) are translated once, in the adapter that met them, `from` the original.
 Messages are for the people who run Subkeeper; none may carry personal data or a secret.

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection it is handed (worker/store/migrations.py)."""
+"""Alembic's entry: runs the migrations on the connection it is handed (worker/store/engine/migrations.py)."""
 
 from __future__ import annotations
 

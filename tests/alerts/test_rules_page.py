@@ -10,7 +10,7 @@ import pytest
 
 from tests.alerts.monitor import PROMTOOL
 from tests.alerts.rules import FILE, read_rules
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.telemetry import Health, Metrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()

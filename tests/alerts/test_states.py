@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.postgres import PostgresServer
 from tests.alerts.monitor import Monitor
 from tests.alerts.rules import read_rules
 from tests.conftest import NewNsqd
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Http, Stack, Worker, profile, users, wait_until
-from worker.sandbox.postgres import PostgresServer
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 

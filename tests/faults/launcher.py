@@ -22,7 +22,7 @@ from typing import Literal
 
 import psycopg
 
-import worker.profiles.quarantined
+import worker.quarantine.actions
 import worker.runtime.backfilling
 import worker.runtime.process
 import worker.runtime.setup  # noqa: F401 - imported before the fork, as the three above, for speed
@@ -30,9 +30,9 @@ from tests.faults import seams
 from tests.faults.seams import When
 from worker.cli import main
 from worker.domain import doubt, provisioning
-from worker.profiles import catalogue, halting
 from worker.runtime import watch
-from worker.stripe_api import deadline
+from worker.stripe_api import catalogue, deadline
+from worker.work import halting
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from sandbox.part import Part
 from tests.faults.proxy import Weather
 from tests.faults.soak_field import SoakField
-from worker.sandbox.part import Part
 
 PARTS = ("nsqd", "postgres", "stripe")
 KINDS = {

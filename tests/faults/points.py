@@ -14,18 +14,18 @@ from tests.faults.seams import SILENT, WORKER, owner
 
 POINTS = frozenset(
     {
-        "commit:Ledger.complete",
-        "commit:Ledger.freeze_subscription_request",
-        "commit:Ledger.keep",
-        "commit:Ledger.lease_due",
-        "commit:Ledger.lease_refused",
-        "commit:Ledger.lease_untried",
-        "commit:Ledger.next_generation",
-        "commit:Ledger.postpone",
-        "commit:Ledger.quarantine",
-        "commit:Ledger.record_customer",
-        "commit:Ledger.refuse",
-        "commit:Ledger.release_refused",
+        "commit:Leases.complete",
+        "commit:Leases.freeze_subscription_request",
+        "commit:Leases.keep",
+        "commit:Leases.lease_due",
+        "commit:Leases.lease_refused",
+        "commit:Leases.lease_untried",
+        "commit:Leases.next_generation",
+        "commit:Leases.postpone",
+        "commit:Leases.quarantine",
+        "commit:Leases.record_customer",
+        "commit:Leases.refuse",
+        "commit:Leases.release_refused",
         "commit:Ownership.claim",
         "commit:ProfileInbox._commit",
         "commit:Quarantine.drop_messages",
@@ -34,7 +34,7 @@ POINTS = frozenset(
         "commit:Quarantine.retry_profiles",
         "commit:Quarantine.set_aside_unopenable",
         "commit:Watch._forget_expired",
-        "commit:backfill.take_census",
+        "commit:publishing.take_census",
         "commit:restored.look_first",
         "commit:setup._schema",
         "file:ProgressFile.save",
@@ -63,7 +63,7 @@ POINTS = frozenset(
 
 READS = frozenset(
     {
-        "Ledger.refusals",
+        "Leases.refusals",
         "ProfileInbox._require_tables",
         "Ownership.is_recorded",
         "Ownership.sign",
@@ -71,19 +71,19 @@ READS = frozenset(
         "PostgresCheck._find_owner",
         "PostgresCheck._schema",
         "PostgresCheck._tables",
-        "Profiles.require_schema",
+        "Resources.require_schema",
         "Quarantine.count_unopenable",
         "Quarantine.find",
         "Quarantine.messages",
         "Quarantine.profiles",
         "Watch._watch_queues",
         "Clocks.ask_postgres",
-        "backfill.begin",
+        "publishing.begin",
         "operations.open_database",
         "provisioning.list_",
         "provisioning.show",
         "quarantine.list_",
-        "quarantined.reveal_request",
+        "actions.reveal_request",
         "restored.count_unfinished",
         "setup.schema_differences",
     }
@@ -110,7 +110,7 @@ def methods_called(on: str) -> set[str]:
 
 
 def _is_apart(file: Path) -> bool:
-    return file.relative_to(WORKER).parts[0] in {"sandbox", "store"}
+    return file.relative_to(WORKER).parts[0] == "store"
 
 
 def _points_of(file: Path) -> Iterator[str]:

@@ -20,7 +20,7 @@ from tests.integration.profiles.stack import Stack, profile, users, wait_until
 from worker.domain.provisioning import user_digest
 from worker.sealing import Sealer
 from worker.store import quarantine
-from worker.store.database import Database
+from worker.store.engine.database import Database
 
 RUN = ("run", "profiles")
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
@@ -314,82 +314,82 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:ProfileInbox._commit"),
             Kill("nsq:FIN"),
             Kill("stripe:customers.create", 2),
-            Kill("commit:Ledger.record_customer", 2),
+            Kill("commit:Leases.record_customer", 2),
             Kill("stripe:subscriptions.create", 2),
-            Kill("commit:Ledger.complete", 2),
+            Kill("commit:Leases.complete", 2),
         ),
         refused=1,
     ),
     "backfilled": Scenario(
-        _backfill, (Kill("commit:ProfileInbox._commit"), Kill("nsq:FIN"), Kill("commit:Ledger.complete"))
+        _backfill, (Kill("commit:ProfileInbox._commit"), Kill("nsq:FIN"), Kill("commit:Leases.complete"))
     ),
     "retry of the customer": Scenario(
         _retry(CUSTOMERS),
         (
-            Kill("commit:Ledger.postpone"),
-            Kill("commit:Ledger.lease_due"),
+            Kill("commit:Leases.postpone"),
+            Kill("commit:Leases.lease_due"),
             Kill("stripe:customers.create", 2),
         ),
     ),
     "retry of the subscription": Scenario(
         _retry(SUBSCRIPTIONS),
-        (Kill("commit:Ledger.postpone"), Kill("stripe:subscriptions.create", 2), Kill("commit:Ledger.complete")),
+        (Kill("commit:Leases.postpone"), Kill("stripe:subscriptions.create", 2), Kill("commit:Leases.complete")),
     ),
     "look": Scenario(
         _look,
         (
             Kill("stripe:customers.list"),
             Kill("stripe:customers.search"),
-            Kill("commit:Ledger.record_customer"),
+            Kill("commit:Leases.record_customer"),
             Kill("stripe:subscriptions.list"),
-            Kill("commit:Ledger.complete"),
+            Kill("commit:Leases.complete"),
         ),
     ),
     "look on a machine that slept": Scenario(
         _look,
-        (Kill("commit:Ledger.keep"),),
+        (Kill("commit:Leases.keep"),),
         also=(Fault("suspend", "stripe:customers.search", seconds=9),),
     ),
-    "known customer": Scenario(_reuse, (Kill("commit:Ledger.record_customer"),)),
+    "known customer": Scenario(_reuse, (Kill("commit:Leases.record_customer"),)),
     "customer's key burnt before the effect": Scenario(
         _burnt(CUSTOMERS, "before"),
         (
             Kill("stripe:customers.create", 2),
             Kill("stripe:customers.list"),
-            Kill("commit:Ledger.next_generation"),
+            Kill("commit:Leases.next_generation"),
             Kill("stripe:customers.create", 3),
         ),
     ),
     "customer's key burnt after the effect": Scenario(
-        _burnt(CUSTOMERS, "after"), (Kill("stripe:customers.create", 2), Kill("commit:Ledger.record_customer"))
+        _burnt(CUSTOMERS, "after"), (Kill("stripe:customers.create", 2), Kill("commit:Leases.record_customer"))
     ),
     "subscription's key burnt before the effect": Scenario(
         _burnt(SUBSCRIPTIONS, "before"),
         (
             Kill("stripe:subscriptions.list"),
-            Kill("commit:Ledger.next_generation"),
-            Kill("commit:Ledger.freeze_subscription_request"),
+            Kill("commit:Leases.next_generation"),
+            Kill("commit:Leases.freeze_subscription_request"),
             Kill("stripe:subscriptions.create", 3),
         ),
     ),
     "subscription's key burnt after the effect": Scenario(
-        _burnt(SUBSCRIPTIONS, "after"), (Kill("stripe:subscriptions.list"), Kill("commit:Ledger.complete"))
+        _burnt(SUBSCRIPTIONS, "after"), (Kill("stripe:subscriptions.list"), Kill("commit:Leases.complete"))
     ),
     "field refused": Scenario(
-        _field_refused, (Kill("commit:Ledger.next_generation"), Kill("stripe:customers.create", 2))
+        _field_refused, (Kill("commit:Leases.next_generation"), Kill("stripe:customers.create", 2))
     ),
     "refused beside others who pass": Scenario(
         _refused_for_good,
-        (Kill("commit:Ledger.refuse"), Kill("commit:Ledger.release_refused"), Kill("commit:Ledger.refuse", 2)),
+        (Kill("commit:Leases.refuse"), Kill("commit:Leases.release_refused"), Kill("commit:Leases.refuse", 2)),
         during=_publish_beside_a_refused_user,
         afterwards=_one_more,
     ),
     "everybody refused": Scenario(
         _everybody_refused,
         (
-            Kill("commit:Ledger.lease_untried"),
-            Kill("commit:Ledger.lease_refused"),
-            Kill("commit:Ledger.release_refused"),
+            Kill("commit:Leases.lease_untried"),
+            Kill("commit:Leases.lease_refused"),
+            Kill("commit:Leases.release_refused"),
         ),
         during=_publish_in_doubt,
     ),
@@ -398,7 +398,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         (
             Kill("stripe:subscriptions.create"),
             Kill("stripe:customers.retrieve"),
-            Kill("commit:Ledger.quarantine"),
+            Kill("commit:Leases.quarantine"),
         ),
     ),
     "a newer message for a quarantined user": Scenario(_replace, (Kill("commit:ProfileInbox._commit"),)),

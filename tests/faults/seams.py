@@ -19,11 +19,12 @@ from sqlalchemy import Engine, event
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 import worker
+from worker.backfill.progress import ProgressFile
 from worker.broker.connection import NsqConnection
 from worker.broker.http import HttpApi
-from worker.profiles.backfill_files import ProgressFile
 from worker.stripe_api.call import Call
-from worker.stripe_api.session import Session
+from worker.stripe_api.credentials import KeyedClient
+from worker.stripe_api.requestor import Requestor
 
 When: TypeAlias = Literal["before", "after"]
 Passed: TypeAlias = Callable[[When, str], None]
@@ -47,7 +48,7 @@ def install(passed: Passed, at_statement: AtStatement) -> None:
 
 
 def owner(code_name: str, stem: str) -> str:
-    """Who a transaction belongs to: `Ledger.complete`, or `backfill.begin` for a plain function of a module."""
+    """Who a transaction belongs to: `Leases.complete`, or `backfill.begin` for a plain function of a module."""
     return code_name if "." in code_name.replace(".<locals>", "") else f"{stem}.{code_name}"
 
 
@@ -56,7 +57,7 @@ def _owner_here() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(WORKER) and file.parent.name != "store":
+        if file.is_relative_to(WORKER) and not file.is_relative_to(WORKER / "store"):
             return owner(frame.f_code.co_qualname, file.stem)
         frame = frame.f_back
     return "nobody"
@@ -93,10 +94,10 @@ def _wrap_statements(at_statement: AtStatement) -> None:
 
 
 def _wrap_stripe(passed: Passed) -> None:
-    request = Session.request
+    request = Requestor.request
 
     @wraps(request)
-    def wrapped(self: Session, client: stripe.StripeClient, call: Call) -> stripe.StripeResponse:
+    def wrapped(self: Requestor, client: KeyedClient, call: Call) -> stripe.StripeResponse:
         point = f"stripe:{call.operation}"
         passed("before", point)
         try:
@@ -104,7 +105,7 @@ def _wrap_stripe(passed: Passed) -> None:
         finally:
             passed("after", point)
 
-    Session.request = wrapped  # type: ignore[method-assign]  # the seam
+    Requestor.request = wrapped  # type: ignore[method-assign]  # the seam
 
 
 def _wrap_nsqd(passed: Passed) -> None:

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from sandbox.nsq import Nsqd
+from sandbox.part import Part
+from sandbox.postgres import PostgresServer
+from sandbox.stripe.control import Control
+from sandbox.stripe_process import StripeProcess
 from tests.integration.profiles.stack import Stack
 from worker.broker.publisher import Publisher
 from worker.domain.profile import MessageShape
 from worker.errors import Unavailable
-from worker.sandbox.nsq import Nsqd
-from worker.sandbox.part import Part
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe_process import StripeProcess
 
 STRIPE_KEY = "sk_test_the_key_of_a_stripe_that_may_be_killed"
 

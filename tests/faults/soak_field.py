@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox.nsq import Nsqd
+from sandbox.postgres import PostgresServer
+from sandbox.stripe_process import StripeProcess
+from sandbox.workspace import Workspace
 from tests.faults import fuzz
 from tests.faults.proxy import Proxy
 from tests.faults.servers import QUICK, STRIPE_KEY, OwnStripe, Servers, Source
 from tests.integration.profiles.stack import Spawned, Stack, profile
-from worker.sandbox.nsq import Nsqd
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe_process import StripeProcess
-from worker.sandbox.workspace import Workspace
 
 PROCESSES = 3
 BATCH = 20

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sandbox.nsq import Nsqd
+from sandbox.workspace import Workspace
 from tests.faults.launcher import Fault, Launcher
 from tests.faults.points import POINTS, READS
 from tests.faults.scenarios import RUN, SCENARIOS, Kill, Scenario, configured
@@ -14,8 +16,6 @@ from tests.faults.seams import When
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack
-from worker.sandbox.nsq import Nsqd
-from worker.sandbox.workspace import Workspace
 
 KILLS = [
     pytest.param(name, kill, when, id=f"{name}-{kill.point}-{kill.nth}-{when}")

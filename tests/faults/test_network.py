@@ -18,7 +18,7 @@ from tests.faults.tally import EXACT, tally
 from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
 from worker.errors import Unavailable
 from worker.settings import DatabaseSettings
-from worker.store.database import Database
+from worker.store.engine.database import Database
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox.errors import PartFailed
 from tests.faults import fuzz
 from tests.faults.tally import EXACT, tally
 from tests.integration.profiles.stack import Stack, profile, users, wait_until
-from worker.sandbox.errors import PartFailed
 from worker.sealing import Sealer
 
 INPUTS = int(os.environ.get("SUBKEEPER_FUZZ", "100000"))

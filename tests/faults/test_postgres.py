@@ -18,6 +18,7 @@ import psycopg.sql
 import pytest
 from sqlalchemy import text
 
+from sandbox.postgres import PostgresServer
 from tests.faults.commit_thief import CommitThief
 from tests.faults.pooler import Pooler
 from tests.faults.scenarios import completed, configured
@@ -25,8 +26,7 @@ from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, profile, users, wait_until
 from worker.errors import Unavailable
-from worker.sandbox.postgres import PostgresServer
-from worker.store.database import Database
+from worker.store.engine.database import Database
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from sandbox.postgres import PostgresServer
+from sandbox.stripe_process import StripeProcess
+from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.faults.servers import QUICK, STRIPE_KEY, OwnStripe, Servers, Source
 from tests.faults.tally import EXACT, tally
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, profile, users, wait_until
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe_process import StripeProcess
-from worker.sandbox.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 

@@ -58,7 +58,7 @@ def test_a_backend_that_is_terminated_at_any_statement_costs_nothing(launcher: L
     # Long enough to renew a lease in the middle of a look; two within one lease would end it.
     sleeps = [Fault("suspend", "stripe:customers.list", nth=nth, seconds=3.0) for nth in range(1, 100, 10)]
     worker = launcher.start(stack.environ, RUN, Fault("terminate"), *sleeps)
-    wait_until(lambda: any("Ledger.lease_refused" in line for line in worker.passed()), what="in doubt about them")
+    wait_until(lambda: any("Leases.lease_refused" in line for line in worker.passed()), what="in doubt about them")
     expected |= publish_all_kinds(stack)
     await_states(stack, expected, 60, refused=1)
     assert worker.await_end(0) is None, worker.text

@@ -23,14 +23,14 @@ HELD_AT = [
     pytest.param(path, point, when, id=f"{point}-{when}")
     for path, point in (
         ("", "stripe:customers.create"),
-        ("", "commit:Ledger.record_customer"),
+        ("", "commit:Leases.record_customer"),
         ("", "stripe:subscriptions.create"),
-        ("", "commit:Ledger.complete"),
+        ("", "commit:Leases.complete"),
         (CUSTOMERS, "stripe:customers.list"),
-        (CUSTOMERS, "commit:Ledger.next_generation"),
+        (CUSTOMERS, "commit:Leases.next_generation"),
         (SUBSCRIPTIONS, "stripe:subscriptions.list"),
-        (SUBSCRIPTIONS, "commit:Ledger.next_generation"),
-        (SUBSCRIPTIONS, "commit:Ledger.freeze_subscription_request"),
+        (SUBSCRIPTIONS, "commit:Leases.next_generation"),
+        (SUBSCRIPTIONS, "commit:Leases.freeze_subscription_request"),
     )
     for when in ("before", "after")
 ]
@@ -78,7 +78,7 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(
     if burnt:
         refuse(stack, burnt, status=500)
     zombie = hold(launcher, stack, point, when)
-    if (point, when) != ("commit:Ledger.complete", "after"):
+    if (point, when) != ("commit:Leases.complete", "after"):
         stack.expire_leases()
     other = launcher.start(stack.environ, RUN)
     await_states(stack, completed("ada"), 20)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from worker.broker.address import Address, parse_address
-from worker.broker.connection import NsqConnection
+from worker.broker.config import consumer_config
 from worker.broker.faults import Broken
+from worker.broker.handshake import open_connection, subscribe
 from worker.broker.lookup import LookupClient
 from worker.broker.nsqd_api import NsqdApi, http_beside
-from worker.broker.peering import consumer_peering
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
 
@@ -79,9 +79,9 @@ def _ensure_on(nsqd: Nsqd, settings: NsqSettings, topic: str, channel: str) -> b
 
 def _subscribe_once(address: Address, settings: NsqSettings, topic: str, channel: str) -> None:
     """nsqd creates both at SUB; with RDY never sent, nothing is delivered to this connection."""
-    connection = NsqConnection(address, consumer_peering(settings, time.monotonic))
+    connection = open_connection(address, consumer_config(settings, time.monotonic))
     try:
-        connection.subscribe(topic, channel)
+        subscribe(connection, topic, channel, settings.connect_timeout)
     finally:
         connection.close()
 

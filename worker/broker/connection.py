@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import ssl
 import sys
@@ -18,9 +17,9 @@ from nsq.connection import Connection
 from nsq.response import Error, Response
 
 from worker.broker.address import Address, addresses_of
+from worker.broker.config import ConnectionConfig
 from worker.broker.faults import Broken, broken_by, error_words, system_words
 from worker.broker.frames import pack, take_frames
-from worker.broker.peering import Peering
 from worker.broker.quiet import quiet_nsq
 
 READ_BYTES = 64 * 1024
@@ -31,15 +30,14 @@ _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSL
 
 
 class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
-    """Connected, identified, encrypted and authenticated once constructed, or `Broken` is raised.
+    """`worker.broker.handshake` opens one. Blocking with a deadline until `release()`, then non-blocking, and not
+    thread-safe.
 
-    Blocking with a deadline until `release()`, then non-blocking. Not thread-safe after that.
     `fault` is what `receive` ran into; `features` is nsqd's answer to IDENTIFY.
     `peer` is where the other end is, however it was dialed: its IP address ("" for this machine) and port.
-    `in_flight` holds the ids of the messages that nsqd waits for, with the time (`Peering.clock`) of their arrival.
     """
 
-    def __init__(self, address: Address, peering: Peering) -> None:
+    def __init__(self, address: Address, config: ConnectionConfig) -> None:
         # nsq-py's own __init__ resolves the host's full name over DNS and connects over IPv4 only: not called.
         quiet_nsq()
         self.address = address
@@ -47,12 +45,11 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self.peer: tuple[str, int] = (address.host, address.port)
         self.max_rdy_count: int = sys.maxsize
         self.features: dict[str, Any] = {}
-        self.in_flight: dict[bytes, float] = {}
+        self._in_flight: dict[bytes, float] = {}
         self.fault: Broken | None = None
-        self._peering = peering
+        self._config = config
         self._socket_lock = threading.RLock()
         self._reset()
-        self.connect()
 
     def _reset(self) -> None:
         super()._reset()
@@ -60,29 +57,14 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self._pending: deque[bytes] = deque()
         self._out_buffer: memoryview | None = None
         self._buffer: bytearray = bytearray()
-        self.last_received = self._peering.clock()
+        self.last_received = self._config.clock()
 
     # -- connecting -------------------------------------------------------------------------------------------------
 
-    def connect(self, force: bool = False) -> bool:  # noqa: ARG002  nsq-py's signature
-        """Everything up to where SUB or PUB may be sent, within `connect_timeout` for each of its two halves."""
-        deadline = time.monotonic() + self._peering.connect_timeout
+    def dial(self) -> None:
+        """IPv6 and IPv4, whichever of the host's addresses answers first in order, within `connect_timeout`."""
         try:
-            self._dial()
-            self._introduce(deadline)
-        except Broken:
-            self.close()
-            raise
-        except OSError as exc:
-            self.close()
-            raise broken_by(exc) from exc
-        return True
-
-    def _dial(self) -> None:
-        """IPv6 and IPv4, whichever of the host's addresses answers first in order."""
-        timeout = self._peering.connect_timeout
-        try:
-            sock = socket.create_connection((self.host, self.port), timeout=timeout)
+            sock = socket.create_connection((self.host, self.port), timeout=self._config.connect_timeout)
         except (OSError, UnicodeError) as exc:
             raise Broken("unreachable", system_words(exc)) from exc
         self._socket: socket.socket | None = sock
@@ -94,54 +76,14 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, option):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
-
-    def _introduce(self, deadline: float) -> None:
         self._pending.append(constants.MAGIC_V2)
-        self.identify(dict(self._peering.identify))
-        self.features = features = self._features(self.await_answer(deadline))
-        self.max_rdy_count = features.get("max_rdy_count", sys.maxsize)
-        tls = self._peering.credentials.tls()
-        if tls is not None:
-            self._encrypt(tls, features, deadline)
-        if features.get("auth_required"):
-            self._authenticate(deadline)
 
-    @staticmethod
-    def _features(answer: bytes) -> dict[str, Any]:
-        try:
-            features = json.loads(answer)
-        except ValueError:
-            features = None
-        if not isinstance(features, dict):
-            raise Broken("refused", "nsqd did not negotiate features")
-        return features
-
-    def _encrypt(self, tls: ssl.SSLContext, features: dict[str, Any], deadline: float) -> None:
-        """Never falls back to plain text; bytes that came unencrypted after IDENTIFY's answer are not trusted."""
-        if not features.get("tls_v1"):
-            raise Broken("refused", "nsqd offers no TLS")
+    def encrypt(self, tls: ssl.SSLContext, deadline: float) -> None:
+        """The TLS handshake; bytes that came unencrypted before it are not trusted."""
         if self._buffer:
             raise Broken("bad_frame", "plain bytes before the TLS handshake")
-        assert self._socket is not None
-        self._socket.settimeout(_remaining(deadline))
-        self._socket = tls.wrap_socket(self._socket, server_hostname=self.host)
-        self._expect_ok(deadline)
-
-    def _authenticate(self, deadline: float) -> None:
-        secret = self._peering.credentials.auth_secret()
-        if secret is None:
-            raise Broken("refused", "nsqd wants nsq.auth_secret")
-        self.auth(secret)
-        self.await_answer(deadline)
-
-    def subscribe(self, topic: str, channel: str) -> None:
-        """SUB and wait for nsqd's OK: from here the channel exists. Nothing arrives before the first RDY."""
-        self.sub(topic.encode(), channel.encode())
-        self._expect_ok(time.monotonic() + self._peering.connect_timeout)
-
-    def _expect_ok(self, deadline: float) -> None:
-        if self.await_answer(deadline) != b"OK":
-            raise Broken("bad_frame", "nsqd's answer was not OK")
+        self.sock.settimeout(remaining(deadline))
+        self._socket = tls.wrap_socket(self.sock, server_hostname=self.host)
 
     def release(self) -> None:
         """From here on, nothing blocks: `receive` and `flush` do what they can."""
@@ -217,7 +159,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
             raise broken_by(exc) from exc
         if not packet:
             raise Broken("closed_by_peer")
-        self.last_received = self._peering.clock()
+        self.last_received = self._config.clock()
         self._buffer += packet
         return True
 
@@ -232,7 +174,7 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         `deadline` is by `time.monotonic`. Heartbeats in between are answered.
         """
         while True:
-            self.sock.settimeout(_remaining(deadline))
+            self.sock.settimeout(remaining(deadline))
             self._flush_or_hear_why_not()
             for response in self._read(1) or (self._fill() and self._read(1)) or ():
                 if isinstance(response, Error):
@@ -262,6 +204,37 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
                     raise Broken("refused", error_words(response)) from None
             raise
 
+    # -- messages that nsqd waits for -------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages have arrived here, and were neither answered nor taken back."""
+        return len(self._in_flight)
+
+    def arrived(self, message_id: bytes, now: float) -> None:
+        """`now`: by `ConnectionConfig.clock`."""
+        self._in_flight[message_id] = now
+
+    def forget_arrived_before(self, horizon: float) -> None:
+        """nsqd has taken them back by itself."""
+        for message_id in [key for key, since in self._in_flight.items() if since < horizon]:
+            del self._in_flight[message_id]
+
+    def finish(self, message_id: bytes) -> bool:
+        """FIN, if nsqd still waits for that: whether it does."""
+        return self._answered(message_id) and self.fin(message_id) is None
+
+    def requeue(self, message_id: bytes, delay: float) -> bool:
+        """REQ with `delay` in seconds, likewise."""
+        return self._answered(message_id) and self.req(message_id, int(delay * 1000)) is None
+
+    def requeue_all(self) -> int:
+        """REQ for all that is in flight: how many."""
+        return sum(self.requeue(message_id, 0) for message_id in list(self._in_flight))
+
+    def _answered(self, message_id: bytes) -> bool:
+        return self._in_flight.pop(message_id, None) is not None
+
     # -- ending -----------------------------------------------------------------------------------------------------
 
     def half_close(self) -> None:
@@ -272,14 +245,15 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
     def close(self) -> None:
         """Close the socket at once; what is unsent is lost. Never raises."""
         sock, self._socket = self._socket, None
-        self.in_flight.clear()
+        self._in_flight.clear()
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.close()
 
 
-def _remaining(deadline: float) -> float:
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
+def remaining(deadline: float) -> float:
+    """Seconds until `deadline` (`time.monotonic`). Raises `Broken` once it has passed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
         raise Broken("timeout")
-    return remaining
+    return left

@@ -15,6 +15,7 @@ import structlog
 from worker.broker.messages import Absorbed, Message
 from worker.broker.reader import Reader
 from worker.broker.stuck import PART, Report, StuckBatch
+from worker.domain.backoff import backoff
 from worker.errors import Contended
 from worker.telemetry import Metrics, Watchdog
 
@@ -141,18 +142,19 @@ class Consumer:
         """What a batch came to that could not be committed at first; None when the process stops before it can be:
         closing the reader gives it back."""
         stuck = StuckBatch(len(batch.messages), batch.read_at, self._metrics, self._report)
-        pause, apart = FIRST_PAUSE, False
+        attempts, apart = 0, False
         self._reader.pause()
         while True:
             stuck.failed(error)
-            self._read(pause * self._rng.uniform(0.5, 1.0))
+            attempts += 1
+            self._read(backoff(attempts, FIRST_PAUSE, LONGEST_PAUSE, self._rng))
             if self._stopping.is_set():
                 return None
             apart = isinstance(error, Contended) and not apart
             try:
                 absorbed = self._meanwhile(committer.submit(self._attempt, batch.messages, apart=apart), stuck)
             except Exception as again:  # noqa: BLE001 - as above
-                error, pause = again, min(2 * pause, LONGEST_PAUSE)
+                error = again
             else:
                 stuck.over()
                 self._reader.resume()

@@ -8,9 +8,10 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from worker.broker.address import Address
+from worker.broker.config import ConnectionConfig
 from worker.broker.connection import NsqConnection
 from worker.broker.faults import Broken
-from worker.broker.peering import Peering
+from worker.broker.handshake import open_connection, subscribe
 
 
 class Route(NamedTuple):
@@ -30,8 +31,8 @@ class Dialed(NamedTuple):
 class Dialer:
     """Connects and subscribes in a thread per attempt, and calls `notify` (from that thread) when one ends."""
 
-    def __init__(self, peering: Peering, channel: str, notify: Callable[[], None]) -> None:
-        self._peering = peering
+    def __init__(self, config: ConnectionConfig, channel: str, notify: Callable[[], None]) -> None:
+        self._config = config
         self._channel = channel
         self._notify = notify
         self._ended: SimpleQueue[Dialed] = SimpleQueue()
@@ -72,8 +73,8 @@ class Dialer:
     def _connect(self, route: Route) -> NsqConnection | Broken:
         connection: NsqConnection | None = None
         try:
-            connection = NsqConnection(route.address, self._peering)
-            connection.subscribe(route.topic, self._channel)
+            connection = open_connection(route.address, self._config)
+            subscribe(connection, route.topic, self._channel, self._config.connect_timeout)
             connection.release()
         except Broken as exc:
             _discard(connection)

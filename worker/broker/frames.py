@@ -8,8 +8,8 @@ from collections.abc import Generator, Sequence
 from nsq.connection import Connection
 from nsq.response import Response
 
+from worker.broker.config import MAX_FRAME
 from worker.broker.faults import Broken
-from worker.broker.peering import MAX_FRAME
 
 _LENGTH = struct.Struct(">l")
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from worker.broker.address import Address
-from worker.broker.connection import NsqConnection
+from worker.broker.config import consumer_config
 from worker.broker.faults import Broken
+from worker.broker.handshake import open_connection, subscribe
 from worker.broker.lookup import LookupClient, Node
-from worker.broker.peering import consumer_peering
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
 
@@ -33,11 +33,11 @@ def introduce(settings: NsqSettings, address: Address, channels: Sequence[tuple[
     subscriptions: Sequence[tuple[str, str] | None] = channels or [None]
     try:
         for subscription in subscriptions:
-            connection = NsqConnection(address, consumer_peering(settings, time.monotonic))
+            connection = open_connection(address, consumer_config(settings, time.monotonic))
             try:
                 features = connection.features
                 if subscription is not None:
-                    connection.subscribe(*subscription)
+                    subscribe(connection, *subscription, settings.connect_timeout)
             finally:
                 connection.close()
     except Broken as broken:

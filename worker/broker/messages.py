@@ -6,8 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Source(Protocol):
+    """The connection that a message came on. Both return whether nsqd still waited for that answer there."""
+
+    def finish(self, message_id: bytes) -> bool: ...
+
+    def requeue(self, message_id: bytes, delay: float) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +24,7 @@ class Message:
     """One delivery of an NSQ message. Its repr never shows the body, which holds personal data.
 
     `id` is nsqd's (16 bytes, unique per nsqd, the same on redelivery); `attempts` counts deliveries from 1;
-    `published_at` is nsqd's clock at publishing. `source` is the connection it came on, for the broker's own use.
+    `published_at` is nsqd's clock at publishing. `source` is for the broker's own use.
     """
 
     topic: str
@@ -23,7 +32,7 @@ class Message:
     id: bytes
     attempts: int
     published_at: datetime
-    source: object = field(default=None, repr=False, compare=False)
+    source: Source | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(slots=True)

@@ -11,12 +11,14 @@ from dataclasses import replace
 import structlog
 
 from worker.broker.address import Address
-from worker.broker.backoff import reconnect_delay
 from worker.broker.batches import split
+from worker.broker.config import publisher_config
 from worker.broker.connection import NsqConnection
 from worker.broker.faults import Broken
-from worker.broker.peering import publisher_peering
+from worker.broker.handshake import open_connection
+from worker.broker.subscription import FIRST_RECONNECT
 from worker.broker.targets import Targets
+from worker.domain.backoff import backoff
 from worker.errors import Rejected, Unavailable
 from worker.settings import NsqSettings
 
@@ -30,7 +32,7 @@ class Publisher:
     """Keeps one connection, to whichever of its targets answered; moves on to the next when it fails. Thread-safe."""
 
     def __init__(self, settings: NsqSettings, *, rng: random.Random) -> None:
-        self._peering = publisher_peering(settings)
+        self._config = publisher_config(settings)
         self._max_message = settings.max_message_bytes
         self._retry_max = min(1.0, settings.reconnect_max)
         self._rng = rng
@@ -85,7 +87,7 @@ class Publisher:
                     return
                 _raise_if_hopeless(broken, len(bodies))
                 attempt += 1
-                wait = reconnect_delay(attempt, self._retry_max, self._rng)
+                wait = backoff(attempt, FIRST_RECONNECT, self._retry_max, self._rng)
                 if time.monotonic() + wait >= deadline or self._closed.wait(wait):
                     raise Unavailable("nsqd", f"{self._tried}: {broken}" if self._tried else str(broken)) from broken
             else:
@@ -110,9 +112,9 @@ class Publisher:
             self._hang_up()
         if self._connection is None:
             address = self._tried = self._targets.next(topic)
-            patience = max(0.01, min(self._peering.connect_timeout, deadline - time.monotonic()))
+            patience = max(0.01, min(self._config.connect_timeout, deadline - time.monotonic()))
             try:
-                self._connection = NsqConnection(address, replace(self._peering, connect_timeout=patience))
+                self._connection = open_connection(address, replace(self._config, connect_timeout=patience))
             except Broken as broken:
                 self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
                 raise

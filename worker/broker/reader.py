@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from worker.broker.backlog import Backlog
-from worker.broker.connection import NsqConnection
-from worker.broker.fleet import Fleet
+from worker.broker.connections import Connections
 from worker.broker.flow import Flow
-from worker.broker.link import ConnectionState, Link
 from worker.broker.messages import Message
+from worker.broker.subscription import ConnectionState
 from worker.settings import NsqSettings
 from worker.telemetry.counts import BrokerCounts
 
-__all__ = ["BrokerCounts", "ConnectionState", "Reader", "Subscription"]
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A topic to read on the configured channel; a weight of 3 gets three messages for one of weight 1."""
-
-    topic: str
-    weight: int
+__all__ = ["BrokerCounts", "ConnectionState", "Reader"]
 
 
 class Links(NamedTuple):
@@ -36,7 +26,9 @@ class Links(NamedTuple):
 
 
 class Reader:
-    """Everything but `wake` belongs to one thread, which calls `read` at least once per heartbeat interval.
+    """Reads the topics of `weights` on the configured channel; a weight of 3 gets three messages for one of weight 1.
+
+    Everything but `wake` belongs to one thread, which calls `read` at least once per heartbeat interval.
 
     Nothing that a broker does raises out of here: a connection that fails is closed, logged, and dialed again.
     """
@@ -44,23 +36,22 @@ class Reader:
     def __init__(
         self,
         settings: NsqSettings,
-        subscriptions: Sequence[Subscription],
+        weights: Mapping[str, int],
         *,
         rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
         counts: BrokerCounts | None = None,
     ) -> None:
-        weights = {subscription.topic: subscription.weight for subscription in subscriptions}
         self.counts = counts or BrokerCounts()
         self._clock = clock
         self._max_in_flight = settings.max_in_flight
         self._backlog = Backlog(weights)
         self._flow = Flow(settings.max_in_flight, weights, clock)
-        self._fleet = Fleet(settings, list(weights), rng, clock, self._accept, self.counts)
+        self._connections = Connections(settings, list(weights), rng, clock, self._accept, self.counts)
         self._woken = False
         self._stopping = False
         self._closed = False
-        self._fleet.service()
+        self._connections.service()
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -81,12 +72,12 @@ class Reader:
             if batch or self._woken or now >= deadline:
                 self._woken = False
                 return batch
-            wait = min(deadline, self._fleet.next_due(), self._flow.next_turn) - now
+            wait = min(deadline, self._connections.next_due(), self._flow.next_turn) - now
 
     def _turn(self, wait: float) -> None:
-        self._fleet.poll(wait)
-        self._fleet.service()
-        self._flow.update(list(self._fleet.live.values()))
+        self._connections.poll(wait)
+        self._connections.service()
+        self._flow.update(list(self._connections.live.values()))
         self._flush()
 
     def _accept(self, message: Message) -> None:
@@ -100,7 +91,7 @@ class Reader:
     def _take(self, limit: int) -> list[Message]:
         if self._flow.paused:
             return []
-        in_hand = sum(len(connection.in_flight) for connection in self._fleet.live) - len(self._backlog)
+        in_hand = sum(connection.in_flight for connection in self._connections.live) - len(self._backlog)
         return self._backlog.take(min(limit, self._max_in_flight - max(0, in_hand)))
 
     # -- answering --------------------------------------------------------------------------------------------------
@@ -111,33 +102,25 @@ class Reader:
         A message whose connection is gone, or that is finished already, is passed over: nsqd delivers it again, or not.
         """
         for message in messages:
-            connection = self._holder(message)
-            if connection is not None:
-                connection.fin(message.id)
+            if message.source is not None and message.source.finish(message.id):
                 self.counts.finished += 1
+            else:
+                self.counts.orphaned += 1
         self._flush()
 
     def requeue(self, messages: Iterable[Message], delay: float = 0.0) -> None:
         """REQ each: nsqd delivers it again after `delay` seconds (which it clamps to its --max-req-timeout)."""
         for message in messages:
-            connection = self._holder(message)
-            if connection is not None:
-                connection.req(message.id, int(delay * 1000))
+            if message.source is not None and message.source.requeue(message.id, delay):
                 self.counts.requeued += 1
+            else:
+                self.counts.orphaned += 1
         self._flush()
 
-    def _holder(self, message: Message) -> NsqConnection | None:
-        """The live connection that waits for this message's answer; it waits no longer."""
-        connection = message.source
-        if isinstance(connection, NsqConnection) and connection.in_flight.pop(message.id, None) is not None:
-            return connection
-        self.counts.orphaned += 1
-        return None
-
     def _flush(self) -> None:
-        for connection, link in list(self._fleet.live.items()):
+        for connection, subscription in list(self._connections.live.items()):
             if connection.unsent:
-                self._fleet.flush(link)
+                self._connections.flush(subscription)
 
     # -- steering ---------------------------------------------------------------------------------------------------
 
@@ -151,13 +134,13 @@ class Reader:
     def _set_paused(self, *, paused: bool) -> None:
         if not self._closed and not self._stopping:
             self._flow.paused = paused
-            self._flow.update(list(self._fleet.live.values()))
+            self._flow.update(list(self._connections.live.values()))
             self._flush()
 
     def wake(self) -> None:
         """Make a blocked `read` (or the next one) return at once. Thread-safe, also from a signal handler."""
         self._woken = True
-        self._fleet.waker.poke()
+        self._connections.wakeup.poke()
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -167,8 +150,8 @@ class Reader:
             return
         self._stopping = True
         self._flow.paused = True
-        self._fleet.stop_recruiting()
-        for connection in self._fleet.live:
+        self._connections.stop_recruiting()
+        for connection in self._connections.live:
             connection.cls()
         self.requeue(self._backlog.take(len(self._backlog)))
 
@@ -181,45 +164,44 @@ class Reader:
             return
         self.stop_receiving()
         deadline = self._clock() + timeout
-        for link in self._fleet.live.values():
-            self._give_back(link)
-        while self._fleet.live and self._clock() < deadline:
-            for link in self._fleet.live.values():
-                link.end_when_drained()
-            self._fleet.poll(min(0.05, deadline - self._clock()))
+        for subscription in self._connections.live.values():
+            assert subscription.connection is not None
+            self.counts.requeued += subscription.connection.requeue_all()
+        while self._connections.live and self._clock() < deadline:
+            for subscription in self._connections.live.values():
+                subscription.end_when_drained()
+            self._connections.poll(min(0.05, deadline - self._clock()))
         self._closed = True
-        self._fleet.close()
-
-    def _give_back(self, link: Link) -> None:
-        connection = link.connection
-        assert connection is not None
-        for message_id in list(connection.in_flight):
-            connection.req(message_id, 0)
-            self.counts.requeued += 1
-        connection.in_flight.clear()
+        self._connections.close()
 
     # -- watching ---------------------------------------------------------------------------------------------------
 
     @property
     def connections(self) -> list[ConnectionState]:
         """One for each topic on each known nsqd, connected or not."""
-        return [link.state() for link in list(self._fleet.links.values())]
+        return [subscription.state() for subscription in list(self._connections.subscriptions.values())]
 
     @property
     def links(self) -> Links:
         """Each topic on each nsqd; one that is known under two names counts once."""
         wanted, connected = set(), set()
-        for link in list(self._fleet.links.values()):
-            wanted.add((link.peer, link.route.topic))
-            if link.connection is not None:
-                connected.add((link.peer, link.route.topic))
+        for subscription in list(self._connections.subscriptions.values()):
+            wanted.add((subscription.peer, subscription.route.topic))
+            if subscription.connection is not None:
+                connected.add((subscription.peer, subscription.route.topic))
         return Links(len(wanted), len(connected))
 
     @property
     def troubles(self) -> list[str]:
         """Why what should be connected is not, once for each nsqd: its address, and what it or the system says."""
-        links = list(self._fleet.links.values())
-        return sorted({f"{link.route.address}: {link.trouble}" for link in links if link.trouble})
+        subscriptions = list(self._connections.subscriptions.values())
+        return sorted(
+            {
+                f"{subscription.route.address}: {subscription.trouble}"
+                for subscription in subscriptions
+                if subscription.trouble
+            }
+        )
 
     @property
     def connected(self) -> bool:

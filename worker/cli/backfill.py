@@ -9,19 +9,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import click
 
+from worker.backfill.back_pressure import Stalled
+from worker.backfill.progress import Progress, ProgressFile, Rejects, UnusableProgress, Users, reject_file_for
+from worker.backfill.publishing import Keeping
+from worker.backfill.records import Format, read_records
+from worker.cli.backfill_view import failure, in_words, summary, watching
 from worker.cli.common import BAD_SETTINGS, FOUND_NEW, INTERRUPTED, explained, in_full, loaded_for_people, seeded
 from worker.cli.output import age, json_line
 from worker.errors import AccessRefused, SubkeeperError, TryLater, Unavailable
-
-if TYPE_CHECKING:
-    from worker.profiles.backfill_files import Progress, ProgressFile
-    from worker.runtime.backfilling import Manner
-    from worker.settings import Settings
-    from worker.store.census import Census
+from worker.runtime.backfilling import Manner, first_progress, run_backfill
+from worker.runtime.operations import message_shape
+from worker.settings import Settings
+from worker.store.provisioning.census import Census
 
 STDIN = Path("-")
 
@@ -45,7 +48,7 @@ class Interrupts:
         time.sleep(seconds)
 
 
-@click.command(short_help="Replay profiles: find and heal what is missing.")
+@click.command()
 @click.argument(
     "source", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 )
@@ -107,9 +110,6 @@ def backfill(
     Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed; 3 newly found (--fail-if-new); 130
     interrupted.
     """
-    from worker.cli.backfill_view import failure
-    from worker.profiles.backfill_files import reject_file_for
-    from worker.runtime.backfilling import Manner
 
     if resume_after is not None and source.is_file():
         raise click.UsageError("--resume-after is for stdin: the progress of a FILE is kept beside it.")
@@ -140,12 +140,6 @@ def _run(
     settings: Settings, source: Path, form: str | None, rejects: Path | None, progress: Progress,
     progress_file: ProgressFile | None, manner: Manner,
 ) -> Census:  # fmt: skip
-    from worker.cli.backfill_view import watching
-    from worker.profiles.backfill import Keeping
-    from worker.profiles.backfill_files import Rejects, Users
-    from worker.profiles.lines import Format, read_records
-    from worker.runtime.backfilling import run_backfill
-    from worker.runtime.operations import message_shape
 
     with ExitStack() as stack:
         stream: BinaryIO = sys.stdin.buffer
@@ -170,7 +164,6 @@ def _run(
 
 
 def _progress_file(source: Path, *, restart: bool) -> ProgressFile | None:
-    from worker.profiles.backfill_files import ProgressFile
 
     if not source.is_file():
         return None
@@ -182,8 +175,6 @@ def _progress_file(source: Path, *, restart: bool) -> ProgressFile | None:
 
 def _progress(settings: Settings, file: ProgressFile | None, after_line: int) -> Progress:
     """A killed run's, else a new one, saved at once so that its beginning is remembered."""
-    from worker.profiles.backfill_files import UnusableProgress
-    from worker.runtime.backfilling import first_progress
 
     saved = file.load() if file else None
     if file is None or saved is None:
@@ -201,7 +192,6 @@ def _progress(settings: Settings, file: ProgressFile | None, after_line: int) ->
 @contextmanager
 def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterator[None]:
     """What breaks it off in the middle is told with how to go on."""
-    from worker.profiles.pressure import Stalled
 
     try:
         yield
@@ -237,7 +227,6 @@ def _said(error: Exception) -> str:
 
 
 def _tell(progress: Progress, census: Census, rejects: Path | None, *, dry_run: bool, json_wanted: bool) -> None:
-    from worker.cli.backfill_view import in_words, summary
 
     if json_wanted:
         json_line(summary(progress, census, rejects, dry_run=dry_run))

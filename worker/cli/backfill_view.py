@@ -6,19 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
 
+from worker.backfill.progress import Progress
+from worker.backfill.records import Record
 from worker.cli.output import counted
 from worker.errors import Rejected
-from worker.profiles.backfill_files import Progress
-from worker.profiles.lines import Record
-from worker.store.census import Census
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
+from worker.store.provisioning.census import Census
 
 SHOWN_REFUSALS = 20
 """Bad lines that are told one by one where a file keeps all of them; where none does, each is told."""
@@ -102,9 +101,6 @@ class BarView(View):
 @contextmanager
 def watching(size: int | None, *, has_rejects: bool, dry_run: bool) -> Iterator[View]:
     """A view for the while; `size`: bytes of the input, where they are known."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-    from rich.text import Text
 
     class Rate(ProgressColumn):
         """Records a second since the start."""
@@ -120,7 +116,7 @@ def watching(size: int | None, *, has_rejects: bool, dry_run: bool) -> Iterator[
         TextColumn("{task.description:12}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[records]:,} records"), Rate(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*(columns if size else (columns[0], *columns[3:5])), console=console) as bar:
+    with Bar(*(columns if size else (columns[0], *columns[3:5])), console=console) as bar:
         task = bar.add_task("reading", total=size, records=0)
         yield BarView(bar, task, has_rejects=has_rejects, dry_run=dry_run)
 

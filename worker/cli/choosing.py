@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from worker.profiles.quarantined import Chosen, Quarantine
+from worker.quarantine.actions import Chosen, Quarantine
+from worker.store.quarantine import KeptMessage
+from worker.store.quarantine_list import Kind
 
 
 def choose(names: Sequence[str], kind: str | None, reason: str | None, *, everything: bool) -> Chosen:
-    from worker.profiles.quarantined import Chosen
-    from worker.store.quarantine_list import Kind
 
     if sum((bool(names), reason is not None, everything)) != 1:
         raise click.UsageError("Say which: name them, or give --reason or --all.")
@@ -28,7 +26,6 @@ def apply(
     to_profiles: Callable[[Sequence[str]], None],
 ) -> None:
     """Does it to those named, all of which must be there; else to all that are chosen."""
-    from worker.store.quarantine import KeptMessage
 
     if not names:
         for ids in quarantined.messages(chosen):
@@ -45,7 +42,6 @@ def apply(
 
 def count(quarantined: Quarantine, names: Sequence[str], chosen: Chosen) -> dict[str, int]:
     """How many of each kind it is about. Raises `NotInQuarantine` for a name that isn't there."""
-    from worker.store.quarantine import KeptMessage
 
     if not names:
         messages, profiles = quarantined.messages(chosen), quarantined.profiles(chosen)

@@ -7,22 +7,22 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli.common import FAILED, loaded_for_people, seeded
 from worker.cli.output import json_line, shown
-
-if TYPE_CHECKING:
-    from worker.runtime.doctor.findings import Finding, Findings
+from worker.errors import Misconfigured
+from worker.runtime.doctor.examining import examine
+from worker.runtime.doctor.findings import Finding, Findings, ok, refused, skipped
+from worker.settings import InvalidSettings
 
 COLUMNS = ("verdict", "check", "detail", "fix")
 INDENT = 9
 """Columns before what is said: the width of the longest verdict, and two."""
 
 
-@click.command(short_help="Would a worker do its work here? Each part, with the fix.")
+@click.command()
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def doctor(context: click.Context, json_wanted: bool) -> None:
@@ -45,10 +45,6 @@ def doctor(context: click.Context, json_wanted: bool) -> None:
 
 def _findings(context: click.Context) -> Findings:
     """Of settings that can't be used, each problem, and nothing else: nobody knows then whom to ask."""
-    from worker.errors import Misconfigured
-    from worker.runtime.doctor.examining import examine
-    from worker.runtime.doctor.findings import ok, refused, skipped
-    from worker.settings import InvalidSettings
 
     try:
         settings = loaded_for_people(context)

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from worker.cli.tables import lay_out
+
 Row = Mapping[str, object]
 
 _WORDY = ("detail", "last error")
@@ -88,7 +90,6 @@ def _plain(value: object) -> str:
 
 
 def _fitted_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    from worker.cli.tables import lay_out
 
     if rows:
         texts = [[shown(row.get(column)) for column in columns] for row in rows]

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli.common import confirm, explained, loaded_for_people
 from worker.cli.output import age, counted, details, json_line, revealed, shown, since, table
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import UNFINISHED, State, Step, step_key
 from worker.errors import SubkeeperError
-
-if TYPE_CHECKING:
-    from worker.store.ledger_view import LedgerRow, SubscriptionRow
+from worker.provisioning.restored import count_unfinished, look_first
+from worker.quarantine.actions import reveal_request
+from worker.runtime.operations import open_database
+from worker.sealing import Sealer
+from worker.store import deployment
+from worker.store.provisioning import views
+from worker.store.provisioning.views import LedgerRow, SubscriptionRow
 
 STATES = ("pending", "customer_created", "completed", "quarantined", "erasing", "erased")
 
 json_option = click.option("--json", "json_wanted", is_flag=True, help="JSON instead of a table.")
 
 
-@click.group(short_help="The ledger: what was asked of Stripe, and the answer.")
+@click.group()
 def provisioning() -> None:
     """The ledger: what was asked of Stripe for a user, when, with which key, and what came back.
 
@@ -35,17 +40,13 @@ def provisioning() -> None:
 @click.pass_context
 def show(context: click.Context, user: str, *, reveal: bool, json_wanted: bool) -> None:
     """All that is known of one user; as JSON, one object."""
-    from worker.profiles.quarantined import reveal_request
-    from worker.runtime.operations import open_database
-    from worker.sealing import Sealer
-    from worker.store import deployment, ledger_view
 
     with explained():
         settings = loaded_for_people(context)
         with open_database(settings, "provisioning") as database:
             with database.transaction() as tx:
-                row = ledger_view.find(tx, user)
-                subscriptions = ledger_view.subscriptions(tx, user)
+                row = views.find(tx, user)
+                subscriptions = views.subscriptions(tx, user)
                 namespace = deployment.namespace(tx) or settings.namespace
             if row is None:
                 raise SubkeeperError(f"no user {shown(user)!r} in the ledger")
@@ -82,15 +83,12 @@ def list_(
     json_wanted: bool,
 ) -> None:
     """Users by the state they are in, the oldest first; as JSON, one object a line."""
-    from worker.domain.provisioning import UNFINISHED, State
-    from worker.runtime.operations import open_database
-    from worker.store import ledger_view
 
     with explained():
         settings = loaded_for_people(context)
         wanted = [State(state) for state in states] or list(UNFINISHED)
         with open_database(settings, "provisioning") as database, database.transaction() as tx:
-            rows = ledger_view.page(tx, wanted, older_than, limit=limit, offset=offset)
+            rows = views.page(tx, wanted, older_than, limit=limit, offset=offset)
     if json_wanted:
         for row in rows:
             json_line(_named(row))
@@ -108,8 +106,6 @@ def doubt(context: click.Context, *, yes: bool) -> None:
     Stripe than it knows. Run it before the workers start. It costs a few reads of Stripe for each profile, and may be
     repeated.
     """
-    from worker.profiles.restored import count_unfinished, look_first
-    from worker.runtime.operations import open_database
 
     with explained():
         settings = loaded_for_people(context)
@@ -122,7 +118,6 @@ def doubt(context: click.Context, *, yes: bool) -> None:
 
 
 def _named(row: LedgerRow) -> dict[str, object]:
-    from worker.domain.provisioning import Lane
 
     return {**row._asdict(), "lane": Lane(row.lane).name.lower()}
 
@@ -143,7 +138,6 @@ def _short(row: LedgerRow) -> dict[str, object]:
 
 def _requests(row: LedgerRow, namespace: str) -> Iterator[dict[str, object]]:
     """What was asked of Stripe, with the key of each generation that it may have been asked in, the newest first."""
-    from worker.domain.provisioning import Step, step_key
 
     asked = {
         Step.CUSTOMER: (row.customer_requested_at, row.customer_last_requested_at, row.stripe_customer_id),

@@ -9,12 +9,13 @@ import click
 
 from worker.cli.common import explained, loaded_for_people, seeded
 from worker.cli.output import shown
+from worker.runtime.operations import message_shape, open_publisher
 
 PUBLISH_SECONDS = 5.0
 """For nsqd's OK, while somebody waits."""
 
 
-@click.command(short_help="Publish one profile.")
+@click.command()
 @click.option("--id", "user_id", metavar="USER", help="The user's id.")
 @click.option("--email", help="The email address (seen by anyone who may list processes: see --json).")
 @click.option("--name", help="The name (likewise).")
@@ -38,7 +39,6 @@ def publish(
 
     Exit codes: 0 nsqd has it; 1 it is not valid, or nsqd is away; 2 the settings or the command line must be changed.
     """
-    from worker.runtime.operations import message_shape, open_publisher
 
     parts = (user_id, email, name, created_at)
     if (message is None) == (user_id is None) or (message is not None and any(part is not None for part in parts)):

@@ -7,19 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from worker.cli.choosing import apply, choose, count
 from worker.cli.common import FAILED, confirm, explained, loaded_for_people, seeded
 from worker.cli.output import counted, details, json_line, revealed, shown, since, table
-
-if TYPE_CHECKING:
-    from worker.profiles.quarantined import Outcome, Quarantine
-    from worker.settings import Settings
-    from worker.store.ledger_view import LedgerRow
-    from worker.store.quarantine import KeptMessage
+from worker.cli.unopenable import unopenable
+from worker.quarantine.actions import Outcome, Quarantine
+from worker.runtime.operations import open_database, open_publisher
+from worker.sealing import Sealer
+from worker.settings import Settings
+from worker.store import quarantine_list
+from worker.store.provisioning.views import LedgerRow
+from worker.store.quarantine import KeptMessage
+from worker.store.quarantine_list import Kind
 
 MESSAGE_FIELDS = (
     "id", "topic", "nsq_message_id", "reason", "detail", "published_at", "quarantined_at", "expires_at",
@@ -36,7 +39,7 @@ reason_option = click.option("--reason", metavar="R", help="Only for this reason
 all_option = click.option("--all", "everything", is_flag=True, help="All (of --kind, if given).")
 
 
-@click.group(short_help="Messages and profiles that wait for a person.")
+@click.group()
 def quarantine() -> None:
     """What waits for a person: messages that could not be read, profiles that Stripe refuses.
 
@@ -59,7 +62,6 @@ def list_(
     json_wanted: bool,
 ) -> None:  # fmt: skip
     """What is in quarantine, the newest first, and how much of it."""
-    from worker.store import quarantine_list
 
     with explained():
         settings = loaded_for_people(context)
@@ -90,8 +92,6 @@ def list_(
 @click.pass_context
 def show(context: click.Context, name: str, kind: str | None, *, reveal: bool, json_wanted: bool) -> None:
     """All about one of them."""
-    from worker.sealing import Sealer
-    from worker.store.quarantine_list import Kind
 
     with explained():
         settings = loaded_for_people(context)
@@ -118,9 +118,6 @@ def retry(
     a new number. A profile becomes due at once: Stripe is searched before anything is created. Messages need
     SUBKEEPER_SECRET_KEY.
     """
-    from worker.profiles.quarantined import Outcome
-    from worker.runtime.operations import open_publisher
-    from worker.sealing import Sealer
 
     chosen = choose(names, kind, reason, everything=everything)
     outcome = Outcome()
@@ -152,7 +149,6 @@ def drop(
     A message is deleted. A profile is forgotten, unless its user has had a customer at Stripe; a later message or
     backfill brings it back as a new one.
     """
-    from worker.profiles.quarantined import Outcome
 
     chosen = choose(names, kind, reason, everything=everything)
     outcome = Outcome()
@@ -173,8 +169,6 @@ def drop(
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[tuple[Any, Quarantine]]:
-    from worker.profiles.quarantined import Quarantine
-    from worker.runtime.operations import open_database
 
     with open_database(settings, "quarantine") as database:
         yield database, Quarantine(database)
@@ -200,7 +194,6 @@ def _tell(outcome: Outcome, messages: str, profiles: str) -> None:
 
 
 def _described(found: KeptMessage | LedgerRow, kept_for: timedelta) -> dict[str, object]:
-    from worker.store.quarantine import KeptMessage
 
     if isinstance(found, KeptMessage):
         return {"kind": "message", **_fields(found, MESSAGE_FIELDS)}
@@ -210,3 +203,6 @@ def _described(found: KeptMessage | LedgerRow, kept_for: timedelta) -> dict[str,
 
 def _fields(found: object, names: Sequence[str]) -> dict[str, object]:
     return {name: getattr(found, name) for name in names}
+
+
+quarantine.add_command(unopenable)

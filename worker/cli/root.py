@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,44 @@ import click
 from worker.cli.common import FAILED, INTERRUPTED
 from worker.version import VERSION
 
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "backfill": ("worker.cli.backfill", "Replay profiles: find and heal what is missing."),
+    "config": ("worker.cli.config", "Look at the settings."),
+    "db": ("worker.cli.db", "Look after the database's schema."),
+    "demo": ("sandbox.demo.commands", "Watch the main job come out right."),
+    "doctor": ("worker.cli.doctor", "Would a worker do its work here? Each part, with the fix."),
+    "provisioning": ("worker.cli.provisioning", "The ledger: what was asked of Stripe, and the answer."),
+    "publish": ("worker.cli.publish", "Publish one profile."),
+    "quarantine": ("worker.cli.quarantine", "Messages and profiles that wait for a person."),
+    "run": ("worker.cli.run", "Run a worker until SIGTERM."),
+    "sandbox": ("sandbox.commands", "Real parts and a Stripe of its own, to try it on."),
+    "setup": ("worker.cli.setup", "Create what is missing at Stripe, NSQ and Postgres."),
+}
+"""Each command's module, which is imported when it runs and has it under its own name; and what it does, in a line."""
+
 EXIT_CODES = "Exit codes: "
 
 
 class Root(click.Group):
-    """Ends without a traceback where its output can't be written; and at a Ctrl-C without a word, with 130 (click would
-    say "Aborted!" and exit with 1)."""
+    """Imports the one command that is asked for. Ends without a traceback where its output can't be written; and at a
+    Ctrl-C without a word, with 130 (click would say "Aborted!" and exit with 1)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        if cmd_name not in self.commands and cmd_name in COMMANDS:
+            module, help_line = COMMANDS[cmd_name]
+            command: click.Command = getattr(_imported(module), cmd_name)
+            command.short_help = help_line
+            take_config(command)
+            self.add_command(command)
+            pass_exit_codes_on(self)
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _replace_closed_streams()
@@ -36,6 +70,17 @@ class Root(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+
+
+def _imported(module: str) -> Any:
+    """Raises `ClickException` where it is the sandbox, whose packages are not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not module.startswith("sandbox"):
+            raise
+        fix = "pip install 'subkeeper[sandbox]'"
+        raise click.ClickException(f"the sandbox needs {error.name}, which is not installed: {fix}") from error
 
 
 def _replace_closed_streams() -> None:

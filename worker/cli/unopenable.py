@@ -6,6 +6,9 @@ import click
 
 from worker.cli.common import confirm, explained, loaded_for_people
 from worker.cli.output import counted
+from worker.quarantine.actions import Quarantine
+from worker.runtime.operations import open_database
+from worker.sealing import Sealer
 
 
 @click.command("unopenable", short_help="Set aside profiles whose sealing key is lost.")
@@ -19,9 +22,6 @@ def unopenable(context: click.Context, *, yes: bool) -> None:
 
     Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed.
     """
-    from worker.profiles.quarantined import Quarantine
-    from worker.runtime.operations import open_database
-    from worker.sealing import Sealer
 
     with explained():
         settings = loaded_for_people(context)

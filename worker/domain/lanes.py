@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from enum import IntEnum
 
-from worker.domain.provisioning import Lane
+
+class Lane(IntEnum):
+    """Who waits for whom: shares of NSQ's in-flight budget, of the settling threads and of Stripe's rate."""
+
+    LIVE = 0
+    RETRY = 1
+    BACKFILL = 2
 
 
 class LaneSchedule:

@@ -14,9 +14,11 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
+from worker.domain.backoff import backoff
 from worker.domain.clocks import CLOCKS_AGREE
+from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import CustomerFact
 
 KEY_TRUSTED_FOR = timedelta(hours=23)
@@ -43,14 +45,6 @@ BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
 FIRST_RETRY, LONGEST_RETRY = 1.0, 20.0
 """Seconds before a retry: doubling from the first to the longest. The longest bounds how late a row is settled once
 a dependency is back; the limiter, not the delay, is what protects Stripe from many rows."""
-
-
-class Lane(IntEnum):
-    """Who waits for whom: shares of NSQ's in-flight budget, of the settling threads and of Stripe's rate."""
-
-    LIVE = 0
-    RETRY = 1
-    BACKFILL = 2
 
 
 class State(StrEnum):
@@ -240,8 +234,7 @@ def subscription_request(
 
 def retry_delay(attempts: int, rng: random.Random) -> float:
     """Seconds until the next attempt after `attempts` of them: exponential, capped, jittered down to a half."""
-    ceiling = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(attempts - 1, 30))
-    return ceiling * rng.uniform(0.5, 1.0)
+    return backoff(attempts, FIRST_RETRY, LONGEST_RETRY, rng)
 
 
 def retry_lane(lane: Lane) -> Lane:

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker.backfill.back_pressure import BackPressure
+from worker.backfill.progress import Progress
+from worker.backfill.publishing import Backfill, Keeping, Outlet, Watch, await_drained, begin, take_census
+from worker.backfill.records import Records
 from worker.broker.admin import ensure_channel, unfinished
 from worker.broker.depths import ChannelDepths
 from worker.errors import Misconfigured
-from worker.profiles.backfill import Backfill, Keeping, Outlet, Watch, await_drained, begin, take_census
-from worker.profiles.backfill_files import Progress
-from worker.profiles.lines import Records
-from worker.profiles.pressure import BackPressure
 from worker.runtime.operations import message_shape, open_database, open_publisher
 from worker.settings import Settings
-from worker.store.census import Census
+from worker.store.provisioning.census import Census
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.operations import message_shape
-from worker.runtime.profiles import Profiles, profile_reader
+from worker.runtime.provisioning import Provisioning, profile_reader
+from worker.runtime.resources import Resources
 from worker.settings import InvalidSettings, Settings
 from worker.telemetry import Health, Metrics
 from worker.version import VERSION
@@ -31,10 +32,17 @@ def require_usable(settings: Settings, rng: random.Random) -> None:
         builds.append(settings.secret_keys)
     problems = [problem for build in builds if (problem := _problem(build)) is not None]
     if not problems and billing:
-        whole = _problem(lambda: Profiles(settings, metrics, health, rng).close())
+        whole = _problem(lambda: _build(Resources(settings, metrics, health, rng)))
         problems = [whole] if whole is not None else []
     if problems:
         raise InvalidSettings(problems)
+
+
+def _build(resources: Resources) -> None:
+    try:
+        Provisioning(resources).close()
+    finally:
+        resources.close()
 
 
 def _problem(build: Callable[[], object]) -> Misconfigured | None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from worker.broker.publisher import Publisher
 from worker.domain.profile import MessageShape
 from worker.settings import Settings
-from worker.store import migrations
-from worker.store.database import Database
+from worker.store.engine import migrations
+from worker.store.engine.database import Database
 
 
 def message_shape(settings: Settings) -> MessageShape:

@@ -8,9 +8,11 @@ import threading
 
 import structlog
 
+from worker.domain.backoff import backoff
 from worker.errors import TryLater, Unavailable
 from worker.runtime import signals
-from worker.runtime.profiles import Profiles, profile_reader, topic_lanes
+from worker.runtime.provisioning import Provisioning, profile_reader, topic_lanes
+from worker.runtime.resources import Resources
 from worker.runtime.watch import our_channels
 from worker.settings import Settings
 from worker.stripe_api.errors import Unauthorized
@@ -61,7 +63,7 @@ class Process:
             if self.settings.stripe_secret_key() is None:
                 self._run_disabled()
             else:
-                self._run_profiles()
+                self._run_provisioning()
         finally:
             self.http.stop()
         return 1 if self._failed else 0
@@ -92,33 +94,35 @@ class Process:
             self.metrics.channel_depths(channels.look().messages)
             self._stopping.wait(DEPTH_INTERVAL)
 
-    def _run_profiles(self) -> None:
-        profiles = Profiles(self.settings, self.metrics, self.health, self._rng)
+    def _run_provisioning(self) -> None:
+        resources = Resources(self.settings, self.metrics, self.health, self._rng)
+        service = Provisioning(resources)
         try:
-            if self._open(profiles):
-                profiles.start(self._threads)
+            if self._open(resources, service):
+                service.start(self._threads)
                 self._log.info("process.started", version=VERSION)
                 self._stopping.wait()
                 self._log.info("process.draining")
-                profiles.stop()
+                service.stop()
                 if left := self._threads.join(DRAIN_SECONDS):
                     self._log.warning("process.cut_short", threads=left)
         finally:
-            profiles.close()
+            service.close()
+            resources.close()
         self._log.info("process.stopped")
 
-    def _open(self, profiles: Profiles) -> bool:
+    def _open(self, resources: Resources, service: Provisioning) -> bool:
         """Waits until schema and deployment are known to be ours; False if stopped before that.
 
         Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced. nsqd is
         answered meanwhile.
         """
-        for part, gate in (("postgres", profiles.require_schema), ("stripe", profiles.require_deployment)):
+        for part, gate in (("postgres", resources.require_schema), ("stripe", resources.require_deployment)):
             while not self._stopping.is_set():
                 try:
                     gate()
                     break
                 except (Unavailable, TryLater, Unauthorized) as away:
                     self.health.away(part, away)
-                    profiles.consumer.wait(OPENING_PAUSE * self._rng.uniform(0.5, 1.0))
+                    service.wait(backoff(1, OPENING_PAUSE, OPENING_PAUSE, self._rng))
         return not self._stopping.is_set()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from worker.broker.admin import ensure_channel
 from worker.runtime.ownership import Ownership
-from worker.runtime.stripe_side import stripe_side
+from worker.runtime.resources import stripe_side
 from worker.settings import Settings
-from worker.store import migrations
-from worker.store.access import require_grants
-from worker.store.database import Database
+from worker.store.engine import migrations
+from worker.store.engine.access import require_grants
+from worker.store.engine.database import Database
 from worker.telemetry import Metrics
 from worker.version import VERSION
 

@@ -8,15 +8,13 @@ from datetime import timedelta
 from functools import partial
 
 from worker.broker.depths import ChannelDepths
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
-from worker.runtime.clocks import Clocks
-from worker.settings import NsqSettings, Settings
-from worker.store import provisionings, quarantine
-from worker.store.database import Database
-from worker.store.queues import Queues
-from worker.stripe_api.limiter import Limiter
-from worker.telemetry import Health, Metrics, Watchdog
+from worker.runtime.resources import Resources
+from worker.settings import NsqSettings
+from worker.store import quarantine
+from worker.store.provisioning import leases
+from worker.store.provisioning.backlog import Queues
 
 WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
 """Seconds between two looks at the queues; in every so many of them, what has expired is deleted."""
@@ -28,26 +26,16 @@ _PROMPT = {Lane.LIVE, Lane.RETRY}
 class Watch:
     """`run` looks until `stop`. `alive`: the names of the threads that run."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        limiter: Limiter,
-        queues: Queues,
-        clocks: Clocks,
-        metrics: Metrics,
-        health: Health,
-        watchdog: Watchdog,
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._limiter = limiter
+    def __init__(self, resources: Resources, queues: Queues) -> None:
+        self._settings = resources.settings
+        self._database = resources.database
+        self._limiter = resources.limiter
         self._queues = queues
-        self._channels = our_channels(settings.nsq)
-        self._clocks = clocks
-        self._metrics = metrics
-        self._health = health
-        self._watchdog = watchdog
+        self._channels = our_channels(resources.settings.nsq)
+        self._clocks = resources.clocks
+        self._metrics = resources.metrics
+        self._health = resources.health
+        self._watchdog = resources.watchdog
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -97,7 +85,7 @@ class Watch:
 
     def _forget_expired(self) -> None:
         with self._database.transaction() as tx:
-            provisionings.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
+            leases.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
             quarantine.forget_expired(tx)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select, update
 
 from schema.tables import billing_customers as customers
-from worker.store.errors import CustomerAlreadyExists, StripeCustomerAlreadyExists
+from worker.store.engine.errors import CustomerAlreadyExists, StripeCustomerAlreadyExists
 
 
 def require(tx: Connection, user_id: str, stripe_customer_id: str) -> None:
@@ -20,7 +20,7 @@ def require(tx: Connection, user_id: str, stripe_customer_id: str) -> None:
         raise StripeCustomerAlreadyExists(stripe_customer_id)
 
 
-def bury(tx: Connection, stripe_customer_id: str) -> None:
+def mark_deleted(tx: Connection, stripe_customer_id: str) -> None:
     """The tombstone of a customer that was deleted at Stripe; it stays for ever, so that no event revives it."""
     tx.execute(
         update(customers)

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from worker.store.provisioning.leases import UNFINISHED
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -34,7 +36,7 @@ _ACCOUNTS = text("""
     ORDER BY p.user_id
 """)
 
-_FINISHED = text("SELECT count(*) FROM provisionings WHERE state NOT IN ('pending', 'customer_created')")
+_FINISHED = text(f"SELECT count(*) FROM provisionings WHERE NOT {UNFINISHED}")  # noqa: S608 - a constant
 
 
 def accounts(tx: Connection) -> list[Account]:

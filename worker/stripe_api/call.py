@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer
 from worker.stripe_api.deadline import Deadline
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from worker.errors import TryLater
 
@@ -26,28 +27,19 @@ class OutOfTime(TryLater):
     """Whether an earlier attempt of the same request may have left."""
 
 
+@dataclass(frozen=True, slots=True)
 class Deadline:
-    """A point in time by `boot_time`, after which nothing may be sent any more."""
+    """The point in time `at` (`boot_time`), after which nothing may be sent any more."""
 
-    __slots__ = ("_at",)
-
-    def __init__(self, at: float) -> None:
-        self._at = at
+    at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
         return cls(boot_time() + seconds)
 
-    def copy(self) -> Deadline:
-        return Deadline(self._at)
-
-    def renew(self, later: Deadline) -> None:
-        """Move to `later`: whoever holds this deadline (a search, page by page) goes on with the renewed one."""
-        self._at = later._at
-
     def remaining(self) -> float:
         """Seconds left; negative once it has passed."""
-        return self._at - boot_time()
+        return self.at - boot_time()
 
     def check(self, floor: float = FLOOR) -> None:
         """Raise `OutOfTime` unless at least `floor` seconds remain."""

@@ -14,10 +14,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, CustomerPage, PriceFact, SubscriptionFact
 from worker.settings import StripeSettings
-from worker.stripe_api.answers import (
+from worker.stripe_api.call import Call, Reply
+from worker.stripe_api.clock import StripeClock
+from worker.stripe_api.credentials import Credentials
+from worker.stripe_api.deadline import Deadline
+from worker.stripe_api.errors import AnswerIncomplete
+from worker.stripe_api.http_client import HttpClient
+from worker.stripe_api.limiter.limiter import Limiter
+from worker.stripe_api.parsing import (
     Fields,
     ProductFact,
     customer_fact,
@@ -26,13 +33,7 @@ from worker.stripe_api.answers import (
     product_fact,
     subscription_fact,
 )
-from worker.stripe_api.call import Call, Reply
-from worker.stripe_api.caller import Caller
-from worker.stripe_api.clock import StripeClock
-from worker.stripe_api.deadline import Deadline
-from worker.stripe_api.errors import AnswerIncomplete
-from worker.stripe_api.limiter import Limiter
-from worker.stripe_api.session import Session, find_account
+from worker.stripe_api.requestor import Requestor
 from worker.telemetry import Metrics
 
 PAGE = 100
@@ -50,16 +51,28 @@ class StripeGateway:
         *,
         rng: random.Random,
         observe: Metrics,
+        http: HttpClient | None = None,
         connections: int = 32,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`secret_key` reads the key from where it is configured. `connections`: kept open, one per settling thread.
+        """`secret_key` reads the key from where it is configured. `connections`: kept open, one per settling thread;
+        `http`: in the place of those.
 
         Raises `Misconfigured` where the key's mode isn't `settings.livemode`.
         """
-        self._session = Session(settings, secret_key, connections)
+        self._http = http or HttpClient(settings.api_base.rstrip("/"), connections)
+        self._credentials = Credentials(settings, secret_key, self._http)
         self._clock = StripeClock()
-        self._caller = Caller(self._session, limiter, self._clock, rng=rng, observe=observe, sleep=sleep)
+        self._requestor = Requestor(
+            self._credentials,
+            limiter,
+            self._clock,
+            peer=settings.api_base,
+            timeout=settings.request_timeout,
+            rng=rng,
+            observe=observe,
+            sleep=sleep,
+        )
 
     def now(self) -> datetime:
         """Stripe's time (UTC): its last answer's `Date` and what has elapsed since; before that, the local clock's."""
@@ -71,36 +84,36 @@ class StripeGateway:
 
     def reload(self) -> None:
         """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""
-        self._session.reload(self._caller.send_with)
+        self._requestor.reload()
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._session.close()
+        self._http.close()
 
     def account(self, deadline: Deadline) -> AccountFact:
         """The account behind the key."""
-        return find_account(self._caller.send, deadline, livemode=self._session.livemode)
+        return self._requestor.account(deadline)
 
     def opened_on(self, account: AccountFact) -> None:
         """From now on, a new key of another account is refused."""
-        self._session.opened_on(account)
+        self._credentials.opened_on(account)
 
     def create_customer(
         self, params: Mapping[str, object], *, key: str, lane: Lane, deadline: Deadline
     ) -> Answer[CustomerFact]:
         call = Call("customers.create", "post", "/v1/customers", params, lane, deadline, key)
-        return self._caller.send(call).answer(customer_fact)
+        return self._requestor.send(call).answer(customer_fact)
 
     def create_subscription(
         self, params: Mapping[str, object], *, key: str, lane: Lane, deadline: Deadline
     ) -> Answer[SubscriptionFact]:
         call = Call("subscriptions.create", "post", "/v1/subscriptions", params, lane, deadline, key)
-        return self._caller.send(call).answer(subscription_fact)
+        return self._requestor.send(call).answer(subscription_fact)
 
     def customer(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[CustomerFact | None]:
         """The customer; None once it is deleted. Raises `CustomerGone` where it never was."""
         call = Call("customers.retrieve", "get", f"/v1/customers/{_segment(customer_id)}", {}, lane, deadline)
-        return self._caller.send(call).answer(customer_unless_deleted)
+        return self._requestor.send(call).answer(customer_unless_deleted)
 
     def customers_page(
         self,
@@ -120,7 +133,7 @@ class StripeGateway:
             params["created"] = {"lte": math.ceil(until.timestamp())}
         if after is not None:
             params["starting_after"] = after
-        page = self._caller.send(Call("customers.list", "get", "/v1/customers", params, lane, deadline))
+        page = self._requestor.send(Call("customers.list", "get", "/v1/customers", params, lane, deadline))
         more = _next_list_page(page) is not None
         return CustomerPage([customer_fact(each) for each in _objects(page)], more, page.seen_from)
 
@@ -130,7 +143,7 @@ class StripeGateway:
         """Customers whose `metadata.subkeeper` is one of up to ten `digests`. Search can lag by an hour."""
         query = " OR ".join(f"metadata['subkeeper']:'{digest}'" for digest in digests)
         call = Call("customers.search", "get", "/v1/customers/search", {"query": query, "limit": PAGE}, lane, deadline)
-        return [customer_fact(each) for each in _objects(self._caller.send(call))]
+        return [customer_fact(each) for each in _objects(self._requestor.send(call))]
 
     def subscriptions_of(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[list[SubscriptionFact]]:
         """All subscriptions of a customer, ended ones too. Raises `CustomerGone`."""
@@ -148,26 +161,26 @@ class StripeGateway:
     def price_by_lookup_key(self, lookup_key: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> PriceFact | None:
         """The price with this lookup key, active or not. Stripe lets one price at a time have it."""
         params = {"lookup_keys": [lookup_key], "limit": 1}
-        reply = self._caller.send(Call("prices.list", "get", "/v1/prices", params, lane, deadline))
+        reply = self._requestor.send(Call("prices.list", "get", "/v1/prices", params, lane, deadline))
         return next(map(price_fact, _objects(reply)), None)
 
     def create_price(
         self, params: Mapping[str, object], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
     ) -> PriceFact:
         call = Call("prices.create", "post", "/v1/prices", params, lane, deadline, key)
-        return price_fact(self._caller.send(call).data)
+        return price_fact(self._requestor.send(call).data)
 
     def product(self, product_id: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> ProductFact | None:
         """The product, or None where there is none with this id (it may be chosen when creating one)."""
         params = {"ids": [product_id], "limit": 1}
-        reply = self._caller.send(Call("products.list", "get", "/v1/products", params, lane, deadline))
+        reply = self._requestor.send(Call("products.list", "get", "/v1/products", params, lane, deadline))
         return next(map(product_fact, _objects(reply)), None)
 
     def create_product(
         self, params: Mapping[str, object], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
     ) -> ProductFact:
         call = Call("products.create", "post", "/v1/products", params, lane, deadline, key)
-        return product_fact(self._caller.send(call).data)
+        return product_fact(self._requestor.send(call).data)
 
     def update_product(
         self, product_id: str, metadata: Mapping[str, str], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
@@ -175,18 +188,18 @@ class StripeGateway:
         """Sets these keys of the product's metadata, and leaves the others."""
         path = f"/v1/products/{_segment(product_id)}"
         call = Call("products.update", "post", path, {"metadata": metadata}, lane, deadline, key)
-        return product_fact(self._caller.send(call).data)
+        return product_fact(self._requestor.send(call).data)
 
     def try_reading(self, path: str, *, deadline: Deadline) -> None:
         """Read one object of a list (`"/v1/customers"`) and forget it: `Unauthorized` where the key may not."""
         operation = path.removeprefix("/v1/").replace("/", ".")
-        self._caller.send(Call(f"{operation}.list", "get", path, {"limit": 1}, Lane.LIVE, deadline))
+        self._requestor.send(Call(f"{operation}.list", "get", path, {"limit": 1}, Lane.LIVE, deadline))
 
     def _pages(self, first: Call, following: Callable[[Reply], Mapping[str, object] | None]) -> Iterator[Reply]:
         more: Mapping[str, object] | None = {}
         while more is not None:
             params = {**first.params, **more}
-            page = self._caller.send(
+            page = self._requestor.send(
                 Call(first.operation, first.method, first.path, params, first.lane, first.deadline)
             )
             yield page

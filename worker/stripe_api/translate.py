@@ -27,7 +27,7 @@ from worker.stripe_api.errors import (
     Unauthorized,
     Unclear,
 )
-from worker.stripe_api.transport import NoAnswer
+from worker.stripe_api.http_client import NoAnswer
 
 _OF_THE_PROFILE = ("email", "name", "customer", "trial_end", "metadata")
 """The parameters that differ between profiles. A 400 about any other one would meet every profile alike."""

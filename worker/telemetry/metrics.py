@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from prometheus_client import generate_latest
 
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.telemetry import labels
 from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health

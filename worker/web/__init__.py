@@ -1,0 +1,1 @@
+"""HTTP: `health` says what is served, `server` serves it."""

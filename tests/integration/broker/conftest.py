@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import pytest
 from tests.integration.broker.peer import Peer
 from worker.broker.messages import Message
 from worker.broker.publisher import Publisher
-from worker.broker.reader import Reader, Subscription
+from worker.broker.reader import Reader
 from worker.settings import NsqSettings
 
 CHANNEL = "subkeeper"
@@ -33,20 +33,26 @@ def settings_for(*addresses: str, **others: Any) -> NsqSettings:
 
 class NewReader(Protocol):
     def __call__(
-        self, settings: NsqSettings, *topics: str | Subscription, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: NsqSettings,
+        *topics: str,
+        weights: Mapping[str, int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Reader: ...
 
 
 @pytest.fixture
 def new_reader(rng: random.Random) -> Iterator[NewReader]:
-    """Starts readers of these topics (weight 1 unless given as a Subscription)."""
+    """Starts readers of these topics, of weight 1 each unless `weights` says otherwise."""
     with ExitStack() as stack:
 
         def start(
-            settings: NsqSettings, *topics: str | Subscription, clock: Callable[[], float] = time.monotonic
+            settings: NsqSettings,
+            *topics: str,
+            weights: Mapping[str, int] | None = None,
+            clock: Callable[[], float] = time.monotonic,
         ) -> Reader:
-            subscriptions = [topic if isinstance(topic, Subscription) else Subscription(topic, 1) for topic in topics]
-            reader = Reader(settings, subscriptions, rng=rng, clock=clock)
+            reader = Reader(settings, dict.fromkeys(topics, 1) if weights is None else weights, rng=rng, clock=clock)
             stack.callback(reader.close, 0.2)
             return reader
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import pytest
 import structlog
 
+from sandbox.nsq import Nsqd, Nsqlookupd
+from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, settings_for, until
 from worker.broker.depths import MISSED_FOR, ChannelDepths
-from worker.sandbox.nsq import Nsqd, Nsqlookupd
-from worker.sandbox.workspace import Workspace
 from worker.settings import NsqSettings
 
 

@@ -11,15 +11,15 @@ from contextlib import suppress
 import pytest
 import structlog
 
+from sandbox.nsq import Nsqd, Nsqlookupd
+from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, receive, settings_for, until
 from worker.broker import admin
+from worker.broker.connections import FORGET_AFTER
 from worker.broker.depths import ChannelDepths
-from worker.broker.fleet import FORGET_AFTER
 from worker.broker.lookup import LookupClient
 from worker.errors import Unavailable
-from worker.sandbox.nsq import Nsqd, Nsqlookupd
-from worker.sandbox.workspace import Workspace
 
 NewLookupd = Callable[[], Nsqlookupd]
 
@@ -75,8 +75,8 @@ def test_an_nsqd_that_left_is_missed_for_a_while_and_then_forgotten(
     until(lambda: reader.connected, reader)
     nsqd.stop()
     until(lambda: not reader.connected, reader)
-    rounds = reader._fleet._discovery.rounds
-    until(lambda: reader._fleet._discovery.rounds >= rounds + 2, reader)
+    rounds = reader._connections._discovery.rounds
+    until(lambda: reader._connections._discovery.rounds >= rounds + 2, reader)
     assert [state.alive for state in reader.connections] == [False]
     clock.ahead = FORGET_AFTER
     until(lambda: reader.connections == [], reader)
@@ -92,8 +92,8 @@ def test_an_nsqd_that_is_back_is_read_before_an_nsqlookupd_names_it_again(
     until(lambda: reader.connected, reader)
     nsqd.stop()
     until(lambda: not reader.connected, reader)
-    rounds = reader._fleet._discovery.rounds
-    until(lambda: reader._fleet._discovery.rounds >= rounds + 2, reader)
+    rounds = reader._connections._discovery.rounds
+    until(lambda: reader._connections._discovery.rounds >= rounds + 2, reader)
     lookupd.kill()
     nsqd.start()
     until(lambda: reader.connected, reader)

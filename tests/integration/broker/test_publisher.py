@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import structlog
 
+from sandbox.nsq import Nsqd, Nsqlookupd
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, settings_for, until
 from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame
 from worker.broker.admin import known_nsqds
 from worker.broker.publisher import Publisher
 from worker.errors import Rejected, Unavailable
-from worker.sandbox.nsq import Nsqd, Nsqlookupd
 from worker.settings import NsqSettings
 
 NewPublisher = Callable[[NsqSettings], Publisher]

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 import structlog
 
+from sandbox.nsq import Nsqd
+from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, receive, settings_for, until
 from worker.broker.publisher import Publisher
-from worker.broker.reader import Subscription
-from worker.sandbox.nsq import Nsqd
-from worker.sandbox.workspace import Workspace
 from worker.settings import NsqSettings
 
 
@@ -252,7 +251,7 @@ def test_shares_of_max_in_flight_go_by_weight_and_stay_within_it(
         broker.publish(live, *[b"l"] * 30)
         broker.publish(backfill, *[b"b"] * 30)
     settings = settings_for(*[broker.tcp_address for broker in brokers], max_in_flight=20)
-    reader = new_reader(settings, Subscription(live, 3), Subscription(backfill, 1))
+    reader = new_reader(settings, weights={live: 3, backfill: 1})
     reader.pause()
     until(lambda: all(state.alive for state in reader.connections), reader)
     reader.resume()
@@ -268,7 +267,7 @@ def test_a_batch_starts_with_the_heavier_topic_and_has_both(
     live, backfill = new_topic(), new_topic()
     nsqd.publish(backfill, *[b"b"] * 20)
     nsqd.publish(live, *[b"l"] * 20)
-    reader = new_reader(settings_for(nsqd.tcp_address), Subscription(backfill, 1), Subscription(live, 3))
+    reader = new_reader(settings_for(nsqd.tcp_address), weights={backfill: 1, live: 3})
     until(lambda: sum(state.in_flight for state in reader.connections) == 40, reader)
     topics = [message.topic for message in reader.read(8, 1.0)]
     assert topics == [live] * 6 + [backfill] * 2

@@ -14,9 +14,9 @@ import structlog
 from tests.integration.broker.conftest import NewReader, receive, settings_for, until
 from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame, message_frame
 from worker.broker.address import parse_address
-from worker.broker.connection import NsqConnection
+from worker.broker.config import consumer_config
 from worker.broker.faults import Broken
-from worker.broker.peering import consumer_peering
+from worker.broker.handshake import open_connection
 from worker.broker.reader import Reader
 
 HEARTBEAT = frame(RESPONSE, b"_heartbeat_")
@@ -158,8 +158,8 @@ def test_reconnects_slow_down_and_are_spread(peer: Peer, new_reader: NewReader) 
 def test_bytes_that_the_socket_refuses_are_sent_once_and_in_order(peer: Peer) -> None:
     server = threading.Thread(target=lambda: peer.accept().identify())
     server.start()
-    peering = consumer_peering(settings_for(peer.address), time.monotonic)
-    connection = NsqConnection(parse_address(peer.address), peering)
+    config = consumer_config(settings_for(peer.address), time.monotonic)
+    connection = open_connection(parse_address(peer.address), config)
     server.join()
     connection.sock.close()
     ours, theirs = socket.socketpair()  # no TCP windows, so that it is refused often and quickly
@@ -214,7 +214,7 @@ def test_the_socket_is_kept_alive_and_does_not_wait_to_send(peer: Peer, new_read
     reader = start(peer, new_reader)
     peer.accept().subscribed()
     until(lambda: reader.connected, reader)
-    [connection] = reader._fleet.live
+    [connection] = reader._connections.live
     assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -224,4 +224,4 @@ def test_an_address_where_nobody_listens_is_unreachable() -> None:
         port = server.getsockname()[1]
     settings = settings_for(f"127.0.0.1:{port}")
     with pytest.raises(Broken, match="unreachable"):
-        NsqConnection(parse_address(f"127.0.0.1:{port}"), consumer_peering(settings, time.monotonic))
+        open_connection(parse_address(f"127.0.0.1:{port}"), consumer_config(settings, time.monotonic))

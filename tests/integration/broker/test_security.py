@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sandbox.nsq import Nsqd, Tls
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import NewReader, receive, settings_for, until
 from tests.integration.broker.peer import RESPONSE, Peer, frame
 from worker.broker.publisher import Publisher
 from worker.broker.reader import Reader
 from worker.errors import Misconfigured, Unavailable
-from worker.sandbox.nsq import Nsqd, Tls
 from worker.settings import NsqSettings
 
 NewPublisher = Callable[[NsqSettings], Publisher]
@@ -133,7 +133,7 @@ def test_messages_pass_over_tls(
     new_publisher(settings).publish(topic, [b"%d" % number + b"x" * 50_000 for number in range(100)])
     reader = new_reader(settings, topic)
     assert len({message.body for message in receive(reader, 100)}) == 100
-    [connection] = reader._fleet.live
+    [connection] = reader._connections.live
     assert connection.sock.version() == "TLSv1.3"  # type: ignore[attr-defined]  # an SSLSocket
     until(lambda: tls_nsqd.channel(topic, "subkeeper")["in_flight_count"] == 0)
     reader.close(2.0)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sandbox.demo.worker import environment_without_settings
 from tests.integration.profiles.stack import SUBKEEPER, wait_until
-from worker.sandbox.demo.worker import environment_without_settings
 
 
 @contextmanager

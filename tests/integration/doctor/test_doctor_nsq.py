@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.nsq import Nsqd, Nsqlookupd, Tls
 from tests.conftest import NewNsqd
 from tests.integration.broker.test_security import Authority
 from tests.integration.doctor.conftest import Examine
@@ -18,7 +19,6 @@ from worker.broker.address import Address
 from worker.runtime.doctor import nsq
 from worker.runtime.doctor.findings import Verdict
 from worker.runtime.doctor.nsq import check_limits
-from worker.sandbox.nsq import Nsqd, Nsqlookupd, Tls
 
 
 @pytest.fixture

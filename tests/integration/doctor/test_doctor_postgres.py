@@ -11,16 +11,16 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from sandbox.postgres import PostgresServer
 from tests.integration.doctor.conftest import Examine
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, profile
 from worker.runtime.doctor.findings import Verdict
 from worker.runtime.doctor.postgres import PostgresCheck
-from worker.sandbox.postgres import PostgresServer
 from worker.settings import DatabaseSettings
-from worker.store.database import Database
-from worker.store.grants import NEEDED
-from worker.store.server_facts import server_facts
+from worker.store.engine.database import Database
+from worker.store.engine.grants import NEEDED
+from worker.store.engine.server_facts import server_facts
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.nsq import Nsqd
+from sandbox.stripe.server import StripeServer
+from sandbox.workspace import Workspace
 from tests.integration.operations.commands import Commands
 from tests.integration.profiles.stack import Stack
-from worker.sandbox.nsq import Nsqd
-from worker.sandbox.stripe.server import StripeServer
-from worker.sandbox.workspace import Workspace
 
 
 @pytest.fixture(scope="session")

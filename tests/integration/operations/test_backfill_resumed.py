@@ -15,8 +15,8 @@ import pytest
 from tests.integration.operations.commands import Commands
 from tests.integration.operations.test_backfill import depth, names, ndjson
 from tests.integration.profiles.stack import Stack, wait_until
+from worker.backfill.publishing import BATCH_MESSAGES
 from worker.cli.backfill import Interrupts
-from worker.profiles.backfill import BATCH_MESSAGES
 
 COUNT = 6000
 

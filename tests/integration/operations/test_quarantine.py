@@ -11,7 +11,7 @@ import pytest
 from tests.integration.operations.commands import Commands
 from tests.integration.profiles.stack import Stack, profile, wait_until
 from worker.store import quarantine
-from worker.store.database import Database
+from worker.store.engine.database import Database
 from worker.store.quarantine import QuarantinedMessage
 
 EMAIL = "secret.person@example.org"

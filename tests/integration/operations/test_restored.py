@@ -9,11 +9,11 @@ import pytest
 from tests.integration.operations.commands import Commands
 from tests.integration.profiles.stack import Stack, profile
 from tests.integration.profiles.test_adoption import after_the_loss_of_the_database
-from worker.domain.provisioning import Lane
-from worker.profiles import restored
-from worker.store import postponing, provisionings
-from worker.store.database import Database
-from worker.store.errors import LeaseLost
+from worker.domain.lanes import Lane
+from worker.provisioning import restored
+from worker.store.engine.database import Database
+from worker.store.engine.errors import LeaseLost
+from worker.store.provisioning import leases, postponing
 
 
 def unfinished_rows(stack: Stack, count: int, lane: int = 0) -> None:
@@ -70,7 +70,7 @@ def test_whoever_holds_a_row_loses_it(stack: Stack) -> None:
     stack.rows("UPDATE provisionings SET state = 'customer_created'")
     database = Database(stack.settings().database)
     with database.transaction() as tx:
-        (row,) = provisionings.lease_due(
+        (row,) = leases.lease_due(
             tx, Lane.LIVE, 1, lease=timedelta(seconds=60), stripe_now=datetime.now(UTC), openable=[]
         )
     assert restored.look_first(database) == 1

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from sandbox.postgres import PostgresServer
 from tests.integration.operations.commands import Commands, Said
 from tests.integration.profiles.stack import Stack, profile, wait_until
-from worker.sandbox.postgres import PostgresServer
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 

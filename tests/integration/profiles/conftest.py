@@ -11,11 +11,12 @@ from typing import Protocol
 
 import pytest
 
+from sandbox.nsq import Nsqd
+from sandbox.stripe.server import StripeServer
 from tests.integration.profiles.stack import Stack, StripeAccount
-from worker.profiles import catalogue, halting
 from worker.runtime import process, watch
-from worker.sandbox.nsq import Nsqd
-from worker.sandbox.stripe.server import StripeServer
+from worker.stripe_api import catalogue
+from worker.work import halting
 
 
 class NewStack(Protocol):

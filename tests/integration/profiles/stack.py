@@ -22,13 +22,13 @@ import psycopg
 import structlog
 from psycopg.rows import dict_row
 
+from sandbox.nsq import Nsqd
+from sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
 from worker.runtime.process import Process
 from worker.runtime.setup import setup
-from worker.sandbox.nsq import Nsqd
-from worker.sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
 from worker.settings import Settings
-from worker.store import provisionings
-from worker.store.database import Database
+from worker.store.engine.database import Database
+from worker.store.provisioning import leases
 
 SECRET_KEY = "an-example-of-a-secret-key-of-more-than-32-characters"
 SUBKEEPER = Path(sys.executable).with_name("subkeeper")
@@ -293,7 +293,7 @@ class Stack:
         database = Database(self.settings().database)
         try:
             with database.transaction() as tx:
-                return provisionings.retry_quarantined(tx, user_ids)
+                return leases.retry_quarantined(tx, user_ids)
         finally:
             database.close()
 

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from tests.integration.profiles.stack import TRIAL, Stack, profile, wait_until
 from worker.runtime.clocks import Clocks
-from worker.runtime.profiles import Profiles
-from worker.store.database import Database
+from worker.runtime.provisioning import Provisioning
+from worker.runtime.resources import Resources
+from worker.store.engine.database import Database
 from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 
@@ -38,17 +39,19 @@ POSTGRES_FORTY_DAYS_AHEAD: tuple[LiteralString, ...] = (
 def a_worker(stack: Stack, rng: random.Random, *, ahead: timedelta) -> Iterator[Metrics]:
     """A worker whose machine's clock is so far ahead."""
     metrics, health = Metrics("test"), Health([])
-    profiles = Profiles(stack.settings(), metrics, health, rng, local=lambda: datetime.now(UTC) + ahead)
+    resources = Resources(stack.settings(), metrics, health, rng, local=lambda: datetime.now(UTC) + ahead)
+    service = Provisioning(resources)
     threads = Threads(on_failure=lambda name: None)
-    profiles.require_schema()
-    profiles.require_deployment()
-    profiles.start(threads)
+    resources.require_schema()
+    resources.require_deployment()
+    service.start(threads)
     try:
         yield metrics
     finally:
-        profiles.stop()
+        service.stop()
         assert threads.join(20) == []
-        profiles.close()
+        service.close()
+        resources.close()
 
 
 def set_postgres_ahead(stack: Stack) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 import signal
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.integration.profiles.stack import Spawned, Stack, profile, users, wait_until
-from worker.domain.provisioning import Lane
-from worker.runtime.profiles import Profiles
+from worker.domain.lanes import Lane
+from worker.provisioning.leases import Lease
+from worker.runtime.provisioning import Provisioning
+from worker.runtime.resources import Resources
 from worker.runtime.signals import TOGETHER
-from worker.store import absorbing
-from worker.store.absorbing import NewProvisioning
+from worker.store.provisioning import insert
+from worker.store.provisioning.insert import NewProvisioning
+from worker.stripe_api.deadline import Deadline
 from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 
@@ -209,20 +213,23 @@ def test_a_worker_that_was_suspended_past_its_lease_writes_nothing_of_what_it_le
 
 def test_a_row_absorbed_at_the_very_moment_of_the_stop_is_due_at_once(stack: Stack, rng: random.Random) -> None:
     """Else a signup in the middle of a deploy would wait for the lease to run out."""
-    profiles = Profiles(stack.settings(), Metrics("test"), Health([]), rng)
+    resources = Resources(stack.settings(), Metrics("test"), Health([]), rng)
+    service = Provisioning(resources)
     threads = Threads(on_failure=lambda name: None)
-    profiles.settler.start(threads.spawn)
-    wait_until(lambda: profiles.settler._room(Lane.LIVE))
-    now = profiles.stripe.gateway.now()
+    service.dispatcher.start(threads.spawn)
+    wait_until(lambda: service.dispatcher._room(Lane.LIVE))
+    now = resources.gateway.now()
     new = NewProvisioning(
         "ada", b"sealed", "pending", now, Lane.LIVE, look_first=False, key_possible_since=now, leased=True
     )
-    with profiles.settler.seats({Lane.LIVE: 1}) as seats:
-        assert seats.take(Lane.LIVE)
-        with profiles.database.transaction() as tx:
-            _, leased = absorbing.insert_new(tx, [new], lease=seats.lease, stripe_now=now)
-        profiles.settler.stop()
+    with service.dispatcher.reserve({Lane.LIVE: 1}) as reservation:
+        assert reservation.take(Lane.LIVE)
+        deadline = Deadline.after(60)
+        with resources.database.transaction() as tx:
+            _, leased = insert.insert_new(tx, [new], lease=timedelta(seconds=60), stripe_now=now)
+        service.dispatcher.stop()
         assert threads.join(10) == []
-        seats.settle(leased)
-    profiles.close()
+        reservation.hand_over(Lease(row, deadline) for row in leased)
+    service.close()
+    resources.close()
     assert stack.rows("SELECT user_id FROM provisionings WHERE lease_until IS NULL AND due_at <= now()")

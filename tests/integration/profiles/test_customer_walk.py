@@ -9,19 +9,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sandbox.stripe.control import Control
+from sandbox.stripe.server import StripeServer
 from tests.integration.profiles.stack import wait_until
-from worker.domain.provisioning import Lane, user_digest
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import CustomerFact
 from worker.errors import TryLater
-from worker.profiles.customer_walk import MOST_WAITING, CustomerWalk, WalkUnderWay, Wanted
-from worker.profiles.remembered_customers import RememberedCustomers
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.server import StripeServer
+from worker.provisioning.customer_walk import MOST_WAITING, CustomerWalk, WalkUnderWay, Wanted
+from worker.provisioning.remembered_customers import RememberedCustomers
 from worker.settings import StripeSettings
 from worker.stripe_api import gateway as gateway_module
 from worker.stripe_api.deadline import Deadline, boot_time
 from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.limiter import Limiter
+from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Metrics
 
 PAGE = 5
@@ -53,7 +54,13 @@ class Site:
         return self.come(Wanted(digest(name), boot_time() if asked is None else asked, start))
 
     def come(self, wanted: Wanted, keep: Callable[[], None] = lambda: None) -> CustomerFact | None:
-        return self.walk.find(wanted, lane=Lane.LIVE, deadline=Deadline.after(20), keep=keep)
+        deadline = Deadline.after(20)
+
+        def kept() -> Deadline:
+            keep()
+            return deadline
+
+        return self.walk.find(wanted, lane=Lane.LIVE, deadline=deadline, keep=kept)
 
     def pages(self) -> int:
         return sum(each["method"] == "GET" and each["path"] == "/v1/customers" for each in self.control.requests())

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from sandbox.postgres import PostgresServer
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, profile, wait_until
 from worker.errors import Misconfigured
 from worker.runtime.setup import setup
-from worker.sandbox.postgres import PostgresServer
 
 READS_NO_PRODUCTS = ["account_read", "customer_write", "subscription_write", "plan_read"]
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from sandbox.nsq import Nsqlookupd
 from tests.conftest import NewNsqd
 from tests.integration.profiles.stack import TRIAL, Stack, profile, users, wait_until
 from worker.broker import consumer
-from worker.sandbox.nsq import Nsqlookupd
 
 
 def test_a_profile_gets_one_customer_and_one_trial_subscription(stack: Stack) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
 from tests.integration.profiles.test_adoption import after_the_loss_of_the_database
 from worker.domain import doubt
-from worker.profiles import halting
+from worker.work import halting
 
 BAD, GOOD = users(30, "bad"), users(12, "good")
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
@@ -335,7 +335,7 @@ def replace_price(stack: Stack) -> tuple[str, str]:
 def test_a_lookup_key_that_moved_is_followed_in_the_background_and_what_was_frozen_stays(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.profiles.catalogue.REFRESH_INTERVAL", 0.2)
+    monkeypatch.setattr("worker.stripe_api.catalogue.REFRESH_INTERVAL", 0.2)
     match = {"path": SUBSCRIPTIONS, "method": "POST", "user_id": "frozen"}
     stack.control.fault("status", match=match, status=503)
     stack.start_worker()

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from sandbox.postgres import PostgresServer
 from tests.conftest import NewNsqd
 from tests.integration.profiles.conftest import NewStack
 from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
-from worker.sandbox.postgres import PostgresServer
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 DATABASE = "subkeeper"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sandbox import binaries
 from tests.integration.profiles.stack import SECRET_KEY, Stack, profile, wait_until
-from worker.sandbox import binaries
 
 EMAIL, NAME = "marie.curie@sorbonne.example", "Marie Skłodowska-Curie"
 PERSONAL = (EMAIL, "marie.curie", NAME, "Skłodowska", "Sk\\u0142odowska", "sorbonne")

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from tests.integration.provisioning.world import Time, World
 from worker.settings import DatabaseSettings
-from worker.store.database import Database
+from worker.store.engine.database import Database
 from worker.telemetry import Metrics
 
 LOCK_TIMEOUT = 0.02

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import Row
 
+from sandbox.stripe.faults import Fault
 from tests.integration.provisioning.process import (
     CONFIGURATIONS,
     LEASE,
@@ -28,7 +29,6 @@ from tests.integration.provisioning.puppet import Order, Place
 from tests.integration.provisioning.world import ENDED, USERS, Snapshot, World, flight_of
 from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, UNFINISHED, State
 from worker.errors import TryLater
-from worker.sandbox.stripe.faults import Fault
 
 T = TypeVar("T")
 

@@ -7,35 +7,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from unittest import mock
 
 from sqlalchemy import Connection
 
 from tests.integration.provisioning.puppet import Gate, Order, Place, Puppet
-from tests.integration.provisioning.wire import Flight, Wire, WireTransport, lost
+from tests.integration.provisioning.wire import Flight, Wire, WireClient, lost
 from worker.broker.messages import Message
-from worker.domain.lanes import LaneSchedule
+from worker.domain.lanes import Lane, LaneSchedule
 from worker.domain.profile import MessageShape
-from worker.domain.provisioning import Lane
 from worker.domain.trial import TrialPolicy
 from worker.errors import TryLater, Unavailable
-from worker.profiles.catalogue import Catalogue
-from worker.profiles.customer_step import CustomerStep
-from worker.profiles.halting import Halting
-from worker.profiles.inbox import Freeze, ProfileInbox
-from worker.profiles.ledger import Lease, Ledger
-from worker.profiles.provisioner import Provisioner, Settled
-from worker.profiles.settler import Settler
-from worker.profiles.subscription_step import SubscriptionStep
-from worker.profiles.terms import Terms
+from worker.provisioning.customer_step import CustomerStep
+from worker.provisioning.inbox import Freeze, ProfileInbox
+from worker.provisioning.leases import Lease, Leases
+from worker.provisioning.provisioner import Provisioner, Settled
+from worker.provisioning.subscription_step import SubscriptionStep
+from worker.provisioning.terms import Terms
 from worker.sealing import Sealer
 from worker.settings import PlanSettings, StripeSettings
-from worker.store.database import Database
+from worker.store.engine.database import Database
 from worker.stripe_api import deadline
+from worker.stripe_api.catalogue import Catalogue
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.limiter import Limiter
+from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Health, Metrics, Watchdog
+from worker.work.dispatcher import Dispatcher
+from worker.work.halting import Halting
 
 NAMESPACE, PLAN = "interleavings", "pending"
 LEASE, TRIAL, MAX_LAG = timedelta(seconds=60), timedelta(days=31), timedelta(hours=72)
@@ -95,7 +93,7 @@ class Watched(Provisioner):
         self.token = lease.row.lease_token
         return super().settle(lease)
 
-    def postpone_crashed(self, lease: Lease, error: Exception) -> None:
+    def crashed(self, lease: Lease, error: Exception) -> None:
         raise AssertionError("settling crashed") from error
 
 
@@ -115,18 +113,19 @@ class Process:
         database = GatedDatabase(outside.database, self.puppet)
         sealer = Sealer([SECRET])
         watchdog = Watchdog(Health())
-        self._ledger = Ledger(
+        self._leases = Leases(
             database,
             length=LEASE,
             now=self._gateway.now,
             openable=lambda: sealer.headers,
             progress=watchdog.progress,
         )
-        self._provisioner = _provisioner(self._gateway, catalogue, self._ledger, sealer, outside.metrics, configuration)
-        self._settler = _settler(self._ledger, self._provisioner, outside.metrics, watchdog)
+        self._provisioner = _provisioner(self._gateway, catalogue, self._leases, sealer, outside.metrics, configuration)
+        self._dispatcher = _dispatcher(self._leases, self._provisioner, outside.metrics, watchdog)
         self._inbox = ProfileInbox(
             database,
-            self._settler,
+            self._leases,
+            self._dispatcher,
             sealer,
             outside.metrics,
             shape=MessageShape(user_id="/id", email="/email", name="/name", created_at="/created_at"),
@@ -173,19 +172,19 @@ class Process:
 
     def _work(self) -> None:
         """What the sweeper's and a settling thread's loop do, once."""
-        settler = self._settler
+        dispatcher = self._dispatcher
         try:
-            settler._take_turn()
+            dispatcher._take_turn()
         except (Unavailable, TryLater):
             return
-        while any(settler._queues.values()):
-            lease = settler._next_lease()
+        while any(dispatcher._queues.values()):
+            lease = dispatcher._next_lease()
             assert lease is not None
             self._provisioner.token = lease.row.lease_token
             try:
-                settler._settle(lease)
+                dispatcher._settle(lease)
             finally:
-                settler._running[lease.row.lane] -= 1
+                dispatcher._running[lease.lane] -= 1
 
     def _wait_for_answer(self, flight: Flight) -> None:
         order = self.puppet.pass_gate(Gate(Place.REQUEST, flight))
@@ -194,25 +193,22 @@ class Process:
 
 
 def _gateway(outside: Outside, wait: Callable[[Flight], None]) -> StripeGateway:
-    def transport(origin: str, _connections: int) -> WireTransport:
-        return WireTransport(origin, outside.wire, wait)
-
-    limiter = Limiter(10_000, 10_000, weights=WEIGHTS)
-    with mock.patch("worker.stripe_api.session.Transport", transport):
-        return StripeGateway(
-            StripeSettings(api_base="http://127.0.0.1:1", request_timeout=REQUEST_TIMEOUT),
-            lambda: outside.stripe_key,
-            limiter,
-            rng=random.Random(1),
-            observe=outside.metrics,
-            sleep=lambda _: None,
-        )
+    settings = StripeSettings(api_base="http://127.0.0.1:1", request_timeout=REQUEST_TIMEOUT)
+    return StripeGateway(
+        settings,
+        lambda: outside.stripe_key,
+        Limiter(10_000, 10_000, weights=WEIGHTS),
+        rng=random.Random(1),
+        observe=outside.metrics,
+        http=WireClient(settings.api_base, outside.wire, wait),
+        sleep=lambda _: None,
+    )
 
 
 def _provisioner(
     gateway: StripeGateway,
     catalogue: Catalogue,
-    ledger: Ledger,
+    leases: Leases,
     sealer: Sealer,
     metrics: Metrics,
     configuration: Configuration,
@@ -224,23 +220,22 @@ def _provisioner(
         billing_mode="flexible",
         catalogue=catalogue,
     )
-    customer, subscription = CustomerStep(gateway, ledger, sealer, terms), SubscriptionStep(gateway, ledger, terms)
-    return Watched(customer, subscription, ledger, metrics, random.Random(1), may_blame=lambda: True)
+    customer, subscription = CustomerStep(gateway, leases, sealer, terms), SubscriptionStep(gateway, leases, terms)
+    return Watched(customer, subscription, leases, metrics, random.Random(1), may_blame=lambda: True)
 
 
-def _settler(ledger: Ledger, provisioner: Provisioner, metrics: Metrics, watchdog: Watchdog) -> Settler:
-    return Settler(
-        ledger,
+def _dispatcher(leases: Leases, provisioner: Provisioner, metrics: Metrics, watchdog: Watchdog) -> Dispatcher[Lease]:
+    return Dispatcher(
         provisioner,
         Halting(
-            ledger,
+            leases,
             preflight=lambda: None,
             shared_problem=lambda: None,
             report=lambda _: None,
             clock=lambda: deadline.boot_time(),  # noqa: PLW0108 - the test puts its own clock there
         ),
         LaneSchedule(4, WEIGHTS),
-        metrics,
+        observe=metrics.settled,
         threads=1,
         sweep_interval=1.0,
         watchdog=watchdog,

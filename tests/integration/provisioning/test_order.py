@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from sandbox.stripe.faults import Fault
 from tests.integration.provisioning.process import LEASE, Process
 from tests.integration.provisioning.puppet import Order, Place
 from tests.integration.provisioning.world import USER, World, finish, flight_of, go_to_write
 from worker.domain.provisioning import State, user_digest
-from worker.sandbox.stripe.faults import Fault
 
 A_LEASE = LEASE + timedelta(seconds=1)
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from sandbox.stripe.faults import Fault
 from tests.integration.provisioning.process import LEASE, Process
 from tests.integration.provisioning.puppet import Order
 from tests.integration.provisioning.world import USER, World, finish, go_to_write
 from worker.domain.provisioning import SHORTEST_TRIAL_TO_SEND, State
-from worker.sandbox.stripe.faults import Fault
 
 A_LEASE = LEASE + timedelta(seconds=1)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import stripe
 
-from worker.sandbox.stripe.call import Answer, Call
-from worker.sandbox.stripe.faults import Fault
-from worker.sandbox.stripe.service import Service
-from worker.stripe_api.transport import Transport
+from sandbox.stripe.call import Answer, Call
+from sandbox.stripe.faults import Fault
+from sandbox.stripe.service import Service
+from worker.stripe_api.http_client import TIMEOUT_HEADER, HttpClient
 
 
 @dataclass(eq=False, slots=True)
@@ -74,7 +74,7 @@ class Wire:
             self.land(flight)
 
 
-class WireTransport(Transport):
+class WireClient(HttpClient):
     """In the place of HTTP: sends on the wire and waits there (`wait` raises for an answer that is lost)."""
 
     def __init__(self, origin: str, wire: Wire, wait: Callable[[Flight], None]) -> None:
@@ -82,7 +82,7 @@ class WireTransport(Transport):
         self._wire = wire
         self._wait = wait
 
-    def request(  # type: ignore[override]  # as the Transport
+    def request(  # type: ignore[override]  # as HttpClient
         self,
         method: str,
         url: str,
@@ -92,7 +92,8 @@ class WireTransport(Transport):
         _usage: list[str] | None = None,
     ) -> tuple[bytes, int, dict[str, str]]:
         path = url.removeprefix(self._origin)
-        flight = self._wire.send(method.upper(), path, headers or {}, post_data)
+        sent = {name: value for name, value in (headers or {}).items() if name != TIMEOUT_HEADER}
+        flight = self._wire.send(method.upper(), path, sent, post_data)
         self._wait(flight)
         answer = self._wire.land(flight)
         return answer.body, answer.status, {name.lower(): value for name, value in answer.headers.items()}

@@ -10,15 +10,15 @@ from urllib.parse import urlencode
 
 from sqlalchemy import Row, text
 
+from sandbox.stripe.objects import Obj
+from sandbox.stripe.service import Service
 from tests.integration.provisioning.process import CONFIGURATIONS, NAMESPACE, PLAN, Outside, Process
 from tests.integration.provisioning.puppet import Order, Place
 from tests.integration.provisioning.wire import Flight, Wire
 from worker.domain.provisioning import user_digest
-from worker.profiles import restored
-from worker.sandbox.stripe.objects import Obj
-from worker.sandbox.stripe.service import Service
-from worker.store import provisionings
-from worker.store.database import Database
+from worker.provisioning import restored
+from worker.store.engine.database import Database
+from worker.store.provisioning import leases
 from worker.telemetry import Metrics
 
 USERS = ("user-1", "user-2")
@@ -160,7 +160,7 @@ class World:
 
     def retry_quarantined(self) -> None:
         with self._database.transaction() as tx:
-            provisionings.retry_quarantined(tx, USERS)
+            leases.retry_quarantined(tx, USERS)
 
     def doubt(self) -> None:
         """`subkeeper provisioning doubt`, the first step after a restored backup."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import ports
 from tests.integration.profiles.stack import SUBKEEPER, Http, Stack, profile, users, wait_until
-from worker.sandbox import ports
 
 Output = Callable[[], int]
 

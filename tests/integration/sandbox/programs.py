@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _PROGRAM = """\
-from worker.sandbox.commands import build_group
-build_group(lambda config: config.with_name("prepared").touch())()
+from sandbox import commands
+commands.prepare = lambda config: config.with_name("prepared").touch()
+commands.sandbox()
 """
 
 

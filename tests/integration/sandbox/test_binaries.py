@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.sandbox import binaries, cache, toolchain
-from worker.sandbox.errors import PartFailed
+from sandbox import binaries, cache, toolchain
+from sandbox.errors import PartFailed
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from worker.sandbox.demo.show import sample
+from sandbox.demo.show import sample
 from worker.store.overview import Account
 
 

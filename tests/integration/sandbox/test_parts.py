@@ -11,15 +11,15 @@ import psutil
 import psycopg
 import pytest
 
+from sandbox import ports
+from sandbox.errors import PartFailed
+from sandbox.nsq import Nsqd, Nsqlookupd
+from sandbox.part import Part
+from sandbox.postgres import PostgresServer
+from sandbox.stripe.control import Control
+from sandbox.stripe_process import StripeProcess
+from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
-from worker.sandbox import ports
-from worker.sandbox.errors import PartFailed
-from worker.sandbox.nsq import Nsqd, Nsqlookupd
-from worker.sandbox.part import Part
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe_process import StripeProcess
-from worker.sandbox.workspace import Workspace
 
 STRIPE_KEY = "sk_test_of_these_tests"
 

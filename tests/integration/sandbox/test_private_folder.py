@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import worker
-from worker.sandbox import binaries
+from sandbox import binaries
 
 PLAIN_USER = 65534
 SETPRIV = shutil.which("setpriv")
@@ -66,7 +66,7 @@ def _demo(clone: Path, *, by: list[str]) -> None:
 
 def test_root_shows_the_demo_from_a_folder_that_only_root_may_enter(clone: Path) -> None:
     _demo(clone, by=[])
-    where = _run(clone, "-c", "from worker.sandbox import binaries; print(binaries.postgres())", by=[]).stdout.strip()
+    where = _run(clone, "-c", "from sandbox import binaries; print(binaries.postgres())", by=[]).stdout.strip()
     assert not Path(where).is_relative_to(clone)
     shutil.rmtree(Path(where).parents[2])
 
@@ -82,7 +82,7 @@ def test_a_plain_user_shows_the_demo_from_a_folder_of_mode_700(clone: Path) -> N
     if subprocess.run([*by, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("this container grants root no capability to hand on")
     _demo(clone, by=by)
-    where = _run(clone, "-c", "from worker.sandbox import binaries; print(binaries.postgres())", by=by).stdout.strip()
+    where = _run(clone, "-c", "from sandbox import binaries; print(binaries.postgres())", by=by).stdout.strip()
     assert Path(where).is_relative_to(clone)
 
 

@@ -14,9 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from sandbox.processes import is_alive
+from sandbox.stripe.control import Control
 from tests.integration.sandbox.programs import eventually, first_line, sandbox_command
-from worker.sandbox.processes import is_alive
-from worker.sandbox.stripe.control import Control
 from worker.settings import Settings
 
 KEYS = ["nsqd_tcp", "nsqd_http", "nsqlookupd_http", "database_url", "stripe_api_base", "stripe_secret_key", "config"]
@@ -89,7 +89,7 @@ def test_nothing_is_left_seconds_after_up_was_killed() -> None:
 def test_the_next_up_cleans_up_after_one_that_was_killed_with_its_guardian() -> None:
     with sandbox_command("up", "--json") as process:
         addresses, members = _ready(process)
-        guardian = next(member for member in members if "worker.sandbox.guardian" in member.cmdline())
+        guardian = next(member for member in members if "sandbox.guardian" in member.cmdline())
         guardian.kill()
         process.kill()
         process.wait()

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import stripe
 
+from sandbox.stripe.control import Control
+from sandbox.stripe.server import StripeServer
 from tests.integration.sandbox_stripe.raw import Raw
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.server import StripeServer
 
 
 @pytest.fixture

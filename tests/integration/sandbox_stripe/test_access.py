@@ -8,9 +8,9 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from sandbox.stripe.control import Control
+from sandbox.stripe.server import StripeServer
 from tests.integration.sandbox_stripe.raw import Raw
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.server import StripeServer
 
 
 @pytest.mark.parametrize("header", ["", "Bearer sk_test_unknown", "Basic !!!", "Digest x"])

@@ -7,8 +7,8 @@ import time
 import pytest
 import stripe
 
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.server import StripeServer
+from sandbox.stripe.control import Control
+from sandbox.stripe.server import StripeServer
 
 DAY = 86_400
 

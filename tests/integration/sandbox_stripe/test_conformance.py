@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from sandbox.stripe.control import Control
+from sandbox.stripe.routes import ROUTES
 from tests.integration.sandbox_stripe.raw import Raw
 from tests.stripe_spec import answer_problem, known_parameters, object_problem, paths
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.routes import ROUTES
 
 
 @pytest.fixture

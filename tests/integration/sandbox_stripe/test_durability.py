@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox.stripe.control import Control
+from sandbox.stripe.server import StripeServer
 from tests.integration.sandbox_stripe.raw import Raw
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.server import StripeServer
 
 
 @contextmanager
 def _process(state_file: Path) -> Iterator[tuple[subprocess.Popen[str], Raw, Control]]:
-    command = [sys.executable, "-m", "worker.sandbox.stripe", "--seed", "durable", "--state-file", str(state_file)]
+    command = [sys.executable, "-m", "sandbox.stripe", "--seed", "durable", "--state-file", str(state_file)]
     environment = {name: value for name, value in os.environ.items() if name != "STRIPE_SECRET_KEY"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -86,7 +86,7 @@ def test_duplicates_are_counted_by_user(tmp_path: Path) -> None:
 
 
 def test_a_given_key_is_taken_and_not_repeated() -> None:
-    command = [sys.executable, "-m", "worker.sandbox.stripe"]
+    command = [sys.executable, "-m", "sandbox.stripe"]
     environment = {**os.environ, "STRIPE_SECRET_KEY": "sk_test_mine"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

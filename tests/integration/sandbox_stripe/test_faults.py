@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
+from sandbox.stripe.control import Control
 from tests.integration.sandbox_stripe.raw import Raw
 from tests.integration.sandbox_stripe.waiting import eventually
-from worker.sandbox.stripe.control import Control
 
 
 def _customers(control: Control) -> int:

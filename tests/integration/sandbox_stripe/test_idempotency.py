@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from sandbox.stripe.control import Control
 from tests.integration.sandbox_stripe.raw import Raw
 from tests.integration.sandbox_stripe.waiting import eventually
-from worker.sandbox.stripe.control import Control
 
 
 def test_a_replay_has_the_same_body_and_says_so(raw: Raw) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sandbox.stripe.control import Control
 from tests.integration.sandbox_stripe.raw import Raw
-from worker.sandbox.stripe.control import Control
 
 CUSTOMERS = "/v1/customers"
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.settings import DatabaseSettings
-from worker.store.absorbing import NewProvisioning
-from worker.store.database import Database
+from worker.store.engine.database import Database
+from worker.store.provisioning.insert import NewProvisioning
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from worker.store import arrays
-from worker.store.database import Database
+from worker.store.engine import arrays
+from worker.store.engine.database import Database
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.sampled_from(
     ["", "NULL", "null", "{}", '"', "\\", '\\"', "a,b", " ", "\t\n", "é€😀"]

@@ -14,19 +14,21 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, event, text
 
-from worker.domain.provisioning import Lane, Provisioning, State
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import Provisioning, State
 from worker.domain.stripe_facts import AccountFact
 from worker.errors import Conflict, Contended, Misconfigured, Rejected, TryLater, Unavailable, Unforeseen
 from worker.settings import DatabaseSettings
-from worker.store import customers, deployment, steps
-from worker.store.database import Database
-from worker.store.errors import (
+from worker.store import customers, deployment
+from worker.store.engine.database import Database
+from worker.store.engine.errors import (
     CustomerAlreadyExists,
     PaymentMethodAlreadyExists,
     StripeCustomerAlreadyExists,
     StripeSubscriptionAlreadyExists,
     SubscriptionAlreadyExists,
 )
+from worker.store.provisioning import steps
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -111,7 +113,7 @@ def test_a_pair_that_is_there_is_no_conflict_and_a_deleted_customer_makes_room(d
     with pytest.raises(StripeCustomerAlreadyExists):
         record("bob", "cus_1")
     with database.transaction() as tx:
-        customers.bury(tx, "cus_1")
+        customers.mark_deleted(tx, "cus_1")
     with pytest.raises(StripeCustomerAlreadyExists):
         record("ada", "cus_1")
     record("ada", "cus_2")

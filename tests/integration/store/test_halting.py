@@ -9,16 +9,17 @@ from structlog.testing import capture_logs
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
 from worker.domain.doubt import GRACE
 from worker.errors import Misconfigured, SubkeeperError, TryLater
-from worker.profiles.halting import HALTED_AFTER, PROBE_INTERVAL, Halting, InDoubt
-from worker.profiles.ledger import Lease, Ledger
-from worker.profiles.provisioner import Settled
-from worker.profiles.tally import INTERVAL, Tally
+from worker.provisioning.leases import Lease, Leases
 from worker.sealing import HEADER_BYTES
-from worker.store import absorbing
-from worker.store.database import Database
+from worker.store.engine.database import Database
+from worker.store.provisioning import insert
 from worker.stripe_api.deadline import boot_time
+from worker.work.halting import HALTED_AFTER, PROBE_INTERVAL, Halting, InDoubt
+from worker.work.owner import Ended
+from worker.work.tally import INTERVAL, Tally
 
 REFUSAL = "customers.create status=400"
+PASSED, REFUSED = Ended("completed", passed=True, whole=True), Ended("refused", refused=True)
 
 
 class Everybody:
@@ -32,7 +33,7 @@ class Everybody:
         self.problem: SubkeeperError | None = None
         self.told: list[SubkeeperError | None] = []
         self.database = database
-        self.ledger = Ledger(
+        self.leases = Leases(
             database,
             length=LEASE,
             now=lambda: NOW,
@@ -40,7 +41,7 @@ class Everybody:
             progress=lambda: None,
         )
         self.halting = Halting(
-            self.ledger,
+            self.leases,
             preflight=self._preflight,
             shared_problem=lambda: self.problem,
             report=self.told.append,
@@ -56,10 +57,10 @@ class Everybody:
         self.tried.append(row.user_id)
         if row.user_id in self.passes:
             execute(self.database, f"DELETE FROM provisionings WHERE user_id = '{row.user_id}'")
-            self.halting.heard(Settled.COMPLETED, began, whole=True)
+            self.halting.heard(PASSED, began)
         else:
-            self.ledger.refuse(lease, REFUSAL, REFUSAL, delay=0, lane=row.lane, may_blame=True)
-            self.halting.heard(Settled.REFUSED, began, whole=False)
+            self.leases.refuse(lease, REFUSAL, REFUSAL, delay=0, lane=row.lane, may_blame=True)
+            self.halting.heard(REFUSED, began)
 
     def probe(self) -> None:
         """The next attempt, when its time has come."""
@@ -82,7 +83,7 @@ def everybody(database: Database) -> Everybody:
     """Forty rows, of which nobody was tried; the settling of them has begun."""
     for number in range(40):
         with database.transaction() as tx:
-            absorbing.insert_new(tx, new_rows([f"user-{number:02}"]), lease=LEASE, stripe_now=NOW)
+            insert.insert_new(tx, new_rows([f"user-{number:02}"]), lease=LEASE, stripe_now=NOW)
     everybody = Everybody(database)
     everybody.probe()
     assert everybody.tried == [], "a first start tries nobody"
@@ -93,7 +94,7 @@ def everybody(database: Database) -> Everybody:
 def refuse(everybody: Everybody, count: int, age: float = GRACE) -> None:
     """So many users were refused, the first of them `age` seconds ago."""
     for _ in range(count):
-        lease = everybody.ledger.lease_untried(newest=False)
+        lease = everybody.leases.lease_untried(newest=False)
         assert lease is not None
         everybody.settle(lease)
     execute(everybody.database, f"UPDATE provisionings SET refused_at = refused_at - interval '{age} seconds'")
@@ -117,7 +118,7 @@ def test_one_pass_ends_the_doubt_and_has_the_refused_tried_again(everybody: Ever
     everybody.probe()
     assert not everybody.halting.halted
     assert everybody.told[-1] is None
-    assert everybody.ledger.refusals() == []
+    assert everybody.leases.refusals() == []
 
 
 def test_an_hour_of_halting_moves_no_generation_and_tries_everybody_in_turn(everybody: Everybody) -> None:
@@ -188,7 +189,7 @@ def test_a_key_that_is_refused_by_the_row_that_is_tried_stays_refused(everybody:
 def test_a_pass_that_began_before_the_refusals_tells_nothing(everybody: Everybody) -> None:
     began = boot_time() - 60
     refuse(everybody, 3, age=GRACE)
-    everybody.halting.heard(Settled.COMPLETED, began, whole=True)
+    everybody.halting.heard(PASSED, began)
     assert everybody.halting.halted
 
 

@@ -11,30 +11,32 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
-from worker.domain.provisioning import Lane, Provisioning, Requested, State
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import Provisioning, Requested, State
 from worker.sealing import HEADER_BYTES
-from worker.store import absorbing, customers, postponing, provisionings, steps
-from worker.store.absorbing import NewProvisioning
-from worker.store.database import Database
-from worker.store.errors import LeaseLost
+from worker.store import customers
+from worker.store.engine.database import Database
+from worker.store.engine.errors import LeaseLost
+from worker.store.provisioning import insert, leases, postponing, steps
+from worker.store.provisioning.insert import NewProvisioning
 
 LATER = NOW + timedelta(hours=1)
 OURS = [SEALED[:HEADER_BYTES]]
 
 
-def insert(
+def add(
     database: Database, *user_ids: str, lane: Lane = Lane.LIVE, leased: bool = False
 ) -> tuple[set[str], list[Provisioning]]:
     with database.transaction() as tx:
         rows = new_rows(user_ids, lane=lane, leased=leased)
-        return absorbing.insert_new(tx, rows, lease=LEASE, stripe_now=NOW)
+        return insert.insert_new(tx, rows, lease=LEASE, stripe_now=NOW)
 
 
 def lease(
     database: Database, limit: int = 10, lane: Lane = Lane.LIVE, openable: Sequence[bytes] = OURS
 ) -> list[Provisioning]:
     with database.transaction() as tx:
-        return provisionings.lease_due(tx, lane, limit, lease=LEASE, stripe_now=LATER, openable=openable)
+        return leases.lease_due(tx, lane, limit, lease=LEASE, stripe_now=LATER, openable=openable)
 
 
 def execute(database: Database, statement: str) -> list[tuple[object, ...]]:
@@ -45,15 +47,15 @@ def execute(database: Database, statement: str) -> list[tuple[object, ...]]:
 
 
 def test_only_new_users_are_inserted_and_known_ones_stay_as_they_are(database: Database) -> None:
-    assert insert(database, "a", "b") == ({"a", "b"}, [])
+    assert add(database, "a", "b") == ({"a", "b"}, [])
     lease(database)
-    new, leased = insert(database, "b", "c", leased=True)
+    new, leased = add(database, "b", "c", leased=True)
     assert (new, [row.user_id for row in leased]) == ({"c"}, ["c"])
     assert [row.user_id for row in lease(database)] == [], "the leases of a, b and c hold"
 
 
 def test_a_row_that_is_leased_when_absorbed_notes_its_request_and_is_not_due(database: Database) -> None:
-    _, (row,) = insert(database, "a", leased=True)
+    _, (row,) = add(database, "a", leased=True)
     assert row.attempts == 1
     assert row.lease_token > 0
     assert row.customer_requested is not None
@@ -62,8 +64,8 @@ def test_a_row_that_is_leased_when_absorbed_notes_its_request_and_is_not_due(dat
 
 
 def test_the_longest_due_are_leased_first_up_to_the_limit_of_their_lane(database: Database) -> None:
-    insert(database, "a", "b", "c")
-    insert(database, "z", lane=Lane.BACKFILL)
+    add(database, "a", "b", "c")
+    add(database, "z", lane=Lane.BACKFILL)
     execute(database, "UPDATE provisionings SET due_at = now() - interval '1 hour' WHERE user_id = 'c'")
     execute(database, "UPDATE provisionings SET due_at = now() + interval '1 hour' WHERE user_id = 'b'")
     assert [row.user_id for row in lease(database, 1)] == ["c"]
@@ -73,16 +75,16 @@ def test_the_longest_due_are_leased_first_up_to_the_limit_of_their_lane(database
 
 
 def test_rows_that_another_transaction_is_leasing_are_passed_over(database: Database) -> None:
-    insert(database, "a", "b")
+    add(database, "a", "b")
     with database.transaction() as mine:
-        first = provisionings.lease_due(mine, Lane.LIVE, 1, lease=LEASE, stripe_now=LATER, openable=OURS)
+        first = leases.lease_due(mine, Lane.LIVE, 1, lease=LEASE, stripe_now=LATER, openable=OURS)
         second = lease(database)
     assert {row.user_id for row in first} | {row.user_id for row in second} == {"a", "b"}
     assert len(first) == len(second) == 1
 
 
 def test_a_row_that_is_sealed_under_another_key_is_left_to_who_has_it(database: Database) -> None:
-    insert(database, "a", "b", "c")
+    add(database, "a", "b", "c")
     execute(database, "UPDATE provisionings SET customer_request = '\\x0174776f21' WHERE user_id = 'b'")
     execute(database, "UPDATE provisionings SET due_at = due_at - interval '1 hour' WHERE user_id = 'b'")
     assert [row.user_id for row in lease(database, 1)] == ["a"]
@@ -91,14 +93,14 @@ def test_a_row_that_is_sealed_under_another_key_is_left_to_who_has_it(database: 
 
 
 def test_a_row_that_has_its_customer_needs_no_key(database: Database) -> None:
-    insert(database, "a")
+    add(database, "a")
     record_customer(database, lease(database)[0])
     execute(database, "UPDATE provisionings SET due_at = now() - interval '1 second'")
     assert [row.user_id for row in lease(database, openable=[])] == ["a"]
 
 
 def test_a_lease_that_ran_out_is_given_to_another_and_the_first_holder_is_fenced_off(database: Database) -> None:
-    insert(database, "a")
+    add(database, "a")
     (old,) = lease(database)
     execute(database, "UPDATE provisionings SET due_at = now() - interval '1 second'")
     (new,) = lease(database)
@@ -115,12 +117,12 @@ def test_a_database_set_back_under_running_workers_gives_no_lease_that_somebody_
     database: Database,
 ) -> None:
     """By a restored backup, or a failover to a replica that lags: what it had leased since, it knows nothing of."""
-    insert(database, "swept")
+    add(database, "swept")
     execute(database, "CREATE TABLE backup AS TABLE provisionings")
-    lost = [*lease(database), *insert(database, "absorbed", leased=True)[1]]
+    lost = [*lease(database), *add(database, "absorbed", leased=True)[1]]
     execute(database, "DELETE FROM provisionings")
     execute(database, "INSERT INTO provisionings TABLE backup")
-    again = [*lease(database), *insert(database, "absorbed", leased=True)[1]]
+    again = [*lease(database), *add(database, "absorbed", leased=True)[1]]
     assert [row.user_id for row in again] == [row.user_id for row in lost] == ["swept", "absorbed"]
     for row in lost:
         with pytest.raises(LeaseLost):
@@ -130,7 +132,7 @@ def test_a_database_set_back_under_running_workers_gives_no_lease_that_somebody_
 
 
 def test_a_row_that_a_process_of_the_release_before_leases_is_fenced_as_well(database: Database) -> None:
-    insert(database, "a")
+    add(database, "a")
     (old,) = lease(database)
     execute(database, "UPDATE provisionings SET lease_token = lease_token + 1, due_at = now()")
     with pytest.raises(LeaseLost):
@@ -146,7 +148,7 @@ def record_customer(database: Database, row: Provisioning, customer_id: str = "c
 
 def next_generation(database: Database, row: Provisioning) -> None:
     with database.transaction() as tx:
-        provisionings.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
+        leases.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
 
 
 def postpone(database: Database, row: Provisioning) -> None:
@@ -156,12 +158,12 @@ def postpone(database: Database, row: Provisioning) -> None:
 
 def quarantine(database: Database, row: Provisioning) -> None:
     with database.transaction() as tx:
-        provisionings.quarantine(tx, row, error="no", customer_gone=False)
+        leases.quarantine(tx, row, error="no", customer_gone=False)
 
 
 def test_a_row_leased_when_absorbed_is_the_row_that_the_next_attempt_reads(database: Database) -> None:
     execute(database, "INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('known', 'cus_1')")
-    _, rows = insert(database, "known", "new", leased=True)
+    _, rows = add(database, "known", "new", leased=True)
     execute(database, "UPDATE provisionings SET due_at = now() - interval '1 second'")
     again = {row.user_id: row for row in lease(database)}
     for row in rows:
@@ -183,17 +185,17 @@ def test_a_row_leased_when_absorbed_is_the_row_that_the_next_attempt_reads(datab
 
 def test_what_a_holder_is_given_back_is_what_stands_in_the_table(database: Database) -> None:
     """A row in memory that differed from the table would send other bytes than the next attempt."""
-    insert(database, "a")
+    add(database, "a")
     (row,) = lease(database)
     with database.transaction() as tx:
-        row = provisionings.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
+        row = leases.next_generation(tx, row, row, error="key_burnt", lease=LEASE, stripe_now=LATER)
     row = replace(row, stripe_customer_id="cus_1", subscription_request="{}", trial_end=LATER)
     with database.transaction() as tx:
         row = steps.record_customer(tx, row, look_first=True, lease=LEASE, stripe_now=LATER)
     assert execute(database, "SELECT trial_end FROM provisionings") == [(LATER,)]
     row = replace(row, subscription_request='{"a": 1}', trial_end=NOW)
     with database.transaction() as tx:
-        provisionings.freeze_subscription_request(tx, row)
+        leases.freeze_subscription_request(tx, row)
     execute(database, "UPDATE provisionings SET due_at = now()")
     (again,) = lease(database)
     assert (again.generation, again.state, again.look_first) == (2, State.CUSTOMER_CREATED, True)
@@ -207,7 +209,7 @@ def test_what_a_holder_is_given_back_is_what_stands_in_the_table(database: Datab
 
 
 def test_finished_rows_are_leased_never_again(database: Database) -> None:
-    insert(database, "done", "aside", leased=True)
+    add(database, "done", "aside", leased=True)
     execute(
         database,
         "UPDATE provisionings SET state = 'completed', stripe_subscription_id = 'sub_1', customer_request = NULL,"
@@ -226,7 +228,7 @@ def test_batches_in_opposite_orders_do_not_deadlock(new_database: Callable[..., 
         try:
             for start in range(0, len(order), 50):
                 barrier.wait(10)
-                insert(database, *order[start : start + 50])
+                add(database, *order[start : start + 50])
         except Exception as error:  # noqa: BLE001 - shown by the test
             failures.append(error)
 
@@ -241,13 +243,13 @@ def test_batches_in_opposite_orders_do_not_deadlock(new_database: Callable[..., 
 
 
 def test_quarantined_rows_without_a_stripe_object_take_a_newer_profile(database: Database) -> None:
-    insert(database, "none", "has")
+    add(database, "none", "has")
     for row in lease(database):
         if row.user_id == "has":
             record_customer(database, row)
         quarantine(database, row)
     with database.transaction() as tx:
-        replaced = absorbing.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=SEALED + b"newer"))
+        replaced = insert.replace_quarantined(tx, new_rows(["none", "has", "nobody"], request=SEALED + b"newer"))
     assert replaced.done == {"none"}
     (row,) = lease(database)
     assert (row.user_id, row.customer_request, row.generation, row.look_first) == ("none", SEALED + b"newer", 2, True)
@@ -256,23 +258,23 @@ def test_quarantined_rows_without_a_stripe_object_take_a_newer_profile(database:
 def test_a_quarantined_row_that_somebody_holds_is_passed_over_and_named(
     database: Database, new_database: Callable[..., Database]
 ) -> None:
-    insert(database, "a", "b")
+    add(database, "a", "b")
     for row in lease(database):
         quarantine(database, row)
     with new_database().transaction() as other, database.transaction() as tx:
         other.execute(text("SELECT FROM provisionings WHERE user_id = 'a' FOR UPDATE"))
-        assert absorbing.replace_quarantined(tx, new_rows(["a", "b"])) == ({"b"}, {"a"})
+        assert insert.replace_quarantined(tx, new_rows(["a", "b"])) == ({"b"}, {"a"})
 
 
 def test_a_user_whose_customer_was_deleted_takes_no_newer_profile(database: Database) -> None:
-    insert(database, "ada")
+    add(database, "ada")
     (row,) = lease(database)
     record_customer(database, row)
     with database.transaction() as tx:
-        provisionings.quarantine(tx, row, error="customer_gone", customer_gone=True)
-        customers.bury(tx, "cus_1")
+        leases.quarantine(tx, row, error="customer_gone", customer_gone=True)
+        customers.mark_deleted(tx, "cus_1")
     with database.transaction() as tx:
-        assert absorbing.replace_quarantined(tx, new_rows(["ada"], request=b"newer")) == (set(), set())
+        assert insert.replace_quarantined(tx, new_rows(["ada"], request=b"newer")) == (set(), set())
 
 
 @pytest.mark.parametrize(
@@ -285,10 +287,10 @@ def test_a_newer_profile_makes_nobody_s_key_younger(
         return [replace(row, key_possible_since=since) for row in new_rows(["a"])]
 
     with database.transaction() as tx:
-        absorbing.insert_new(tx, rows(old), lease=LEASE, stripe_now=NOW)
+        insert.insert_new(tx, rows(old), lease=LEASE, stripe_now=NOW)
     quarantine(database, lease(database)[0])
     with database.transaction() as tx:
-        assert absorbing.replace_quarantined(tx, rows(new)).done == {"a"}
+        assert insert.replace_quarantined(tx, rows(new)).done == {"a"}
     assert [row.key_possible_since for row in lease(database)] == [left]
 
 
@@ -307,7 +309,7 @@ def give_back(database: Database, row: Provisioning, *, sent: bool) -> None:
 
 
 def test_a_request_given_back_unsent_was_not_asked(database: Database) -> None:
-    _, (row,) = insert(database, "a", leased=True)
+    _, (row,) = add(database, "a", leased=True)
     give_back(database, row, sent=False)
     assert requested(database) == [(None, None, None, None)]
     (again,) = lease(database)
@@ -317,7 +319,7 @@ def test_a_request_given_back_unsent_was_not_asked(database: Database) -> None:
 
 
 def test_a_request_given_back_unsent_leaves_those_before_it_as_they_were(database: Database) -> None:
-    _, (row,) = insert(database, "a", leased=True)
+    _, (row,) = add(database, "a", leased=True)
     give_back(database, row, sent=True)
     (again,) = lease(database)
     assert again.requested_before == Requested(NOW, NOW)
@@ -326,7 +328,7 @@ def test_a_request_given_back_unsent_leaves_those_before_it_as_they_were(databas
 
 
 def test_the_second_step_s_request_given_back_unsent_leaves_the_first_s_alone(database: Database) -> None:
-    _, (row,) = insert(database, "a", leased=True)
+    _, (row,) = add(database, "a", leased=True)
     frozen = replace(row, stripe_customer_id="cus_1", subscription_request="{}")
     with database.transaction() as tx:
         row = steps.record_customer(tx, frozen, look_first=False, lease=LEASE, stripe_now=LATER)

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.errors import TryLater
 from worker.sealing import HEADER_BYTES
-from worker.store import absorbing, queues
-from worker.store.database import Database
-from worker.store.queues import Queues, QueueState
+from worker.store.engine.database import Database
+from worker.store.provisioning import backlog, insert
+from worker.store.provisioning.backlog import Queues, QueueState
 
 OURS = [SEALED[:HEADER_BYTES]]
 
@@ -29,9 +29,9 @@ class Clock:
         return self.now
 
 
-def insert(database: Database, *user_ids: str, lane: Lane = Lane.LIVE) -> None:
+def add(database: Database, *user_ids: str, lane: Lane = Lane.LIVE) -> None:
     with database.transaction() as tx:
-        absorbing.insert_new(tx, new_rows(user_ids, lane=lane), lease=LEASE, stripe_now=NOW)
+        insert.insert_new(tx, new_rows(user_ids, lane=lane), lease=LEASE, stripe_now=NOW)
 
 
 def execute(database: Database, statement: str) -> None:
@@ -45,8 +45,8 @@ def look(database: Database, looks: Queues) -> QueueState:
 
 
 def test_the_queues_show_what_waits_in_each_lane_and_in_quarantine(database: Database) -> None:
-    insert(database, "a", "b")
-    insert(database, "c", lane=Lane.BACKFILL)
+    add(database, "a", "b")
+    add(database, "c", lane=Lane.BACKFILL)
     execute(database, "UPDATE provisionings SET first_seen_at = now() - interval '1 minute' WHERE user_id = 'c'")
     execute(database, "UPDATE provisionings SET state = 'quarantined' WHERE user_id = 'a'")
     state = look(database, Queues(lambda: OURS))
@@ -59,7 +59,7 @@ def test_the_queues_show_what_waits_in_each_lane_and_in_quarantine(database: Dat
 
 
 def test_rows_that_wait_for_a_key_are_counted(database: Database) -> None:
-    insert(database, "a", "b", "done")
+    add(database, "a", "b", "done")
     execute(database, "UPDATE provisionings SET state = 'customer_created' WHERE user_id = 'done'")
     assert look(database, Queues(lambda: OURS)).lanes[Lane.LIVE].unopenable == 0
     assert look(database, Queues(lambda: [b"\x01two!"])).lanes[Lane.LIVE].unopenable == 2
@@ -69,7 +69,7 @@ def test_a_look_that_is_cheap_is_taken_each_time(database: Database) -> None:
     clock = Clock(0.001)
     looks = Queues(lambda: OURS, clock)
     assert look(database, looks).lanes[Lane.LIVE].depth == 0
-    insert(database, "a")
+    add(database, "a")
     clock.now += 5
     assert look(database, looks).lanes[Lane.LIVE].depth == 1
 
@@ -78,10 +78,10 @@ def test_a_look_takes_one_per_cent_of_the_time_at_most(database: Database) -> No
     """Each of the five takes 0.4 s here: the next turn comes 40 s later."""
     clock = Clock(0.4)
     looks = Queues(lambda: OURS, clock)
-    insert(database, "a")
+    add(database, "a")
     execute(database, "UPDATE provisionings SET first_seen_at = now() - interval '1 minute'")
     look(database, looks)
-    insert(database, "b")
+    add(database, "b")
     clock.now += 30
     waiting = look(database, looks).lanes[Lane.LIVE]
     assert waiting.depth == 1, "as it was counted"
@@ -94,8 +94,8 @@ def test_a_look_is_taken_every_five_minutes_whatever_it_costs(database: Database
     clock = Clock(9.0)
     looks = Queues(lambda: OURS, clock)
     look(database, looks)
-    insert(database, "a")
-    clock.now += queues.LONGEST
+    add(database, "a")
+    clock.now += backlog.LONGEST
     assert look(database, looks).lanes[Lane.LIVE].depth == 1
 
 
@@ -111,5 +111,5 @@ def test_what_could_not_be_counted_is_missing_and_not_old(new_database: Callable
     state = look(database, looks)
     assert state.quarantined_messages is None
     assert state.lanes[Lane.LIVE].depth == 0
-    clock.now += queues.LONGEST_AFTER_FAILURE
+    clock.now += backlog.LONGEST_AFTER_FAILURE
     assert look(database, looks).quarantined_messages == 0

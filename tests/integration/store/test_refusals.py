@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from sandbox.postgres import PostgresServer
+from sandbox.stripe.server import StripeServer
+from sandbox.workspace import Workspace
 from worker.errors import AccessRefused, Unavailable
-from worker.sandbox.postgres import PostgresServer
-from worker.sandbox.stripe.server import StripeServer
-from worker.sandbox.workspace import Workspace
 from worker.settings import DatabaseSettings, Settings
 from worker.settings.problems import InvalidSettings
-from worker.store.database import Database
+from worker.store.engine.database import Database
 
 
 @dataclass

@@ -9,24 +9,25 @@ from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
 from worker.domain.doubt import Refusal
-from worker.domain.provisioning import Lane, Provisioning
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import Provisioning
 from worker.sealing import HEADER_BYTES
-from worker.store import absorbing, provisionings, refused
-from worker.store.clock import transaction_time
-from worker.store.database import Database
-from worker.store.errors import LeaseLost
+from worker.store.engine.clock import transaction_time
+from worker.store.engine.database import Database
+from worker.store.engine.errors import LeaseLost
+from worker.store.provisioning import insert, leases, refused
 
 OPENABLE = [SEALED[:HEADER_BYTES]]
 
 
-def insert(database: Database, *user_ids: str, lane: Lane = Lane.LIVE) -> None:
+def add(database: Database, *user_ids: str, lane: Lane = Lane.LIVE) -> None:
     with database.transaction() as tx:
-        absorbing.insert_new(tx, new_rows(user_ids, lane=lane), lease=LEASE, stripe_now=NOW)
+        insert.insert_new(tx, new_rows(user_ids, lane=lane), lease=LEASE, stripe_now=NOW)
 
 
 def lease(database: Database, lane: Lane = Lane.LIVE) -> list[Provisioning]:
     with database.transaction() as tx:
-        return provisionings.lease_due(tx, lane, 100, lease=LEASE, stripe_now=NOW, openable=OPENABLE)
+        return leases.lease_due(tx, lane, 100, lease=LEASE, stripe_now=NOW, openable=OPENABLE)
 
 
 def refuse(database: Database, row: Provisioning, what: str = "no") -> None:
@@ -35,7 +36,7 @@ def refuse(database: Database, row: Provisioning, what: str = "no") -> None:
 
 
 def refuse_all(database: Database, *user_ids: str, what: str = "no") -> None:
-    insert(database, *user_ids)
+    add(database, *user_ids)
     for row in lease(database):
         refuse(database, row, what)
 
@@ -154,7 +155,7 @@ def test_only_the_lease_s_holder_judges_and_notes(database: Database) -> None:
 def test_the_newest_and_the_oldest_untried_are_found_over_all_lanes(database: Database) -> None:
     refuse_all(database, "refused")
     for minutes, (user_id, lane) in enumerate([("d", Lane.BACKFILL), ("c", Lane.LIVE), ("b", Lane.LIVE)]):
-        insert(database, user_id, lane=lane)
+        add(database, user_id, lane=lane)
         # Given back a moment ago: only the first sight tells its age.
         age = f"first_seen_at = now() - interval '{minutes + 1} minutes'"
         execute(database, f"UPDATE provisionings SET {age} WHERE user_id = '{user_id}'")
@@ -184,9 +185,9 @@ def test_a_row_that_comes_back_from_quarantine_was_refused_nothing_yet(database:
     execute(database, "UPDATE provisionings SET state = 'quarantined', quarantined_at = now(), others_passed = true")
     with database.transaction() as tx:
         if comes_back == "by a retry":
-            provisionings.retry_quarantined(tx, ["a"])
+            leases.retry_quarantined(tx, ["a"])
         else:
-            absorbing.replace_quarantined(tx, new_rows(["a"]))
+            insert.replace_quarantined(tx, new_rows(["a"]))
     (row,) = [*lease(database), *lease(database, Lane.RETRY)]
     with database.transaction() as tx:
         assert not refused.is_its_own(tx, row, "no"), "nobody has passed since it came back"

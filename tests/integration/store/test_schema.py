@@ -11,12 +11,12 @@ from alembic import command
 from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
+from sandbox import binaries
 from schema.tables import metadata
 from worker.errors import Misconfigured
-from worker.sandbox import binaries
 from worker.settings import DatabaseSettings
-from worker.store import migrations
-from worker.store.database import Database
+from worker.store.engine import migrations
+from worker.store.engine.database import Database
 
 
 @pytest.fixture

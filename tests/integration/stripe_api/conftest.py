@@ -9,10 +9,10 @@ from typing import Protocol
 
 import pytest
 
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.settings import StripeSettings
 from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.limiter import Limiter
+from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Metrics
 
 KEY = "sk_test_1"

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration.stripe_api.conftest import WEIGHTS
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.errors import TryLater
 from worker.stripe_api.deadline import Deadline
-from worker.stripe_api.limiter import Limiter
-from worker.stripe_api.queueing import Ticket
+from worker.stripe_api.limiter.limiter import Limiter
+from worker.stripe_api.limiter.queue import Ticket
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -74,7 +74,7 @@ class Frozen:
     """A limiter whose time stands still until it is told, and whose keeper sleeps for a minute if nothing wakes it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("worker.stripe_api.limiter.LONGEST_NAP", 60.0)
+        monkeypatch.setattr("worker.stripe_api.limiter.limiter.LONGEST_NAP", 60.0)
         self.now = 0.0
         self.limiter = Limiter(20, 20, weights=WEIGHTS, clock=lambda: self.now)
 

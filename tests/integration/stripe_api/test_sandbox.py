@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 
+from sandbox.stripe.control import Control
+from sandbox.stripe.server import StripeServer
 from tests.integration.stripe_api.conftest import WEIGHTS, NewGateway
-from worker.domain.provisioning import Lane, customer_request, user_digest
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import customer_request, user_digest
 from worker.domain.stripe_facts import PriceFact
-from worker.sandbox.stripe.control import Control
-from worker.sandbox.stripe.server import StripeServer
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import (
     CursorGone,
@@ -25,7 +26,7 @@ from worker.stripe_api.errors import (
     Unclear,
 )
 from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.limiter import Limiter
+from worker.stripe_api.limiter.limiter import Limiter
 
 EMAIL = "ada@example.org"
 DIGEST = user_digest("test", "u1")

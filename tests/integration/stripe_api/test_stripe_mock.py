@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sandbox.binaries import stripe_mock
 from tests.integration.stripe_api.conftest import NewGateway
-from worker.domain.provisioning import Lane, customer_request
-from worker.sandbox.binaries import stripe_mock
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import customer_request
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.gateway import StripeGateway

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.stripe_api.certificate import self_signed
 from tests.integration.stripe_api.conftest import NewGateway
 from tests.integration.stripe_api.peer import Peer, Step, answer, drop, flood, half, hang, refuse, reset, trickle
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, CustomerFact
 from worker.errors import TryLater
 from worker.stripe_api.deadline import Deadline

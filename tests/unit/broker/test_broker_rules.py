@@ -13,11 +13,12 @@ from nsq.response import Error
 
 from worker.broker.address import Address, parse_address
 from worker.broker.backlog import Backlog
-from worker.broker.backoff import reconnect_delay
 from worker.broker.batches import split
 from worker.broker.faults import error_code, error_words
 from worker.broker.messages import Message, published_at
 from worker.broker.ready import Rotation, spread
+from worker.broker.subscription import FIRST_RECONNECT
+from worker.domain.backoff import backoff
 from worker.errors import Misconfigured
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -44,7 +45,7 @@ def test_what_is_no_address_names_the_setting(text: str) -> None:
 
 @given(st.integers(1, 10_000), st.floats(0.05, 60), st.integers())
 def test_a_reconnect_waits_some_time_and_never_longer_than_the_maximum(attempt: int, maximum: float, seed: int) -> None:
-    assert 0 < reconnect_delay(attempt, maximum, random.Random(seed)) <= maximum
+    assert 0 < backoff(attempt, FIRST_RECONNECT, maximum, random.Random(seed)) <= maximum
 
 
 @given(st.dictionaries(st.integers(), st.floats(0.01, 1000), min_size=1, max_size=50), st.integers(0, 100_000))

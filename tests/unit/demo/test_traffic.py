@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 
-from worker.sandbox.demo.traffic import Traffic
+from sandbox.demo.traffic import Traffic
 
 
 def played(*, chaos: bool, seed: int = 1, count: int = 200) -> tuple[Traffic, list[dict[str, str]]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from worker.sandbox.demo.traffic import Published
-from worker.sandbox.demo.verdict import Expected, Percentiles, Verdict, judge, percentiles
-from worker.sandbox.stripe.control import LoggedRequest, State
+from sandbox.demo.traffic import Published
+from sandbox.demo.verdict import Expected, Percentiles, Verdict, judge, percentiles
+from sandbox.stripe.control import LoggedRequest, State
 from worker.store.overview import Account
 
 CREATED = datetime(2026, 11, 20, 12, 0, 0, 750_000, UTC)

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.lanes import LaneSchedule
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane, LaneSchedule
 
 WEIGHTS = {Lane.LIVE: 80, Lane.RETRY: 15, Lane.BACKFILL: 5}
 lane_sets = st.sets(st.sampled_from(Lane), min_size=1)

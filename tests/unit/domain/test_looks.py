@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from worker.domain.lanes import Lane
 from worker.domain.looks import quiet_for
-from worker.domain.provisioning import RENEWAL_MARGIN, Lane, Provisioning, Requested, State
+from worker.domain.provisioning import RENEWAL_MARGIN, Provisioning, Requested, State
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROW = Provisioning(

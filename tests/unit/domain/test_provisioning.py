@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.clocks import CLOCKS_AGREE
+from worker.domain.lanes import Lane
 from worker.domain.provisioning import (
     BEGINNING,
     KEY_TRUSTED_BY_CREATION,
@@ -20,7 +21,6 @@ from worker.domain.provisioning import (
     LOOK_MARGIN,
     RENEWAL_MARGIN,
     SHORTEST_TRIAL_TO_SEND,
-    Lane,
     Provisioning,
     Requested,
     State,

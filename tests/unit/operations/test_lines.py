@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.backfill.records import MAX_LINE_BYTES, Format, Record, UnusableInput, read_records
 from worker.domain.profile import MessageShape
 from worker.errors import Rejected
-from worker.profiles.lines import MAX_LINE_BYTES, Format, Record, UnusableInput, read_records
 
 SHAPE = MessageShape(user_id="/id", email="/email", name="/name", created_at="/created_at")
 HEADER = b"id,email,name,created_at\n"

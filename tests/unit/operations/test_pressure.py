@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.profiles.backfill import await_drained
-from worker.profiles.pressure import BackPressure, Stalled
+from worker.backfill.back_pressure import BackPressure, Stalled
+from worker.backfill.publishing import await_drained
 
 
 class Channel:

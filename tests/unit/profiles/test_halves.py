@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.broker.messages import Absorbed, Message
 from worker.errors import Contended
-from worker.profiles.halves import absorb_in_halves
+from worker.provisioning.halves import absorb_in_halves
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 

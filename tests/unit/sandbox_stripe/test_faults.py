@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from worker.sandbox.stripe.call import Call
-from worker.sandbox.stripe.errors import ApiError
-from worker.sandbox.stripe.faults import Faults, parse_fault, parse_rule
-from worker.sandbox.stripe.limits import Limits
+from sandbox.stripe.call import Call
+from sandbox.stripe.errors import ApiError
+from sandbox.stripe.faults import Faults, parse_fault, parse_rule
+from sandbox.stripe.limits import Limits
 
 
 def _call() -> Call:

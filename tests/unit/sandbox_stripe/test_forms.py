@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.sandbox.stripe.errors import ApiError
-from worker.sandbox.stripe.forms import Form, Tree, decode, fingerprint
+from sandbox.stripe.errors import ApiError
+from sandbox.stripe.forms import Form, Tree, decode, fingerprint
 
 _Names: TypeAlias = st.SearchStrategy[str]
 

@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from worker.sandbox.stripe.errors import ApiError
-from worker.sandbox.stripe.idempotency import KEPT_SECONDS, IdempotencyStore, Saved
+from sandbox.stripe.errors import ApiError
+from sandbox.stripe.idempotency import KEPT_SECONDS, IdempotencyStore, Saved
 
 KEYS = st.sampled_from(["a", "b"])
 PRINTS = st.sampled_from(["one", "two"])

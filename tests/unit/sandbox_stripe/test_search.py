@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sandbox.stripe.errors import ApiError
-from worker.sandbox.stripe.objects import customer
-from worker.sandbox.stripe.search import parse
+from sandbox.stripe.errors import ApiError
+from sandbox.stripe.objects import customer
+from sandbox.stripe.search import parse
 
 ADA = customer(
     "cus_a", 100, {"email": "ada@example.com", "name": "Ada O'Hara", "metadata": {"user_id": "u1", "odd \"k'ey": "x"}}

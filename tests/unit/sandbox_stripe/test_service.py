@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.sandbox.stripe.routes import ROUTES
-from worker.sandbox.stripe.service import Service
+from sandbox.stripe.routes import ROUTES
+from sandbox.stripe.service import Service
 
 _PLAUSIBLE = ["", "true", "0", "1", "now", "-1", "1800000000", "9" * 18, "usd", "month", "a@b.co", "all", "x" * 300]
 _NESTED = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.sandbox.stripe.objects import Obj
-from worker.sandbox.stripe.table import Table
+from sandbox.stripe.objects import Obj
+from sandbox.stripe.table import Table
 
 _EMAILS = st.sampled_from(["a", "b", None])
 _STEPS = st.lists(st.tuples(st.sampled_from(["new", "edit", "delete"]), st.integers(0, 9), _EMAILS), max_size=25)

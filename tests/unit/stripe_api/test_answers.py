@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker.errors import Rejected
-from worker.stripe_api.answers import customer_fact, customer_unless_deleted, price_fact, subscription_fact
+from worker.stripe_api.parsing import customer_fact, customer_unless_deleted, price_fact, subscription_fact
 
 
 def customer(**changes: object) -> dict[str, object]:

@@ -22,8 +22,8 @@ from worker.stripe_api.errors import (
     Unauthorized,
     Unclear,
 )
+from worker.stripe_api.http_client import NoAnswer
 from worker.stripe_api.translate import translate
-from worker.stripe_api.transport import NoAnswer
 
 SECRET = "ada@example.org is no valid email"
 KINDS: dict[int, type[stripe.StripeError]] = {401: stripe.AuthenticationError, 429: stripe.RateLimitError}

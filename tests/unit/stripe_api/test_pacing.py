@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.stripe_api.pacing import CUT, LEAST, Cap, Pace, Stamp
+from worker.stripe_api.limiter.pace import CUT, LEAST, Cap, Pace, Stamp
 
 JITTER = 0.002
 """How late a thread may wake, in seconds."""

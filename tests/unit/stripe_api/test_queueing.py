@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.provisioning import Lane
-from worker.stripe_api.queueing import Queues, Ticket
+from worker.domain.lanes import Lane
+from worker.stripe_api.limiter.queue import Queues, Ticket
 
 WEIGHTS = {Lane.LIVE: 80, Lane.RETRY: 15, Lane.BACKFILL: 5}
 

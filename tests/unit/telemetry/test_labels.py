@@ -10,13 +10,13 @@ from typing import get_args
 
 import pytest
 
-from worker.profiles.provisioner import Settled
-from worker.stripe_api.caller import _snake
+from worker.provisioning.provisioner import Settled
 from worker.stripe_api.errors import StripeFailure
+from worker.stripe_api.requestor import _snake
 from worker.telemetry import labels
 
 WORKER = Path(__file__).parents[3] / "worker"
-OF_COMMANDS = {"profiles/lines.py", "profiles/backfill.py", "broker/publisher.py"}
+OF_COMMANDS = {"backfill/records.py", "backfill/publishing.py", "broker/publisher.py"}
 """What these refuse is told to whoever gave it, and is never put into quarantine."""
 
 REFUSALS = {"FieldRefused", "CustomerGone", "Refused", "TrialRefused", "AnswerIncomplete"}
@@ -75,7 +75,7 @@ def test_a_reason_of_quarantine_in_the_code_is_listed(pattern: str) -> None:
 
 
 def test_a_listed_reason_of_quarantine_is_in_the_code() -> None:
-    spoken = [*PATTERNS, *_constants("profiles/provisioner.py", r'(?:else|return) "(\w+)"')]
+    spoken = [*PATTERNS, *_constants("provisioning/provisioner.py", r'(?:else|return) "(\w+)"')]
     unspoken = {reason for reason in labels.QUARANTINE_REASONS if not any(re.fullmatch(p, reason) for p in spoken)}
     assert unspoken == set()
 
@@ -88,14 +88,16 @@ def test_every_field_of_a_message_has_its_reasons() -> None:
 
 
 def test_the_outcomes_of_settling_are_those_of_the_code() -> None:
-    settler = _constants("profiles/settler.py", r'outcome = "(\w+)"|"(\w+)", 0\.0\)')
-    spoken = {word for pair in settler for word in pair if word} | {"unrecorded"} | set(Settled)
+    dispatcher = _constants("work/dispatcher.py", r'Ended\("(\w+)"\)|"(\w+)", 0\.0\)')
+    spoken = {word for pair in dispatcher for word in pair if word} | set(Settled)
     assert spoken == set(labels.SETTLE_OUTCOMES)
 
 
 def test_the_outcomes_of_messages_are_those_of_the_code() -> None:
     spoken = {
-        word for file in ("profiles/inbox.py", "broker/messages.py") for word in _constants(file, r'topic, "(\w+)"\)')
+        word
+        for file in ("provisioning/inbox.py", "broker/messages.py")
+        for word in _constants(file, r'topic, "(\w+)"\)')
     }
     assert spoken == set(labels.MESSAGE_OUTCOMES)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.errors import Misconfigured, TryLater
 from worker.telemetry import Health, Metrics
 from worker.telemetry.readings import FRESH_FOR, Reading

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.provisioning import Lane
+from worker.domain.lanes import Lane
 from worker.telemetry.scrub import MASK, Scrubber
 
 

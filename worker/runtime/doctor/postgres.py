@@ -9,11 +9,12 @@ from worker.errors import Misconfigured, SubkeeperError
 from worker.runtime.doctor.findings import Finding, Findings, Verdict, ok, problem, refused, skipped, warning
 from worker.settings import Settings
 from worker.settings.effective import masked_url
-from worker.store import deployment, grants, migrations
-from worker.store.access import granting
-from worker.store.database import Database
-from worker.store.grants import Grants
-from worker.store.server_facts import ServerFacts, server_facts
+from worker.store import deployment
+from worker.store.engine import grants, migrations
+from worker.store.engine.access import granting
+from worker.store.engine.database import Database
+from worker.store.engine.grants import Grants
+from worker.store.engine.server_facts import ServerFacts, server_facts
 
 SERVER, SCHEMA, GRANTS, WRITES = "postgres", "postgres.schema", "postgres.grants", "postgres.writes"
 DURABILITY, TIMEOUTS, CONNECTIONS = "postgres.durability", "postgres.timeouts", "postgres.connections"

@@ -8,13 +8,13 @@ from datetime import timedelta
 from functools import partial
 
 from worker.errors import Misconfigured, SubkeeperError
-from worker.profiles.product_owner import ProductOwner
 from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
 from worker.runtime.doctor.postgres import PostgresCheck
 from worker.runtime.doctor.stripe import StripeCheck
-from worker.runtime.stripe_side import stripe_side
+from worker.runtime.resources import stripe_side
 from worker.settings import Settings
 from worker.store import deployment
+from worker.stripe_api.product_owner import ProductOwner
 from worker.telemetry import Metrics
 from worker.version import VERSION
 

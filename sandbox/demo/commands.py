@@ -1,0 +1,36 @@
+"""`subkeeper demo`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+
+import click
+from rich.console import Console
+
+from sandbox.demo.show import Plot, sample, show, verdict_table
+from sandbox.errors import PartFailed
+from sandbox.preparing import prepare
+
+
+@click.command()
+@click.option("--profiles", type=click.IntRange(1, 20_000), default=100, show_default=True)
+@click.option("--pace", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Profiles a second.")
+@click.option("--chaos", is_flag=True, help="Faults at Stripe, messages repeated, reordered, edited, workers killed.")
+@click.option("--seed", type=int, help="Repeat the draws of a run that printed this seed.")
+@click.option("--json", "json_wanted", is_flag=True, help="The verdict as JSON on stdout.")
+def demo(profiles: int, pace: float, chaos: bool, seed: int | None, json_wanted: bool) -> None:
+    """Start a sandbox, publish profiles, and show that each gets one customer and one subscription."""
+    plot = Plot(profiles, pace, chaos, secrets.randbelow(2**32) if seed is None else seed)
+    try:
+        verdict, accounts = show(plot, prepare, Console(stderr=True))
+    except PartFailed as error:
+        raise click.ClickException(str(error)) from error
+    if json_wanted:
+        click.echo(json.dumps(verdict.as_json()))
+    else:
+        console = Console()
+        console.print(sample(accounts, console.width), verdict_table(verdict))
+        console.print("Nothing missing, nothing double." if verdict.right else "NOT RIGHT.", f"Seed {plot.seed}.")
+    sys.exit(0 if verdict.right else 1)

@@ -1,0 +1,58 @@
+"""`expand[]`: ids replaced by their objects (https://docs.stripe.com/api/expanding_objects)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sandbox.stripe.errors import ApiError, invalid
+from sandbox.stripe.ledger import Ledger
+from sandbox.stripe.objects import Obj, listing
+
+_MAX_LEVELS = 4
+
+
+class Expander:
+    """Expands answers; `fresh` holds the objects of the transaction at hand, which the ledger does not have yet."""
+
+    def __init__(self, ledger: Ledger, fresh: Mapping[str, Obj]) -> None:
+        self._ledger = ledger
+        self._fresh = fresh
+
+    def expand(self, obj: Obj, paths: Sequence[str]) -> Obj:
+        """A copy of `obj` in which each of `paths` (`data.customer`, `latest_invoice`, …) is expanded."""
+        for path in paths:
+            segments = path.split(".")
+            if len(segments) - (segments[0] == "data") > _MAX_LEVELS:
+                raise invalid(f"You cannot expand more than 4 levels of a property ({path}).", param="expand")
+            obj = self._expand(obj, segments, path)
+        return obj
+
+    def _expand(self, node: Any, segments: Sequence[str], path: str) -> Any:
+        if isinstance(node, list):
+            return [self._expand(item, segments, path) for item in node]
+        if not segments or not isinstance(node, dict) or node.get("deleted"):
+            return node
+        name, rest = segments[0], segments[1:]
+        child = self._child(node, name, path)
+        if not rest and not isinstance(child, dict | list | None):
+            raise _not_expandable(path)
+        return {**node, name: self._expand(child, rest, path)}
+
+    def _child(self, node: Obj, name: str, path: str) -> Any:
+        if (node.get("object"), name) == ("customer", "subscriptions"):
+            return self._subscriptions(node["id"])
+        if name not in node:
+            raise _not_expandable(path)
+        child = node[name]
+        return self._fresh.get(child) or self._ledger.find(child) or child if isinstance(child, str) else child
+
+    def _subscriptions(self, customer: str) -> Obj:
+        """A customer's subscriptions that are not canceled, newest first; part of a customer only when expanded."""
+        subs = self._ledger.tables["subscription"].by("customer", customer)
+        data = [sub for sub in reversed(subs) if sub["status"] != "canceled"]
+        return listing(f"/v1/customers/{customer}/subscriptions", data[:10], has_more=len(data) > 10)
+
+
+def _not_expandable(path: str) -> ApiError:
+    return invalid(f"This property cannot be expanded ({path}).", param="expand")

@@ -1,0 +1,167 @@
+"""Invoices, as far as subscriptions make them: the first one (a trial's is $0 and paid at once) and the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox.stripe.objects import Obj, listing
+
+
+def amount_of(items: Sequence[Obj]) -> int:
+    """What one period of these items costs, in minor currency units."""
+    return sum(item["price"]["unit_amount"] * item["quantity"] for item in items)
+
+
+def invoice(identifier: str, created: int, sub: Obj, customer: Obj, *, reason: str, trial: bool) -> Obj:
+    """The invoice of `sub`'s current period; $0 for a trial. What costs nothing is paid, the rest open."""
+    items = sub["items"]["data"]
+    lines = [_line(f"il_{identifier[3:]}{place}", identifier, sub, item, trial) for place, item in enumerate(items)]
+    total = sum(line["amount"] for line in lines)
+    return {
+        "id": identifier,
+        "object": "invoice",
+        "created": created,
+        "currency": sub["currency"],
+        "lines": listing(f"/v1/invoices/{identifier}/lines", lines, has_more=False),
+        "number": f"{customer['invoice_prefix']}-{created}",
+        **_money(total),
+        **_status(created, total),
+        **_whose(sub, customer, reason),
+        **_EMPTY,
+        "period_end": created,
+        "period_start": created,
+    }
+
+
+def _money(total: int) -> Obj:
+    paid = {"amount_due": total, "amount_paid": 0, "amount_remaining": total}
+    zeros = (
+        "amount_overpaid",
+        "amount_paid_off_stripe",
+        "amount_shipping",
+        "post_payment_credit_notes_amount",
+        "pre_payment_credit_notes_amount",
+        "starting_balance",
+    )
+    sums = {"subtotal": total, "subtotal_excluding_tax": total, "total": total, "total_excluding_tax": total}
+    return {**paid, **dict.fromkeys(zeros, 0), **sums, "ending_balance": 0}
+
+
+def _status(created: int, total: int) -> Obj:
+    paid = total == 0
+    return {
+        "attempt_count": 0,
+        "attempted": paid,
+        "auto_advance": not paid,
+        "effective_at": created,
+        "status": "paid" if paid else "open",
+        "status_transitions": {
+            "finalized_at": created,
+            "marked_uncollectible_at": None,
+            "paid_at": created if paid else None,
+            "voided_at": None,
+        },
+    }
+
+
+def _whose(sub: Obj, customer: Obj, reason: str) -> Obj:
+    parent = {
+        "quote_details": None,
+        "subscription_details": {"metadata": sub["metadata"], "subscription": sub["id"]},
+        "type": "subscription_details",
+    }
+    return {
+        "billing_reason": reason,
+        "collection_method": sub["collection_method"],
+        "customer": customer["id"],
+        "customer_address": customer["address"],
+        "customer_email": customer["email"],
+        "customer_name": customer["name"],
+        "customer_phone": customer["phone"],
+        "customer_shipping": customer["shipping"],
+        "customer_tax_exempt": customer["tax_exempt"],
+        "parent": parent,
+    }
+
+
+def _line(identifier: str, owner: str, sub: Obj, item: Obj, trial: bool) -> Obj:
+    amount = 0 if trial else item["price"]["unit_amount"] * item["quantity"]
+    source = {
+        "invoice_item": None,
+        "proration": False,
+        "proration_details": {"credited_items": None},
+        "subscription": sub["id"],
+        "subscription_item": item["id"],
+    }
+    return {
+        "id": identifier,
+        "object": "line_item",
+        "amount": amount,
+        "currency": sub["currency"],
+        "description": "Trial period" if trial else None,
+        "discount_amounts": [],
+        "discountable": True,
+        "discounts": [],
+        "invoice": owner,
+        "livemode": False,
+        "metadata": {},
+        "parent": {
+            "invoice_item_details": None,
+            "subscription_item_details": source,
+            "type": "subscription_item_details",
+        },
+        "period": {"end": item["current_period_end"], "start": item["current_period_start"]},
+        "pretax_credit_amounts": [],
+        "pricing": _pricing(item, amount),
+        "quantity": item["quantity"],
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def _pricing(item: Obj, amount: int) -> Obj:
+    details = {"price": item["price"]["id"], "product": item["price"]["product"]}
+    unit = item["price"]["unit_amount_decimal"] if amount else "0"
+    return {"price_details": details, "type": "price_details", "unit_amount_decimal": unit}
+
+
+_EMPTY: dict[str, Any] = {
+    "account_country": "US",
+    "account_name": None,
+    "account_tax_ids": None,
+    "application": None,
+    "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
+    "automatically_finalizes_at": None,
+    "custom_fields": None,
+    "customer_tax_ids": [],
+    "default_payment_method": None,
+    "default_source": None,
+    "default_tax_rates": [],
+    "description": None,
+    "discounts": [],
+    "due_date": None,
+    "footer": None,
+    "from_invoice": None,
+    "hosted_invoice_url": None,
+    "invoice_pdf": None,
+    "issuer": {"type": "self"},
+    "last_finalization_error": None,
+    "latest_revision": None,
+    "livemode": False,
+    "metadata": {},
+    "next_payment_attempt": None,
+    "on_behalf_of": None,
+    "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
+    "receipt_number": None,
+    "rendering": None,
+    "shipping_cost": None,
+    "shipping_details": None,
+    "statement_descriptor": None,
+    "test_clock": None,
+    "total_discount_amounts": [],
+    "total_pretax_credit_amounts": [],
+    "total_taxes": [],
+    "webhooks_delivered_at": None,
+}
+"""Shared by all invoices: nothing in the ledger is changed in place."""

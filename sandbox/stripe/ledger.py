@@ -1,0 +1,147 @@
+"""All of this Stripe's state, and the one place where it changes: `Ledger.commit`."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sandbox.stripe.idempotency import IdempotencyStore, Saved
+from sandbox.stripe.identifiers import Identifiers
+from sandbox.stripe.journal import Journal
+from sandbox.stripe.objects import Obj, event
+from sandbox.stripe.search import SearchIndex
+from sandbox.stripe.table import Table
+
+_NOTICE = 3 * 86_400  # seconds between the announcement of a trial's end and the end
+_INDEXES = {
+    "customer": ("email",),
+    "product": (),
+    "price": ("lookup_key", "product"),
+    "subscription": ("customer",),
+    "invoice": ("customer",),
+    "event": (),
+}
+_PREFIXES = {
+    "cus": "customer",
+    "prod": "product",
+    "price": "price",
+    "sub": "subscription",
+    "in": "invoice",
+    "evt": "event",
+}
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one request (or one passing of time) changes; nothing of it shows until it is committed."""
+
+    now: int
+    ids: Identifiers
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    puts: dict[str, Obj] = field(default_factory=dict)
+
+    def put(self, obj: Obj) -> Obj:
+        self.puts[obj["id"]] = obj
+        return obj
+
+    def emit(self, kind: str, obj: Obj, previous: Obj | None = None) -> None:
+        """Records an event of `kind` about `obj` as it is now; `previous` holds the changed fields' old values."""
+        data: Obj = {"object": obj}
+        if previous is not None:
+            data["previous_attributes"] = {name: old for name, old in previous.items() if obj.get(name) != old}
+        request = {"id": self.request_id, "idempotency_key": self.idempotency_key}
+        self.put(event(self.ids.long("evt"), self.now, kind, data, request))
+
+
+class Ledger:
+    """Objects by kind, the idempotency store, the search index and the agenda of what time will change."""
+
+    def __init__(self, seed: str, journal: Journal | None) -> None:
+        self._seed = seed
+        self._journal = journal
+        self._generation = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.tables = {kind: Table(fields) for kind, fields in _INDEXES.items()}
+        self.idempotency = IdempotencyStore()
+        self.search = SearchIndex()
+        self._agenda: list[tuple[int, str]] = []
+        self._noted: set[tuple[int, str]] = set()
+        self.ids = Identifiers(f"{self._seed}:{self._generation}:0")
+
+    def load(self) -> float:
+        """Replays the journal; returns the clock's offset as it was (seconds)."""
+        offset, count = 0.0, 0
+        for count, entry in enumerate(self._journal.entries() if self._journal else (), start=1):  # noqa: B007 - the count is used below
+            self._apply(entry.get("put", ()), entry.get("at", 0))
+            if "save" in entry:
+                self.idempotency.keep(Saved(**entry["save"]))
+            offset = entry.get("clock", offset)
+        if self._journal is not None:
+            self._journal.open()
+        self.ids = Identifiers(f"{self._seed}:0:{count}")  # never the identifiers of the process before
+        return offset
+
+    def commit(self, tx: Transaction, saved: Saved | None = None) -> None:
+        """Applies a transaction and its idempotency result, journal first."""
+        puts = list(tx.puts.values())
+        if self._journal is not None and (puts or saved):
+            entry: dict[str, Any] = {"at": tx.now, "put": puts}
+            if saved is not None:
+                entry["save"] = asdict(saved)
+            self._journal.append(entry)
+        self._apply(puts, tx.now)
+        if saved is not None:
+            self.idempotency.keep(saved)
+
+    def _apply(self, puts: Iterable[Obj], now: int) -> None:
+        for obj in puts:
+            kind = obj["object"]
+            self.tables[kind].put(obj)
+            if kind in ("customer", "subscription"):
+                self.search.put(obj, now)
+            if kind == "subscription":
+                self._schedule(obj, now)
+
+    def _schedule(self, sub: Obj, now: int) -> None:
+        """Notes when time will next change this subscription."""
+        times = [sub["cancel_at"] or 0] if sub["ended_at"] is None else []
+        if sub["status"] == "trialing":
+            times += [sub["trial_end"] - _NOTICE, sub["trial_end"]]
+        elif sub["status"] == "active":
+            times.append(sub["items"]["data"][0]["current_period_end"])
+        for entry in {(when, sub["id"]) for when in times if when > now} - self._noted:
+            self._noted.add(entry)
+            heapq.heappush(self._agenda, entry)
+
+    def due(self, now: int) -> tuple[int, str] | None:
+        """Takes the first entry of the agenda up to `now`: (when, subscription id)."""
+        if not self._agenda or self._agenda[0][0] > now:
+            return None
+        entry = heapq.heappop(self._agenda)
+        self._noted.discard(entry)
+        return entry
+
+    def remember_clock(self, offset: float) -> None:
+        if self._journal is not None:
+            self._journal.append({"clock": offset})
+
+    def reset(self) -> None:
+        """An empty account again (keys, limits and faults are not the ledger's)."""
+        if self._journal is not None:
+            self._journal.clear()
+        self._generation += 1  # identifiers of the account before never come back
+        self._clear()
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    def find(self, identifier: str) -> Obj | None:
+        """Any object by its id; a deleted one as what remains of it."""
+        kind = _PREFIXES.get(identifier.partition("_")[0])
+        return self.tables[kind].rows.get(identifier) if kind else None

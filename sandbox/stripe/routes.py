@@ -1,0 +1,85 @@
+"""Which endpoint a method and path mean, what it takes, and which permission a restricted key needs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sandbox.stripe import changes, customers, prices, products, reading, subscriptions
+from sandbox.stripe.call import Context
+from sandbox.stripe.errors import ApiError
+from sandbox.stripe.lists import EXPAND, SEARCH
+from sandbox.stripe.objects import Obj
+from sandbox.stripe.params import Spec
+
+Endpoint: TypeAlias = Callable[[Context], Obj]
+
+_READ = Spec({"expand": EXPAND})
+_NONE = Spec({})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An endpoint; `name` is what rate limits count by, `permission` is `<resource>_read` or `<resource>_write`."""
+
+    name: str
+    permission: str
+    spec: Spec
+    endpoint: Endpoint
+
+
+def _routes() -> dict[tuple[str, str], Route]:
+    table: list[tuple[str, str, str, Spec, Endpoint]] = [
+        ("GET", "/v1/account", "account", _READ, reading.account),
+        ("POST", "/v1/customers", "customer", customers.WRITE, customers.create),
+        ("GET", "/v1/customers", "customer", customers.LIST, customers.list_all),
+        ("GET", "/v1/customers/search", "customer", SEARCH, customers.search),
+        ("GET", "/v1/customers/*", "customer", _READ, customers.retrieve),
+        ("POST", "/v1/customers/*", "customer", customers.WRITE, customers.update),
+        ("DELETE", "/v1/customers/*", "customer", _NONE, customers.delete),
+        ("POST", "/v1/products", "product", products.CREATE, products.create),
+        ("GET", "/v1/products", "product", products.LIST, products.list_all),
+        ("GET", "/v1/products/*", "product", _READ, products.retrieve),
+        ("POST", "/v1/products/*", "product", products.UPDATE, products.update),
+        ("DELETE", "/v1/products/*", "product", _NONE, products.delete),
+        ("POST", "/v1/prices", "plan", prices.CREATE, prices.create),
+        ("GET", "/v1/prices", "plan", prices.LIST, prices.list_all),
+        ("GET", "/v1/prices/*", "plan", _READ, prices.retrieve),
+        ("POST", "/v1/prices/*", "plan", prices.UPDATE, prices.update),
+        ("POST", "/v1/subscriptions", "subscription", subscriptions.CREATE, subscriptions.create),
+        ("GET", "/v1/subscriptions", "subscription", subscriptions.LIST, subscriptions.list_all),
+        ("GET", "/v1/subscriptions/search", "subscription", SEARCH, subscriptions.search),
+        ("GET", "/v1/subscriptions/*", "subscription", _READ, subscriptions.retrieve),
+        ("POST", "/v1/subscriptions/*", "subscription", changes.UPDATE, changes.update),
+        ("DELETE", "/v1/subscriptions/*", "subscription", subscriptions.CANCEL, subscriptions.cancel),
+        ("POST", "/v1/subscriptions/*/resume", "subscription", changes.RESUME, changes.resume),
+        ("GET", "/v1/invoices", "invoice", reading.INVOICE_LIST, reading.list_invoices),
+        ("GET", "/v1/invoices/*", "invoice", _READ, reading.retrieve_invoice),
+        ("GET", "/v1/events", "event", reading.EVENT_LIST, reading.list_events),
+        ("GET", "/v1/events/*", "event", _READ, reading.retrieve_event),
+    ]
+    return {
+        (method, path): Route(
+            f"{method} {path}", f"{resource}_{'read' if method == 'GET' else 'write'}", spec, endpoint
+        )
+        for method, path, resource, spec, endpoint in table
+    }
+
+
+ROUTES = _routes()
+
+
+def route(method: str, path: str) -> tuple[Route, str]:
+    """The endpoint and the id in its path ("" without one); 404 as Stripe's for anything else."""
+    exact = ROUTES.get((method, path))
+    if exact is not None:
+        return exact, ""
+    segments = path.split("/")
+    if len(segments) > 3:
+        pattern = "/".join((*segments[:3], "*", *segments[4:]))
+        found = ROUTES.get((method, pattern))
+        if found is not None and segments[3]:
+            return found, segments[3]
+    message = f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs."
+    raise ApiError(404, message)

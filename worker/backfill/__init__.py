@@ -1,0 +1,1 @@
+"""Publishing a file of profiles again. Start at `publishing`."""

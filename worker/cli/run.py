@@ -1,0 +1,25 @@
+"""`subkeeper run`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from worker.cli.common import explained, loaded, seeded
+from worker.runtime.process import Process
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["profiles", "all"]))
+@click.pass_context
+def run(context: click.Context, what: str) -> None:  # noqa: ARG001 - `all` is `profiles` until there is more to run
+    """Run a worker until SIGTERM, SIGINT or SIGHUP: it drains within 25 s. A second signal ends it at once.
+
+    Exit codes: 0 drained; 1 failed, a restart may mend it; 2 the settings or the command line must be changed.
+    """
+    with explained():
+        settings = loaded(context, sys.stdout)
+        process = Process(settings, seeded())
+        process.stop_on_signals()
+        sys.exit(process.run())

@@ -1,0 +1,172 @@
+"""The main job's parts, put together: profiles in, subscriptions out."""
+
+from __future__ import annotations
+
+import random
+import threading
+from contextlib import suppress
+from datetime import timedelta
+
+from worker.broker.consumer import Consumer
+from worker.broker.reader import Reader
+from worker.domain.lanes import Lane, LaneSchedule
+from worker.domain.trial import TrialPolicy
+from worker.errors import SubkeeperError
+from worker.provisioning.customer_step import CustomerStep
+from worker.provisioning.inbox import Freeze, ProfileInbox
+from worker.provisioning.leases import Lease, Leases
+from worker.provisioning.provisioner import Provisioner
+from worker.provisioning.subscription_step import SubscriptionStep
+from worker.provisioning.terms import Terms
+from worker.runtime.operations import message_shape
+from worker.runtime.resources import Resources, lane_weights
+from worker.runtime.watch import Watch
+from worker.settings import NsqSettings
+from worker.store.provisioning.backlog import Queues
+from worker.stripe_api.catalogue import UnusablePlan
+from worker.telemetry import Metrics
+from worker.threads import Threads
+from worker.work.dispatcher import Dispatcher
+from worker.work.halting import Halting
+
+
+def topic_lanes(settings: NsqSettings) -> dict[str, Lane]:
+    """The topics that are read, each with the lane that it feeds."""
+    return {settings.profile_topic: Lane.LIVE, settings.backfill_topic: Lane.BACKFILL}
+
+
+def profile_reader(settings: NsqSettings, rng: random.Random, metrics: Metrics) -> Reader:
+    """Reads both topics, which subscribes our channel to them."""
+    weights = {settings.profile_topic: settings.live_weight, settings.backfill_topic: settings.backfill_weight}
+    return Reader(settings, weights, rng=rng, counts=metrics.broker)
+
+
+class Provisioning:
+    """A service of a process: `start`, `stop`, `close`, once the gates of `resources` are passed."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._stopping = threading.Event()
+        settings, keys = resources.settings, resources.keys
+        self._watch = Watch(resources, Queues(openable=keys.openable))
+        leases = Leases(
+            resources.database,
+            length=timedelta(seconds=settings.settle.lease),
+            now=resources.gateway.now,
+            openable=keys.openable,
+            progress=resources.watchdog.progress,
+        )
+        self.dispatcher = self._dispatcher(leases)
+        self.inbox = self._inbox(leases)
+        self.consumer = self._consumer()
+
+    def _dispatcher(self, leases: Leases) -> Dispatcher[Lease]:
+        resources, settings = self._resources, self._resources.settings
+        return Dispatcher(
+            self._provisioner(leases),
+            Halting(
+                leases,
+                preflight=self._preflight,
+                shared_problem=self._shared_problem,
+                report=self._report_settling,
+            ),
+            LaneSchedule(settings.settle.threads, lane_weights(settings)),
+            observe=resources.metrics.settled,
+            threads=settings.settle.threads,
+            sweep_interval=settings.settle.sweep_interval,
+            watchdog=resources.watchdog,
+        )
+
+    def _provisioner(self, leases: Leases) -> Provisioner:
+        resources, settings, gateway = self._resources, self._resources.settings, self._resources.gateway
+        terms = Terms(
+            namespace=settings.namespace,
+            trial=timedelta(days=settings.trial.days),
+            missing_payment_method=settings.trial.missing_payment_method,
+            billing_mode=settings.stripe.billing_mode,
+            catalogue=resources.catalogue,
+        )
+        return Provisioner(
+            CustomerStep(gateway, leases, resources.keys.sealer, terms),
+            SubscriptionStep(gateway, leases, terms),
+            leases,
+            resources.metrics,
+            resources.rng,
+            may_blame=lambda: self._shared_problem() is None,
+        )
+
+    def _inbox(self, leases: Leases) -> ProfileInbox:
+        resources, settings = self._resources, self._resources.settings
+        trial = TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours))
+        return ProfileInbox(
+            resources.database,
+            leases,
+            self.dispatcher,
+            resources.keys.sealer,
+            resources.metrics,
+            shape=message_shape(settings),
+            freeze=Freeze(settings.namespace, settings.pending_plan, trial),
+            lanes=topic_lanes(settings.nsq),
+            quarantine_for=timedelta(days=settings.quarantine.expiry_days),
+            now=resources.clocks.now,
+            apart_within=settings.nsq.msg_timeout / 2,
+        )
+
+    def _consumer(self) -> Consumer:
+        resources, settings = self._resources, self._resources.settings
+        return Consumer(
+            profile_reader(settings.nsq, resources.rng, resources.metrics),
+            self.inbox.prepare,
+            self.inbox.absorb_apart,
+            resources.metrics,
+            batch=settings.absorb.batch,
+            rng=resources.rng,
+            report=lambda part, ok, detail: resources.health.set(part, ok=ok, detail=detail),
+            watchdog=resources.watchdog,
+        )
+
+    # What must hold before anything settles
+
+    def _preflight(self) -> None:
+        """What must hold for any row to settle: a key of this database's account that works. The price of the plan that
+        we give is looked at too, but rows of other plans, or with a frozen request, settle without it."""
+        resources = self._resources
+        resources.gateway.reload()
+        resources.ownership.require()
+        with suppress(UnusablePlan):  # `_shared_problem` says so
+            resources.catalogue.refresh(resources.settings.pending_plan)
+
+    def _shared_problem(self) -> SubkeeperError | None:
+        """What is known to be wrong with what every new row needs."""
+        return self._resources.catalogue.problem(self._resources.settings.pending_plan)
+
+    def _report_settling(self, halted: SubkeeperError | None) -> None:
+        health = self._resources.health
+        if halted is None:
+            health.set("stripe", ok=True)
+        else:
+            health.away("stripe", halted)
+
+    # Running
+
+    def wait(self, timeout: float) -> None:
+        """For up to `timeout` seconds keeps the subscriptions, before `start`, and takes nothing."""
+        self.consumer.wait(timeout)
+
+    def start(self, threads: Threads) -> None:
+        self.dispatcher.start(threads.spawn)
+        threads.spawn("absorber", self.consumer.run)
+        threads.spawn("watchdog", self._resources.watchdog.run)
+        threads.spawn("catalogue", lambda: self._resources.catalogue.keep_fresh(self._stopping))
+        threads.spawn("watcher", lambda: self._watch.run(threads.alive))
+
+    def stop(self) -> None:
+        """Takes no new work; the threads end once what they hold is finished or given back."""
+        self._stopping.set()
+        self._watch.stop()
+        self._resources.watchdog.stop()
+        self.consumer.stop()
+        self.dispatcher.stop()
+
+    def close(self) -> None:
+        self.consumer.close()

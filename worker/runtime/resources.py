@@ -1,0 +1,121 @@
+"""What a process has once, whatever it does: the database, Stripe, the sealing keys, the clocks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.domain.lanes import Lane
+from worker.errors import Misconfigured, SubkeeperError, Unavailable
+from worker.runtime.clocks import Clocks, local_time
+from worker.runtime.ownership import Ownership
+from worker.runtime.sealing_keys import SealingKeys
+from worker.settings import Settings
+from worker.store.engine import migrations
+from worker.store.engine.access import require_grants
+from worker.store.engine.database import Database
+from worker.stripe_api.catalogue import Catalogue
+from worker.stripe_api.errors import Unauthorized
+from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.limiter.limiter import Limiter, limiter_for
+from worker.telemetry import Health, Metrics, Watchdog
+from worker.telemetry.watchdog import PATIENCE
+
+
+class Resources:
+    """Connects to nothing until it is used. `local`: the machine's clock. Raises `Misconfigured` without usable keys.
+
+    `require_schema` and `require_deployment` come before anything else is asked of it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        health: Health,
+        rng: random.Random,
+        local: Callable[[], datetime] = local_time,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.health = health
+        self.rng = rng
+        self.database = Database(settings.database)
+        stripe = stripe_side(settings, metrics, rng)
+        self.limiter, self.gateway, self.catalogue = stripe.limiter, stripe.gateway, stripe.catalogue
+        self.keys = SealingKeys(settings, health)
+        self.watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
+        self.clocks = Clocks(local, self.gateway.known_now, metrics, health)
+        self.ownership = Ownership(settings, self.database, self.gateway)
+
+    def require_schema(self) -> None:
+        """Raises `Misconfigured` on a schema that this code can't work on or may not use, `Unavailable` while Postgres
+        is away."""
+        with self.database.connection() as connection:
+            require_grants(connection)
+            migrations.require_compatible(connection)
+        self.clocks.ask_postgres(self.database)
+        self.health.set("postgres", ok=True)
+
+    def require_deployment(self) -> None:
+        """Raises `Misconfigured` where the database belongs to another Stripe account, mode or namespace.
+
+        Where Stripe can't tell the account (it is away, or refuses the key) a database that was claimed before is
+        enough to absorb, and settling makes up for the comparison; one that was not is refused with Stripe's reason.
+        """
+        recorded = self.ownership.is_recorded()
+        self.health.set("postgres", ok=True)
+        try:
+            self.ownership.claim()
+        except SubkeeperError as unknown:
+            if not recorded or not _is_stripes_silence(unknown):
+                raise
+            self.health.away("stripe", unknown)
+
+    def close(self) -> None:
+        self.gateway.close()
+        self.database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class StripeSide:
+    """Stripe as one process speaks with it."""
+
+    gateway: StripeGateway
+    limiter: Limiter
+    catalogue: Catalogue
+
+
+def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random) -> StripeSide:
+    """Raises `Misconfigured` without a usable key."""
+    weights, connections = lane_weights(settings), settings.settle.threads + 2
+    limiter = limiter_for(settings.stripe, _secret_key(settings), weights, metrics.limiter_wait)
+    gateway = StripeGateway(
+        settings.stripe, lambda: _secret_key(settings), limiter, rng=rng, observe=metrics, connections=connections
+    )
+    return StripeSide(gateway, limiter, Catalogue(gateway, settings.plans, settings.namespace))
+
+
+def lane_weights(settings: Settings) -> dict[Lane, int]:
+    settle = settings.settle
+    return {
+        Lane.LIVE: settle.live_weight,
+        Lane.RETRY: settle.retry_weight,
+        Lane.BACKFILL: settle.backfill_weight,
+    }
+
+
+def _secret_key(settings: Settings) -> str:
+    key = settings.stripe_secret_key()
+    if key is None:
+        raise Misconfigured("STRIPE_SECRET_KEY", "is not set", "Give a secret or restricted key of your account.")
+    return key
+
+
+def _is_stripes_silence(unknown: SubkeeperError) -> bool:
+    """Whether it is Stripe that doesn't tell whose key it is: waiting, or another key, mends that."""
+    if isinstance(unknown, Unavailable):
+        return unknown.dependency == "stripe"
+    return not isinstance(unknown, Misconfigured) or isinstance(unknown, Unauthorized)

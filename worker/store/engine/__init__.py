@@ -1,0 +1,1 @@
+"""Postgres itself: the pool and its transactions (`database`), what it says (`errors`), its schema (`migrations`)."""

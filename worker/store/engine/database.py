@@ -1,0 +1,108 @@
+"""The connection pool, and the one way to a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, exc, text
+
+from worker.errors import Rejected
+from worker.settings import DatabaseSettings
+from worker.store.engine.errors import translate
+from worker.store.engine.read_timeout import bound
+from worker.store.engine.refusals import busy, place
+
+_SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
+
+
+class Database:
+    """A pool of Postgres connections. Connects lazily: nothing happens before the first transaction."""
+
+    def __init__(self, settings: DatabaseSettings, application_name: str = "subkeeper") -> None:
+        self._engine = _engine(settings, application_name)
+        self._place = place(self._engine)
+        self._settings = settings
+
+    @contextmanager
+    def transaction(self, lock_timeout: float | None = None) -> Iterator[Connection]:
+        """Commits at the end, rolls back on an error. `lock_timeout` (seconds) in place of the configured one.
+
+        Raises `Unavailable`, `TryLater`, `Rejected` or a `Conflict` (`worker.store.engine.errors`): what Postgres says.
+        A commit whose answer is lost raises `Unavailable` though it may have happened: callers must be repeatable.
+        """
+        with self._translated(), self._engine.begin() as connection:
+            if lock_timeout is not None:
+                connection.execute(_SET_LOCK_TIMEOUT, {"milliseconds": str(round(lock_timeout * 1000))})
+            yield connection
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection whose transactions the caller begins and ends (migrations). Raises as `transaction` does."""
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    def ping(self) -> None:
+        """Raises `Unavailable` unless Postgres answers."""
+        with self.transaction() as tx:
+            tx.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise translate(error, self._place) from error
+        except UnicodeEncodeError:  # a lone surrogate; the original would quote the text around it
+            raise Rejected("unstorable", "text that is not Unicode") from None
+        except exc.TimeoutError as error:  # the pool's
+            settings = self._settings
+            raise busy(self._place, settings.pool_size, settings.connect_timeout) from error
+
+
+def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
+    url = settings.url.get_secret_value()
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            url = "postgresql+psycopg://" + url.removeprefix(scheme)
+    timeouts = {
+        "statement_timeout": settings.statement_timeout,
+        "lock_timeout": settings.lock_timeout,
+        "idle_in_transaction_session_timeout": settings.statement_timeout,
+    }
+    options = " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in timeouts.items())
+    engine = create_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.connect_timeout,
+        pool_use_lifo=True,
+        pool_recycle=1800,
+        hide_parameters=True,
+        use_native_hstore=False,  # one question less at start
+        connect_args={
+            "application_name": application_name,
+            "connect_timeout": max(2, round(settings.connect_timeout)),
+            "options": f"{options} -c TimeZone=UTC",
+            # Behind a pooler in transaction mode the next transaction is another session's, which knows no statement
+            # that was prepared in this one (26000).
+            "prepare_threshold": None,
+            # A peer that vanished without a word is noticed within the statement timeout, not after hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": round(settings.statement_timeout * 1000),
+        },
+    )
+    bound(engine, settings.statement_timeout)
+    event.listen(engine, "handle_error", _forget_read_only)
+    return engine
+
+
+def _forget_read_only(failure: ExceptionContext) -> None:
+    """A session of what is no longer the primary stays read-only after the failover: the pool connects anew."""
+    if getattr(failure.original_exception, "sqlstate", None) == "25006":
+        failure.is_disconnect = True

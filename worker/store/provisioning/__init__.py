@@ -1,0 +1,1 @@
+"""SQL of `provisionings`, the ledger: `insert`, `leases`, `steps`, and what people and gauges see."""

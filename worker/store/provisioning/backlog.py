@@ -1,0 +1,116 @@
+"""How much work is waiting, for metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, text
+
+from worker.domain.lanes import Lane
+from worker.store.engine import arrays
+from worker.store.engine.clock import transaction_time
+from worker.store.provisioning.leases import OPENABLE, UNFINISHED
+
+Found = TypeVar("Found")
+
+SHARE = 0.01
+"""Of the time, at most, that one of the looks takes: a million unfinished rows are counted in 0.4 s."""
+
+LONGEST, LONGEST_AFTER_FAILURE = 300.0, 60.0
+"""Seconds between two turns of a look at most, however long it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """Unfinished ledger rows of one lane, and how long ago (seconds) the oldest was first seen (0: none).
+
+    `unopenable`: how many of them wait for a process that has the key under which they are sealed.
+    """
+
+    depth: int
+    age: float
+    unopenable: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What waits. What could not be counted lately is missing from `lanes`, or None."""
+
+    lanes: dict[Lane, LaneState]
+    quarantined_rows: int | None
+    quarantined_messages: int | None
+
+
+class _Counted(NamedTuple):
+    depth: int
+    oldest: datetime | None
+    unopenable: int
+
+
+_UNFINISHED = text(f"""
+    SELECT count(*) AS depth, min(first_seen_at) AS oldest, count(*) FILTER (WHERE NOT {OPENABLE}) AS unopenable
+    FROM provisionings WHERE lane = :lane AND {UNFINISHED}
+""")  # noqa: S608 - the condition is a constant
+
+_QUARANTINED_ROWS = text("SELECT count(*) FROM provisionings WHERE state = 'quarantined'")
+_QUARANTINED_MESSAGES = text("SELECT count(*) FROM quarantined_messages")
+
+
+class Queues:
+    """Looks at what waits. Each look is taken as often as it is asked for, but at most `SHARE` of the time.
+
+    So the few rows in the lanes of a worker that keeps up are counted each time, and a large backlog every so often.
+    `openable`: `Sealer.headers`. `clock`: monotonic, in seconds.
+    """
+
+    def __init__(self, openable: Callable[[], Sequence[bytes]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._openable = openable
+        self._lanes = {lane: _Look[_Counted](clock) for lane in Lane}
+        self._rows, self._messages = _Look[int](clock), _Look[int](clock)
+
+    def state(self, tx: Connection) -> QueueState:
+        """What waits, as each look last found it. One that fails raises, and its finding is missing until its next
+        turn."""
+        now = transaction_time(tx)
+        lanes: dict[Lane, LaneState] = {}
+        for lane, look in self._lanes.items():
+            counted = look.take(partial(self._count, tx, lane))
+            if counted is not None:
+                age = max(0.0, (now - counted.oldest).total_seconds()) if counted.oldest else 0.0
+                lanes[lane] = LaneState(counted.depth, age, counted.unopenable)
+        return QueueState(
+            lanes,
+            quarantined_rows=self._rows.take(lambda: int(tx.execute(_QUARANTINED_ROWS).scalar_one())),
+            quarantined_messages=self._messages.take(lambda: int(tx.execute(_QUARANTINED_MESSAGES).scalar_one())),
+        )
+
+    def _count(self, tx: Connection, lane: Lane) -> _Counted:
+        parameters = {"lane": int(lane), "openable": arrays.byteas(self._openable())}
+        return _Counted(*tx.execute(_UNFINISHED, parameters).one())
+
+
+class _Look(Generic[Found]):
+    """Something that is asked for ever again, and answered from memory until its next turn."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due = float("-inf")
+        self._found: Found | None = None
+
+    def take(self, ask: Callable[[], Found]) -> Found | None:
+        """What `ask` finds, or found when it last had its turn; None where it then failed. Raises what it raises."""
+        began = self._clock()
+        if began < self._due:
+            return self._found
+        self._found, longest = None, LONGEST_AFTER_FAILURE
+        try:
+            self._found, longest = ask(), LONGEST
+        finally:
+            ended = self._clock()
+            self._due = ended + min((ended - began) / SHARE, longest)
+        return self._found

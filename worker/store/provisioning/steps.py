@@ -1,0 +1,129 @@
+"""SQL of the two steps of settling: the ledger row and what it stands for, in one statement each.
+
+They are on the way of every signup, and a round trip to Postgres costs about 0.3 ms there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+from worker.domain.provisioning import Provisioning, Requested, State
+from worker.domain.stripe_facts import Answer, SubscriptionFact
+from worker.store import customers, subscriptions
+from worker.store.engine.errors import LeaseLost
+from worker.store.provisioning.leases import FENCE, fence
+
+_RECORD_CUSTOMER = text(f"""
+    WITH fenced AS (
+        UPDATE provisionings
+        SET state = 'customer_created', stripe_customer_id = :customer_id, subscription_request = :request,
+            trial_end = :trial_end, look_first = :look_first, last_error = NULL, refusal = NULL,
+            lease_until = now() + :lease, due_at = now() + :lease,
+            subscription_requested_at = coalesce(subscription_requested_at, :stripe_now),
+            subscription_last_requested_at = :stripe_now
+        {FENCE}
+        RETURNING user_id
+    ), inserted AS (
+        INSERT INTO billing_customers (user_id, stripe_customer_id) SELECT user_id, :customer_id FROM fenced
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    SELECT (SELECT count(*) FROM fenced) AS fenced, (SELECT count(*) FROM inserted) AS inserted
+""")  # noqa: S608 - the fence is a constant
+
+_COMPLETE = text(f"""
+    WITH fenced AS (
+        UPDATE provisionings
+        SET state = 'completed', stripe_subscription_id = :stripe_subscription_id, completed_at = clock_timestamp(),
+            customer_request = NULL, look_first = false, last_error = NULL, lease_until = NULL, refusal = NULL
+        {FENCE}
+        RETURNING user_id
+    ), inserted AS (
+        INSERT INTO billing_subscriptions
+            (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
+             trial_start, trial_end, period_start, period_end, canceled_at, ended_at, seen_from, seen_to)
+        SELECT id, :stripe_subscription_id, :plan, :stripe_subscription_status, :canceling,
+               :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to
+        FROM billing_customers, fenced WHERE stripe_customer_id = :stripe_customer_id
+        ON CONFLICT (stripe_subscription_id) DO NOTHING
+        RETURNING version
+    ), noted AS (
+        INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, after, cause)
+        SELECT fenced.user_id, :stripe_subscription_id, version, CAST(:after AS jsonb), :cause FROM inserted, fenced
+    )
+    SELECT (SELECT count(*) FROM fenced) AS fenced, (SELECT count(*) FROM inserted) AS inserted
+""")  # noqa: S608 - the fence is a constant
+
+
+def record_customer(
+    tx: Connection,
+    frozen: Provisioning,
+    *,
+    look_first: bool,
+    lease: timedelta,
+    stripe_now: datetime,
+) -> Provisioning:
+    """The row has the customer of `frozen`, and its subscription's request is about to be sent. Renews the lease.
+
+    Raises `LeaseLost`, `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`.
+    """
+    customer_id = frozen.stripe_customer_id
+    assert customer_id is not None, "frozen with its customer"
+    parameters = fence(frozen) | {
+        "customer_id": customer_id,
+        "request": frozen.subscription_request,
+        "trial_end": frozen.trial_end,
+        "look_first": look_first,
+        "lease": lease,
+        "stripe_now": stripe_now,
+    }
+    done = tx.execute(_RECORD_CUSTOMER, parameters).one()
+    if not done.fenced:
+        raise LeaseLost(frozen.user_id)
+    if not done.inserted:
+        customers.require(tx, frozen.user_id, customer_id)
+    first = frozen.subscription_requested.first if frozen.subscription_requested else stripe_now
+    return replace(
+        frozen,
+        state=State.CUSTOMER_CREATED,
+        look_first=look_first,
+        subscription_requested=Requested(first, stripe_now),
+        requested_before=frozen.subscription_requested,
+    )
+
+
+def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact], *, plan: str, cause: str) -> None:
+    """The row has its subscription, on what we call `plan`; its sealed profile is erased with the very statement.
+    Raises `LeaseLost`.
+
+    What Stripe answered to our create or look is written under the rules of any answer. One from memory is as old as
+    the object, so a refresh is marked beside it. Where the subscription is there already (an event was first), its
+    `version` has moved since we asked: of it nothing is written but the mark.
+    """
+    fact = answer.value
+    state = subscriptions.columns(fact, plan)
+    parameters = (
+        fence(row)
+        | state
+        | {
+            "stripe_customer_id": fact.customer_id,
+            "stripe_subscription_id": fact.id,
+            "seen_from": fact.created if answer.replayed else answer.seen_from,
+            "seen_to": fact.created if answer.replayed else answer.seen_to,
+            "after": json.dumps({name: _json(value) for name, value in state.items()}),
+            "cause": cause,
+        }
+    )
+    done = tx.execute(_COMPLETE, parameters).one()
+    if not done.fenced:
+        raise LeaseLost(row.user_id)
+    if not done.inserted or answer.replayed:
+        subscriptions.mark_refresh(tx, fact.id)
+
+
+def _json(value: str | bool | datetime | None) -> str | bool | None:
+    return value.isoformat() if isinstance(value, datetime) else value

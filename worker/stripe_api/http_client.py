@@ -1,0 +1,120 @@
+"""The HTTP under the `stripe` client: keep-alive connections and one total deadline per request.
+
+Socket timeouts bound each read, not their sum: a peer that sends a byte a second would hold a thread for ever. Here
+every read of a response, headers included, gets only what is left of the request's time.
+
+    APIConnectionError(code=…)
+    ├── stripe_timeout       no complete answer in time; it may have happened
+    ├── stripe_connection    refused, reset or closed before an answer (`should_retry`: it failed at once)
+    ├── stripe_tls           the certificate or the handshake
+    └── stripe_answer_size   more than MAX_BODY
+
+`why` is what the system or the TLS library says of it: words about connections, never of what went through them.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import ClassVar
+
+import stripe
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+
+from worker.stripe_api.connection import pool_for
+
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes. A page of 100 subscriptions has under 1 MB."""
+
+CHUNK = 64 * 1024
+
+TIMEOUT_HEADER = "Subkeeper-Timeout"
+"""What a request may take in all, in seconds: `stripe`'s client hands its HTTP client headers, but no timeout. It is
+never sent."""
+
+
+class HttpClient(stripe.HTTPClient):
+    """One origin, a pool of connections, no redirects, no retries, verified TLS."""
+
+    name: ClassVar[str] = "urllib3"
+
+    def __init__(self, origin: str, connections: int) -> None:
+        """`origin`: scheme, host and port. `connections`: how many are kept open; more threads open more."""
+        super().__init__()
+        self._origin = origin
+        self._pool = pool_for(origin, connections)
+
+    def request(  # type: ignore[override]  # the base class says str, and hands bytes through
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        post_data: str | None = None,
+        *,
+        _usage: list[str] | None = None,
+    ) -> tuple[bytes, int, dict[str, str]]:
+        """Send and read completely. Header names come back in lower case, as `stripe` wants to find them."""
+        sent = dict(headers or {})
+        timeout = float(sent.pop(TIMEOUT_HEADER))
+        try:
+            response = self._pool.urlopen(
+                method.upper(),
+                url.removeprefix(self._origin),
+                body=post_data,
+                headers=sent,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(total=timeout),
+                preload_content=False,
+            )
+            return _body(response), response.status, {name.lower(): value for name, value in response.headers.items()}
+        except (HTTPError, OSError) as error:
+            raise _unanswered(error) from error
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class NoAnswer(stripe.APIConnectionError):
+    """Stripe didn't answer. `code` as above; `at_once`: it failed quickly, and may be tried again at once."""
+
+    def __init__(self, code: str, why: str | None = None, *, at_once: bool = False) -> None:
+        super().__init__(code, code=code, should_retry=at_once)  # type: ignore[no-untyped-call]  # stripe's
+        self.why = why
+
+
+def _body(response: urllib3.BaseHTTPResponse) -> bytes:
+    chunks, size = [], 0
+    while chunk := response.read(CHUNK, decode_content=False):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            response.close()
+            raise NoAnswer("stripe_answer_size")
+    return b"".join(chunks)
+
+
+def _unanswered(error: Exception) -> NoAnswer:
+    if isinstance(error, SSLError):
+        return NoAnswer("stripe_tls", _why(error))
+    timed_out = isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
+    if timed_out and not isinstance(error, NewConnectionError):  # refused, though it derives from a timeout
+        return NoAnswer("stripe_timeout")
+    return NoAnswer("stripe_connection", _why(error), at_once=True)
+
+
+def _why(error: BaseException) -> str:
+    """The system's words for the first cause that has some, else that cause's type."""
+    while True:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if isinstance(error, ssl.SSLError) and error.reason:
+            return error.reason.lower().replace("_", " ")
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        if (below := error.__cause__ or error.__context__ or inner) is None:
+            return type(error).__name__
+        error = below

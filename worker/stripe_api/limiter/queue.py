@@ -1,0 +1,137 @@
+"""Who goes next: the limiter's state machine, pure. Waiters queue by lane and endpoint; `now` is in seconds.
+
+Lanes share by weight (stride scheduling): a lane that had less than its share goes first, a lane that idles saves up
+nothing, and what it doesn't use goes to the others. A waiter whose endpoint is exhausted holds nobody else up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from worker.domain.lanes import Lane
+from worker.stripe_api.limiter.pace import Bucket, Stamp
+
+BY_REASON = {
+    "global-rate": ("account", "rate"),
+    "endpoint-rate": ("endpoint", "rate"),
+    "global-concurrency": ("account", "concurrency"),
+    "endpoint-concurrency": ("endpoint", "concurrency"),
+}
+"""`Stripe-Rate-Limited-Reason` → whose budget, and which (https://docs.stripe.com/rate-limits)."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One request that waits for its permit, or holds it."""
+
+    endpoint: str
+    lane: Lane
+    stamp: Stamp | None = None
+
+    @property
+    def granted(self) -> bool:
+        return self.stamp is not None
+
+    def leaves(self, now: float) -> None:
+        """The permit is about to be used, and not when it was given."""
+        assert self.stamp is not None
+        self.stamp.at = max(self.stamp.at, now)
+
+
+class Queues:
+    """All waiters, all budgets."""
+
+    def __init__(
+        self,
+        account_rate: float,
+        endpoint_rate: Callable[[str], float],
+        weights: Mapping[Lane, int],
+        now: float,
+    ) -> None:
+        """Rates in requests per second; `weights` are relative, each at least 1 (so that no lane starves)."""
+        self._account = Bucket(account_rate, now)
+        self._endpoint_rate = endpoint_rate
+        self._endpoints: dict[str, Bucket] = {}
+        self._stride = {lane: 1 / max(1, weight) for lane, weight in weights.items()}
+        self._passed = dict.fromkeys(weights, 0.0)
+        self._virtual = 0.0
+        self._waiting: dict[Lane, dict[str, deque[Ticket]]] = {lane: {} for lane in weights}
+
+    def enqueue(self, endpoint: str, lane: Lane, now: float) -> Ticket:
+        if endpoint not in self._endpoints:
+            self._endpoints[endpoint] = Bucket(self._endpoint_rate(endpoint), now)
+        queues = self._waiting[lane]
+        if not queues:
+            self._passed[lane] = max(self._passed[lane], self._virtual)
+        ticket = Ticket(endpoint, lane)
+        queues.setdefault(endpoint, deque()).append(ticket)
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Take a waiter out; its permit, if it holds one, is to be given back by `release` instead."""
+        self._waiting[ticket.lane][ticket.endpoint].remove(ticket)
+        self._forget_if_empty(ticket)
+
+    def grant(self, now: float) -> list[Ticket]:
+        """Give every permit that may be given now."""
+        granted = []
+        while (ticket := self._next(now)) is not None:
+            self._give(ticket, now)
+            granted.append(ticket)
+        return granted
+
+    def next_at(self, now: float) -> float | None:
+        """When `grant` will have something to give; None while nobody waits, or all wait for a `release`."""
+        account = self._account.free_at(now)
+        wanted = {endpoint for queues in self._waiting.values() for endpoint in queues}
+        times = [at for at in (self._endpoints[endpoint].free_at(now) for endpoint in wanted) if at is not None]
+        return None if account is None or not times else max(account, min(times))
+
+    def release(self, ticket: Ticket) -> None:
+        """The request has ended."""
+        self._account.cap.in_flight -= 1
+        self._endpoints[ticket.endpoint].cap.in_flight -= 1
+
+    def throttled(self, endpoint: str, reason: str | None, now: float) -> None:
+        """Stripe answered 429. Without a reason the account's rate is meant; an unknown one is about one object."""
+        whose, what = BY_REASON.get(reason, ("", "")) if reason else ("account", "rate")
+        if not whose:
+            return
+        bucket = self._account if whose == "account" else self._endpoints[endpoint]
+        (bucket.pace if what == "rate" else bucket.cap).cut(now)
+
+    def rates(self, now: float) -> dict[str, float]:
+        """The present rates per second: `"account"`, and each endpoint by its name."""
+        rates = {endpoint: bucket.pace.rate(now) for endpoint, bucket in self._endpoints.items()}
+        return {"account": self._account.pace.rate(now), **rates}
+
+    def waiters(self) -> dict[Lane, int]:
+        return {lane: sum(map(len, queues.values())) for lane, queues in self._waiting.items()}
+
+    def _next(self, now: float) -> Ticket | None:
+        account = self._account.free_at(now)
+        if account is None or account > now:
+            return None
+        for lane in sorted(self._waiting, key=lambda each: (self._passed[each], each)):
+            for endpoint, queue in self._waiting[lane].items():
+                at = self._endpoints[endpoint].free_at(now)
+                if at is not None and at <= now:
+                    return queue[0]
+        return None
+
+    def _give(self, ticket: Ticket, now: float) -> None:
+        queue = self._waiting[ticket.lane].pop(ticket.endpoint)
+        queue.popleft()
+        if queue:
+            self._waiting[ticket.lane][ticket.endpoint] = queue  # behind the lane's other endpoints: round robin
+        ticket.stamp = Stamp(now)
+        self._account.take(ticket.stamp)
+        self._endpoints[ticket.endpoint].take(ticket.stamp)
+        self._virtual = max(self._virtual, self._passed[ticket.lane])
+        self._passed[ticket.lane] += self._stride[ticket.lane]
+
+    def _forget_if_empty(self, ticket: Ticket) -> None:
+        if not self._waiting[ticket.lane][ticket.endpoint]:
+            del self._waiting[ticket.lane][ticket.endpoint]
