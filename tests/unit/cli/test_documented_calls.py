@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.unit.cli.subcommands import subcommands
 from worker.cli import main
 
 ROOT = Path(__file__).parents[3]
@@ -43,8 +44,8 @@ def unknown_words(call: str) -> list[str]:
             if not any(name in option.opts for each in [main, *here] for option in each.params):
                 wrong.append(word)
         elif all(isinstance(each, click.Group) for each in here) and re.fullmatch(r"[a-z|]+", word):
-            groups = [each for each in here if isinstance(each, click.Group)]
-            found = [each.commands[name] for each in groups for name in word.split("|") if name in each.commands]
+            groups = [subcommands(each) for each in here if isinstance(each, click.Group)]
+            found = [each[name] for each in groups for name in word.split("|") if name in each]
             if len(found) < len(word.split("|")) and words[number - 1] != "--config":
                 wrong.append(word)
             here = found or here

@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.unit.cli.subcommands import subcommands
 from worker.cli import main
 from worker.cli.common import BAD_SETTINGS, FAILED, FOUND_NEW, INTERRUPTED
 from worker.store.quarantine_list import Kind
@@ -25,7 +26,7 @@ def commands(
     if not isinstance(command, click.Group):
         yield path, command
         return
-    for name, inner in command.commands.items():
+    for name, inner in subcommands(command).items():
         yield from commands(inner, (*path, name))
 
 
