@@ -36,3 +36,15 @@ def addresses_of(host: str, port: int, family: int) -> int:
         return len({found[4][0] for found in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)})
     except (OSError, UnicodeError):
         return 0
+
+
+def connected(address: Address, timeout: float) -> socket.socket:
+    """A socket that notices a peer which vanished. IPv6 and IPv4, whichever of the host's addresses answers first in
+    order. Raises `OSError`, and `UnicodeError` for a name that can't be one."""
+    sock = socket.create_connection((address.host, address.port), timeout=timeout)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+    return sock

@@ -16,7 +16,7 @@ from nsq import constants
 from nsq.connection import Connection
 from nsq.response import Error, Response
 
-from worker.broker.address import Address, addresses_of
+from worker.broker.address import Address, addresses_of, connected
 from worker.broker.config import ConnectionConfig
 from worker.broker.faults import Broken, broken_by, error_words, system_words
 from worker.broker.frames import pack, take_frames
@@ -62,20 +62,15 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
     # -- connecting -------------------------------------------------------------------------------------------------
 
     def dial(self) -> None:
-        """IPv6 and IPv4, whichever of the host's addresses answers first in order, within `connect_timeout`."""
+        """Connects, within `connect_timeout`. Raises `Broken`."""
         try:
-            sock = socket.create_connection((self.host, self.port), timeout=self._config.connect_timeout)
+            sock = connected(self.address, self._config.connect_timeout)
         except (OSError, UnicodeError) as exc:
             raise Broken("unreachable", system_words(exc)) from exc
         self._socket: socket.socket | None = sock
         ours, theirs = sock.getsockname()[0], sock.getpeername()  # a socket that was reset no longer tells
         self.peer = "" if theirs[0] == ours else theirs[0], theirs[1]
         self.addresses = addresses_of(self.host, self.port, sock.family)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, option):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
         self._pending.append(constants.MAGIC_V2)
 
     def encrypt(self, tls: ssl.SSLContext, deadline: float) -> None:

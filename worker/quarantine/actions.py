@@ -10,7 +10,7 @@ from worker.errors import Rejected, SubkeeperError
 from worker.sealing import CannotOpen, Sealer
 from worker.store import quarantine, quarantine_list
 from worker.store.engine.database import Database
-from worker.store.provisioning import leases, unopenable, views
+from worker.store.provisioning import quarantined, unopenable, views
 from worker.store.provisioning.views import LedgerRow
 from worker.store.quarantine import KeptMessage
 from worker.store.quarantine_list import Kind
@@ -94,7 +94,7 @@ class Quarantine:
     def retry_profiles(self, user_ids: Sequence[str], outcome: Outcome) -> None:
         """Makes the users' rows due again, in a new generation that looks before it creates."""
         with self._database.transaction() as tx:
-            done = set(leases.retry_quarantined(tx, user_ids))
+            done = set(quarantined.retry(tx, user_ids))
         outcome.profiles += len(done)
         left = [user_id for user_id in user_ids if user_id not in done]
         outcome.failed |= dict.fromkeys(left, EXPIRED)
@@ -107,7 +107,7 @@ class Quarantine:
     def drop_profiles(self, user_ids: Sequence[str], outcome: Outcome) -> None:
         """Forgets users who never had a customer at Stripe; the next message of theirs begins anew."""
         with self._database.transaction() as tx:
-            done = set(leases.drop_quarantined(tx, user_ids))
+            done = set(quarantined.drop(tx, user_ids))
         outcome.profiles += len(done)
         left = [user_id for user_id in user_ids if user_id not in done]
         outcome.failed |= dict.fromkeys(left, "stays, for it has had a customer at Stripe: retry it")

@@ -13,7 +13,7 @@ from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings import NsqSettings
 from worker.store import quarantine
-from worker.store.provisioning import leases
+from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
 
 WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
@@ -85,7 +85,7 @@ class Watch:
 
     def _forget_expired(self) -> None:
         with self._database.transaction() as tx:
-            leases.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
+            quarantined.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
             quarantine.forget_expired(tx)
 
 

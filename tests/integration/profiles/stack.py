@@ -28,7 +28,7 @@ from worker.runtime.process import Process
 from worker.runtime.setup import setup
 from worker.settings import Settings
 from worker.store.engine.database import Database
-from worker.store.provisioning import leases
+from worker.store.provisioning import quarantined
 
 SECRET_KEY = "an-example-of-a-secret-key-of-more-than-32-characters"
 SUBKEEPER = Path(sys.executable).with_name("subkeeper")
@@ -293,7 +293,7 @@ class Stack:
         database = Database(self.settings().database)
         try:
             with database.transaction() as tx:
-                return leases.retry_quarantined(tx, user_ids)
+                return quarantined.retry(tx, user_ids)
         finally:
             database.close()
 

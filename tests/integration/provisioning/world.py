@@ -18,7 +18,7 @@ from tests.integration.provisioning.wire import Flight, Wire
 from worker.domain.provisioning import user_digest
 from worker.provisioning import restored
 from worker.store.engine.database import Database
-from worker.store.provisioning import leases
+from worker.store.provisioning import quarantined
 from worker.telemetry import Metrics
 
 USERS = ("user-1", "user-2")
@@ -160,7 +160,7 @@ class World:
 
     def retry_quarantined(self) -> None:
         with self._database.transaction() as tx:
-            leases.retry_quarantined(tx, USERS)
+            quarantined.retry(tx, USERS)
 
     def doubt(self) -> None:
         """`subkeeper provisioning doubt`, the first step after a restored backup."""

@@ -15,7 +15,7 @@ from worker.sealing import HEADER_BYTES
 from worker.store.engine.clock import transaction_time
 from worker.store.engine.database import Database
 from worker.store.engine.errors import LeaseLost
-from worker.store.provisioning import insert, leases, refused
+from worker.store.provisioning import insert, leases, quarantined, refused
 
 OPENABLE = [SEALED[:HEADER_BYTES]]
 
@@ -185,7 +185,7 @@ def test_a_row_that_comes_back_from_quarantine_was_refused_nothing_yet(database:
     execute(database, "UPDATE provisionings SET state = 'quarantined', quarantined_at = now(), others_passed = true")
     with database.transaction() as tx:
         if comes_back == "by a retry":
-            leases.retry_quarantined(tx, ["a"])
+            quarantined.retry(tx, ["a"])
         else:
             insert.replace_quarantined(tx, new_rows(["a"]))
     (row,) = [*lease(database), *lease(database, Lane.RETRY)]
