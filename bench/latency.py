@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from bench.bench import Bench, Figures, say
+from bench.bench import Bench, Figures, ratio, say, summary
 from bench.meter import Meter
 from bench.site import UNLIMITED, Site, wait_until
 from bench.stand import IN_MEMORY, ON_DISK_SYNCED, Stand
 from sandbox.demo.show import STRIPE_LATENCY
 from sandbox.demo.traffic import Traffic
 from sandbox.demo.verdict import Expected, Verdict, judge
+from sandbox.part import Part
 from worker.broker.publisher import Publisher
 from worker.store import overview
 from worker.store.engine.database import Database
@@ -27,28 +28,46 @@ from worker.store.engine.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`seconds` of profiles at `pace` a second."""
+    """`seconds` of profiles at `pace` a second, in each of `rounds`."""
 
     seconds: float = 30.0
     pace: float = 20.0
+    rounds: int = 3
 
 
 def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
-    sides = {"nsqd_on_disk_fsync_each": ON_DISK_SYNCED, "nsqd_in_memory": IN_MEMORY}
-    return {side: _side(stand, sizes, rng, flags) for side, flags in sides.items()}
+    """The worker and the bare chain in turn, a round of each after the other."""
+    figures: Figures = {"nsqd_on_disk_fsync_each": _worker(stand, sizes, rng, ON_DISK_SYNCED)}
+    sides: dict[str, list[Figures]] = {"nsqd_in_memory": [], "bare_chain": []}
+    for _ in range(sizes.rounds):
+        sides["nsqd_in_memory"].append(_worker(stand, sizes, rng, IN_MEMORY))
+        sides["bare_chain"].append(_bare_chain(stand, sizes, rng))
+    ours, bare = (
+        {rank: summary([each["overhead_ms"][rank] for each in rounds], 1) for rank in ("p50", "p99")}
+        for rounds in sides.values()
+    )
+    return figures | sides | {f"{rank}_of_bare_chain": ratio(ours[rank], bare[rank]) for rank in ("p50", "p99")}
 
 
-def _side(stand: Stand, sizes: Sizes, rng: random.Random, flags: Sequence[str]) -> Figures:
+def _worker(stand: Stand, sizes: Sizes, rng: random.Random, flags: Sequence[str]) -> Figures:
+    with stand.site(rng, flags) as site, site.worker(UNLIMITED) as worker:
+        return _measured(site, worker, sizes, rng)
+
+
+def _bare_chain(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
+    with stand.site(rng, IN_MEMORY) as site, site.bare_chain() as process:
+        return _measured(site, process.pid, sizes, rng)
+
+
+def _measured(site: Site, process: Part | int, sizes: Sizes, rng: random.Random) -> Figures:
     traffic = Traffic(round(sizes.seconds * sizes.pace), sizes.pace, chaos=False, rng=rng)
-    with stand.site(rng, flags) as site:
-        site.control.latency(**STRIPE_LATENCY)
-        with site.worker(UNLIMITED) as worker:
-            meter = Meter({"worker": worker, "postgres": site.postgres, "stripe": site.stripe, "nsqd": site.nsqd})
-            began = time.monotonic()
-            publish(site, traffic, rng)
-            wait_until(lambda: len(site.completed("user-")) >= len(traffic.sent), 60, "every profile settled", 0.5)
-            busy = meter.percent()
-        verdict = judged(site, traffic, time.monotonic() - began)
+    site.control.latency(**STRIPE_LATENCY)
+    meter = Meter({"worker": process, "postgres": site.postgres, "stripe": site.stripe, "nsqd": site.nsqd})
+    began = time.monotonic()
+    publish(site, traffic, rng)
+    wait_until(lambda: len(site.completed("user-")) >= len(traffic.sent), 60, "every profile settled", 0.5)
+    busy = meter.percent()
+    verdict = judged(site, traffic, time.monotonic() - began)
     say(f"latency: less Stripe's time {verdict.overhead_ms}")
     return {
         "overhead_ms": asdict(verdict.overhead_ms),
@@ -87,4 +106,4 @@ def accounts(site: Site) -> list[overview.Account]:
         database.close()
 
 
-BENCH = Bench("latency", Sizes(), Sizes(seconds=0.5), measure)
+BENCH = Bench("latency", Sizes(), Sizes(seconds=0.5, rounds=1), measure)

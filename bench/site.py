@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from bench.bare_chain import READY
 from sandbox.config_file import write_config
 from sandbox.demo.worker import WorkerProcess, environment_without_settings
 from sandbox.nsq import Nsqd, Nsqlookupd
@@ -83,6 +85,23 @@ class Site:
         command = [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
         log = self._config.with_name("command.log")
         return self._workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
+
+    @contextmanager
+    def bare_chain(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`bench.bare_chain` in the place of a worker, for as long as the block takes. Raises where it has ended."""
+        log = self._config.with_name("bare-chain.log")
+        command = [sys.executable, "-m", "bench.bare_chain", str(self._config)]
+        process = self._workspace.spawn(
+            command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings()
+        )
+        try:
+            wait_until(lambda: READY in log.read_text() or process.poll() is not None, 30, "the bare chain reads")
+            yield process
+            if process.poll() is not None:
+                raise RuntimeError(f"the bare chain has ended: {log.read_text()[-2000:]}")
+        finally:
+            process.terminate()
+            process.wait()
 
     def publish(self, bodies: Sequence[bytes], rng: random.Random) -> None:
         """Publishes these profiles, and returns once nsqd has them all."""
