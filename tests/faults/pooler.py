@@ -6,6 +6,7 @@ As pgbouncer with `pool_mode = transaction` may do it at any time; here it does 
 from __future__ import annotations
 
 import itertools
+import re
 import select
 import socket
 import struct
@@ -13,19 +14,25 @@ import threading
 from contextlib import ExitStack, suppress
 from typing import Self
 
-SESSIONS = 2
-"""Of Postgres for each client: its transactions take turns."""
-
 _ENCRYPTED = frozenset({80877103, 80877104})
 """SSLRequest and GSSENCRequest (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
 
 
-class Pooler:
-    """`with Pooler(port) as pooler:` clients dial `pooler.port`. Postgres must trust them. `handed_over` counts the
-    transactions after which a client went on in another session."""
+_KEY, _NO_PROCESS = re.compile(rb"K(\x00\x00\x00.)....", re.DOTALL), rb"K\1\x00\x00\x00\x01"
+"""BackendKeyData, and the same with a process id that no session has."""
 
-    def __init__(self, port: int) -> None:
+
+class Pooler:
+    """`with Pooler(port) as pooler:` clients dial `pooler.port`. Postgres must trust them.
+
+    The transactions of a client take turns in `sessions` of Postgres; `handed_over` counts them. Clients get a cancel
+    key of the pooler's own, unless it is `transparent`: then it is the first session's.
+    """
+
+    def __init__(self, port: int, *, sessions: int = 2, transparent: bool = False) -> None:
         self._target = port
+        self._sessions = sessions
+        self._transparent = transparent
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
         self.handed_over = 0
@@ -50,10 +57,11 @@ class Pooler:
             closing.enter_context(client)
             startup = _startup(client)
             sessions = [
-                closing.enter_context(socket.create_connection(("127.0.0.1", self._target))) for _ in range(SESSIONS)
+                closing.enter_context(socket.create_connection(("127.0.0.1", self._target)))
+                for _ in range(self._sessions)
             ]
             greetings = [_greeting(session, startup) for session in sessions]
-            client.sendall(greetings[0])
+            client.sendall(greetings[0] if self._transparent else _KEY.sub(_NO_PROCESS, greetings[0]))
             turns = itertools.cycle(sessions)
             while self._transaction(client, next(turns)):
                 self.handed_over += 1

@@ -287,11 +287,12 @@ def test_commits_that_are_lost_or_whose_answer_is_lost_leave_one_of_each(
 # It is behind a pooler in transaction mode
 
 
+@pytest.mark.parametrize("transparent", [False, True], ids=["that is noticed", "that is not"])
 def test_behind_a_pooler_that_gives_each_transaction_another_session_everything_works(
-    new_stack: NewStack, postgres_server: PostgresServer
+    new_stack: NewStack, postgres_server: PostgresServer, transparent: bool
 ) -> None:
     """A statement that was prepared in one session is unknown (26000) in the next."""
-    with Pooler(postgres_server.port) as pooler:
+    with Pooler(postgres_server.port, transparent=transparent) as pooler:
         stack = new_stack()
         stack.setup()
         pooled = stack.database_url.replace(str(postgres_server.port), str(pooler.port))

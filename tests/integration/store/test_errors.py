@@ -9,11 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Connection, event, text
 
+from tests.faults.pooler import Pooler
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import Provisioning, State
 from worker.domain.stripe_facts import AccountFact
@@ -165,11 +168,33 @@ def test_what_nobody_foresaw_says_so_and_no_more_than_its_code(database: Databas
     assert "ada" not in str(unforeseen.value)
 
 
-def test_nothing_is_prepared(database: Database) -> None:
+def prepared(database: Database) -> int:
+    """How many statements are prepared after one was executed often, in one session."""
     for _ in range(10):
         database.ping()
     with database.transaction() as tx:
-        assert tx.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one() == 0
+        return tx.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
+
+
+def test_what_is_often_executed_is_prepared(database: Database) -> None:
+    assert prepared(database) > 0
+
+
+def test_behind_a_pooler_that_has_a_cancel_key_of_its_own_nothing_is_prepared(
+    new_database: Callable[..., Database], database_url: str
+) -> None:
+    url = urlsplit(database_url)
+    assert url.port
+    with Pooler(url.port, sessions=1) as pooler:
+        pooled = new_database(url=SecretStr(database_url.replace(str(url.port), str(pooler.port))))
+        assert prepared(pooled) == 0
+
+
+def test_after_a_prepared_statement_that_a_pooler_mixed_up_none_is_prepared(database: Database) -> None:
+    assert prepared(database) > 0
+    with pytest.raises(TryLater, match="26000"):
+        execute(database, "EXECUTE elsewhere")
+    assert prepared(database) == 0
 
 
 def test_a_statement_that_takes_too_long_is_to_be_tried_again(new_database: Callable[..., Database]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from worker.errors import Rejected
 from worker.settings import DatabaseSettings
 from worker.store.engine.errors import translate
+from worker.store.engine.prepared import prepare_where_direct
 from worker.store.engine.read_timeout import bound
 from worker.store.engine.refusals import busy, place
 
@@ -87,9 +88,7 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
             "application_name": application_name,
             "connect_timeout": max(2, round(settings.connect_timeout)),
             "options": f"{options} -c TimeZone=UTC",
-            # Behind a pooler in transaction mode the next transaction is another session's, which knows no statement
-            # that was prepared in this one (26000).
-            "prepare_threshold": None,
+            "prepare_threshold": None,  # `prepare_where_direct` decides
             # A peer that vanished without a word is noticed within the statement timeout, not after hours.
             "keepalives_idle": 10,
             "keepalives_interval": 3,
@@ -98,6 +97,7 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
         },
     )
     bound(engine, settings.statement_timeout)
+    prepare_where_direct(engine)
     event.listen(engine, "handle_error", _forget_read_only)
     return engine
 
