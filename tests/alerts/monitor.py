@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.alerts.promql import Labels, Scrape, Series, compiled
 from tests.alerts.rules import FILE, Rule, read_rules
-from tests.integration.profiles.stack import Http
+from tests.support.stack import Http
 
 PROMTOOL = shutil.which("promtool")
 

@@ -13,8 +13,9 @@ from sandbox.postgres import PostgresServer
 from tests.alerts.monitor import Monitor
 from tests.alerts.rules import read_rules
 from tests.conftest import NewNsqd
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Http, Stack, Worker, profile, users, wait_until
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Http, Stack, Worker, profile, users
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.launcher import Launcher
-from tests.integration.profiles.conftest import (  # noqa: F401 - fixtures are found by name
+from tests.integration.provisioning.conftest import (  # noqa: F401 - fixtures are found by name
     NewStack,
     closing,
     new_stack,

@@ -16,7 +16,8 @@ import psycopg
 
 from tests.faults.launcher import Fault, Launched
 from tests.faults.tally import SOMEBODY_ELSE
-from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from tests.support.stack import Stack, profile, users
+from tests.support.waiting import wait_until
 from worker.domain.provisioning import user_digest
 from worker.sealing import Sealer
 from worker.store import quarantine

@@ -13,7 +13,7 @@ from sandbox.part import Part
 from sandbox.postgres import PostgresServer
 from sandbox.stripe.control import Control
 from sandbox.stripe_process import StripeProcess
-from tests.integration.profiles.stack import Stack
+from tests.support.stack import Stack
 from worker.broker.publisher import Publisher
 from worker.domain.profile import MessageShape
 from worker.errors import Unavailable

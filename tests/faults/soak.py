@@ -27,7 +27,7 @@ from tests.faults.mayhem import Mayhem
 from tests.faults.servers import STRIPE_KEY
 from tests.faults.soak_field import PROCESSES, SoakField, soak_field
 from tests.faults.tally import tally
-from tests.integration.profiles.stack import SECRET_KEY
+from tests.support.stack import SECRET_KEY
 
 FAULTS_PER_SECOND = 1.0
 PATIENCE = 240.0

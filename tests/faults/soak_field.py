@@ -18,7 +18,7 @@ from sandbox.workspace import Workspace
 from tests.faults import fuzz
 from tests.faults.proxy import Proxy
 from tests.faults.servers import QUICK, STRIPE_KEY, OwnStripe, Servers, Source
-from tests.integration.profiles.stack import Spawned, Stack, profile
+from tests.support.stack import Spawned, Stack, profile
 
 PROCESSES = 3
 BATCH = 20

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tests.integration.profiles.stack import ENDED, Stack
+from tests.support.stack import ENDED, Stack
 
 
 class Tally(NamedTuple):

@@ -14,8 +14,8 @@ from tests.faults.points import POINTS, READS
 from tests.faults.scenarios import RUN, SCENARIOS, Kill, Scenario, configured
 from tests.faults.seams import When
 from tests.faults.tally import EXACT, await_states, tally
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack
 
 KILLS = [
     pytest.param(name, kill, when, id=f"{name}-{kill.point}-{kill.nth}-{when}")

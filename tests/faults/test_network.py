@@ -15,7 +15,8 @@ import pytest
 
 from tests.faults.proxy import FAIR, Proxy, Weather
 from tests.faults.tally import EXACT, tally
-from tests.integration.profiles.stack import Stack, Worker, profile, users, wait_until
+from tests.support.stack import Stack, Worker, profile, users
+from tests.support.waiting import wait_until
 from worker.errors import Unavailable
 from worker.settings import DatabaseSettings
 from worker.store.engine.database import Database

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sandbox.errors import PartFailed
 from tests.faults import fuzz
 from tests.faults.tally import EXACT, tally
-from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from tests.support.stack import Stack, profile, users
+from tests.support.waiting import wait_until
 from worker.sealing import Sealer
 
 INPUTS = int(os.environ.get("SUBKEEPER_FUZZ", "100000"))

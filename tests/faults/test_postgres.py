@@ -23,8 +23,9 @@ from tests.faults.commit_thief import CommitThief
 from tests.faults.pooler import Pooler
 from tests.faults.scenarios import completed, configured
 from tests.faults.tally import EXACT, await_states, tally
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack, profile, users
+from tests.support.waiting import wait_until
 from worker.errors import Unavailable
 from worker.store.engine.database import Database
 

@@ -16,8 +16,9 @@ from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.faults.servers import QUICK, STRIPE_KEY, OwnStripe, Servers, Source
 from tests.faults.tally import EXACT, tally
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack, profile, users
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 

@@ -8,8 +8,9 @@ from tests.faults.launcher import Fault, Launcher
 from tests.faults.points import POINTS
 from tests.faults.scenarios import CUSTOMERS, RUN, SUBSCRIPTIONS, completed, customer_made_elsewhere, refuse
 from tests.faults.tally import EXACT, await_states, tally
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack, profile, users
+from tests.support.waiting import wait_until
 
 EACH = 5
 """Users of each kind: enough for two strikes at each statement, and for one user to get through."""

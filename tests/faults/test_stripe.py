@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.faults.tally import EXACT, tally
-from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from tests.support.stack import Stack, profile, users
+from tests.support.waiting import wait_until
 
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 STEPS = (CUSTOMERS, SUBSCRIPTIONS)

@@ -11,8 +11,9 @@ from tests.faults.launcher import Fault, Launched, Launcher
 from tests.faults.scenarios import CUSTOMERS, RUN, SUBSCRIPTIONS, completed, refuse
 from tests.faults.seams import When
 from tests.faults.tally import EXACT, await_states, tally
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Http, Stack, profile, wait_until
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Http, Stack, profile
+from tests.support.waiting import wait_until
 
 WRITTEN = """
     SELECT p.*, c.*, s.* FROM provisionings p JOIN billing_customers c USING (user_id)

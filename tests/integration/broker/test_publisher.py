@@ -15,6 +15,7 @@ from sandbox.nsq import Nsqd, Nsqlookupd
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, settings_for, until
 from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame
+from tests.support.waiting import wait_until
 from worker.broker.admin import known_nsqds
 from worker.broker.publisher import Publisher
 from worker.errors import Rejected, Unavailable
@@ -29,23 +30,21 @@ def depth(nsqd: Nsqd, topic: str) -> int:
     return int(nsqd.channel(topic, CHANNEL)["message_count"])
 
 
-def eventually_holds(nsqd: Nsqd, topic: str, count: int) -> bool:
-    """nsqd moves messages from a topic to its channel in its own time."""
-    deadline = time.monotonic() + 5
-    while depth(nsqd, topic) < count and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return depth(nsqd, topic) == count
+def await_depth(nsqd: Nsqd, topic: str, count: int) -> None:
+    """nsqd moves messages from a topic to its channel in its own time; no more than `count` may arrive."""
+    wait_until(lambda: depth(nsqd, topic) >= count)
+    assert depth(nsqd, topic) == count
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 500])
 def test_what_was_published_is_there(nsqd: Nsqd, topic: str, new_publisher: NewPublisher, count: int) -> None:
     new_publisher(settings_for(nsqd.tcp_address)).publish(topic, [b"%d" % number for number in range(count)])
-    assert eventually_holds(nsqd, topic, count)
+    await_depth(nsqd, topic, count)
 
 
 def test_more_than_one_frame_takes_is_split(nsqd: Nsqd, topic: str, new_publisher: NewPublisher) -> None:
     new_publisher(settings_for(nsqd.tcp_address)).publish(topic, [b"x" * 1_000_000] * 12)
-    assert eventually_holds(nsqd, topic, 12)
+    await_depth(nsqd, topic, 12)
 
 
 def test_an_nsqd_that_takes_smaller_frames_gets_smaller_ones(
@@ -53,7 +52,7 @@ def test_an_nsqd_that_takes_smaller_frames_gets_smaller_ones(
 ) -> None:
     nsqd = new_nsqd(flags=["--max-body-size=20000"])
     new_publisher(settings_for(nsqd.tcp_address)).publish(topic, [b"x" * 1000] * 100)
-    assert eventually_holds(nsqd, topic, 100)
+    await_depth(nsqd, topic, 100)
 
 
 def test_a_restart_between_two_publications_is_not_noticed(
@@ -64,7 +63,7 @@ def test_a_restart_between_two_publications_is_not_noticed(
     publisher.publish(topic, [b"before"])
     nsqd.restart()
     publisher.publish(topic, [b"after"])
-    assert eventually_holds(nsqd, topic, 2)
+    await_depth(nsqd, topic, 2)
 
 
 def test_an_idle_connection_asks_for_no_heartbeats_which_nobody_would_answer(
@@ -88,7 +87,7 @@ def test_an_nsqd_that_is_away_is_waited_for(new_nsqd: NewNsqd, topic: str, new_p
         time.sleep(0.3)
         nsqd.start()
         publication.result(10)
-    assert eventually_holds(nsqd, topic, 1)
+    await_depth(nsqd, topic, 1)
 
 
 def test_another_nsqd_takes_over(new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher) -> None:
@@ -99,7 +98,7 @@ def test_another_nsqd_takes_over(new_nsqd: NewNsqd, topic: str, new_publisher: N
     [other] = [broker for broker in brokers if broker is not used]
     used.kill()
     publisher.publish(topic, [b"second"])
-    assert eventually_holds(other, topic, 1)
+    await_depth(other, topic, 1)
 
 
 def test_nobody_to_publish_to_is_unavailable_at_the_deadline(
@@ -169,7 +168,7 @@ def test_a_body_beyond_nsqds_limit_is_rejected_and_the_next_goes_through(
         publisher.publish(topic, bodies, timeout=3.0)
     assert caught.value.reason == "message_too_big"
     publisher.publish(topic, [b"fits"])
-    assert eventually_holds(nsqd, topic, 1)
+    await_depth(nsqd, topic, 1)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +194,7 @@ def test_threads_share_a_publisher(nsqd: Nsqd, topic: str, new_publisher: NewPub
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(publisher.publish, topic, [b"a", b"b"]) for _ in range(50)]:
             done.result(10)
-    assert eventually_holds(nsqd, topic, 100)
+    await_depth(nsqd, topic, 100)
 
 
 def test_closing_ends_a_publication_that_waits(new_nsqd: NewNsqd, topic: str, new_publisher: NewPublisher) -> None:
@@ -217,7 +216,7 @@ def test_an_nsqd_is_found_through_nsqlookupd(
 ) -> None:
     settings = settings_for(lookupd_http_addresses=("127.0.0.1:1", nsqlookupd.http_address))
     new_publisher(settings).publish(topic, [b"found"])
-    assert eventually_holds(nsqd, topic, 1)
+    await_depth(nsqd, topic, 1)
 
 
 def publisher_to(brokers: Sequence[Nsqd], lookupd: Nsqlookupd, topic: str, new_publisher: NewPublisher) -> Publisher:

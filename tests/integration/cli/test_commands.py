@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import SECRET_KEY, Spawned, Stack
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import SECRET_KEY, Spawned, Stack
 
 HEAD = "0002"
 

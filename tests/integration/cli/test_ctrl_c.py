@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.operations.commands import WITH_CTRL_C
-from tests.integration.profiles.stack import wait_until
+from tests.support.commands import WITH_CTRL_C
+from tests.support.waiting import wait_until
 
 SLOW = "import pathlib, time; pathlib.Path('importing').touch(); time.sleep(60)"
 

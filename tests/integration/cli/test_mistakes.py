@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.test_commands import run
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import SUBKEEPER, Stack, wait_until
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import SUBKEEPER, Stack
+from tests.support.waiting import wait_until
 
 
 def shell(stack: Stack, line: str, **environ: str) -> subprocess.CompletedProcess[str]:

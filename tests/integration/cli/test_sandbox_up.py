@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandbox.demo.worker import environment_without_settings
-from tests.integration.profiles.stack import SUBKEEPER, wait_until
+from tests.support.stack import SUBKEEPER
+from tests.support.waiting import wait_until
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.integration.profiles.conftest import closing, new_stack, stack
-from tests.integration.profiles.stack import Stack
+from tests.integration.provisioning.conftest import closing, new_stack, stack
+from tests.support.stack import Stack
 from worker.runtime.doctor.examining import examine
 from worker.runtime.doctor.findings import Finding, Verdict
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.operations.commands import Commands
-from tests.integration.profiles.stack import SECRET_KEY, Stack
+from tests.support.commands import Commands
+from tests.support.stack import SECRET_KEY, Stack
 
 CHECKS = {
     "settings", "secrets", "postgres", "postgres.schema", "postgres.grants", "postgres.writes", "postgres.durability",

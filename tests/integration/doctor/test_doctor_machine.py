@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.doctor.conftest import Examine
-from tests.integration.profiles.stack import SECRET_KEY, Stack
+from tests.support.stack import SECRET_KEY, Stack
 from worker.runtime.doctor.findings import Bounded, Findings, Verdict, ok
 
 

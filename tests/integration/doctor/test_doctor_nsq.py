@@ -13,8 +13,8 @@ from sandbox.nsq import Nsqd, Nsqlookupd, Tls
 from tests.conftest import NewNsqd
 from tests.integration.broker.test_security import Authority
 from tests.integration.doctor.conftest import Examine
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack
 from worker.broker.address import Address
 from worker.runtime.doctor import nsq
 from worker.runtime.doctor.findings import Verdict

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from sandbox.postgres import PostgresServer
 from tests.integration.doctor.conftest import Examine
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack, profile
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack, profile
 from worker.runtime.doctor.findings import Verdict
 from worker.runtime.doctor.postgres import PostgresCheck
 from worker.settings import DatabaseSettings

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.integration.doctor.conftest import Examine
-from tests.integration.profiles.conftest import NewStack
-from tests.integration.profiles.stack import Stack
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack
 from worker.runtime.doctor.findings import Verdict
 
 READS = ["customer_read", "subscription_read", "product_read", "plan_read"]

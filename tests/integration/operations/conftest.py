@@ -13,8 +13,8 @@ import pytest
 from sandbox.nsq import Nsqd
 from sandbox.stripe.server import StripeServer
 from sandbox.workspace import Workspace
-from tests.integration.operations.commands import Commands
-from tests.integration.profiles.stack import Stack
+from tests.support.commands import Commands
+from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.integration.operations.commands import Commands
-from tests.integration.profiles.stack import Stack, profile, wait_until
+from tests.support.commands import Commands
+from tests.support.stack import Stack, profile
+from tests.support.waiting import wait_until
 
 POISON = (b"no json", b"\xff", b'{"id":7}', b'{"id":""}', b'{"id":"x","id":"y"}')
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.operations.commands import Commands
 from tests.integration.operations.test_backfill import depth, names, ndjson
-from tests.integration.profiles.stack import Stack, wait_until
+from tests.support.commands import Commands
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 from worker.backfill.publishing import BATCH_MESSAGES
 from worker.cli.backfill import Interrupts
 

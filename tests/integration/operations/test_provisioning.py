@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from tests.integration.operations.commands import Commands
 from tests.integration.operations.test_quarantine import without_colors
-from tests.integration.profiles.stack import Stack, profile, wait_until
+from tests.support.commands import Commands
+from tests.support.stack import Stack, profile
+from tests.support.waiting import wait_until
 
 
 def test_a_settled_user_is_shown_with_what_was_asked_when_with_which_key_and_what_came_back(

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.integration.operations.commands import Commands
-from tests.integration.profiles.stack import Stack
+from tests.support.commands import Commands
+from tests.support.stack import Stack
 
 NESTED = {
     "SUBKEEPER_MESSAGE__ID": "/data/user/id",

@@ -8,8 +8,9 @@ from dataclasses import fields
 
 import pytest
 
-from tests.integration.operations.commands import Commands
-from tests.integration.profiles.stack import Stack, profile, wait_until
+from tests.support.commands import Commands
+from tests.support.stack import Stack, profile
+from tests.support.waiting import wait_until
 from worker.store import quarantine
 from worker.store.engine.database import Database
 from worker.store.quarantine import QuarantinedMessage

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sandbox import binaries
-from tests.integration.profiles.stack import SUBKEEPER, TRIAL, Stack
+from tests.support.stack import SUBKEEPER, TRIAL, Stack
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 CREATED = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=20)

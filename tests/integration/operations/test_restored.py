@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.integration.operations.commands import Commands
-from tests.integration.profiles.stack import Stack, profile
-from tests.integration.profiles.test_adoption import after_the_loss_of_the_database
+from tests.integration.provisioning.test_adoption import after_the_loss_of_the_database
+from tests.support.commands import Commands
+from tests.support.stack import Stack, profile
 from worker.domain.lanes import Lane
 from worker.provisioning import restored
 from worker.store.engine.database import Database

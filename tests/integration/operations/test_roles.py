@@ -15,8 +15,9 @@ import pytest
 from psycopg import sql
 
 from sandbox.postgres import PostgresServer
-from tests.integration.operations.commands import Commands, Said
-from tests.integration.profiles.stack import Stack, profile, wait_until
+from tests.support.commands import Commands, Said
+from tests.support.stack import Stack, profile
+from tests.support.waiting import wait_until
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.integration.operations.commands import Commands
-from tests.integration.profiles.stack import SECRET_KEY, Stack, profile, wait_until
+from tests.support.commands import Commands
+from tests.support.stack import SECRET_KEY, Stack, profile
+from tests.support.waiting import wait_until
 
 LOST_KEY = "a-key-that-nobody-has-any-more-of-32-characters-or-more"
 

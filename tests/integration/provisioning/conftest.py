@@ -1,70 +1,90 @@
-"""A world to play with: a database, a clock of the test's own, no logs."""
+"""A deployment for each test (`stack`), and more of them on demand (`new_stack`)."""
 
 from __future__ import annotations
 
-import logging
-import sys
+import random
+import secrets
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
 
 import pytest
-import structlog
-from pydantic import SecretStr
-from sqlalchemy import text
 
-from tests.integration.provisioning.world import Time, World
-from worker.settings import DatabaseSettings
-from worker.store.engine.database import Database
-from worker.telemetry import Metrics
-
-LOCK_TIMEOUT = 0.02
-"""Seconds. One thread runs at a time, so whoever waits for a lock waits for somebody who waits for him."""
-
-SIMULATED_CLOCK = """
-    CREATE SCHEMA simulated;
-    CREATE TABLE simulated.clock (at timestamptz NOT NULL);
-    INSERT INTO simulated.clock VALUES (pg_catalog.now());
-    CREATE FUNCTION simulated.now() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM simulated.clock';
-"""
+from sandbox.nsq import Nsqd
+from sandbox.stripe.server import StripeServer
+from tests.support.stack import Stack, StripeAccount
+from worker.runtime import process, watch
+from worker.stripe_api import catalogue
+from worker.work import halting
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """Its `now()` is the test's own. Nobody kills this server, so its commits need not wait for the disk."""
-    database = Database(DatabaseSettings(url=SecretStr(database_url), pool_size=6, lock_timeout=LOCK_TIMEOUT))
-    name = database_url.rpartition("/")[2]
-    with database.transaction() as tx:
-        tx.execute(text(SIMULATED_CLOCK))
-        tx.execute(text(f'ALTER DATABASE "{name}" SET search_path = simulated, public, pg_catalog'))
-        tx.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
-    database.close()  # its next connections know
-    yield database
-    database.close()
+class NewStack(Protocol):
+    """Makes a deployment; what is not given is the test's own. `environ` is for its workers."""
+
+    def __call__(
+        self,
+        *,
+        nsqd: Nsqd | None = None,
+        database_url: str | None = None,
+        stripe: StripeAccount | None = None,
+        topics: tuple[str, str] | None = None,
+        **environ: str,
+    ) -> Stack: ...
 
 
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """The test's own clock, for every module that would read the machine's."""
-    time = Time()
-    for name, module in list(sys.modules.items()):
-        if name.startswith("worker.") and hasattr(module, "boot_time"):
-            monkeypatch.setattr(module, "boot_time", time)
-    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=time))
-    return time
+def closing(database_url: str) -> Iterator[ExitStack]:
+    """Ends what a test began, latest first, before its database is dropped."""
+    with ExitStack() as closing:
+        yield closing
 
 
 @pytest.fixture
-def new_world(database: Database, time: Time) -> Iterator[Callable[[], World]]:
-    """Makes an empty world; one at a time."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    metrics = Metrics("test")
-    yield lambda: World(database, time, metrics)
-    structlog.configure(**before)
+def new_stack(
+    closing: ExitStack,
+    nsqd: Nsqd,
+    database_url: str,
+    tmp_path: Path,
+    new_topic: Callable[[], str],
+    rng: random.Random,
+) -> NewStack:
+    shared_nsqd, own_database_url = nsqd, database_url
+
+    def make(
+        *,
+        nsqd: Nsqd | None = None,
+        database_url: str | None = None,
+        stripe: StripeAccount | None = None,
+        topics: tuple[str, str] | None = None,
+        **environ: str,
+    ) -> Stack:
+        return Stack(
+            closing,
+            directory=tmp_path,
+            database_url=database_url or own_database_url,
+            nsqd=nsqd or shared_nsqd,
+            topics=topics or (new_topic(), new_topic()),
+            stripe=stripe or closing.enter_context(StripeServer(seed=secrets.token_hex(8))),
+            rng=rng,
+            environ=environ,
+        )
+
+    return make
 
 
 @pytest.fixture
-def world(new_world: Callable[[], World]) -> Iterator[World]:
-    world = new_world()
-    yield world
-    world.stop()
+def stack(new_stack: NewStack) -> Stack:
+    """A deployment that is set up, without a worker yet."""
+    stack = new_stack()
+    stack.setup()
+    return stack
+
+
+@pytest.fixture
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker in this process that was halted tries again after 0.2 s, not after 5, and as often looks at Postgres."""
+    monkeypatch.setattr(halting, "PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(catalogue, "RECHECK_INTERVAL", 0.2)
+    monkeypatch.setattr(watch, "WATCH_INTERVAL", 0.2)
+    monkeypatch.setattr(process, "DEPTH_INTERVAL", 0.2)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.profiles.conftest import closing, new_stack, stack
+from tests.integration.provisioning.conftest import closing, new_stack, stack
 
 __all__ = ["closing", "new_stack", "stack"]

@@ -8,7 +8,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.integration.profiles.stack import Stack, profile, wait_until
+from tests.support.stack import Stack, profile
+from tests.support.waiting import wait_until
 
 SPARE = 5
 """Descriptors that are left to the worker."""

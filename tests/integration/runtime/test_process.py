@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.integration.profiles.stack import Stack, profile, users, wait_until
+from tests.support.stack import Stack, profile, users
+from tests.support.waiting import wait_until
 
 SIGNALLED_INSIDE_WAIT = """
 import random, signal, sys

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.profiles.stack import Stack, profile, wait_until
+from tests.support.stack import Stack, profile
+from tests.support.waiting import wait_until
 
 PROCFILE = Path(__file__).parents[3] / "Procfile"
 

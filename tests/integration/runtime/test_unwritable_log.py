@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import ports
-from tests.integration.profiles.stack import SUBKEEPER, Http, Stack, profile, users, wait_until
+from tests.support.stack import SUBKEEPER, Http, Stack, profile, users
+from tests.support.waiting import wait_until
 
 Output = Callable[[], int]
 

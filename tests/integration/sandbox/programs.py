@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PROGRAM = """\
@@ -36,13 +35,3 @@ def first_line(process: subprocess.Popen[str]) -> str:
     line = process.stdout.readline()
     assert line, process.stderr and process.stderr.read()
     return line
-
-
-def eventually(condition: Callable[[], object], timeout: float = 10.0) -> bool:
-    """Whether the condition holds within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

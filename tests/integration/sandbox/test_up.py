@@ -16,7 +16,8 @@ import pytest
 
 from sandbox.processes import is_alive
 from sandbox.stripe.control import Control
-from tests.integration.sandbox.programs import eventually, first_line, sandbox_command
+from tests.integration.sandbox.programs import first_line, sandbox_command
+from tests.support.waiting import wait_until
 from worker.settings import Settings
 
 KEYS = ["nsqd_tcp", "nsqd_http", "nsqlookupd_http", "database_url", "stripe_api_base", "stripe_secret_key", "config"]
@@ -72,18 +73,18 @@ def test_a_signal_stops_up_with_success_and_leaves_nothing(signum: signal.Signal
 def test_a_signal_while_it_starts_leaves_nothing_either() -> None:
     with sandbox_command("up", "--json") as process:
         me = psutil.Process(process.pid)
-        assert eventually(lambda: len(me.children()) > 1)  # the guardian, and a part
+        wait_until(lambda: len(me.children()) > 1)  # the guardian, and a part
         members = me.children(recursive=True)
         process.terminate()
         assert process.wait(40) == 0
-        assert eventually(lambda: not any(map(is_alive, members)))
+        wait_until(lambda: not any(map(is_alive, members)))
 
 
 def test_nothing_is_left_seconds_after_up_was_killed() -> None:
     with sandbox_command("up", "--json") as process:
         addresses, members = _ready(process)
         process.kill()
-        assert eventually(lambda: _is_gone(addresses, members))
+        wait_until(lambda: _is_gone(addresses, members))
 
 
 def test_the_next_up_cleans_up_after_one_that_was_killed_with_its_guardian() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.stripe.control import Control
 from tests.integration.sandbox_stripe.raw import Raw
-from tests.integration.sandbox_stripe.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 def _customers(control: Control) -> int:
@@ -50,7 +50,7 @@ def test_a_hanging_request_frees_its_key_once_the_client_gives_up(
     with pytest.raises(TimeoutError):
         raw.post("/v1/customers", key="k", timeout=0.3)
     assert _customers(control) == effect
-    eventually(lambda: raw.post("/v1/customers", key="k").status == 200)
+    wait_until(lambda: raw.post("/v1/customers", key="k").status == 200)
     assert _customers(control) == 1
 
 
@@ -114,7 +114,7 @@ def test_an_effect_outlives_a_client_that_gave_up(raw: Raw, control: Control) ->
     control.fault("latency", ms=400, times=1)
     with pytest.raises(TimeoutError):
         raw.post("/v1/customers", key="k", timeout=0.1)
-    eventually(lambda: _customers(control) == 1)
+    wait_until(lambda: _customers(control) == 1)
     assert raw.post("/v1/customers", key="k").headers["Idempotent-Replayed"] == "true"
 
 
@@ -141,7 +141,7 @@ def test_whoever_repeats_with_the_same_keys_gets_each_customer_once_in_any_chaos
         return answer.status == 200
 
     for user in range(30):
-        eventually(partial(settled, user))
+        wait_until(partial(settled, user))
     assert control.state()["counts"]["customer"] == 30
     assert control.duplicates() == {}
     assert {entry["fault"] for entry in control.requests()} >= {"drop:before", "drop:after", "partial", None}

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.stripe.control import Control
 from tests.integration.sandbox_stripe.raw import Raw
-from tests.integration.sandbox_stripe.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 def test_a_replay_has_the_same_body_and_says_so(raw: Raw) -> None:
@@ -50,7 +50,7 @@ def test_a_key_in_flight_answers_409(raw: Raw, control: Control) -> None:
     control.fault("latency", ms=1500, times=1)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(raw.post, "/v1/customers", key="k", name="A")
-        eventually(lambda: len(control.requests()) == 1)
+        wait_until(lambda: len(control.requests()) == 1)
         second = raw.post("/v1/customers", key="k", name="A")
         mismatched = raw.post("/v1/customers", key="k", name="B")
         assert slow.result().status == 200
@@ -63,7 +63,7 @@ def test_a_refused_request_does_not_free_the_key_of_the_one_in_flight(raw: Raw, 
     control.fault("latency", ms=1500, times=1)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(raw.post, "/v1/customers", key="k", name="A")
-        eventually(lambda: len(control.requests()) == 1)
+        wait_until(lambda: len(control.requests()) == 1)
         control.fault("status", status=503, times=1)
         assert raw.post("/v1/customers", key="k", name="A").status == 503
         assert raw.post("/v1/customers", key="k", name="A").status == 409

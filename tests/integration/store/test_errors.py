@@ -173,7 +173,7 @@ def prepared(database: Database) -> int:
     for _ in range(10):
         database.ping()
     with database.transaction() as tx:
-        return tx.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
+        return int(tx.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one())
 
 
 def test_what_is_often_executed_is_prepared(database: Database) -> None:

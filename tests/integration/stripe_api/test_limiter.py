@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.integration.stripe_api.conftest import WEIGHTS
+from tests.support.waiting import wait_until
 from worker.domain.lanes import Lane
 from worker.errors import TryLater
 from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.stripe_api.limiter.queue import Ticket
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.001)
 
 
 def stamps(limiter: Limiter, seconds: float, threads: int, *, held: float = 0.0) -> list[float]:
@@ -60,7 +53,7 @@ def test_a_waiter_gives_up_before_its_deadline_and_the_next_one_keeps_the_time()
     began = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         hasty = pool.submit(limiter.acquire, "a", Lane.LIVE, Deadline.after(0.5))
-        wait_for(lambda: limiter.waiters()[Lane.LIVE] == 1)
+        wait_until(lambda: limiter.waiters()[Lane.LIVE] == 1, interval=0.001)
         patient = pool.submit(limiter.acquire, "a", Lane.LIVE, Deadline.after(5))
         with pytest.raises(TryLater, match="limiter_busy"):
             hasty.result()
@@ -93,9 +86,9 @@ def test_a_waiter_for_another_endpoint_wakes_the_one_that_keeps_the_time(monkeyp
     held = frozen.one_at_a_time("customers.search")
     with ThreadPoolExecutor(2) as pool:
         keeper = pool.submit(frozen.acquire, "customers.search", Lane.RETRY)
-        wait_for(lambda: frozen.limiter.waiters()[Lane.RETRY] == 1)
+        wait_until(lambda: frozen.limiter.waiters()[Lane.RETRY] == 1, interval=0.001)
         signup = pool.submit(frozen.acquire, "customers.create")
-        wait_for(lambda: frozen.limiter.waiters()[Lane.LIVE] == 1)
+        wait_until(lambda: frozen.limiter.waiters()[Lane.LIVE] == 1, interval=0.001)
         frozen.now = 0.1
         try:
             assert signup.result(timeout=20).granted
@@ -109,7 +102,7 @@ def test_a_request_that_ends_wakes_the_one_that_keeps_the_time(monkeypatch: pyte
     held = frozen.one_at_a_time("customers.search")
     with ThreadPoolExecutor(1) as pool:
         keeper = pool.submit(frozen.acquire, "customers.search")
-        wait_for(lambda: frozen.limiter.waiters()[Lane.LIVE] == 1)
+        wait_until(lambda: frozen.limiter.waiters()[Lane.LIVE] == 1, interval=0.001)
         frozen.limiter.release(held)  # and the next permit is due in 0.05 s
         frozen.now = 0.1
         assert keeper.result(timeout=20).granted
@@ -126,7 +119,7 @@ def test_live_requests_pass_waiting_backfill() -> None:
 
     with ThreadPoolExecutor(40) as pool:
         backfill = [pool.submit(take, Lane.BACKFILL) for _ in range(20)]
-        wait_for(lambda: limiter.waiters()[Lane.BACKFILL] >= 10)
+        wait_until(lambda: limiter.waiters()[Lane.BACKFILL] >= 10, interval=0.001)
         live = [pool.submit(take, Lane.LIVE) for _ in range(10)]
         for each in live:
             each.result()

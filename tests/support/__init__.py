@@ -1,0 +1,1 @@
+"""What tests of several rooms share: a whole `stack`, `commands` as people give them, and `waiting`."""

@@ -1,0 +1,369 @@
+"""One deployment for one test: topics, a database and a Stripe of its own, and workers on them as in production."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, LiteralString, Protocol, Self
+from urllib.parse import urlencode, urlsplit
+
+import psycopg
+import structlog
+from psycopg.rows import dict_row
+
+from sandbox.nsq import Nsqd
+from sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
+from tests.support.waiting import wait_until
+from worker.runtime.process import Process
+from worker.runtime.setup import setup
+from worker.settings import Settings
+from worker.store.engine.database import Database
+from worker.store.provisioning import quarantined
+
+SECRET_KEY = "an-example-of-a-secret-key-of-more-than-32-characters"
+SUBKEEPER = Path(sys.executable).with_name("subkeeper")
+TRIAL = timedelta(days=31)
+ENDED = ("canceled", "incomplete_expired")
+
+
+def profile(user_id: str, **fields: Any) -> dict[str, Any]:
+    """A message as the auth service sends it, created just now."""
+    created = datetime.now(UTC).isoformat()
+    return {"id": user_id, "email": f"{user_id}@example.org", "name": f"Name of {user_id}", "created_at": created} | (
+        fields
+    )
+
+
+class Http:
+    """The health endpoint of a worker on `port`."""
+
+    port: int
+
+    def get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def is_ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def is_healthy(self) -> bool:
+        return self.get("/healthz")[0] == 200
+
+    def part(self, name: str) -> tuple[bool, str]:
+        """Whether a part is well, and what it says; not well while it hasn't reported."""
+        found = json.loads(self.get("/readyz")[1])["parts"].get(name, {"ok": False, "detail": "silent"})
+        return found["ok"], found["detail"]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a sample in /metrics; 0.0 when there is none."""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        for line in self.get("/metrics")[1].splitlines():
+            if line.split("{")[0].split(" ")[0] == name and all(label in line for label in wanted):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+
+class Worker(Http):
+    """`Process` in a thread of the test's."""
+
+    def __init__(self, settings: Settings, rng: random.Random) -> None:
+        self.process = Process(settings, rng)
+        self.port = self.process.http.port
+        self.code: int | None = None
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="worker")
+
+    def start(self) -> Self:
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        try:
+            self.code = self.process.run()
+        except Exception as error:  # noqa: BLE001 - handed to whoever joins
+            structlog.get_logger().critical("worker.died", exc_info=error)  # where a test waits for its work in vain
+            self.error = error
+
+    def stop(self) -> int | None:
+        """Drains; the exit code. Raises what `run` raised."""
+        self.process.stop()
+        return self.join()
+
+    def join(self, timeout: float = 30.0) -> int | None:
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), "the worker did not end"
+        if self.error is not None:
+            raise self.error
+        return self.code
+
+    def end(self) -> None:
+        """Drains, whatever it came to."""
+        self.process.stop()
+        self._thread.join(30.0)
+
+
+class Spawned(Http):
+    """The real command in a process of its own; its log is `lines`."""
+
+    def __init__(
+        self, environ: Mapping[str, str], log: Path, *arguments: str, program: Sequence[str] = (str(SUBKEEPER),)
+    ) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*program, *arguments], stdout=output, stderr=output, env=dict(environ), cwd=log.parent
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log events so far."""
+        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == event]
+
+    def await_start(self) -> Self:
+        """Returns once the worker is at work (or billing is disabled)."""
+        wait_until(
+            lambda: (
+                self.process.poll() is not None or self.logged("process.started") or self.logged("billing.disabled")
+            ),
+            what="process.started",
+        )
+        assert self.process.poll() is None, self.text
+        self.port = int(self.logged("health.listening")[0]["port"])
+        return self
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """SIGKILL, safe to repeat."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+class StripeAccount(Protocol):
+    """A sandbox's Stripe, in a thread (`StripeServer`) or in a process of its own."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def secret_key(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+
+
+class Stack:
+    """Everything around the workers. `environ` is how they are configured; `open_for` closes it all."""
+
+    def __init__(
+        self, closing: ExitStack, *, directory: Path, database_url: str, nsqd: Nsqd, topics: tuple[str, str],
+        stripe: StripeAccount, rng: random.Random, environ: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        self._closing = closing
+        self._directory = directory
+        self._rng = rng
+        self.database_url = database_url
+        self.nsqd = nsqd
+        self.topic, self.backfill_topic = topics
+        self.stripe = stripe
+        self.control = Control(stripe.url)
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "SUBKEEPER_DATABASE__URL": database_url,
+            "SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES": nsqd.tcp_address,
+            "SUBKEEPER_NSQ__NSQD_HTTP_ADDRESSES": nsqd.http_address,
+            "SUBKEEPER_NSQ__PROFILE_TOPIC": self.topic,
+            "SUBKEEPER_NSQ__BACKFILL_TOPIC": self.backfill_topic,
+            "SUBKEEPER_NSQ__RECONNECT_MAX": "0.3",
+            "SUBKEEPER_STRIPE__API_BASE": stripe.url,
+            "SUBKEEPER_STRIPE__REQUESTS_PER_SECOND": "1000",
+            "SUBKEEPER_STRIPE__ENDPOINT_REQUESTS_PER_SECOND": "1000",
+            "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "5",
+            "SUBKEEPER_SETTLE__THREADS": "8",
+            "SUBKEEPER_SETTLE__LEASE": "15",
+            "SUBKEEPER_SETTLE__SWEEP_INTERVAL": "0.1",
+            "SUBKEEPER_HEALTH__PORT": "0",
+            "SUBKEEPER_LOG__LEVEL": "debug",
+            "SUBKEEPER_SECRET_KEY": SECRET_KEY,
+            "STRIPE_SECRET_KEY": stripe.secret_key,
+            **environ,
+        }
+
+    # Configuration and workers
+
+    def settings(self, **environ: str) -> Settings:
+        return Settings.load(None, self._environ(environ))
+
+    def _environ(self, changes: Mapping[str, str]) -> dict[str, str]:
+        """The environment with `changes`; an empty value takes a variable away."""
+        return {name: value for name, value in {**self.environ, **changes}.items() if value}
+
+    def setup(self, **environ: str) -> list[str]:
+        """`subkeeper setup`."""
+        return list(setup(self.settings(**environ), self._rng))
+
+    def start_worker(self, **environ: str) -> Worker:
+        """A worker in this process, at work or trying to be."""
+        worker = Worker(self.settings(**environ), random.Random(self._rng.random()))
+        self._closing.callback(worker.end)
+        return worker.start()
+
+    def spawn(self, *arguments: str, **environ: str) -> Spawned:
+        """The command with these arguments, in a process of its own."""
+        log = self._directory / f"subkeeper-{len(list(self._directory.iterdir()))}.log"
+        spawned = Spawned(self._environ(environ), log, *arguments)
+        self._closing.callback(spawned.kill)
+        return spawned
+
+    def spawn_worker(self, **environ: str) -> Spawned:
+        """`subkeeper run profiles` in a process of its own, at work."""
+        return self.spawn("run", "profiles", **environ).await_start()
+
+    # NSQ
+
+    def publish(self, *profiles: Mapping[str, Any] | bytes, topic: str | None = None) -> None:
+        bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in profiles]
+        self.nsqd.publish(topic or self.topic, *bodies)
+
+    def is_drained(self, topic: str | None = None) -> bool:
+        """Whether every message of the topic was finished."""
+        stats = self.nsqd.channel(topic or self.topic, "subkeeper")
+        return not (stats["depth"] or stats["in_flight_count"] or stats["deferred_count"])
+
+    # Postgres
+
+    def rows(self, query: LiteralString, *parameters: object) -> list[dict[str, Any]]:
+        with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:
+            cursor = connection.execute(query, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def ledger(self, user_id: str) -> dict[str, Any]:
+        """The user's ledger row; {} if there is none."""
+        return next(iter(self.rows("SELECT * FROM provisionings WHERE user_id = %s", user_id)), {})
+
+    def is_completed(self, *user_ids: str) -> bool:
+        query = "SELECT count(*) AS n FROM provisionings WHERE user_id = ANY(%s) AND state = 'completed'"
+        return bool(self.rows(query, list(user_ids))[0]["n"] == len(user_ids))
+
+    def await_completed(self, *user_ids: str, timeout: float = 15.0) -> None:
+        wait_until(lambda: self.is_completed(*user_ids), timeout, f"completed: {user_ids}")
+
+    def await_state(self, user_id: str, state: str, timeout: float = 15.0) -> None:
+        wait_until(lambda: self.ledger(user_id).get("state") == state, timeout, f"{user_id} is {state}")
+
+    def retry_quarantined(self, *user_ids: str) -> list[str]:
+        """`subkeeper quarantine retry`: the users whose rows are due again."""
+        database = Database(self.settings().database)
+        try:
+            with database.transaction() as tx:
+                return quarantined.retry(tx, user_ids)
+        finally:
+            database.close()
+
+    def expire_leases(self) -> None:
+        """What the database's clock does to the leases of a worker that is dead: they are over."""
+        unfinished = "state IN ('pending', 'customer_created')"
+        self.rows(f"UPDATE provisionings SET due_at = now(), lease_until = now() WHERE {unfinished}")
+
+    def forget_claim(self) -> None:
+        """The database is a new one, which nobody has claimed, and Stripe's product names none."""
+        self.rows("TRUNCATE deployment")
+        for product in self.call_stripe("GET", "/v1/products")["data"]:
+            unset = {f"metadata[{key}]": "" for key in product["metadata"]}
+            self.call_stripe("POST", f"/v1/products/{product['id']}", **unset)
+
+    # Stripe
+
+    def call_stripe(self, method: str, path: str, **form: str) -> dict[str, Any]:
+        """What somebody else does with the Stripe account."""
+        parts = urlsplit(self.stripe.url)
+        assert parts.hostname
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)
+        headers = {"Authorization": f"Bearer {self.stripe.secret_key}"}
+        try:
+            connection.request(method, path, urlencode(form), headers)
+            answer = connection.getresponse()
+            body: dict[str, Any] = json.loads(answer.read())
+        finally:
+            connection.close()
+        assert answer.status == 200, body
+        return body
+
+    def customers(self, user_id: str) -> list[CustomerState]:
+        """The user's customers at Stripe, without deleted ones."""
+        return [row for row in self.control.state()["customers"] if row["metadata"].get("user_id") == user_id]
+
+    def subscriptions(self, user_id: str) -> list[SubscriptionState]:
+        """All subscriptions at Stripe of the user's customers."""
+        customers = {row["id"] for row in self.customers(user_id)}
+        return [row for row in self.control.state()["subscriptions"] if row["customer"] in customers]
+
+    def requests(self, method: str, path: str) -> list[LoggedRequest]:
+        """What Stripe was asked so far."""
+        return [each for each in self.control.requests() if (each["method"], each["path"]) == (method, path)]
+
+    def price(self) -> dict[str, Any]:
+        """The Pending plan's price at Stripe."""
+        found = self.call_stripe("GET", "/v1/prices?lookup_keys[]=pending")
+        price: dict[str, Any] = found["data"][0]
+        return price
+
+    # The promise
+
+    def assert_exactly_one(self, *user_ids: str, price: str | None = None) -> None:
+        """Each has one customer and one living subscription on the Pending plan, at Stripe and in every table."""
+        state, price = self.control.state(), price or self.price()["id"]
+        for user_id in user_ids:
+            customers = [row for row in state["customers"] if row["metadata"].get("user_id") == user_id]
+            assert len(customers) == 1, (user_id, customers)
+            customer = customers[0]["id"]
+            living = [
+                row for row in state["subscriptions"] if row["customer"] == customer and row["status"] not in ENDED
+            ]
+            assert len(living) == 1, (user_id, living)
+            assert living[0]["prices"] == [price]
+            self._assert_rows(user_id, customer, living[0])
+
+    def _assert_rows(self, user_id: str, customer: str, subscription: SubscriptionState) -> None:
+        row = self.ledger(user_id)
+        assert (row["state"], row["customer_request"]) == ("completed", None), row
+        assert (row["stripe_customer_id"], row["stripe_subscription_id"]) == (customer, subscription["id"])
+        assert subscription["trial_end"] is not None
+        assert datetime.fromtimestamp(subscription["trial_end"], UTC) == row["trial_end"]
+        mine = self.rows("SELECT * FROM billing_customers WHERE user_id = %s AND deleted_at IS NULL", user_id)
+        assert [each["stripe_customer_id"] for each in mine] == [customer]
+        query = "SELECT * FROM billing_subscriptions WHERE billing_customer_id = %s"
+        held = self.rows(query, mine[0]["id"])
+        assert [each["stripe_subscription_id"] for each in held] == [subscription["id"]]
+        assert (held[0]["plan"], held[0]["stripe_subscription_status"]) == ("pending", "trialing")
+        assert held[0]["trial_end"] == row["trial_end"]
+        changes = self.rows("SELECT * FROM subscription_changes WHERE user_id = %s", user_id)
+        assert [(each["before"], each["stripe_subscription_id"]) for each in changes] == [(None, subscription["id"])]
+
+
+def users(count: int, prefix: str = "user") -> Sequence[str]:
+    return [f"{prefix}-{number}" for number in range(count)]
