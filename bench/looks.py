@@ -15,9 +15,9 @@ from bench.messages import body
 from bench.site import UNLIMITED, Site, wait_until
 from bench.stand import Stand
 from sandbox.stripe.control import LoggedRequest
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import customer_request
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.gateway import PAGE, StripeGateway
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Metrics

@@ -29,9 +29,9 @@ import worker.runtime.setup  # noqa: F401 - imported before the fork, as the thr
 from tests.faults import seams
 from tests.faults.seams import When
 from worker.cli import main
-from worker.domain import doubt, provisioning
+from worker.domain import deadline, doubt, provisioning
 from worker.runtime import watch
-from worker.stripe_api import catalogue, deadline
+from worker.stripe_api import catalogue
 from worker.work import halting
 
 

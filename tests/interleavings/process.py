@@ -13,6 +13,8 @@ from sqlalchemy import Connection
 from tests.interleavings.puppet import Gate, Order, Place, Puppet
 from tests.interleavings.wire import Flight, Wire, WireClient, lost
 from worker.broker.messages import Message
+from worker.domain import deadline
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane, LaneSchedule
 from worker.domain.profile import MessageShape
 from worker.domain.trial import TrialPolicy
@@ -26,9 +28,7 @@ from worker.provisioning.terms import Terms
 from worker.sealing import Sealer
 from worker.settings import PlanSettings, StripeSettings
 from worker.store.engine.database import Database
-from worker.stripe_api import deadline
 from worker.stripe_api.catalogue import Catalogue
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Health, Metrics, Watchdog

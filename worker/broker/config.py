@@ -22,6 +22,10 @@ MAX_FRAME = 64 * 1024 * 1024 + FRAME_OVERHEAD
 """What no nsqd sends: four bytes of another protocol, taken for a length, are far beyond it ("HTTP" is 1.2 GB)."""
 
 
+FIRST_RECONNECT = 0.1
+"""Seconds before the first new attempt: a restarted nsqd listens again in about that time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionConfig:
     """What every connection of one kind has in common. Times are in seconds, `max_message` is in bytes."""

@@ -59,6 +59,8 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self._buffer: bytearray = bytearray()
         self.last_received = self._config.clock()
 
+    connect = None  # nsq-py's: IPv4 only, and without an end
+
     # -- connecting -------------------------------------------------------------------------------------------------
 
     def dial(self) -> None:
@@ -217,11 +219,17 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
 
     def finish(self, message_id: bytes) -> bool:
         """FIN, if nsqd still waits for that: whether it does."""
-        return self._answered(message_id) and self.fin(message_id) is None
+        if not self._answered(message_id):
+            return False
+        self.fin(message_id)
+        return True
 
     def requeue(self, message_id: bytes, delay: float) -> bool:
         """REQ with `delay` in seconds, likewise."""
-        return self._answered(message_id) and self.req(message_id, int(delay * 1000)) is None
+        if not self._answered(message_id):
+            return False
+        self.req(message_id, int(delay * 1000))
+        return True
 
     def requeue_all(self) -> int:
         """REQ for all that is in flight: how many."""

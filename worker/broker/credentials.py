@@ -75,7 +75,7 @@ class _Followed(Generic[Value]):
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:
-    """Another one for every change of the file, or of what a symbolic subscription leads to (Kubernetes' secrets)."""
+    """Another one for every change of the file, or of what a symbolic link leads to (Kubernetes' secrets)."""
     try:
         found = file.stat()
     except OSError:

@@ -17,12 +17,13 @@ from worker.broker.faults import Broken, broken_by
 def open_connection(address: Address, config: ConnectionConfig) -> NsqConnection:
     """Connected, identified, encrypted and authenticated: SUB or PUB may be sent. Raises `Broken`.
 
-    Takes up to `connect_timeout` to connect, and as long from then on.
+    All of it takes `connect_timeout` at most, but that connecting alone may take as long.
     """
+    deadline = time.monotonic() + config.connect_timeout
     connection = NsqConnection(address, config)
-    connection.dial()
     try:
-        _introduce(connection, config, time.monotonic() + config.connect_timeout)
+        connection.dial()
+        _introduce(connection, config, deadline)
     except Broken:
         connection.close()
         raise

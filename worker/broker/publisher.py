@@ -12,11 +12,10 @@ import structlog
 
 from worker.broker.address import Address
 from worker.broker.batches import split
-from worker.broker.config import publisher_config
+from worker.broker.config import FIRST_RECONNECT, publisher_config
 from worker.broker.connection import NsqConnection
 from worker.broker.faults import Broken
 from worker.broker.handshake import open_connection
-from worker.broker.subscription import FIRST_RECONNECT
 from worker.broker.targets import Targets
 from worker.domain.backoff import backoff
 from worker.errors import Rejected, Unavailable

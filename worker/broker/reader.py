@@ -15,8 +15,6 @@ from worker.broker.subscription import ConnectionState
 from worker.settings import NsqSettings
 from worker.telemetry.counts import BrokerCounts
 
-__all__ = ["BrokerCounts", "ConnectionState", "Reader"]
-
 
 class Links(NamedTuple):
     """How many subscriptions there should be, and how many of these are connected."""

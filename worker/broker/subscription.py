@@ -11,15 +11,12 @@ from nsq import constants
 from nsq.response import Error
 from nsq.response import Message as NsqMessage
 
-from worker.broker.config import ConnectionConfig
+from worker.broker.config import FIRST_RECONNECT, ConnectionConfig
 from worker.broker.connection import NsqConnection
 from worker.broker.dialer import Route
 from worker.broker.faults import Broken, error_code, error_words
 from worker.broker.messages import Message, published_at
 from worker.domain.backoff import backoff
-
-FIRST_RECONNECT = 0.1
-"""Seconds before the first new attempt: a restarted nsqd listens again in about that time."""
 
 HARMLESS = frozenset({"E_FIN_FAILED", "E_REQ_FAILED", "E_TOUCH_FAILED"})
 """The message timed out meanwhile and will come again, or another consumer has it: no error of ours."""

@@ -110,7 +110,6 @@ def backfill(
     Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed; 3 newly found (--fail-if-new); 130
     interrupted.
     """
-
     if resume_after is not None and source.is_file():
         raise click.UsageError("--resume-after is for stdin: the progress of a FILE is kept beside it.")
     if rejects is not None and source.is_file() and rejects.exists() and rejects.samefile(source):
@@ -164,7 +163,6 @@ def _run(
 
 
 def _progress_file(source: Path, *, restart: bool) -> ProgressFile | None:
-
     if not source.is_file():
         return None
     found = ProgressFile(source.with_name(source.name + ".subkeeper-progress"))
@@ -175,7 +173,6 @@ def _progress_file(source: Path, *, restart: bool) -> ProgressFile | None:
 
 def _progress(settings: Settings, file: ProgressFile | None, after_line: int) -> Progress:
     """A killed run's, else a new one, saved at once so that its beginning is remembered."""
-
     saved = file.load() if file else None
     if file is None or saved is None:
         progress = first_progress(settings, after_line)
@@ -192,7 +189,6 @@ def _progress(settings: Settings, file: ProgressFile | None, after_line: int) ->
 @contextmanager
 def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterator[None]:
     """What breaks it off in the middle is told with how to go on."""
-
     try:
         yield
     except KeyboardInterrupt:
@@ -227,7 +223,6 @@ def _said(error: Exception) -> str:
 
 
 def _tell(progress: Progress, census: Census, rejects: Path | None, *, dry_run: bool, json_wanted: bool) -> None:
-
     if json_wanted:
         json_line(summary(progress, census, rejects, dry_run=dry_run))
         return

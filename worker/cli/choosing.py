@@ -12,7 +12,6 @@ from worker.store.quarantine_list import Kind
 
 
 def choose(names: Sequence[str], kind: str | None, reason: str | None, *, everything: bool) -> Chosen:
-
     if sum((bool(names), reason is not None, everything)) != 1:
         raise click.UsageError("Say which: name them, or give --reason or --all.")
     return Chosen(Kind(kind) if kind else None, reason)
@@ -26,7 +25,6 @@ def apply(
     to_profiles: Callable[[Sequence[str]], None],
 ) -> None:
     """Does it to those named, all of which must be there; else to all that are chosen."""
-
     if not names:
         for ids in quarantined.messages(chosen):
             to_messages(ids)
@@ -42,7 +40,6 @@ def apply(
 
 def count(quarantined: Quarantine, names: Sequence[str], chosen: Chosen) -> dict[str, int]:
     """How many of each kind it is about. Raises `NotInQuarantine` for a name that isn't there."""
-
     if not names:
         messages, profiles = quarantined.messages(chosen), quarantined.profiles(chosen)
         return {"message": sum(map(len, messages)), "profile": sum(map(len, profiles))}

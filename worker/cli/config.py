@@ -22,7 +22,6 @@ def check(context: click.Context, json_wanted: bool) -> None:
 
     Exit codes: 0 `run` would start with them (`doctor` also connects); 2 it would not.
     """
-
     with explained():
         settings = loaded_for_people(context)
         require_usable(settings, seeded())

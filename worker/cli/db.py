@@ -19,7 +19,6 @@ def db() -> None:
 @click.pass_context
 def upgrade(context: click.Context) -> None:
     """Apply the migrations that are missing. Safe to repeat, and to run twice at once."""
-
     with explained():
         click.echo(upgrade_schema(loaded_for_people(context)))
 
@@ -32,7 +31,6 @@ def db_check(context: click.Context) -> None:
     Exit codes: 0 yes; 1 they don't agree, or Postgres is away; 2 the settings, the schema or the command line must be
     changed.
     """
-
     with explained():
         differences = schema_differences(loaded_for_people(context))
     for line in differences:

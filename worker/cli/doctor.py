@@ -45,7 +45,6 @@ def doctor(context: click.Context, json_wanted: bool) -> None:
 
 def _findings(context: click.Context) -> Findings:
     """Of settings that can't be used, each problem, and nothing else: nobody knows then whom to ask."""
-
     try:
         settings = loaded_for_people(context)
     except Misconfigured as wrong:

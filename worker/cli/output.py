@@ -90,7 +90,6 @@ def _plain(value: object) -> str:
 
 
 def _fitted_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
-
     if rows:
         texts = [[shown(row.get(column)) for column in columns] for row in rows]
         for line in lay_out(columns, texts, shutil.get_terminal_size().columns, wordy=columns[-1] in _WORDY):

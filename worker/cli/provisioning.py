@@ -40,7 +40,6 @@ def provisioning() -> None:
 @click.pass_context
 def show(context: click.Context, user: str, *, reveal: bool, json_wanted: bool) -> None:
     """All that is known of one user; as JSON, one object."""
-
     with explained():
         settings = loaded_for_people(context)
         with open_database(settings, "provisioning") as database:
@@ -83,7 +82,6 @@ def list_(
     json_wanted: bool,
 ) -> None:
     """Users by the state they are in, the oldest first; as JSON, one object a line."""
-
     with explained():
         settings = loaded_for_people(context)
         wanted = [State(state) for state in states] or list(UNFINISHED)
@@ -106,7 +104,6 @@ def doubt(context: click.Context, *, yes: bool) -> None:
     Stripe than it knows. Run it before the workers start. It costs a few reads of Stripe for each profile, and may be
     repeated.
     """
-
     with explained():
         settings = loaded_for_people(context)
         with open_database(settings, "provisioning") as database:
@@ -118,7 +115,6 @@ def doubt(context: click.Context, *, yes: bool) -> None:
 
 
 def _named(row: LedgerRow) -> dict[str, object]:
-
     return {**row._asdict(), "lane": Lane(row.lane).name.lower()}
 
 
@@ -138,7 +134,6 @@ def _short(row: LedgerRow) -> dict[str, object]:
 
 def _requests(row: LedgerRow, namespace: str) -> Iterator[dict[str, object]]:
     """What was asked of Stripe, with the key of each generation that it may have been asked in, the newest first."""
-
     asked = {
         Step.CUSTOMER: (row.customer_requested_at, row.customer_last_requested_at, row.stripe_customer_id),
         Step.SUBSCRIPTION: (

@@ -39,7 +39,6 @@ def publish(
 
     Exit codes: 0 nsqd has it; 1 it is not valid, or nsqd is away; 2 the settings or the command line must be changed.
     """
-
     parts = (user_id, email, name, created_at)
     if (message is None) == (user_id is None) or (message is not None and any(part is not None for part in parts)):
         raise click.UsageError("Give either --id (with --email, --name, --created-at) or --json.")

@@ -62,7 +62,6 @@ def list_(
     json_wanted: bool,
 ) -> None:  # fmt: skip
     """What is in quarantine, the newest first, and how much of it."""
-
     with explained():
         settings = loaded_for_people(context)
         wanted = quarantine_list.Kind(kind) if kind else None
@@ -92,7 +91,6 @@ def list_(
 @click.pass_context
 def show(context: click.Context, name: str, kind: str | None, *, reveal: bool, json_wanted: bool) -> None:
     """All about one of them."""
-
     with explained():
         settings = loaded_for_people(context)
         with _opened(settings) as (_, quarantined):
@@ -118,7 +116,6 @@ def retry(
     a new number. A profile becomes due at once: Stripe is searched before anything is created. Messages need
     SUBKEEPER_SECRET_KEY.
     """
-
     chosen = choose(names, kind, reason, everything=everything)
     outcome = Outcome()
     with explained():
@@ -149,7 +146,6 @@ def drop(
     A message is deleted. A profile is forgotten, unless its user has had a customer at Stripe; a later message or
     backfill brings it back as a new one.
     """
-
     chosen = choose(names, kind, reason, everything=everything)
     outcome = Outcome()
     with explained():
@@ -169,7 +165,6 @@ def drop(
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[tuple[Any, Quarantine]]:
-
     with open_database(settings, "quarantine") as database:
         yield database, Quarantine(database)
 
@@ -194,7 +189,6 @@ def _tell(outcome: Outcome, messages: str, profiles: str) -> None:
 
 
 def _described(found: KeptMessage | LedgerRow, kept_for: timedelta) -> dict[str, object]:
-
     if isinstance(found, KeptMessage):
         return {"kind": "message", **_fields(found, MESSAGE_FIELDS)}
     expires = found.quarantined_at + kept_for if found.quarantined_at and found.profile_kept else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from worker.cli.common import FAILED, INTERRUPTED
 from worker.version import VERSION
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """Each command's module, which is imported when it runs and has it under its own name; and what it does, in a line."""
 
 EXIT_CODES = "Exit codes: "
+SANDBOX = "sandbox."
 
 
 class Root(click.Group):
@@ -42,13 +44,18 @@ class Root(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in self.commands and cmd_name in COMMANDS:
-            module, help_line = COMMANDS[cmd_name]
+            module, _ = COMMANDS[cmd_name]
             command: click.Command = getattr(_imported(module), cmd_name)
-            command.short_help = help_line
-            take_config(command)
+            if not module.startswith(SANDBOX):  # that has a configuration of its own
+                take_config(command)
             self.add_command(command)
             pass_exit_codes_on(self)
         return self.commands.get(cmd_name)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands' names out of the table: none of them is imported for that."""
+        named = [CompletionItem(name, help=told) for name, (_, told) in COMMANDS.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):
@@ -77,7 +84,7 @@ def _imported(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if not module.startswith("sandbox"):
+        if not module.startswith(SANDBOX):
             raise
         fix = "pip install 'subkeeper[sandbox]'"
         raise click.ClickException(f"the sandbox needs {error.name}, which is not installed: {fix}") from error

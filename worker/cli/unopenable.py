@@ -22,7 +22,6 @@ def unopenable(context: click.Context, *, yes: bool) -> None:
 
     Exit codes: 0 done; 1 failed; 2 the settings or the command line must be changed.
     """
-
     with explained():
         settings = loaded_for_people(context)
         sealer = Sealer(settings.secret_keys())

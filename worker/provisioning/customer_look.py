@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from worker.domain.deadline import boot_time
 from worker.domain.looks import quiet_for
 from worker.domain.provisioning import Requested, look_window, our_customer, user_digest
 from worker.domain.stripe_facts import CustomerFact
 from worker.provisioning.customer_walk import CustomerWalk, Wanted
 from worker.provisioning.leases import Lease, Leases
-from worker.stripe_api.deadline import boot_time
 from worker.stripe_api.errors import CustomerGone, Refused, SharedRefusal
 from worker.stripe_api.gateway import StripeGateway
 

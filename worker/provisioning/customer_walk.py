@@ -21,11 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from worker.domain.deadline import Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import CustomerFact, CustomerPage
 from worker.errors import Rejected, TryLater
 from worker.provisioning.remembered_customers import EVER, NOTHING_YET, RememberedCustomers
-from worker.stripe_api.deadline import Deadline, boot_time
 from worker.stripe_api.errors import CursorGone, SharedRefusal
 from worker.stripe_api.gateway import StripeGateway
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from worker.domain.deadline import Deadline, OutOfTime, boot_time
 from worker.domain.doubt import Refusal
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import Provisioning
@@ -17,7 +18,6 @@ from worker.store import customers
 from worker.store.engine.clock import transaction_time
 from worker.store.engine.database import Database
 from worker.store.provisioning import leases, postponing, refused, steps
-from worker.stripe_api.deadline import Deadline, OutOfTime, boot_time
 
 
 @dataclass(slots=True)

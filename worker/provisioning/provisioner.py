@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import structlog
 
+from worker.domain.deadline import OutOfTime
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import State, retry_delay, retry_lane
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
@@ -28,7 +29,6 @@ from worker.store.engine.errors import (
     SubscriptionAlreadyExists,
 )
 from worker.stripe_api.catalogue import UnusablePlan
-from worker.stripe_api.deadline import OutOfTime
 from worker.stripe_api.errors import AnswerIncomplete, CustomerGone, Refused, SharedRefusal
 from worker.telemetry import Metrics
 from worker.work.owner import Ended

@@ -1,9 +1,14 @@
 """Builds everything from `Settings`, starts it, drains it: the one composition root, which tests use too.
 
-process     one process from start to exit
-signals     what asks a process to end
-profiles    the main job's parts, put together
-operations  what the commands for people work with
-checking    what can be told of settings before anything is connected to
-setup       what must exist before a process starts
+process       one process from start to exit; start here
+resources     what a process has once, whatever it does
+provisioning  the main job's parts, put together: a service, which starts, stops and closes
+watch         gauges, and what has expired
+ownership     whose the database is
+clocks        which time it is
+signals       what asks a process to end
+operations    what the commands for people work with
+checking      what can be told of settings before anything is connected to
+setup         what must exist before a process starts
+doctor        would a worker do its work here?
 """

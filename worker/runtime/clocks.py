@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from worker.domain.clocks import CLOCKS_AGREE, time_by_majority
+from worker.domain.deadline import boot_time
 from worker.store.engine.clock import clock_time
 from worker.store.engine.database import Database
-from worker.stripe_api.deadline import boot_time
 from worker.telemetry import Health, Metrics
 
 

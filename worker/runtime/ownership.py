@@ -3,11 +3,11 @@ another account's key would give every user a second customer."""
 
 from __future__ import annotations
 
+from worker.domain.deadline import Deadline
 from worker.domain.stripe_facts import AccountFact
 from worker.settings import Settings
 from worker.store import deployment
 from worker.store.engine.database import Database
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.product_owner import ProductOwner
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer
-from worker.stripe_api.deadline import Deadline
 
 T = TypeVar("T")
 

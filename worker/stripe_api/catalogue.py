@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from worker.domain.deadline import Deadline
 from worker.domain.stripe_facts import PriceFact
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable
 from worker.settings import PlanSettings
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.gateway import StripeGateway
 
 CALL_SECONDS = 30.0

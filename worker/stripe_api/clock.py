@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from worker.domain.deadline import boot_time
 from worker.errors import Misconfigured
-from worker.stripe_api.deadline import boot_time
 
 SECOND = timedelta(seconds=1)
 

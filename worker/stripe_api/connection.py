@@ -9,7 +9,7 @@ import urllib3
 from urllib3.connection import HTTPSConnection
 
 from worker.bounded_http import BoundedConnection
-from worker.stripe_api.deadline import boot_time
+from worker.domain.deadline import boot_time
 
 
 class _Bounded(BoundedConnection):

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, CustomerPage, PriceFact, SubscriptionFact
 from worker.settings import StripeSettings
 from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.credentials import Credentials
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import AnswerIncomplete
 from worker.stripe_api.http_client import HttpClient
 from worker.stripe_api.limiter.limiter import Limiter

@@ -1,6 +1,6 @@
 """Stripe's JSON as facts. A required field that is missing is an error that names it, never a None kept silently.
 
-Field names and shapes: https://docs.stripe.com/api at the version in `worker.stripe_api.gateway.API_VERSION`.
+Field names and shapes: https://docs.stripe.com/api at the version in `worker.stripe_api.credentials.API_VERSION`.
 Times are whole seconds of Unix time there, and UTC datetimes here.
 """
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 import structlog
 
+from worker.domain.deadline import Deadline
 from worker.errors import Misconfigured
 from worker.settings import PlanSettings
 from worker.stripe_api.catalogue import CALL_SECONDS
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.parsing import ProductFact

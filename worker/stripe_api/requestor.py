@@ -12,12 +12,12 @@ import stripe
 from tenacity import RetryCallState, Retrying
 
 from worker.domain.backoff import backoff
+from worker.domain.deadline import Deadline, OutOfTime, boot_time
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact
 from worker.stripe_api.call import Call, Reply
 from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.credentials import Credentials, KeyedClient
-from worker.stripe_api.deadline import Deadline, OutOfTime, boot_time
 from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear
 from worker.stripe_api.http_client import TIMEOUT_HEADER
 from worker.stripe_api.limiter.limiter import LIVE_PREFIXES, Limiter
@@ -137,7 +137,7 @@ class Requestor:
         self._log.failed(failure, outcome)
 
     def _pause(self, state: RetryCallState) -> float:
-        return backoff(state.attempt_number, FIRST_PAUSE, RETRY_WITHIN, self._rng)
+        return backoff(state.attempt_number, FIRST_PAUSE, 2 * RETRY_WITHIN, self._rng)
 
 
 def _account(send: Callable[[Call], Reply], client: KeyedClient, deadline: Deadline) -> AccountFact:

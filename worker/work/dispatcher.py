@@ -11,9 +11,9 @@ from typing import Generic
 
 import structlog
 
+from worker.domain.deadline import boot_time
 from worker.domain.lanes import Lane, LaneSchedule
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable, Unforeseen
-from worker.stripe_api.deadline import boot_time
 from worker.telemetry import Watchdog
 from worker.work.halting import Halting
 from worker.work.owner import Ended, LeaseT, Owner

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from worker.domain.deadline import Deadline
 from worker.domain.doubt import Refusal
 from worker.domain.lanes import Lane
-from worker.stripe_api.deadline import Deadline
 
 
 class Leased(Protocol):

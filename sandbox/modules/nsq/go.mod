@@ -1,4 +1,4 @@
-// What `worker.sandbox.toolchain` builds nsqd and nsqlookupd from; go.sum pins every source by its checksum.
+// What `sandbox.toolchain` builds nsqd and nsqlookupd from; go.sum pins every source by its checksum.
 module subkeeper.example/sandbox/nsq
 
 go 1.21

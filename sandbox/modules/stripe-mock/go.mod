@@ -1,4 +1,4 @@
-// What `worker.sandbox.toolchain` builds stripe-mock from; go.sum pins every source by its checksum.
+// What `sandbox.toolchain` builds stripe-mock from; go.sum pins every source by its checksum.
 module subkeeper.example/sandbox/stripemock
 
 go 1.22.1

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -296,3 +299,21 @@ def tombstone(lookupd: Nsqlookupd, topic: str, nsqd: Nsqd) -> None:
     until(lambda: shown() == [False])
     lookupd.http("POST", "/topic/tombstone", topic=topic, node=nsqd.http_address)
     assert shown() == [True]
+
+
+def test_an_nsqd_that_resets_at_once_is_unavailable_and_leaves_no_socket(
+    new_publisher: NewPublisher, topic: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reset_all() -> None:
+            with suppress(OSError):
+                while True:
+                    accepted, _ = listener.accept()
+                    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    accepted.close()
+
+        threading.Thread(target=reset_all, daemon=True).start()
+        publisher = new_publisher(settings_for(f"127.0.0.1:{listener.getsockname()[1]}"))
+        with pytest.raises(Unavailable):
+            publisher.publish(topic, [b"never"], 1.0)

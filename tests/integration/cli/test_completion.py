@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_a_command_is_completed(shell: str) -> None:
     assert "quarantine" in " ".join(completed(shell, "subkeeper quar", 1))
     assert "drop" in " ".join(completed(shell, "subkeeper quarantine dr", 2))
     assert "--older-than" in " ".join(completed(shell, "subkeeper provisioning list --old", 3))
+
+
+@pytest.mark.parametrize("begun", ["", "d"])
+def test_commands_are_completed_where_the_sandboxs_packages_are_not_installed(begun: str) -> None:
+    without = "import sys; sys.modules.update(psutil=None, aiohttp=None); from worker.__main__ import main; main()"
+    environ = {**ENVIRON, "_SUBKEEPER_COMPLETE": "bash_complete", "COMP_WORDS": f"subkeeper {begun}", "COMP_CWORD": "1"}
+    command = [sys.executable, "-c", without]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=True)
+    assert {"plain,db", "plain,demo", "plain,doctor"} <= set(done.stdout.split())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

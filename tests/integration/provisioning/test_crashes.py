@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.stack import Spawned, Stack, profile, users
 from tests.support.waiting import wait_until
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.provisioning.leases import Lease
 from worker.runtime.provisioning import Provisioning
@@ -19,7 +20,6 @@ from worker.runtime.resources import Resources
 from worker.runtime.signals import TOGETHER
 from worker.store.provisioning import insert
 from worker.store.provisioning.insert import NewProvisioning
-from worker.stripe_api.deadline import Deadline
 from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 

@@ -12,6 +12,7 @@ import pytest
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StripeServer
 from tests.support.waiting import wait_until
+from worker.domain.deadline import Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import CustomerFact
@@ -20,7 +21,6 @@ from worker.provisioning.customer_walk import MOST_WAITING, CustomerWalk, WalkUn
 from worker.provisioning.remembered_customers import RememberedCustomers
 from worker.settings import StripeSettings
 from worker.stripe_api import gateway as gateway_module
-from worker.stripe_api.deadline import Deadline, boot_time
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Metrics

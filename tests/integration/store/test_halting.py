@@ -7,13 +7,13 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
+from worker.domain.deadline import boot_time
 from worker.domain.doubt import GRACE
 from worker.errors import Misconfigured, SubkeeperError, TryLater
 from worker.provisioning.leases import Lease, Leases
 from worker.sealing import HEADER_BYTES
 from worker.store.engine.database import Database
 from worker.store.provisioning import insert
-from worker.stripe_api.deadline import boot_time
 from worker.work.halting import HALTED_AFTER, PROBE_INTERVAL, Halting, InDoubt
 from worker.work.owner import Ended
 from worker.work.tally import INTERVAL, Tally

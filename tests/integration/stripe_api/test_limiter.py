@@ -10,9 +10,9 @@ import pytest
 
 from tests.integration.stripe_api.conftest import WEIGHTS
 from tests.support.waiting import wait_until
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.errors import TryLater
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.stripe_api.limiter.queue import Ticket
 

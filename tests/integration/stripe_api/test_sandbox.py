@@ -11,10 +11,10 @@ import pytest
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StripeServer
 from tests.integration.stripe_api.conftest import WEIGHTS, NewGateway
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import customer_request, user_digest
 from worker.domain.stripe_facts import PriceFact
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import (
     CursorGone,
     CustomerGone,

@@ -13,9 +13,9 @@ import pytest
 
 from sandbox.binaries import stripe_mock
 from tests.integration.stripe_api.conftest import NewGateway
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import customer_request
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.gateway import StripeGateway
 

@@ -13,10 +13,10 @@ import pytest
 from tests.integration.stripe_api.certificate import self_signed
 from tests.integration.stripe_api.conftest import NewGateway
 from tests.integration.stripe_api.peer import Peer, Step, answer, drop, flood, half, hang, refuse, reset, trickle
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, CustomerFact
 from worker.errors import TryLater
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import Unclear
 from worker.stripe_api.gateway import StripeGateway
 

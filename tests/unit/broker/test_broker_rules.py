@@ -14,10 +14,10 @@ from nsq.response import Error
 from worker.broker.address import Address, parse_address
 from worker.broker.backlog import Backlog
 from worker.broker.batches import split
+from worker.broker.config import FIRST_RECONNECT
 from worker.broker.faults import error_code, error_words
 from worker.broker.messages import Message, published_at
 from worker.broker.ready import Rotation, spread
-from worker.broker.subscription import FIRST_RECONNECT
 from worker.domain.backoff import backoff
 from worker.errors import Misconfigured
 

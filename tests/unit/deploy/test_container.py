@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -32,6 +33,11 @@ def test_everything_that_is_copied_is_there_and_reaches_the_build() -> None:
         assert (ROOT / source).exists(), source
         assert f"!{source.split('/')[0]}" in IGNORE, source
     assert IGNORE[1] == "*", "nothing else does"
+
+
+def test_every_package_of_the_wheel_is_copied() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(packages["packages"]) <= set(copied())
 
 
 def test_the_base_is_one_released_version_and_the_same_in_both_stages() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from worker.domain.deadline import FLOOR, MARGIN, Deadline
 from worker.errors import TryLater
-from worker.stripe_api.deadline import FLOOR, MARGIN, Deadline
 
 
 def test_time_runs_out() -> None:

@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from worker.domain.deadline import Deadline
 from worker.domain.stripe_facts import AccountFact, PriceFact
 from worker.errors import SubkeeperError, TryLater
 from worker.runtime.doctor.findings import Finding, Findings, ok, problem, refused, skipped
 from worker.runtime.resources import StripeSide, stripe_side
 from worker.settings import PlanSettings, Settings
-from worker.stripe_api.deadline import Deadline
 from worker.stripe_api.errors import Unauthorized
 from worker.telemetry import Metrics
 from worker.version import VERSION

@@ -15,8 +15,8 @@ from sqlalchemy import Engine, ExceptionContext, event
 PREPARE_AFTER = 5
 """Executions of a statement before it is prepared (psycopg's own default)."""
 
-_MIXED_UP = frozenset({"26000", "42P05"})
-"""A prepared statement is not there, or is there already: some pooler was not noticed."""
+_MIXED_UP = frozenset({"26000", "42P05", "08P01"})
+"""A prepared statement is not there, is there already, or takes other parameters: a pooler was not noticed."""
 
 
 def prepare_where_direct(engine: Engine) -> None:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from worker.domain.deadline import FLOOR, Deadline, OutOfTime
 from worker.domain.lanes import Lane
 from worker.settings import StripeSettings
-from worker.stripe_api.deadline import FLOOR, Deadline, OutOfTime
 from worker.stripe_api.limiter.queue import Queues, Ticket
 
 LIVE_PREFIXES = ("sk_live_", "rk_live_")
