@@ -35,6 +35,7 @@ class StripeProcess(Part):
     def command(self) -> list[str]:
         return [
             sys.executable,
+            "-P",
             "-m",
             "sandbox.stripe",
             f"--port={self.port}",

@@ -109,7 +109,7 @@ def _let_other_users_through(directory: Path) -> None:
 def _start_guardian(directory: Path) -> subprocess.Popen[bytes]:
     with (directory / "guardian.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", guardian.__name__, str(directory)],
+            [sys.executable, "-P", "-m", guardian.__name__, str(directory)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 

@@ -34,7 +34,7 @@ class WorkerProcess(Part):
         return {self.port}
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "worker", "--config", str(self._config), "run", "profiles"]
+        return [sys.executable, "-P", "-m", "worker", "--config", str(self._config), "run", "profiles"]
 
     def environment(self) -> dict[str, str]:
         return {**environment_without_settings(), "SUBKEEPER_HEALTH__PORT": str(self.port)}

@@ -18,7 +18,7 @@ _ENCRYPTED = frozenset({80877103, 80877104})
 """SSLRequest and GSSENCRequest (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
 
 
-_KEY, _NO_PROCESS = re.compile(rb"K(\x00\x00\x00.)....", re.DOTALL), rb"K\1\x00\x00\x00\x01"
+_KEY, _NO_PROCESS = re.compile(rb"K(\x00\x00\x00.)....", re.DOTALL), rb"K\1" + bytes(3) + b"\1"
 """BackendKeyData, and the same with a process id that no session has."""
 
 

@@ -416,7 +416,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "backfill": Scenario(
         _file,
-        (Kill("nsq:MPUB"), Kill("file:ProgressFile.save", 2), Kill("commit:backfill.take_census")),
+        (Kill("nsq:MPUB"), Kill("file:ProgressFile.save", 2), Kill("commit:publishing.take_census")),
         command=lambda stack: ("backfill", str(stack._directory / "profiles.ndjson")),
     ),
     "quarantine retry of a message": Scenario(

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 EACH = 5
 """Users of each kind: enough for two strikes at each statement, and for one user to get through."""
 
-ELSEWHERE = ("setup", "backfill", "restored", "Quarantine")
+ELSEWHERE = ("setup", "publishing", "restored", "Quarantine")
 """Whose commits are made by commands, not by a worker; an error that they meet is the caller's to see."""
 
 
