@@ -77,7 +77,7 @@ READS = frozenset(
         "Quarantine.messages",
         "Quarantine.profiles",
         "Watch._watch_queues",
-        "Clocks.ask_postgres",
+        "ClockWatch.ask_postgres",
         "publishing.begin",
         "operations.open_database",
         "provisioning.list_",

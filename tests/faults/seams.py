@@ -22,9 +22,8 @@ import worker
 from worker.backfill.progress import ProgressFile
 from worker.broker.connection import NsqConnection
 from worker.broker.http import HttpApi
-from worker.stripe_api.call import Call
 from worker.stripe_api.credentials import KeyedClient
-from worker.stripe_api.requestor import Requestor
+from worker.stripe_api.requestor import Call, Requestor
 
 When: TypeAlias = Literal["before", "after"]
 Passed: TypeAlias = Callable[[When, str], None]

@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 
 from tests.interleavings.puppet import Gate, Order, Place, Puppet
 from tests.interleavings.wire import Flight, Wire, WireClient, lost
-from worker.broker.messages import Message
 from worker.domain import deadline
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane, LaneSchedule
+from worker.domain.messages import Message
 from worker.domain.profile import MessageShape
+from worker.domain.terms import Terms
 from worker.domain.trial import TrialPolicy
 from worker.errors import TryLater, Unavailable
 from worker.provisioning.customer_step import CustomerStep
@@ -24,7 +25,6 @@ from worker.provisioning.inbox import Freeze, ProfileInbox
 from worker.provisioning.leases import Lease, Leases
 from worker.provisioning.provisioner import Provisioner, Settled
 from worker.provisioning.subscription_step import SubscriptionStep
-from worker.provisioning.terms import Terms
 from worker.sealing import Sealer
 from worker.settings import PlanSettings, StripeSettings
 from worker.store.engine.database import Database
@@ -116,7 +116,7 @@ class Process:
         self._leases = Leases(
             database,
             length=LEASE,
-            now=self._gateway.now,
+            now=self._gateway.clock.now,
             openable=lambda: sealer.headers,
             progress=watchdog.progress,
         )
@@ -132,7 +132,7 @@ class Process:
             freeze=Freeze(NAMESPACE, PLAN, TrialPolicy(configuration.trial, MAX_LAG)),
             lanes=TOPICS,
             quarantine_for=timedelta(days=30),
-            now=self._gateway.now,
+            now=self._gateway.clock.now,
             apart_within=10.0,
         )
 
@@ -218,9 +218,13 @@ def _provisioner(
         trial=configuration.trial,
         missing_payment_method=configuration.missing_payment_method,
         billing_mode="flexible",
-        catalogue=catalogue,
+        price_id=catalogue.price_id,
+        plan_of=catalogue.plan_of,
     )
-    customer, subscription = CustomerStep(gateway, leases, sealer, terms), SubscriptionStep(gateway, leases, terms)
+    customer, subscription = (
+        CustomerStep(gateway, leases, sealer, terms),
+        SubscriptionStep(gateway, leases, terms, recheck=catalogue.recheck),
+    )
     return Watched(customer, subscription, leases, metrics, random.Random(1), may_blame=lambda: True)
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import sys
 import threading
-import time
 from collections import deque
+from collections.abc import Generator
 from itertools import islice
 from typing import Any
 
 from nsq import constants
 from nsq.connection import Connection
-from nsq.response import Error, Response
+from nsq.response import Response
 
-from worker.broker.address import Address, addresses_of, connected
-from worker.broker.config import ConnectionConfig
-from worker.broker.faults import Broken, broken_by, error_words, system_words
-from worker.broker.frames import pack, take_frames
+from worker.broker.address import Address
+from worker.broker.batches import LENGTH, pack
+from worker.broker.config import MAX_FRAME, ConnectionConfig
+from worker.broker.faults import Broken, broken_by
 from worker.broker.quiet import quiet_nsq
 
 READ_BYTES = 64 * 1024
@@ -34,15 +35,17 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
     thread-safe.
 
     `fault` is what `receive` ran into; `features` is nsqd's answer to IDENTIFY.
-    `peer` is where the other end is, however it was dialed: its IP address ("" for this machine) and port.
+    `peer` is where the other end is, however it was dialed: its IP address ("" for this machine) and port; `addresses`,
+    how many its name has.
     """
 
-    def __init__(self, address: Address, config: ConnectionConfig) -> None:
+    def __init__(self, address: Address, config: ConnectionConfig, sock: socket.socket) -> None:
         # nsq-py's own __init__ resolves the host's full name over DNS and connects over IPv4 only: not called.
         quiet_nsq()
         self.address = address
         self.host, self.port = address.host, address.port
         self.peer: tuple[str, int] = (address.host, address.port)
+        self.addresses = 0
         self.max_rdy_count: int = sys.maxsize
         self.features: dict[str, Any] = {}
         self._in_flight: dict[bytes, float] = {}
@@ -50,6 +53,8 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self._config = config
         self._socket_lock = threading.RLock()
         self._reset()
+        self._socket: socket.socket | None = sock
+        self._pending.append(constants.MAGIC_V2)
 
     def _reset(self) -> None:
         super()._reset()
@@ -60,27 +65,6 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self.last_received = self._config.clock()
 
     connect = None  # nsq-py's: IPv4 only, and without an end
-
-    # -- connecting -------------------------------------------------------------------------------------------------
-
-    def dial(self) -> None:
-        """Connects, within `connect_timeout`. Raises `Broken`."""
-        try:
-            sock = connected(self.address, self._config.connect_timeout)
-        except (OSError, UnicodeError) as exc:
-            raise Broken("unreachable", system_words(exc)) from exc
-        self._socket: socket.socket | None = sock
-        ours, theirs = sock.getsockname()[0], sock.getpeername()  # a socket that was reset no longer tells
-        self.peer = "" if theirs[0] == ours else theirs[0], theirs[1]
-        self.addresses = addresses_of(self.host, self.port, sock.family)
-        self._pending.append(constants.MAGIC_V2)
-
-    def encrypt(self, tls: ssl.SSLContext, deadline: float) -> None:
-        """The TLS handshake; bytes that came unencrypted before it are not trusted."""
-        if self._buffer:
-            raise Broken("bad_frame", "plain bytes before the TLS handshake")
-        self.sock.settimeout(remaining(deadline))
-        self._socket = tls.wrap_socket(self.sock, server_hostname=self.host)
 
     def release(self) -> None:
         """From here on, nothing blocks: `receive` and `flush` do what they can."""
@@ -93,7 +77,14 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         assert self._socket is not None
         return self._socket
 
-    # -- sending ----------------------------------------------------------------------------------------------------
+    @sock.setter
+    def sock(self, encrypted: socket.socket) -> None:
+        self._socket = encrypted
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return not self._buffer
 
     def send(self, command: bytes, message: Any = None) -> None:
         """Queue a command; it leaves with the next `flush`."""
@@ -126,8 +117,6 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
             total += sent
         return total
 
-    # -- receiving --------------------------------------------------------------------------------------------------
-
     def receive(self) -> list[Response]:
         """Every whole frame that has arrived, without waiting. Sets `fault` once the peer is gone or talks nonsense.
 
@@ -138,13 +127,13 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         try:
             more, turns = True, 0
             while more and turns < READS_PER_TURN:
-                more, turns = self._fill(), turns + 1
+                more, turns = self.fill(), turns + 1
                 responses.extend(take_frames(self._buffer, self))
         except Broken as exc:
             self.fault = exc
         return responses
 
-    def _fill(self) -> bool:
+    def fill(self) -> bool:
         """Take up to 64 KiB from the socket: whether there may be more. An empty read means closed."""
         if self._socket is None:
             raise Broken("closed", "by us")
@@ -160,46 +149,18 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
         self._buffer += packet
         return True
 
-    def _read(self, limit: int = sys.maxsize) -> list[Response]:
+    def take(self, limit: int) -> list[Response]:
         """Up to `limit` whole frames out of the buffer."""
         with contextlib.closing(take_frames(self._buffer, self)) as frames:
             return list(islice(frames, limit))
-
-    def await_answer(self, deadline: float) -> bytes:
-        """Flush, then block until nsqd answers (its bytes), or Broken: refused with its error code, or late.
-
-        `deadline` is by `time.monotonic`. Heartbeats in between are answered.
-        """
-        while True:
-            self.sock.settimeout(remaining(deadline))
-            self._flush_or_hear_why_not()
-            for response in self._read(1) or (self._fill() and self._read(1)) or ():
-                if isinstance(response, Error):
-                    raise Broken("refused", error_words(response))
-                if response.data != constants.HEARTBEAT:
-                    return bytes(response.data)
-                self.nop()
 
     def is_idle(self) -> bool:
         """Whether the peer is still there and has said nothing since its last answer; never waits."""
         try:
             self.sock.settimeout(0.0)
-            return not self._fill()
+            return not self.fill()
         except Broken:
             return False
-
-    def _flush_or_hear_why_not(self) -> None:
-        """nsqd answers a body that is too big before it has read it, and hangs up: its answer is still to be read."""
-        try:
-            self.flush()
-        except Broken:
-            with contextlib.suppress(Broken):
-                while self._fill():
-                    pass
-            for response in self._read(1):
-                if isinstance(response, Error):
-                    raise Broken("refused", error_words(response)) from None
-            raise
 
     # -- messages that nsqd waits for -------------------------------------------------------------------------------
 
@@ -238,8 +199,6 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
     def _answered(self, message_id: bytes) -> bool:
         return self._in_flight.pop(message_id, None) is not None
 
-    # -- ending -----------------------------------------------------------------------------------------------------
-
     def half_close(self) -> None:
         """Tell nsqd that no more comes; it handles what was sent, then closes its side."""
         with contextlib.suppress(OSError):
@@ -254,9 +213,35 @@ class NsqConnection(Connection):  # type: ignore[misc]  # nsq-py ships no types
                 sock.close()
 
 
-def remaining(deadline: float) -> float:
-    """Seconds until `deadline` (`time.monotonic`). Raises `Broken` once it has passed."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise Broken("timeout")
-    return left
+def take_frames(buffer: bytearray, connection: Connection) -> Generator[Response, None, None]:
+    """Whole frames out of `buffer`, which keeps the rest; a partial one waits there for its end.
+
+    Broken for a length that nsqd never sends, a type it does not have, and a message without its header. What was taken
+    leaves the buffer when the generator ends or is closed; don't touch it before.
+    """
+    end = 0
+    view = memoryview(buffer)
+    try:
+        while len(view) - end >= 4:
+            size = _size(view, end)
+            if len(view) - end - 4 < size:
+                break
+            start, end = end + 4, end + 4 + size
+            yield _decode(connection, bytes(view[start:end]))
+    finally:
+        view.release()
+        del buffer[:end]
+
+
+def _size(view: memoryview, start: int) -> int:
+    size: int = LENGTH.unpack_from(view, start)[0]
+    if not 4 <= size <= MAX_FRAME:
+        raise Broken("bad_frame", f"a length of {size}")
+    return size
+
+
+def _decode(connection: Connection, raw: bytes) -> Response:
+    try:
+        return Response.from_raw(connection, raw)
+    except (TypeError, struct.error) as exc:
+        raise Broken("bad_frame", "unknown type or too short") from exc

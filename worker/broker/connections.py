@@ -13,9 +13,9 @@ from worker.broker.connection import NsqConnection
 from worker.broker.dialer import Dialer, Route
 from worker.broker.faults import Broken
 from worker.broker.lookup import Discovery
-from worker.broker.messages import Message
 from worker.broker.subscription import Subscription
 from worker.broker.wakeup import Wakeup
+from worker.domain.messages import Message
 from worker.settings import NsqSettings
 from worker.telemetry.counts import BrokerCounts
 
@@ -28,7 +28,7 @@ moments, and after a restart it must not wait until they are asked again; but it
 
 
 class Connections:
-    """Single-threaded but for `wakeup`. `on_message` is called for each message as it arrives."""
+    """Single-threaded but for `wakeup`. `arrived`: the messages that came, for who takes them out."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class Connections:
         topics: Collection[str],
         rng: random.Random,
         clock: Callable[[], float],
-        on_message: Callable[[Message], None],
         counts: BrokerCounts,
     ) -> None:
         self.wakeup = Wakeup()
         self.subscriptions: dict[Route, Subscription] = {}
         self.live: dict[NsqConnection, Subscription] = {}
-        self._settings, self._rng, self._clock, self._on_message = settings, rng, clock, on_message
+        self.arrived: list[Message] = []
+        self._settings, self._rng, self._clock = settings, rng, clock
         self._counts = counts
         self._config = consumer_config(settings, clock)
         self._topics = set(topics)
@@ -155,7 +155,7 @@ class Connections:
             return
         try:
             for message in subscription.receive():
-                self._on_message(message)
+                self.arrived.append(message)
         except Broken as exc:
             self.drop(subscription, exc)
 

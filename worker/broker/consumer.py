@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.broker.messages import Absorbed, Message
 from worker.broker.reader import Reader
 from worker.broker.stuck import PART, Report, StuckBatch
 from worker.domain.backoff import backoff
+from worker.domain.messages import Absorbed, Message
 from worker.errors import Contended
 from worker.telemetry import Metrics, Watchdog
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from worker.broker.connection import NsqConnection
-from worker.broker.ready import Rotation, spread
 from worker.broker.subscription import Subscription
+from worker.domain.shares import Rotation, spread
 
 TURN = 0.25
 """Seconds that a connection keeps its turn when there are more connections than max_in_flight."""

@@ -1,17 +1,21 @@
-"""Opening a connection to an nsqd: IDENTIFY, TLS, AUTH, SUB."""
+"""Opening a connection to an nsqd, and waiting for its answers: IDENTIFY, TLS, AUTH, SUB. Blocking, with a deadline."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import sys
 import time
 from typing import Any
 
-from worker.broker.address import Address
+from nsq import constants
+from nsq.response import Error
+
+from worker.broker.address import Address, addresses_of, connected
 from worker.broker.config import ConnectionConfig
 from worker.broker.connection import NsqConnection
-from worker.broker.faults import Broken, broken_by
+from worker.broker.faults import Broken, broken_by, error_words, system_words
 
 
 def open_connection(address: Address, config: ConnectionConfig) -> NsqConnection:
@@ -20,9 +24,13 @@ def open_connection(address: Address, config: ConnectionConfig) -> NsqConnection
     All of it takes `connect_timeout` at most, but that connecting alone may take as long.
     """
     deadline = time.monotonic() + config.connect_timeout
-    connection = NsqConnection(address, config)
     try:
-        connection.dial()
+        sock = connected(address, config.connect_timeout)
+    except (OSError, UnicodeError) as exc:
+        raise Broken("unreachable", system_words(exc)) from exc
+    connection = NsqConnection(address, config, sock)
+    try:
+        _recognize(connection)
         _introduce(connection, config, deadline)
     except Broken:
         connection.close()
@@ -39,9 +47,32 @@ def subscribe(connection: NsqConnection, topic: str, channel: str, timeout: floa
     _expect_ok(connection, time.monotonic() + timeout)
 
 
+def await_answer(connection: NsqConnection, deadline: float) -> bytes:
+    """Flush, then block until nsqd answers (its bytes), or Broken: refused with its error code, or late.
+
+    `deadline` is by `time.monotonic`. Heartbeats in between are answered.
+    """
+    while True:
+        connection.sock.settimeout(_remaining(deadline))
+        _flush_or_hear_why_not(connection)
+        for response in connection.take(1) or (connection.fill() and connection.take(1)) or ():
+            if isinstance(response, Error):
+                raise Broken("refused", error_words(response))
+            if response.data != constants.HEARTBEAT:
+                return bytes(response.data)
+            connection.nop()
+
+
+def _recognize(connection: NsqConnection) -> None:
+    """Whom it leads to."""
+    ours, theirs = connection.sock.getsockname()[0], connection.sock.getpeername()  # a reset socket no longer tells
+    connection.peer = "" if theirs[0] == ours else theirs[0], theirs[1]
+    connection.addresses = addresses_of(connection.host, connection.port, connection.sock.family)
+
+
 def _introduce(connection: NsqConnection, config: ConnectionConfig, deadline: float) -> None:
     connection.identify(dict(config.identify))
-    connection.features = features = _features(connection.await_answer(deadline))
+    connection.features = features = _features(await_answer(connection, deadline))
     connection.max_rdy_count = features.get("max_rdy_count", sys.maxsize)
     tls = config.credentials.tls()
     if tls is not None:
@@ -61,10 +92,13 @@ def _features(answer: bytes) -> dict[str, Any]:
 
 
 def _encrypt(connection: NsqConnection, tls: ssl.SSLContext, deadline: float) -> None:
-    """Never falls back to plain text."""
+    """Never falls back to plain text; bytes that came unencrypted after IDENTIFY's answer are not trusted."""
     if not connection.features.get("tls_v1"):
         raise Broken("refused", "nsqd offers no TLS")
-    connection.encrypt(tls, deadline)
+    if not connection.is_clean:
+        raise Broken("bad_frame", "plain bytes before the TLS handshake")
+    connection.sock.settimeout(_remaining(deadline))
+    connection.sock = tls.wrap_socket(connection.sock, server_hostname=connection.host)
     _expect_ok(connection, deadline)
 
 
@@ -73,9 +107,30 @@ def _authenticate(connection: NsqConnection, config: ConnectionConfig, deadline:
     if secret is None:
         raise Broken("refused", "nsqd wants nsq.auth_secret")
     connection.auth(secret)
-    connection.await_answer(deadline)
+    await_answer(connection, deadline)
 
 
 def _expect_ok(connection: NsqConnection, deadline: float) -> None:
-    if connection.await_answer(deadline) != b"OK":
+    if await_answer(connection, deadline) != b"OK":
         raise Broken("bad_frame", "nsqd's answer was not OK")
+
+
+def _flush_or_hear_why_not(connection: NsqConnection) -> None:
+    """nsqd answers a body that is too big before it has read it, and hangs up: its answer is still to be read."""
+    try:
+        connection.flush()
+    except Broken:
+        with contextlib.suppress(Broken):
+            while connection.fill():
+                pass
+        for response in connection.take(1):
+            if isinstance(response, Error):
+                raise Broken("refused", error_words(response)) from None
+        raise
+
+
+def _remaining(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise Broken("timeout")
+    return left

@@ -15,7 +15,7 @@ from worker.broker.batches import split
 from worker.broker.config import FIRST_RECONNECT, publisher_config
 from worker.broker.connection import NsqConnection
 from worker.broker.faults import Broken
-from worker.broker.handshake import open_connection
+from worker.broker.handshake import await_answer, open_connection
 from worker.broker.targets import Targets
 from worker.domain.backoff import backoff
 from worker.errors import Rejected, Unavailable
@@ -100,7 +100,7 @@ class Publisher:
             connection.pub(topic.encode(), bodies[0])
         else:
             connection.mpub(topic.encode(), *bodies)
-        answer = connection.await_answer(min(deadline, time.monotonic() + ANSWER_TIMEOUT))
+        answer = await_answer(connection, min(deadline, time.monotonic() + ANSWER_TIMEOUT))
         if answer != b"OK":
             raise Broken("bad_frame", "nsqd's answer was not OK")
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from worker.broker.backlog import Backlog
 from worker.broker.connections import Connections
 from worker.broker.flow import Flow
-from worker.broker.messages import Message
 from worker.broker.subscription import ConnectionState
+from worker.domain.backlog import Backlog
+from worker.domain.messages import Message
 from worker.settings import NsqSettings
 from worker.telemetry.counts import BrokerCounts
 
@@ -45,7 +45,7 @@ class Reader:
         self._max_in_flight = settings.max_in_flight
         self._backlog = Backlog(weights)
         self._flow = Flow(settings.max_in_flight, weights, clock)
-        self._connections = Connections(settings, list(weights), rng, clock, self._accept, self.counts)
+        self._connections = Connections(settings, list(weights), rng, clock, self.counts)
         self._woken = False
         self._stopping = False
         self._closed = False
@@ -61,30 +61,36 @@ class Reader:
         """
         if self._closed:
             return []
-        deadline = self._clock() + timeout
-        wait = 0.0
+        deadline, until = self._clock() + timeout, 0.0
         while True:
-            self._turn(wait)
+            self._look_after()
+            self._poll(until and min(until, self._connections.next_due(), self._flow.next_turn) - self._clock())
             batch = self._take(limit)
-            now = self._clock()
-            if batch or self._woken or now >= deadline:
+            if batch or self._woken or self._clock() >= deadline:
                 self._woken = False
                 return batch
-            wait = min(deadline, self._connections.next_due(), self._flow.next_turn) - now
+            until = deadline
 
-    def _turn(self, wait: float) -> None:
-        self._connections.poll(wait)
+    def _look_after(self) -> None:
+        """Everything that is due, and RDY where a share has changed."""
         self._connections.service()
         self._flow.update(list(self._connections.live.values()))
         self._flush()
 
-    def _accept(self, message: Message) -> None:
-        self.counts.received += 1
-        self.counts.redelivered += message.attempts > 1
-        if self._stopping:
-            self.requeue([message])
-        else:
-            self._backlog.add(message)
+    def _poll(self, wait: float) -> None:
+        self._connections.poll(wait)
+        self._accept()
+
+    def _accept(self) -> None:
+        """Takes what has arrived into the backlog; once stopped, nsqd gets it back."""
+        for message in self._connections.arrived:
+            self.counts.received += 1
+            self.counts.redelivered += message.attempts > 1
+            if self._stopping:
+                self.requeue([message])
+            else:
+                self._backlog.add(message)
+        self._connections.arrived.clear()
 
     def _take(self, limit: int) -> list[Message]:
         if self._flow.paused:
@@ -168,7 +174,7 @@ class Reader:
         while self._connections.live and self._clock() < deadline:
             for subscription in self._connections.live.values():
                 subscription.end_when_drained()
-            self._connections.poll(min(0.05, deadline - self._clock()))
+            self._poll(min(0.05, deadline - self._clock()))
         self._closed = True
         self._connections.close()
 
@@ -204,5 +210,6 @@ class Reader:
     @property
     def connected(self) -> bool:
         """Whether every topic that some nsqd carries can be received from at least one."""
-        states = self.connections
-        return bool(states) and {s.topic for s in states} == {s.topic for s in states if s.alive}
+        subscriptions = list(self._connections.subscriptions.values())
+        alive = {each.route.topic for each in subscriptions if each.connection is not None}
+        return bool(alive) and alive == {each.route.topic for each in subscriptions}

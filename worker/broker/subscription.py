@@ -15,8 +15,8 @@ from worker.broker.config import FIRST_RECONNECT, ConnectionConfig
 from worker.broker.connection import NsqConnection
 from worker.broker.dialer import Route
 from worker.broker.faults import Broken, error_code, error_words
-from worker.broker.messages import Message, published_at
 from worker.domain.backoff import backoff
+from worker.domain.messages import Message, published_at
 
 HARMLESS = frozenset({"E_FIN_FAILED", "E_REQ_FAILED", "E_TOUCH_FAILED"})
 """The message timed out meanwhile and will come again, or another consumer has it: no error of ours."""

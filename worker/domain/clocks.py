@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from statistics import median_high
+
+from worker.domain.deadline import boot_time
+from worker.errors import Misconfigured
 
 CLOCKS_AGREE = timedelta(minutes=1)
 """What two clocks may differ by and still tell the same time; beyond it one of them is wrong."""
@@ -21,3 +26,77 @@ def time_by_majority(local: datetime, postgres: datetime | None, stripe: datetim
     """
     middle = median_high([clock for clock in (local, postgres, stripe) if clock is not None])
     return local if abs(middle - local) <= SAME_MOMENT else middle
+
+
+def local_time() -> datetime:
+    """The machine's clock (UTC)."""
+    return datetime.now(UTC)
+
+
+class Clocks:
+    """The machine's clock, Postgres's and Stripe's, to any thread that asks. `local` and `stripe` tell the time (UTC;
+    None: not known yet); Postgres is heard every few seconds, and its time goes on by the time since boot, which nobody
+    sets."""
+
+    def __init__(self, local: Callable[[], datetime], stripe: Callable[[], datetime | None]) -> None:
+        self._local = local
+        self._stripe = stripe
+        self._heard: tuple[datetime, float] | None = None  # replaced as a whole: threads share it
+
+    def now(self) -> datetime:
+        """The time (UTC) that is frozen as a profile's first sight: what most of the clocks tell."""
+        return time_by_majority(self._local(), self._postgres(), self._stripe())
+
+    def heard_postgres(self, moment: datetime, at: float) -> None:
+        """Postgres told `moment` at `at` (boot time)."""
+        self._heard = moment, at
+
+    def apart(self) -> dict[str, timedelta]:
+        """How far each clock that is known is ahead of what most of them tell."""
+        now = self.now()
+        told = {"local": self._local(), "postgres": self._postgres(), "stripe": self._stripe()}
+        return {name: time - now for name, time in told.items() if time is not None}
+
+    def _postgres(self) -> datetime | None:
+        if (heard := self._heard) is None:
+            return None
+        moment, at = heard
+        return moment + timedelta(seconds=boot_time() - at)
+
+
+class StripeClock:
+    """The last `Date` header and what has elapsed since; before any answer, the local UTC time."""
+
+    def __init__(self) -> None:
+        self._last: tuple[datetime, float] | None = None  # replaced as a whole: threads share it
+
+    def now(self) -> datetime:
+        return self.known() or datetime.now(UTC)
+
+    def known(self) -> datetime | None:
+        """Stripe's time; None before its first answer."""
+        if (last := self._last) is None:
+            return None
+        date, at = last
+        return date + timedelta(seconds=boot_time() - at)
+
+    def read(self, headers: Mapping[str, str]) -> datetime | None:
+        """Note an answer's `Date` (whole seconds); None where it has none that can be read."""
+        try:
+            date = parsedate_to_datetime(headers["date"])
+        except (KeyError, ValueError):
+            return None
+        date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        self._last = date, boot_time()
+        return date
+
+    def seen(self, headers: Mapping[str, str], sent_at: float) -> tuple[datetime, datetime]:
+        """The span of Stripe's time in which an answer was true, whose first request left at `sent_at` (boot time).
+
+        The effect lies between sending and answering, and `Date` is cut to whole seconds.
+        """
+        date = self.read(headers)
+        if date is None:
+            fix = "Stripe dates its answers: look for a proxy that removes the header"
+            raise Misconfigured("stripe.api_base", "its answers carry no Date header", fix)
+        return date - timedelta(seconds=boot_time() - sent_at) - SAME_MOMENT, date + SAME_MOMENT

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class Lane(IntEnum):
@@ -45,3 +49,20 @@ class LaneSchedule:
                 self._passes[other] = max(self._passes[other], level)
         self._passes[lane] += 1.0 / self._weights[lane]
         return lane
+
+
+class Reservation(Generic[T]):
+    """Room among the working threads for what is leased in the very transaction that inserts it; hand over what was."""
+
+    def __init__(self, granted: Counter[Lane]) -> None:
+        self.leases: list[T] = []
+        self._left = Counter(granted)
+
+    def take(self, lane: Lane) -> bool:
+        """Whether one more of `lane` is to be leased at once."""
+        self._left[lane] -= 1
+        return self._left[lane] >= 0
+
+    def hand_over(self, leases: Iterable[T]) -> None:
+        """Committed leases, which the threads take up when the block ends."""
+        self.leases.extend(leases)

@@ -112,6 +112,11 @@ class Provisioning:
     """How long before the lease that was, by the database's clock alone."""
 
     @property
+    def fence(self) -> dict[str, object]:
+        """What each write of its lease's holder names: the row, and the token by which it was leased."""
+        return {"user_id": self.user_id, "lease_token": self.lease_token}
+
+    @property
     def step(self) -> Step:
         return Step.CUSTOMER if self.state is State.PENDING else Step.SUBSCRIPTION
 

@@ -65,6 +65,20 @@ class SubscriptionFact:
     def is_terminal(self) -> bool:
         return self.status in TERMINAL_STATUSES
 
+    def columns(self, plan: str) -> dict[str, str | bool | datetime | None]:
+        """What our row keeps of it. `plan`: what the price is called in our tables."""
+        return {
+            "plan": plan,
+            "stripe_subscription_status": self.status,
+            "canceling": self.canceling,
+            "trial_start": self.trial_start,
+            "trial_end": self.trial_end,
+            "period_start": self.period_start,
+            "period_end": self.period_end,
+            "canceled_at": self.canceled_at,
+            "ended_at": self.ended_at,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class PriceFact:

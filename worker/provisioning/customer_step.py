@@ -8,11 +8,11 @@ from typing import Any
 
 from worker.domain.provisioning import idempotency_key, must_look
 from worker.domain.stripe_facts import Answer, CustomerFact
+from worker.domain.terms import Terms
 from worker.errors import Rejected, TryLater
 from worker.provisioning.customer_look import CustomerLook
 from worker.provisioning.customer_walk import CustomerWalk
 from worker.provisioning.leases import Lease, Leases
-from worker.provisioning.terms import Terms
 from worker.sealing import CannotOpen, Sealer
 from worker.stripe_api.errors import FieldRefused, KeyBurnt
 from worker.stripe_api.gateway import StripeGateway
@@ -33,11 +33,11 @@ class CustomerStep:
 
     def ensure(self, lease: Lease) -> None:
         """Returns with the customer committed; raises what the gateway raises for anything that must wait or stop."""
-        self._terms.require(lease.row.plan)  # else nobody needs a customer yet
+        self._terms.price_id(lease.row.plan)  # else nobody needs a customer yet
         if lease.row.known_customer_id is not None:
             self._commit(lease, lease.row.known_customer_id, adopted=True)
             return
-        burnt = self._look.is_burnt(lease)
+        burnt = lease.row.requested_before is not None and self._look.is_burnt(lease)
         look = burnt or must_look(lease.row, self._leases.now())
         for _ in range(MOST_GENERATIONS):
             if look and (found := self._look.find(lease, self._request(lease).get("email"), burnt=burnt)) is not None:

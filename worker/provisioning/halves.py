@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from worker.broker.messages import Absorbed, Message, requeued
+from worker.domain.messages import Absorbed, Message, requeued
 from worker.errors import Contended
 
 

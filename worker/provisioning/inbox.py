@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from worker.broker.messages import Absorbed, Message, requeued
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
+from worker.domain.messages import Absorbed, Message, requeued
 from worker.domain.profile import MessageShape, ProfileCreated
 from worker.domain.provisioning import KEY_TRUSTED_BY_CREATION, Provisioning, customer_request
 from worker.domain.trial import TrialPolicy, trial_end
@@ -155,7 +156,7 @@ class ProfileInbox:
         with self._dispatcher.reserve(Counter(row.lane for row in rows)) as reservation:
             for row in rows:
                 row.leased = reservation.take(row.lane)
-            deadline = self._leases.new_deadline()
+            deadline = Deadline.after(self._leases.length.total_seconds())
             new: set[str] = set()
             held: set[str] = set()
             leased: list[Provisioning] = []
@@ -164,7 +165,8 @@ class ProfileInbox:
                     new, leased = insert.insert_new(tx, rows, lease=self._leases.length, stripe_now=self._leases.now())
                 if len(new) < len(rows):
                     held = insert.replace_quarantined(tx, [row for row in rows if row.user_id not in new]).held
-                quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
+                if refused:
+                    quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
             reservation.hand_over(Lease(row, deadline) for row in leased)
         self._metrics.newly_found(sum(row.lane is Lane.BACKFILL for row in rows if row.user_id in new))
         for message, refusal in refused:

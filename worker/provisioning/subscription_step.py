@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,10 +17,10 @@ from worker.domain.provisioning import (
     user_digest,
 )
 from worker.domain.stripe_facts import Answer, SubscriptionFact
+from worker.domain.terms import Terms
 from worker.errors import SubkeeperError, TryLater
 from worker.provisioning.customer_step import MOST_GENERATIONS
 from worker.provisioning.leases import Lease, Leases
-from worker.provisioning.terms import Terms
 from worker.stripe_api.errors import CustomerGone, KeyBurnt, Refused, SharedRefusal, TrialPassed, TrialRefused
 from worker.stripe_api.gateway import StripeGateway
 
@@ -27,10 +28,14 @@ from worker.stripe_api.gateway import StripeGateway
 class SubscriptionStep:
     """`customer_created → completed`: finds or creates the subscription."""
 
-    def __init__(self, gateway: StripeGateway, leases: Leases, terms: Terms) -> None:
+    def __init__(
+        self, gateway: StripeGateway, leases: Leases, terms: Terms, *, recheck: Callable[[str], object]
+    ) -> None:
+        """`recheck` asks Stripe anew for a plan's price."""
         self._gateway = gateway
         self._leases = leases
         self._terms = terms
+        self._recheck = recheck
 
     def ensure(self, lease: Lease) -> bool:
         """Returns with the row completed: whether Stripe made the subscription just now, or it was there already.
@@ -93,7 +98,7 @@ class SubscriptionStep:
         return False
 
     def _renew(self, lease: Lease, why: str) -> None:
-        self._terms.require(lease.row.plan)  # else the next key would stand for nothing that can be sent
+        self._terms.price_id(lease.row.plan)  # else the next key would stand for nothing that can be sent
         row, now = _unfrozen(lease.row), self._leases.now()
         if why == "trial_spent" and (wait := renewal_wait(row, now)):
             raise TryLater("trial_nearly_spent", after=wait.total_seconds())
@@ -107,7 +112,7 @@ class SubscriptionStep:
         row = lease.row
         assert row.stripe_customer_id is not None, "a customer comes first"
         try:
-            self._terms.catalogue.recheck(row.plan)
+            self._recheck(row.plan)
             request = self._terms.request(row, row.stripe_customer_id)
         except SubkeeperError:  # there is nothing better to send
             return False

@@ -10,6 +10,7 @@ from datetime import timedelta
 from worker.broker.consumer import Consumer
 from worker.broker.reader import Reader
 from worker.domain.lanes import Lane, LaneSchedule
+from worker.domain.terms import Terms
 from worker.domain.trial import TrialPolicy
 from worker.errors import SubkeeperError
 from worker.provisioning.customer_step import CustomerStep
@@ -17,7 +18,6 @@ from worker.provisioning.inbox import Freeze, ProfileInbox
 from worker.provisioning.leases import Lease, Leases
 from worker.provisioning.provisioner import Provisioner
 from worker.provisioning.subscription_step import SubscriptionStep
-from worker.provisioning.terms import Terms
 from worker.runtime.operations import message_shape
 from worker.runtime.resources import Resources, lane_weights
 from worker.runtime.watch import Watch
@@ -52,7 +52,7 @@ class Provisioning:
         leases = Leases(
             resources.database,
             length=timedelta(seconds=settings.settle.lease),
-            now=resources.gateway.now,
+            now=resources.gateway.clock.now,
             openable=keys.openable,
             progress=resources.watchdog.progress,
         )
@@ -84,11 +84,12 @@ class Provisioning:
             trial=timedelta(days=settings.trial.days),
             missing_payment_method=settings.trial.missing_payment_method,
             billing_mode=settings.stripe.billing_mode,
-            catalogue=resources.catalogue,
+            price_id=resources.catalogue.price_id,
+            plan_of=resources.catalogue.plan_of,
         )
         return Provisioner(
             CustomerStep(gateway, leases, resources.keys.sealer, terms),
-            SubscriptionStep(gateway, leases, terms),
+            SubscriptionStep(gateway, leases, terms, recheck=resources.catalogue.recheck),
             leases,
             resources.metrics,
             resources.rng,
@@ -121,7 +122,7 @@ class Provisioning:
             resources.metrics,
             batch=settings.absorb.batch,
             rng=resources.rng,
-            report=lambda part, ok, detail: resources.health.set(part, ok=ok, detail=detail),
+            report=resources.health.report,
             watchdog=resources.watchdog,
         )
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from worker.domain.clocks import Clocks, local_time
 from worker.domain.lanes import Lane
 from worker.errors import Misconfigured, SubkeeperError, Unavailable
-from worker.runtime.clocks import Clocks, local_time
+from worker.runtime.clocks import ClockWatch
 from worker.runtime.ownership import Ownership
 from worker.runtime.sealing_keys import SealingKeys
 from worker.settings import Settings
@@ -47,7 +48,8 @@ class Resources:
         self.limiter, self.gateway, self.catalogue = stripe.limiter, stripe.gateway, stripe.catalogue
         self.keys = SealingKeys(settings, health)
         self.watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
-        self.clocks = Clocks(local, self.gateway.known_now, metrics, health)
+        self.clocks = Clocks(local, self.gateway.clock.known)
+        self.clock_watch = ClockWatch(self.clocks, metrics, health)
         self.ownership = Ownership(settings, self.database, self.gateway)
 
     def require_schema(self) -> None:
@@ -56,7 +58,7 @@ class Resources:
         with self.database.connection() as connection:
             require_grants(connection)
             migrations.require_compatible(connection)
-        self.clocks.ask_postgres(self.database)
+        self.clock_watch.ask_postgres(self.database)
         self.health.set("postgres", ok=True)
 
     def require_deployment(self) -> None:

@@ -32,7 +32,7 @@ class Watch:
         self._limiter = resources.limiter
         self._queues = queues
         self._channels = our_channels(resources.settings.nsq)
-        self._clocks = resources.clocks
+        self._clocks = resources.clock_watch
         self._metrics = resources.metrics
         self._health = resources.health
         self._watchdog = resources.watchdog

@@ -28,9 +28,8 @@ class QuarantinedMessage:
 
 def add(tx: Connection, refused: Sequence[QuarantinedMessage]) -> None:
     """Keeps refused messages, in key order; one delivered again stays the row it is."""
-    if refused:
-        ordered = sorted(refused, key=lambda message: (message.topic, message.body_digest))
-        tx.execute(insert(messages).on_conflict_do_nothing(), [asdict(message) for message in ordered])
+    ordered = sorted(refused, key=lambda message: (message.topic, message.body_digest))
+    tx.execute(insert(messages).on_conflict_do_nothing(), [asdict(message) for message in ordered])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import Connection, func
 from sqlalchemy.dialects.postgresql import insert
 
 from schema.tables import subscription_refreshes as refreshes
-from worker.domain.stripe_facts import SubscriptionFact
 
 
 def mark_refresh(tx: Connection, stripe_subscription_id: str) -> None:
@@ -21,18 +18,3 @@ def mark_refresh(tx: Connection, stripe_subscription_id: str) -> None:
             set_={"wanted": refreshes.c.wanted + 1, "due_at": func.least(refreshes.c.due_at, func.now())},
         )
     )
-
-
-def columns(fact: SubscriptionFact, plan: str) -> dict[str, str | bool | datetime | None]:
-    """What our row keeps of Stripe's subscription. `plan`: what the price is called in our tables."""
-    return {
-        "plan": plan,
-        "stripe_subscription_status": fact.status,
-        "canceling": fact.canceling,
-        "trial_start": fact.trial_start,
-        "trial_end": fact.trial_end,
-        "period_start": fact.period_start,
-        "period_end": fact.period_end,
-        "canceled_at": fact.canceled_at,
-        "ended_at": fact.ended_at,
-    }

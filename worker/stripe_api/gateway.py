@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
+from worker.domain.clocks import StripeClock
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, CustomerPage, PriceFact, SubscriptionFact
 from worker.settings import StripeSettings
-from worker.stripe_api.call import Call, Reply
-from worker.stripe_api.clock import StripeClock
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
 from worker.stripe_api.http_client import HttpClient
@@ -33,7 +32,7 @@ from worker.stripe_api.parsing import (
     product_fact,
     subscription_fact,
 )
-from worker.stripe_api.requestor import Requestor
+from worker.stripe_api.requestor import Call, Reply, Requestor
 from worker.telemetry import Metrics
 
 PAGE = 100
@@ -41,7 +40,7 @@ PAGE = 100
 
 
 class StripeGateway:
-    """All that Subkeeper asks of Stripe. Any number of threads may share one."""
+    """All that Subkeeper asks of Stripe. Any number of threads may share one. `clock`: Stripe's time."""
 
     def __init__(
         self,
@@ -62,25 +61,17 @@ class StripeGateway:
         """
         self._http = http or HttpClient(settings.api_base.rstrip("/"), connections)
         self._credentials = Credentials(settings, secret_key, self._http)
-        self._clock = StripeClock()
+        self.clock = StripeClock()
         self._requestor = Requestor(
             self._credentials,
             limiter,
-            self._clock,
+            self.clock,
             peer=settings.api_base,
             timeout=settings.request_timeout,
             rng=rng,
             observe=observe,
             sleep=sleep,
         )
-
-    def now(self) -> datetime:
-        """Stripe's time (UTC): its last answer's `Date` and what has elapsed since; before that, the local clock's."""
-        return self._clock.now()
-
-    def known_now(self) -> datetime | None:
-        """Stripe's time (UTC); None before its first answer."""
-        return self._clock.known()
 
     def reload(self) -> None:
         """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""

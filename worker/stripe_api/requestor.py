@@ -6,17 +6,18 @@ import random
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import cast
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar, cast
 
 import stripe
 from tenacity import RetryCallState, Retrying
 
 from worker.domain.backoff import backoff
+from worker.domain.clocks import StripeClock
 from worker.domain.deadline import Deadline, OutOfTime, boot_time
 from worker.domain.lanes import Lane
-from worker.domain.stripe_facts import AccountFact
-from worker.stripe_api.call import Call, Reply
-from worker.stripe_api.clock import StripeClock
+from worker.domain.stripe_facts import AccountFact, Answer
 from worker.stripe_api.credentials import Credentials, KeyedClient
 from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear
 from worker.stripe_api.http_client import TIMEOUT_HEADER
@@ -32,6 +33,38 @@ for. Under 2 s, so that a lease's thread isn't spent on waiting."""
 
 FIRST_PAUSE = 0.1
 """Seconds before the second attempt at most; doubled for each further one, and jittered down to a half."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Call:
+    """What to send. `operation` (`"customers.create"`) is the limiter's endpoint and the metrics' label."""
+
+    operation: str
+    method: str
+    path: str
+    params: Mapping[str, object]
+    lane: Lane
+    deadline: Deadline
+    key: str | None = None
+    sent_at: float | None = None
+    """When the first attempt left (boot time): a later one may be answered with the first one's effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Stripe's JSON, and when it was true."""
+
+    data: Mapping[str, object]
+    seen_from: datetime
+    seen_to: datetime
+    replayed: bool
+    request_id: str | None
+
+    def answer(self, fact: Callable[[object], T]) -> Answer[T]:
+        return Answer(fact(self.data), self.seen_from, self.seen_to, self.replayed, self.request_id)
 
 
 class Requestor:

@@ -49,6 +49,10 @@ class Health:
         self._answered: dict[str, float] = {}
         self._unanswered: dict[str, float] = {}
 
+    def report(self, part: str, ok: bool, detail: str) -> None:
+        """`set`, for who is handed it."""
+        self.set(part, ok=ok, detail=detail)
+
     def set(self, part: str, *, ok: bool, detail: str = "", failing: bool = False, kind: str = "") -> None:
         """A part's state now; a part that is well has answered.
 

@@ -12,13 +12,12 @@ from typing import Generic
 import structlog
 
 from worker.domain.deadline import boot_time
-from worker.domain.lanes import Lane, LaneSchedule
+from worker.domain.lanes import Lane, LaneSchedule, Reservation
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable, Unforeseen
 from worker.telemetry import Watchdog
+from worker.telemetry.tally import Tally
 from worker.work.halting import Halting
 from worker.work.owner import Ended, LeaseT, Owner
-from worker.work.reservation import Reservation
-from worker.work.tally import Tally
 
 PREFETCH = 0.5
 """Rows of a lane that are leased ahead, for each that its threads may be settling: what they take up while the sweeper

@@ -56,6 +56,8 @@ class Halting(Generic[LeaseT]):
         self._clock = clock
         self._log = structlog.get_logger(__name__)
         self._lock = threading.RLock()
+        self.halted = True
+        """Whether threads are to take up no rows: looked at for each, so no property."""
         # All of the following under the lock.
         self._starting = True
         self._bar: SubkeeperError | None = None
@@ -69,14 +71,13 @@ class Halting(Generic[LeaseT]):
         self._told: tuple[type, str] | None = None
         self._loud = self._was_halted = False
 
-    @property
-    def halted(self) -> bool:
-        """Whether threads are to take up no rows."""
-        return self._starting or self._bar is not None or self._doubt is not None
-
     def pause(self) -> float:
         """Seconds until the next `probe`."""
         return max(0.0, self._probe_at - self._clock())
+
+    def _changed(self) -> None:
+        """Under the lock: any of the three has been set."""
+        self.halted = self._starting or self._bar is not None or self._doubt is not None
 
     # What settling comes to
 
@@ -84,6 +85,7 @@ class Halting(Generic[LeaseT]):
         """Nothing may settle: Stripe refuses the key, or it can't be told whose key it is."""
         with self._lock:
             self._bar, self._starting = stop, False
+            self._changed()
         self._tell()
 
     def heard(self, ended: Ended, began: float) -> None:
@@ -119,6 +121,7 @@ class Halting(Generic[LeaseT]):
             self._starting = False
             if self._bar is barred:  # the key was not refused anew meanwhile
                 self._bar = None
+            self._changed()
         self._tell()
 
     def _try_one(self, settle: Callable[[LeaseT], None]) -> None:
@@ -142,6 +145,7 @@ class Halting(Generic[LeaseT]):
                 refusals = self._refusals.refusals()
             self._refused_wait = bool(refusals)
             before, self._doubt = self._doubt, in_doubt(refusals)
+            self._changed()
             if before is None and self._doubt is not None:
                 self._doubted_since, self._exhausted, self._newest = self._clock(), False, True
                 self._log.warning("settling.doubted", users=self._doubt.users, reason=self._doubt.what)

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import pytest
 
 from tests.integration.broker.peer import Peer
-from worker.broker.messages import Message
 from worker.broker.publisher import Publisher
 from worker.broker.reader import Reader
+from worker.domain.messages import Message
 from worker.settings import NsqSettings
 
 CHANNEL = "subkeeper"

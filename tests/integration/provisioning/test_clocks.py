@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from tests.support.stack import TRIAL, Stack, profile
 from tests.support.waiting import wait_until
-from worker.runtime.clocks import Clocks
+from worker.domain.clocks import Clocks
+from worker.runtime.clocks import ClockWatch
 from worker.runtime.provisioning import Provisioning
 from worker.runtime.resources import Resources
 from worker.store.engine.database import Database
@@ -163,7 +164,8 @@ def database(stack: Stack) -> Iterator[Database]:
 def test_a_clock_that_is_set_right_is_told_too_and_nothing_is_unready_meanwhile(database: Database) -> None:
     ahead = FORTY_DAYS
     health = Health([])
-    clocks = Clocks(lambda: datetime.now(UTC) + ahead, lambda: datetime.now(UTC), Metrics("test"), health)
+    each = Clocks(lambda: datetime.now(UTC) + ahead, lambda: datetime.now(UTC))
+    clocks = ClockWatch(each, Metrics("test"), health)
     clocks.ask_postgres(database)
     with capture_logs() as logs:
         for ahead in (FORTY_DAYS, FORTY_DAYS, timedelta(0), timedelta(0)):

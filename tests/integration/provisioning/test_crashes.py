@@ -219,7 +219,7 @@ def test_a_row_absorbed_at_the_very_moment_of_the_stop_is_due_at_once(stack: Sta
     threads = Threads(on_failure=lambda name: None)
     service.dispatcher.start(threads.spawn)
     wait_until(lambda: service.dispatcher._room(Lane.LIVE))
-    now = resources.gateway.now()
+    now = resources.gateway.clock.now()
     new = NewProvisioning(
         "ada", b"sealed", "pending", now, Lane.LIVE, look_first=False, key_possible_since=now, leased=True
     )

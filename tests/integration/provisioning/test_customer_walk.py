@@ -105,7 +105,7 @@ def test_no_more_is_read_than_reaches_the_beginning_of_the_window(site: Site) ->
     site.jump(days=2)
     before = site.pages()
     site.create(*names(7, "new"))
-    assert site.find("absent", site.gateway.now() - timedelta(days=1)) is None
+    assert site.find("absent", site.gateway.clock.now() - timedelta(days=1)) is None
     assert site.pages() - before == 2
 
 
@@ -114,7 +114,7 @@ def test_a_row_whose_window_begins_earlier_takes_the_walk_further_down_from_wher
     site.jump(days=2)
     site.create(*names(10, "new"))
     asked, before = boot_time(), site.pages()
-    assert site.find("absent", site.gateway.now() - timedelta(days=1), asked=asked) is None
+    assert site.find("absent", site.gateway.clock.now() - timedelta(days=1), asked=asked) is None
     assert site.find("absent too", asked=asked) is None
     assert site.pages() - before == 4
 
@@ -196,7 +196,7 @@ def test_rows_beyond_what_is_remembered_are_served_all_the_same(
     for number in range(6):
         small.create(*names(5, f"day-{number}"))
         small.jump(days=1)
-    asked, now = boot_time(), small.gateway.now()
+    asked, now = boot_time(), small.gateway.clock.now()
     assert small.find("absent", asked=asked) is None
     for number in range(6):
         for name in names(5, f"day-{number}"):
@@ -245,10 +245,10 @@ def test_whoever_was_there_when_asked_for_is_found_and_nobody_else(
             case 1:
                 for name in names(rng.randrange(1, 9), f"turn-{turn}"):
                     walked.create(name, ours=rng.random() < 0.7)
-                    there[name] = walked.gateway.now()
+                    there[name] = walked.gateway.clock.now()
             case _:
                 name = rng.choice([*there, "absent", f"absent-{turn}"])
-                start = walked.gateway.now() - timedelta(minutes=rng.choice([10, 100, 5000, 100_000]))
+                start = walked.gateway.clock.now() - timedelta(minutes=rng.choice([10, 100, 5000, 100_000]))
                 found = walked.find(name, start)
                 customers = walked.control.state()["customers"]
                 mine = [each["id"] for each in customers if each["metadata"].get("subkeeper") == digest(name)]

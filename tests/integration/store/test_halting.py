@@ -14,9 +14,9 @@ from worker.provisioning.leases import Lease, Leases
 from worker.sealing import HEADER_BYTES
 from worker.store.engine.database import Database
 from worker.store.provisioning import insert
+from worker.telemetry.tally import INTERVAL, Tally
 from worker.work.halting import HALTED_AFTER, PROBE_INTERVAL, Halting, InDoubt
 from worker.work.owner import Ended
-from worker.work.tally import INTERVAL, Tally
 
 REFUSAL = "customers.create status=400"
 PASSED, REFUSED = Ended("completed", passed=True, whole=True), Ended("refused", refused=True)

@@ -10,14 +10,14 @@ from sqlalchemy import text
 
 from tests.integration.store.test_errors import execute
 from worker.errors import Unavailable
-from worker.store.engine import migrations, read_timeout
+from worker.store.engine import database, migrations
 from worker.store.engine.database import Database
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, new_database: Callable[..., Database]) -> Database:
     """Waits 0.3 s for an answer."""
-    monkeypatch.setattr(read_timeout, "COMMIT_GRACE", 0.2)
+    monkeypatch.setattr(database, "COMMIT_GRACE", 0.2)
     return new_database(statement_timeout=0.1)
 
 

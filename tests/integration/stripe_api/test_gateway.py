@@ -237,8 +237,8 @@ def test_the_time_is_read_off_stripe_s_answers_and_typed_errors_not_off_a_proxy_
 ) -> None:
     with Peer(step) as peer:
         gateway = new_gateway(peer.url)
-        assert gateway.known_now() is None
+        assert gateway.clock.known() is None
         with suppress(SubkeeperError):
             create(gateway)
-    known = gateway.known_now()
+    known = gateway.clock.known()
     assert (known is not None and known.year == 2036) if heard else known is None

@@ -83,8 +83,8 @@ def test_the_account_is_the_one_behind_the_key(gateway: StripeGateway, stripe: S
 def test_a_customer_is_found_by_every_way_of_looking(gateway: StripeGateway) -> None:
     made = make_customer(gateway)
     by_email = gateway.customers_page(email=EMAIL, lane=Lane.LIVE, deadline=soon())
-    newest = gateway.customers_page(until=gateway.now() + timedelta(minutes=10), lane=Lane.LIVE, deadline=soon())
-    older = gateway.customers_page(until=gateway.now() - timedelta(minutes=10), lane=Lane.LIVE, deadline=soon())
+    newest = gateway.customers_page(until=gateway.clock.now() + timedelta(minutes=10), lane=Lane.LIVE, deadline=soon())
+    older = gateway.customers_page(until=gateway.clock.now() - timedelta(minutes=10), lane=Lane.LIVE, deadline=soon())
     assert [(each.id, each.user_digest) for each in by_email.customers] == [(made, DIGEST)]
     assert [each.id for each in newest.customers] == [made]
     assert older.customers == []
@@ -192,7 +192,7 @@ def test_a_revoked_key_is_for_a_person(gateway: StripeGateway, stripe: StripeSer
 def test_stripes_time_follows_stripes_clock(gateway: StripeGateway, control: Control) -> None:
     there = control.jump(86_400)
     make_customer(gateway)
-    assert abs(gateway.now().timestamp() - there) < 3
+    assert abs(gateway.clock.now().timestamp() - there) < 3
 
 
 def test_a_429_slows_us_and_is_tried_again_at_once(

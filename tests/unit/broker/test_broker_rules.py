@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from nsq.response import Error
 
 from worker.broker.address import Address, parse_address
-from worker.broker.backlog import Backlog
 from worker.broker.batches import split
 from worker.broker.config import FIRST_RECONNECT
 from worker.broker.faults import error_code, error_words
-from worker.broker.messages import Message, published_at
-from worker.broker.ready import Rotation, spread
+from worker.domain.backlog import Backlog
 from worker.domain.backoff import backoff
+from worker.domain.messages import Message, published_at
+from worker.domain.shares import Rotation, spread
 from worker.errors import Misconfigured
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

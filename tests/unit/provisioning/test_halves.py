@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker.messages import Absorbed, Message
+from worker.domain.messages import Absorbed, Message
 from worker.errors import Contended
 from worker.provisioning.halves import absorb_in_halves
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from worker.domain.clocks import StripeClock
 from worker.domain.deadline import boot_time
 from worker.errors import Misconfigured
-from worker.stripe_api.clock import StripeClock
 
 DATE = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 HEADERS = {"date": "Tue, 06 May 2031 07:08:09 GMT"}

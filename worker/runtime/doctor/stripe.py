@@ -58,7 +58,7 @@ class StripeCheck:
             yield skipped(PERMISSIONS, "Stripe doesn't tell the key's account")
             yield skipped(PRICES, "Stripe doesn't tell the key's account")
             return
-        self.ahead = stripe.gateway.now() - self._now()
+        self.ahead = stripe.gateway.clock.now() - self._now()
         mode = "live" if self.account.livemode else "test"
         yield ok(KEY, f"{self._settings.stripe.api_base} takes the key: account {self.account.id}, {mode} mode")
         yield self._permissions(stripe)

@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Self, TypeVar
 
+import psycopg
+from psycopg.abc import PQGen
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, exc, text
 
 from worker.errors import Rejected
 from worker.settings import DatabaseSettings
+from worker.settings.model import COMMIT_GRACE
 from worker.store.engine.errors import translate
 from worker.store.engine.prepared import prepare_where_direct
-from worker.store.engine.read_timeout import bound
 from worker.store.engine.refusals import busy, place
 
 _SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
+
+
+Result = TypeVar("Result")
+
+_TICK = 0.1
+"""Seconds between two looks at the clock while nothing arrives (psycopg's own)."""
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """Closes itself, with an OperationalError, when one exchange takes longer than `patience` seconds; None: never.
+
+    `statement_timeout` is the server's to keep, and TCP notices only a peer that does not acknowledge: behind a pooler
+    or a load balancer that still takes our bytes, a read would wait for ever, and with it the thread that absorbs.
+    """
+
+    patience: float | None = None
+
+    def wait(self, gen: PQGen[Result], interval: float = _TICK, *rest: Any, **more: Any) -> Result:
+        bounded = gen if self.patience is None else self._bounded(gen, time.monotonic() + self.patience)
+        return super().wait(bounded, interval, *rest, **more)
+
+    def _bounded(self, gen: PQGen[Result], deadline: float) -> PQGen[Result]:
+        """`gen`, which is sent a falsy value for each tick without a byte."""
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("the server fell silent")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    @classmethod
+    def opened(cls, patience: float, *args: Any, **parameters: Any) -> Self:
+        connection = cls.connect(*args, **parameters)
+        connection.patience = patience
+        return connection
 
 
 class Database:
@@ -96,13 +140,30 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
             "tcp_user_timeout": round(settings.statement_timeout * 1000),
         },
     )
-    bound(engine, settings.statement_timeout)
+    event.listen(engine, "do_connect", _patient(settings.statement_timeout + COMMIT_GRACE))
     prepare_where_direct(engine)
     event.listen(engine, "handle_error", _forget_read_only)
     return engine
+
+
+def _patient(patience: float) -> Callable[..., PatientConnection]:
+    """How connections are made that wait so long (seconds) for an answer: after that the server should have broken the
+    statement off."""
+
+    def connect(_dialect: object, _record: object, args: Any, parameters: Any) -> PatientConnection:
+        return PatientConnection.opened(patience, *args, **parameters)
+
+    return connect
 
 
 def _forget_read_only(failure: ExceptionContext) -> None:
     """A session of what is no longer the primary stays read-only after the failover: the pool connects anew."""
     if getattr(failure.original_exception, "sqlstate", None) == "25006":
         failure.is_disconnect = True
+
+
+def unbind(connection: Connection) -> None:
+    """This connection waits as long as it takes from now on (a migration)."""
+    raw = connection.connection.driver_connection
+    if isinstance(raw, PatientConnection):
+        raw.patience = None

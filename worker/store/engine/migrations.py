@@ -20,7 +20,7 @@ import schema
 from schema.tables import metadata, schema_revisions
 from worker.errors import Misconfigured
 from worker.store.engine.access import require_grants
-from worker.store.engine.read_timeout import unbind
+from worker.store.engine.database import unbind
 
 _UPGRADE_LOCK = 0x5B6B_0001
 """Advisory lock: two upgrades at once run one after the other."""

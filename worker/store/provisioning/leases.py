@@ -171,13 +171,8 @@ def extend(tx: Connection, row: Provisioning, *, lease: timedelta) -> None:
 
 def fenced(tx: Connection, statement: TextClause, row: Provisioning, **values: object) -> None:
     """Executes a write of the lease's holder. Raises `LeaseLost`."""
-    if tx.execute(statement, fence(row) | values).rowcount != 1:
+    if tx.execute(statement, row.fence | values).rowcount != 1:
         raise LeaseLost(row.user_id)
-
-
-def fence(row: Provisioning) -> dict[str, object]:
-    """The parameters of `FENCE`."""
-    return {"user_id": row.user_id, "lease_token": row.lease_token}
 
 
 def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:

@@ -16,7 +16,7 @@ from worker.domain.lanes import Lane
 from worker.domain.provisioning import Provisioning
 from worker.store.engine import arrays
 from worker.store.engine.errors import LeaseLost
-from worker.store.provisioning.leases import FENCE, LEASED, OPENABLE, UNFINISHED, fence, fenced, lease_by, leasing
+from worker.store.provisioning.leases import FENCE, LEASED, OPENABLE, UNFINISHED, fenced, lease_by, leasing
 from worker.store.provisioning.postponing import AS_BEFORE, as_before
 
 _SAMPLE = 100
@@ -76,7 +76,7 @@ _LEASE_REFUSED = leasing(f"""
 
 def is_its_own(tx: Connection, row: Provisioning, refusal: str) -> bool:
     """Whether this very refusal met the row before, and another row has passed since. Raises `LeaseLost`."""
-    found = tx.execute(_IS_ITS_OWN, fence(row) | {"refusal": refusal}).one_or_none()
+    found = tx.execute(_IS_ITS_OWN, row.fence | {"refusal": refusal}).one_or_none()
     if found is None:
         raise LeaseLost(row.user_id)
     return bool(found[0])

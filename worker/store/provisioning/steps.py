@@ -15,7 +15,7 @@ from worker.domain.provisioning import Provisioning, Requested, State
 from worker.domain.stripe_facts import Answer, SubscriptionFact
 from worker.store import customers, subscriptions
 from worker.store.engine.errors import LeaseLost
-from worker.store.provisioning.leases import FENCE, fence
+from worker.store.provisioning.leases import FENCE
 
 _RECORD_CUSTOMER = text(f"""
     WITH fenced AS (
@@ -73,7 +73,7 @@ def record_customer(
     """
     customer_id = frozen.stripe_customer_id
     assert customer_id is not None, "frozen with its customer"
-    parameters = fence(frozen) | {
+    parameters = frozen.fence | {
         "customer_id": customer_id,
         "request": frozen.subscription_request,
         "trial_end": frozen.trial_end,
@@ -105,9 +105,9 @@ def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact]
     `version` has moved since we asked: of it nothing is written but the mark.
     """
     fact = answer.value
-    state = subscriptions.columns(fact, plan)
+    state = fact.columns(plan)
     parameters = (
-        fence(row)
+        row.fence
         | state
         | {
             "stripe_customer_id": fact.customer_id,

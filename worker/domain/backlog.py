@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from worker.broker.messages import Message
-from worker.broker.ready import due_shares
+from worker.domain.messages import Message
+from worker.domain.shares import due_shares
 
 
 class Backlog:
