@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, event, text
 
 from tests.faults.pooler import Pooler
+from tests.support.waiting import wait_until
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import Provisioning, State
 from worker.domain.stripe_facts import AccountFact
@@ -238,12 +239,17 @@ def test_a_session_that_is_ended_before_its_pool_knows_the_server_is_unavailable
     new_database: Callable[..., Database], opened: Callable[[Database], AbstractContextManager[Connection]]
 ) -> None:
     """SQLAlchemy asks a new server about itself in the first checkout, before our transaction begins."""
-    database = new_database()
+    database, other = new_database(), new_database()
+
+    def is_there(process_id: int) -> bool:
+        with other.transaction() as tx:
+            found = tx.execute(text("SELECT FROM pg_stat_activity WHERE pid = :pid"), {"pid": process_id})
+            return found.one_or_none() is not None
 
     @event.listens_for(database._engine, "connect", insert=True)
     def hold(connection: psycopg.Connection[Any], _record: object) -> None:
         connection.execute("SET idle_in_transaction_session_timeout = '20ms'")
-        time.sleep(0.2)
+        wait_until(lambda: not is_there(connection.info.backend_pid))
 
     with pytest.raises(Unavailable, match="25P03"), opened(database):
         pass

@@ -96,7 +96,7 @@ def test_the_outcomes_of_settling_are_those_of_the_code() -> None:
 def test_the_outcomes_of_messages_are_those_of_the_code() -> None:
     spoken = {
         word
-        for file in ("provisioning/inbox.py", "broker/messages.py")
+        for file in ("provisioning/inbox.py", "domain/messages.py")
         for word in _constants(file, r'topic, "(\w+)"\)')
     }
     assert spoken == set(labels.MESSAGE_OUTCOMES)
