@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from worker.broker.publisher import Publisher
 from worker.domain.profile import MessageShape
 from worker.settings import Settings
-from worker.store.engine import migrations
 from worker.store.engine.database import Database
+from worker.store.engine.revision import require_compatible
 
 
 def message_shape(settings: Settings) -> MessageShape:
@@ -30,7 +30,7 @@ def open_database(settings: Settings, command: str) -> Iterator[Database]:
     database = Database(settings.database, application_name=f"subkeeper {command}")
     try:
         with database.connection() as connection:
-            migrations.require_compatible(connection)
+            require_compatible(connection)
         yield database
     finally:
         database.close()

@@ -14,9 +14,9 @@ from worker.runtime.clocks import ClockWatch
 from worker.runtime.ownership import Ownership
 from worker.runtime.sealing_keys import SealingKeys
 from worker.settings import Settings
-from worker.store.engine import migrations
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
+from worker.store.engine.revision import require_compatible
 from worker.stripe_api.catalogue import Catalogue
 from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway
@@ -57,7 +57,7 @@ class Resources:
         is away."""
         with self.database.connection() as connection:
             require_grants(connection)
-            migrations.require_compatible(connection)
+            require_compatible(connection)
         self.clock_watch.ask_postgres(self.database)
         self.health.set("postgres", ok=True)
 

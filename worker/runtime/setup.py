@@ -12,6 +12,7 @@ from worker.settings import Settings
 from worker.store.engine import migrations
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
+from worker.store.engine.revision import require_compatible
 from worker.telemetry import Metrics
 from worker.version import VERSION
 
@@ -51,7 +52,7 @@ def schema_differences(settings: Settings) -> list[str]:
     try:
         with database.connection() as connection:
             require_grants(connection)
-            migrations.require_compatible(connection)
+            require_compatible(connection)
             return migrations.differences(connection)
     finally:
         database.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
@@ -15,7 +16,7 @@ from sandbox import binaries
 from schema.tables import metadata
 from worker.errors import Misconfigured
 from worker.settings import DatabaseSettings
-from worker.store.engine import migrations
+from worker.store.engine import migrations, revision
 from worker.store.engine.database import Database
 
 
@@ -34,7 +35,7 @@ def upgrade(database: Database) -> migrations.Upgraded:
 
 def require_compatible(database: Database) -> None:
     with database.connection() as connection:
-        migrations.require_compatible(connection)
+        revision.require_compatible(connection)
 
 
 def schema_dump(url: str) -> list[str]:
@@ -51,6 +52,12 @@ def test_the_migrations_make_exactly_the_tables_of_the_metadata(database_url: st
     metadata.create_all(engine)
     engine.dispose()
     assert sorted(schema_dump(database_url)) == sorted(schema_dump(empty_database_url))
+
+
+def test_the_revisions_are_those_that_the_files_of_migrations_are_named_after() -> None:
+    scripts = ScriptDirectory.from_config(migrations._config(None))
+    assert revision.known() == {script.revision for script in scripts.walk_revisions()}
+    assert revision.head() == scripts.get_current_head()
 
 
 def test_alembic_finds_no_difference_between_tables_and_migrations(database: Database) -> None:

@@ -10,7 +10,7 @@ from worker.runtime.doctor.findings import Finding, Findings, Verdict, ok, probl
 from worker.settings import Settings
 from worker.settings.effective import masked_url
 from worker.store import deployment
-from worker.store.engine import grants, migrations
+from worker.store.engine import grants, migrations, revision
 from worker.store.engine.access import granting
 from worker.store.engine.database import Database
 from worker.store.engine.grants import Grants
@@ -90,15 +90,15 @@ class PostgresCheck:
     def _schema(self, database: Database) -> Finding:
         with database.connection() as connection:
             try:
-                migrations.require_compatible(connection)
+                revision.require_compatible(connection)
             except Misconfigured as error:
                 return refused(SCHEMA, error, "")
-            revision = migrations.current(connection)
-            unlike = migrations.differences(connection) if revision == migrations.head() else []
+            at = revision.current(connection)
+            unlike = migrations.differences(connection) if at == revision.head() else []
         if unlike:
             detail = f"{len(unlike)} difference(s) from what the migrations make"
             return problem(SCHEMA, detail, "`subkeeper db check` lists them: undo what was changed by hand")
-        return ok(SCHEMA, f"at {revision}, on which this Subkeeper can work")
+        return ok(SCHEMA, f"at {at}, on which this Subkeeper can work")
 
     def _find_owner(self, database: Database) -> None:
         with database.transaction() as tx:

@@ -1,8 +1,4 @@
-"""Brings a database to this code's schema, and says whether a database suits it.
-
-A process refuses to start on an older schema, and on a newer one unless every revision that it does not know is marked
-additive, so that a rolling deploy may migrate first (docs/design.md, *Schema*).
-"""
+"""Brings a database to this code's schema, with Alembic, which a worker at work does without (`revision`)."""
 
 from __future__ import annotations
 
@@ -13,14 +9,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, text
 
 import schema
-from schema.tables import metadata, schema_revisions
-from worker.errors import Misconfigured
-from worker.store.engine.access import require_grants
+from schema.tables import metadata
 from worker.store.engine.database import unbind
+from worker.store.engine.revision import current, head, known, require_compatible
 
 _UPGRADE_LOCK = 0x5B6B_0001
 """Advisory lock: two upgrades at once run one after the other."""
@@ -58,7 +52,7 @@ def upgrade(connection: Connection) -> Upgraded:
 
 def _upgrade(connection: Connection) -> Upgraded:
     before = current(connection)
-    if before is not None and before not in _known():
+    if before is not None and before not in known():
         require_compatible(connection)
         return Upgraded(before, before)
     connection.rollback()
@@ -67,55 +61,10 @@ def _upgrade(connection: Connection) -> Upgraded:
     return Upgraded(before, head())
 
 
-def require_compatible(connection: Connection) -> None:
-    """Raises `Misconfigured` unless this code can work on the database's schema."""
-    revision = current(connection)
-    if revision == head():
-        return
-    known = _known()
-    if revision is None:
-        require_grants(connection)  # a schema that the role may not use looks empty
-        raise Misconfigured(
-            "database.url", "the database has no tables of Subkeeper's yet", "Run `subkeeper db upgrade`"
-        )
-    if revision in known:
-        problem = f"the schema is at revision {revision}, and this Subkeeper needs {head()}"
-        raise Misconfigured("database.url", problem, "Run `subkeeper db upgrade`")
-    unknown = select(schema_revisions.c.revision, schema_revisions.c.additive).where(
-        schema_revisions.c.revision.not_in(known)
-    )
-    additive = {revision: False} | {row.revision: row.additive for row in connection.execute(unknown)}
-    if blocking := sorted(revision for revision, harmless in additive.items() if not harmless):
-        problem = f"the schema is newer than this Subkeeper, and {', '.join(blocking)} is not additive"
-        raise Misconfigured("database.url", problem, "Deploy the newer Subkeeper")
-
-
 def differences(connection: Connection) -> list[str]:
     """What `schema/tables.py` and the database disagree on, one line each; empty when they agree."""
     context = MigrationContext.configure(connection, opts={"compare_server_default": True})
     return [str(difference) for difference in compare_metadata(context, metadata)]
-
-
-def current(connection: Connection) -> str | None:
-    """The revision that the database is at; None: it has no schema."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _known() -> set[str]:
-    return {script.revision for script in _scripts().walk_revisions()}
-
-
-def head() -> str:
-    """The revision that this code is made for."""
-    newest = _scripts().get_current_head()
-    assert newest is not None, "schema/migrations/versions is empty"
-    return newest
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config(None))
 
 
 def _config(connection: Connection | None) -> Config:
