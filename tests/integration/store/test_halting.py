@@ -104,6 +104,16 @@ def refuse(everybody: Everybody, count: int, age: float = GRACE) -> None:
         everybody.halting.watch()
 
 
+def test_who_is_tried_alone_counts_as_asked_when_he_is(everybody: Everybody) -> None:
+    refuse(everybody, 3)
+    leases = [everybody.leases.lease_refused(), everybody.leases.lease_untried(newest=True)]
+    for lease in leases:
+        assert lease is not None
+        requested = lease.row.customer_requested
+        assert requested is not None
+        assert (requested.first, requested.last) == (NOW, NOW)
+
+
 def test_the_newest_and_the_oldest_who_were_not_refused_are_tried_in_turn(everybody: Everybody) -> None:
     refuse(everybody, 3)
     assert everybody.halting.halted
