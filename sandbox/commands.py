@@ -90,7 +90,10 @@ def _unable(error: OSError, host: str, port: int) -> str:
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if error.errno == errno.EADDRINUSE:
         return f"{where} is in use by another process: give another --port, or 0 for a free one"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    if isinstance(error, socket.gaierror) or error.errno in {
+        errno.EADDRNOTAVAIL,
+        None,
+    }:  # None: asyncio's, from 3.13 on
         return f"--host: {host} is not an address of this machine; use 127.0.0.1"
     return f"can't listen on {where}: {error.strerror}"
 
