@@ -8,4 +8,5 @@ meter      processor time of the parts
 absorbing  the rate at which the worker's own loop absorbs, and the ceilings beside it
 ceilings   what absorbing could reach at best
 settling   the rate at which worker processes settle
+bare_chain the least that a profile costs, as one plain script
 """
