@@ -106,7 +106,10 @@ class Process:
         self._gateway = _gateway(outside, self._wait_for_answer)
         self._gateway.account(Deadline.after(REQUEST_TIMEOUT))  # as every process does at its start
         self._catalogue = catalogue = Catalogue(
-            self._gateway, {PLAN: PlanSettings(name="Pending", lookup_key=PLAN)}, NAMESPACE
+            self._gateway,
+            {PLAN: PlanSettings(name="Pending", lookup_key=PLAN)},
+            NAMESPACE,
+            clock=lambda: deadline.boot_time(),  # noqa: PLW0108 - the test puts its own clock there
         )
         catalogue.ensure(PLAN)
         catalogue.refresh(PLAN)

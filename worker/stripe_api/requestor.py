@@ -201,7 +201,7 @@ def _is_quick(state: RetryCallState) -> bool:
 
 def _too_late(state: RetryCallState) -> bool:
     call: Call = state.args[0]
-    waited = state.seconds_since_start or 0.0
+    waited = boot_time() - call.sent_at if call.sent_at is not None else 0.0
     return waited + state.upcoming_sleep > RETRY_WITHIN or call.deadline.remaining() < state.upcoming_sleep + 1
 
 
