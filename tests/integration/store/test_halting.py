@@ -112,6 +112,13 @@ def test_who_is_tried_alone_counts_as_asked_when_he_is(everybody: Everybody) -> 
         requested = lease.row.customer_requested
         assert requested is not None
         assert (requested.first, requested.last) == (NOW, NOW)
+        assert 0 < lease.deadline.remaining() <= LEASE.total_seconds()
+
+
+def test_where_nobody_waits_nobody_is_tried(everybody: Everybody) -> None:
+    execute(everybody.database, "DELETE FROM provisionings")
+    assert everybody.leases.lease_refused() is None
+    assert everybody.leases.lease_untried(newest=True) is None
 
 
 def test_the_newest_and_the_oldest_who_were_not_refused_are_tried_in_turn(everybody: Everybody) -> None:
