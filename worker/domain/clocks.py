@@ -33,52 +33,56 @@ def local_time() -> datetime:
     return datetime.now(UTC)
 
 
+class ToldTime:
+    """A time that somebody told, going on by the time since boot, which nobody sets. Threads share it."""
+
+    def __init__(self) -> None:
+        self._told: tuple[datetime, float] | None = None  # replaced as a whole
+
+    def tell(self, moment: datetime, at: float) -> None:
+        """It was `moment` (UTC) at `at` (boot time)."""
+        self._told = moment, at
+
+    def now(self) -> datetime | None:
+        """None: nobody has told it yet."""
+        if (told := self._told) is None:
+            return None
+        moment, at = told
+        return moment + timedelta(seconds=boot_time() - at)
+
+
 class Clocks:
     """The machine's clock, Postgres's and Stripe's, to any thread that asks. `local` and `stripe` tell the time (UTC;
-    None: not known yet); Postgres is heard every few seconds, and its time goes on by the time since boot, which nobody
-    sets."""
+    None: not known yet); `postgres` is told every few seconds."""
 
     def __init__(self, local: Callable[[], datetime], stripe: Callable[[], datetime | None]) -> None:
         self._local = local
         self._stripe = stripe
-        self._heard: tuple[datetime, float] | None = None  # replaced as a whole: threads share it
+        self.postgres = ToldTime()
 
     def now(self) -> datetime:
         """The time (UTC) that is frozen as a profile's first sight: what most of the clocks tell."""
-        return time_by_majority(self._local(), self._postgres(), self._stripe())
-
-    def heard_postgres(self, moment: datetime, at: float) -> None:
-        """Postgres told `moment` at `at` (boot time)."""
-        self._heard = moment, at
+        return time_by_majority(self._local(), self.postgres.now(), self._stripe())
 
     def apart(self) -> dict[str, timedelta]:
         """How far each clock that is known is ahead of what most of them tell."""
         now = self.now()
-        told = {"local": self._local(), "postgres": self._postgres(), "stripe": self._stripe()}
+        told = {"local": self._local(), "postgres": self.postgres.now(), "stripe": self._stripe()}
         return {name: time - now for name, time in told.items() if time is not None}
-
-    def _postgres(self) -> datetime | None:
-        if (heard := self._heard) is None:
-            return None
-        moment, at = heard
-        return moment + timedelta(seconds=boot_time() - at)
 
 
 class StripeClock:
     """The last `Date` header and what has elapsed since; before any answer, the local UTC time."""
 
     def __init__(self) -> None:
-        self._last: tuple[datetime, float] | None = None  # replaced as a whole: threads share it
+        self._last = ToldTime()
 
     def now(self) -> datetime:
-        return self.known() or datetime.now(UTC)
+        return self.known() or local_time()
 
     def known(self) -> datetime | None:
         """Stripe's time; None before its first answer."""
-        if (last := self._last) is None:
-            return None
-        date, at = last
-        return date + timedelta(seconds=boot_time() - at)
+        return self._last.now()
 
     def read(self, headers: Mapping[str, str]) -> datetime | None:
         """Note an answer's `Date` (whole seconds); None where it has none that can be read."""
@@ -87,7 +91,7 @@ class StripeClock:
         except (KeyError, ValueError):
             return None
         date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-        self._last = date, boot_time()
+        self._last.tell(date, boot_time())
         return date
 
     def seen(self, headers: Mapping[str, str], sent_at: float) -> tuple[datetime, datetime]:

@@ -27,7 +27,7 @@ class ClockWatch:
         with database.transaction() as tx:
             asked = boot_time()
             moment = clock_time(tx)
-            self._clocks.heard_postgres(moment, (asked + boot_time()) / 2)
+            self._clocks.postgres.tell(moment, (asked + boot_time()) / 2)
 
     def compare(self) -> None:
         """Shows how far each clock is from what most of them tell; says so loudly, once, where that is too far."""

@@ -113,12 +113,6 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
     for scheme in ("postgresql://", "postgres://"):
         if url.startswith(scheme):
             url = "postgresql+psycopg://" + url.removeprefix(scheme)
-    timeouts = {
-        "statement_timeout": settings.statement_timeout,
-        "lock_timeout": settings.lock_timeout,
-        "idle_in_transaction_session_timeout": settings.statement_timeout,
-    }
-    options = " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in timeouts.items())
     engine = create_engine(
         url,
         pool_size=settings.pool_size,
@@ -128,22 +122,33 @@ def _engine(settings: DatabaseSettings, application_name: str) -> Engine:
         pool_recycle=1800,
         hide_parameters=True,
         use_native_hstore=False,  # one question less at start
-        connect_args={
-            "application_name": application_name,
-            "connect_timeout": max(2, round(settings.connect_timeout)),
-            "options": f"{options} -c TimeZone=UTC",
-            "prepare_threshold": None,  # `prepare_where_direct` decides
-            # A peer that vanished without a word is noticed within the statement timeout, not after hours.
-            "keepalives_idle": 10,
-            "keepalives_interval": 3,
-            "keepalives_count": 3,
-            "tcp_user_timeout": round(settings.statement_timeout * 1000),
-        },
+        connect_args=_connect_args(settings, application_name),
     )
     event.listen(engine, "do_connect", _patient(settings.statement_timeout + COMMIT_GRACE))
     prepare_where_direct(engine)
     event.listen(engine, "handle_error", _forget_read_only)
     return engine
+
+
+def _connect_args(settings: DatabaseSettings, application_name: str) -> dict[str, object]:
+    """What libpq and psycopg open a connection with."""
+    timeouts = {
+        "statement_timeout": settings.statement_timeout,
+        "lock_timeout": settings.lock_timeout,
+        "idle_in_transaction_session_timeout": settings.statement_timeout,
+    }
+    options = " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in timeouts.items())
+    return {
+        "application_name": application_name,
+        "connect_timeout": max(2, round(settings.connect_timeout)),
+        "options": f"{options} -c TimeZone=UTC",
+        "prepare_threshold": None,  # `prepare_where_direct` decides
+        # A peer that vanished without a word is noticed within the statement timeout, not after hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(settings.statement_timeout * 1000),
+    }
 
 
 def _patient(patience: float) -> Callable[..., PatientConnection]:

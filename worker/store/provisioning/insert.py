@@ -64,12 +64,20 @@ _REPLACEABLE = text("""
     WHERE user_id = ANY(:user_ids) AND state = 'quarantined' AND stripe_customer_id IS NULL
 """)
 
+
+def _with_free(condition: str) -> str:
+    """The quarantined rows of `:user_ids` that fulfil `condition` and that nobody holds, locked."""
+    return f"""
+        WITH free AS MATERIALIZED (
+            SELECT user_id FROM provisionings
+            WHERE user_id = ANY(CAST(:user_ids AS text[])) AND state = 'quarantined' AND {condition}
+            ORDER BY user_id FOR UPDATE SKIP LOCKED
+        )
+    """  # noqa: S608 - a constant
+
+
 _REPLACE_QUARANTINED = text(f"""
-    WITH free AS MATERIALIZED (
-        SELECT user_id FROM provisionings
-        WHERE user_id = ANY(CAST(:user_ids AS text[])) AND state = 'quarantined' AND stripe_customer_id IS NULL
-        ORDER BY user_id FOR UPDATE SKIP LOCKED
-    )
+    {_with_free("stripe_customer_id IS NULL")}
     UPDATE provisionings p
     SET customer_request = new.customer_request, trial_end = new.trial_end, plan = new.plan, lane = new.lane,
         state = 'pending', generation = p.generation + 1, look_first = true, due_at = now(), lease_until = NULL,
@@ -85,18 +93,14 @@ _REPLACE_QUARANTINED = text(f"""
 """)  # noqa: S608 - the token is a constant
 
 # Not due, and no new generation: only the profile is there again, for as long as one in quarantine is kept.
-_REFILL_QUARANTINED = text("""
-    WITH free AS MATERIALIZED (
-        SELECT user_id FROM provisionings
-        WHERE user_id = ANY(CAST(:user_ids AS text[])) AND state = 'quarantined' AND customer_request IS NULL
-        ORDER BY user_id FOR UPDATE SKIP LOCKED
-    )
+_REFILL_QUARANTINED = text(f"""
+    {_with_free("customer_request IS NULL")}
     UPDATE provisionings p SET customer_request = new.customer_request, quarantined_at = now()
     FROM unnest(CAST(:user_ids AS text[]), CAST(:requests AS bytea[])) AS new (user_id, customer_request)
     JOIN free USING (user_id)
     WHERE p.user_id = new.user_id
     RETURNING p.user_id
-""")
+""")  # noqa: S608 - as above
 
 _REQUIRE_TABLES = (
     text("LOCK TABLE provisionings, quarantined_messages IN ROW EXCLUSIVE MODE"),
