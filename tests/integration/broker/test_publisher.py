@@ -233,13 +233,21 @@ def publisher_to(brokers: Sequence[Nsqd], lookupd: Nsqlookupd, topic: str, new_p
     return publisher
 
 
+def publisher_to_one_of_two(
+    new_nsqd: NewNsqd, lookupd: Nsqlookupd, topic: str, new_publisher: NewPublisher
+) -> tuple[Publisher, Nsqd, Nsqd]:
+    """One that knows two nsqds by `lookupd`; the one that it is connected to, and the other."""
+    brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
+    publisher = publisher_to(brokers, lookupd, topic, new_publisher)
+    left, other = sorted(brokers, key=lambda broker: broker.tcp_port != port_of(publisher))
+    return publisher, left, other
+
+
 def test_a_tombstoned_nsqd_is_left(
     new_nsqd: NewNsqd, new_nsqlookupd: Callable[[], Nsqlookupd], topic: str, new_publisher: NewPublisher
 ) -> None:
     lookupd = new_nsqlookupd()
-    brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
-    publisher = publisher_to(brokers, lookupd, topic, new_publisher)
-    left, other = sorted(brokers, key=lambda broker: broker.tcp_port != port_of(publisher))
+    publisher, left, other = publisher_to_one_of_two(new_nsqd, lookupd, topic, new_publisher)
     tombstone(lookupd, topic, left)
     until(lambda: publishes_to(publisher, topic) == other.tcp_port)
     before = depth(left, topic)
@@ -258,9 +266,7 @@ def test_an_nsqlookupd_that_failed_to_answer_once_is_heard_again(
     new_nsqd: NewNsqd, new_nsqlookupd: Callable[[], Nsqlookupd], topic: str, new_publisher: NewPublisher
 ) -> None:
     lookupd = new_nsqlookupd()
-    brokers = [new_nsqd(lookupds=[lookupd]) for _ in range(2)]
-    publisher = publisher_to(brokers, lookupd, topic, new_publisher)
-    left, other = sorted(brokers, key=lambda broker: broker.tcp_port != port_of(publisher))
+    publisher, left, other = publisher_to_one_of_two(new_nsqd, lookupd, topic, new_publisher)
     with structlog.testing.capture_logs() as logs:
         lookupd.pause()
         until(lambda: publishes_to(publisher, topic) and any(is_about_lookupd(entry) for entry in logs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,15 @@ def after_the_loss_of_the_database(stack: Stack) -> None:
         " subscription_refreshes, payment_methods"
     )
     stack.forget_claim()
+
+
+def served_and_lost(stack: Stack, message: dict[str, Any]) -> None:
+    """The user was served, no worker runs any more, and the database is gone."""
+    worker = stack.start_worker()
+    stack.publish(message)
+    stack.await_completed(message["id"])
+    worker.stop()
+    after_the_loss_of_the_database(stack)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +55,7 @@ def test_a_replay_into_a_new_database_adopts_what_is_there(stack: Stack, created
 
 
 def test_a_replay_of_a_profile_without_email_adopts_by_search(stack: Stack) -> None:
-    worker = stack.start_worker()
-    stack.publish(profile("ada", email=None, created_at=None))
-    stack.await_completed("ada")
-    worker.stop()
-    after_the_loss_of_the_database(stack)
+    served_and_lost(stack, profile("ada", email=None, created_at=None))
     stack.control.jump(timedelta(days=2).total_seconds())
     stack.start_worker()
     stack.publish(profile("ada", email=None, created_at=None))
@@ -69,11 +75,7 @@ def test_an_account_without_search_is_served_all_the_same(stack: Stack) -> None:
 def test_a_replay_within_the_day_is_answered_by_stripe_s_memory(stack: Stack) -> None:
     """A young profile is not looked for: its key finds the same objects."""
     message = profile("ada")
-    worker = stack.start_worker()
-    stack.publish(message)
-    stack.await_completed("ada")
-    worker.stop()
-    after_the_loss_of_the_database(stack)
+    served_and_lost(stack, message)
     stack.start_worker()
     stack.publish(message)
     stack.await_completed("ada")
@@ -83,11 +85,7 @@ def test_a_replay_within_the_day_is_answered_by_stripe_s_memory(stack: Stack) ->
 
 def test_a_replay_after_an_edit_within_the_day_finds_its_key_used_with_other_words_and_looks(stack: Stack) -> None:
     message = profile("ada")
-    worker = stack.start_worker()
-    stack.publish(message)
-    stack.await_completed("ada")
-    worker.stop()
-    after_the_loss_of_the_database(stack)
+    served_and_lost(stack, message)
     stack.start_worker()
     stack.publish({**message, "email": "ada@example.org", "name": "Ada, edited"})
     stack.await_completed("ada")
@@ -99,11 +97,7 @@ def test_a_replay_after_an_edit_within_the_day_finds_its_key_used_with_other_wor
 def test_a_replay_after_a_new_email_within_the_day_makes_no_second_customer(stack: Stack) -> None:
     """The list by email is empty, and there is no other trace of the first request than Stripe's refusal of its key."""
     message = profile("ada")
-    worker = stack.start_worker()
-    stack.publish(message)
-    stack.await_completed("ada")
-    worker.stop()
-    after_the_loss_of_the_database(stack)
+    served_and_lost(stack, message)
     stack.start_worker()
     stack.publish({**message, "email": "new@example.org"})
     stack.await_completed("ada")
@@ -118,11 +112,7 @@ def test_a_replay_after_a_new_email_finds_the_customer_hours_or_days_later(
 ) -> None:
     """No list finds it: not by the new email, nor around a request that this database knows of."""
     message = profile("ada") if created_at == "known" else profile("ada", created_at=None)
-    worker = stack.start_worker()
-    stack.publish(message)
-    stack.await_completed("ada")
-    worker.stop()
-    after_the_loss_of_the_database(stack)
+    served_and_lost(stack, message)
     stack.control.jump(hours * 3600)
     stack.start_worker()
     stack.publish({**message, "email": "new@example.org"})
@@ -132,11 +122,7 @@ def test_a_replay_after_a_new_email_finds_the_customer_hours_or_days_later(
 
 
 def test_a_look_that_failed_is_repeated_as_a_whole(stack: Stack) -> None:
-    worker = stack.start_worker()
-    stack.publish(profile("ada", email=None, created_at=None))
-    stack.await_completed("ada")
-    worker.stop()
-    after_the_loss_of_the_database(stack)
+    served_and_lost(stack, profile("ada", email=None, created_at=None))
     stack.control.jump(timedelta(days=2).total_seconds())
     stack.control.fault("status", match={"path": "/v1/customers/search"}, times=6, status=503)
     stack.start_worker()

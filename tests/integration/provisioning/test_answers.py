@@ -154,11 +154,11 @@ def test_an_outage_of_any_length_after_a_lost_answer_ends_with_one_of_each(
     assert len(keys_of(stack, path)) == 1
 
 
-def test_an_outage_longer_than_the_trial_gives_a_full_trial_from_its_end(stack: Stack) -> None:
-    stack.control.fault("status", match={"path": STEPS[1], "method": "POST"}, status=503)
+def assert_a_full_trial_from_the_end_of_a_long_outage_of(step: str, stack: Stack) -> None:
+    stack.control.fault("status", match={"path": step, "method": "POST"}, status=503)
     worker = stack.start_worker()
     stack.publish(profile("ada"))
-    wait_until(lambda: stack.requests("POST", STEPS[1]))
+    wait_until(lambda: stack.requests("POST", step))
     worker.stop()
     stack.control.clear_faults()
     now = datetime.fromtimestamp(stack.control.jump(timedelta(days=40).total_seconds()), UTC)
@@ -167,21 +167,14 @@ def test_an_outage_longer_than_the_trial_gives_a_full_trial_from_its_end(stack: 
     stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert abs(stack.ledger("ada")["trial_end"] - (now + TRIAL)) < timedelta(minutes=1)
+
+
+def test_an_outage_longer_than_the_trial_gives_a_full_trial_from_its_end(stack: Stack) -> None:
+    assert_a_full_trial_from_the_end_of_a_long_outage_of(STEPS[1], stack)
 
 
 def test_an_outage_before_the_first_call_gives_a_full_trial_from_its_end(stack: Stack) -> None:
-    stack.control.fault("status", match={"path": STEPS[0], "method": "POST"}, status=503)
-    worker = stack.start_worker()
-    stack.publish(profile("ada"))
-    wait_until(lambda: stack.requests("POST", STEPS[0]))
-    worker.stop()
-    stack.control.clear_faults()
-    now = datetime.fromtimestamp(stack.control.jump(timedelta(days=40).total_seconds()), UTC)
-    stack.expire_leases()
-    stack.start_worker()
-    stack.await_completed("ada")
-    stack.assert_exactly_one("ada")
-    assert abs(stack.ledger("ada")["trial_end"] - (now + TRIAL)) < timedelta(minutes=1)
+    assert_a_full_trial_from_the_end_of_a_long_outage_of(STEPS[0], stack)
 
 
 def test_a_trial_that_was_nearly_over_when_the_profile_was_seen_is_given_in_full(stack: Stack) -> None:

@@ -78,24 +78,23 @@ def test_a_machine_s_clock_that_is_forty_days_off_changes_no_trial(
         assert timedelta(seconds=-1) <= end - (created + TRIAL) <= A_MOMENT
 
 
-def test_postgres_s_clock_that_is_forty_days_ahead_changes_no_trial(stack: Stack, rng: random.Random) -> None:
-    set_postgres_ahead(stack)
+def assert_that_a_trial_counts_from_creation(stack: Stack, rng: random.Random) -> None:
     created = datetime.now(UTC)
     with a_worker(stack, rng, ahead=timedelta(0)):
         stack.publish(profile("ada", created_at=created.isoformat()))
         stack.await_completed("ada")
     stack.assert_exactly_one("ada")
     assert stack.ledger("ada")["trial_end"] == (created + TRIAL).replace(microsecond=0)
+
+
+def test_postgres_s_clock_that_is_forty_days_ahead_changes_no_trial(stack: Stack, rng: random.Random) -> None:
+    set_postgres_ahead(stack)
+    assert_that_a_trial_counts_from_creation(stack, rng)
 
 
 def test_stripe_s_clock_that_is_three_days_ahead_changes_no_trial(stack: Stack, rng: random.Random) -> None:
     stack.control.jump(timedelta(days=3).total_seconds())
-    created = datetime.now(UTC)
-    with a_worker(stack, rng, ahead=timedelta(0)):
-        stack.publish(profile("ada", created_at=created.isoformat()))
-        stack.await_completed("ada")
-    stack.assert_exactly_one("ada")
-    assert stack.ledger("ada")["trial_end"] == (created + TRIAL).replace(microsecond=0)
+    assert_that_a_trial_counts_from_creation(stack, rng)
 
 
 def test_two_clocks_that_are_forty_days_ahead_make_no_seventy_day_trial(stack: Stack, rng: random.Random) -> None:

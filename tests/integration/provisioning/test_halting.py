@@ -80,13 +80,19 @@ def test_no_price_at_all_stops_settling_until_setup_has_run(new_stack: NewStack)
     stack.assert_exactly_one(*users(3))
 
 
-def test_a_revoked_key_stops_settling_until_a_new_one_is_in_its_file(stack: Stack, tmp_path: Path) -> None:
+def revoked_at_work(stack: Stack, tmp_path: Path) -> tuple[Worker, Path]:
+    """A worker that has served somebody, and whose key is then revoked; the file that it reads its key from."""
     file = tmp_path / "stripe-key"
     file.write_text(stack.stripe.secret_key)
     worker = stack.start_worker(STRIPE_SECRET_KEY="", STRIPE_SECRET_KEY_FILE=str(file))
     stack.publish(profile("first"))
     stack.await_completed("first")
     stack.control.put_key(stack.stripe.secret_key, revoked=True)
+    return worker, file
+
+
+def test_a_revoked_key_stops_settling_until_a_new_one_is_in_its_file(stack: Stack, tmp_path: Path) -> None:
+    worker, file = revoked_at_work(stack, tmp_path)
     stack.publish(*[profile(name) for name in users(5)])
     await_halt(worker, "STRIPE_SECRET_KEY")
     wait_until(stack.is_drained)
@@ -112,12 +118,7 @@ def test_a_key_that_stripe_refuses_at_the_start_is_waited_for(stack: Stack, tmp_
 
 
 def test_a_new_key_of_the_other_mode_is_not_taken(stack: Stack, tmp_path: Path) -> None:
-    file = tmp_path / "stripe-key"
-    file.write_text(stack.stripe.secret_key)
-    worker = stack.start_worker(STRIPE_SECRET_KEY="", STRIPE_SECRET_KEY_FILE=str(file))
-    stack.publish(profile("first"))
-    stack.await_completed("first")
-    stack.control.put_key(stack.stripe.secret_key, revoked=True)
+    worker, file = revoked_at_work(stack, tmp_path)
     file.write_text("sk_live_of_another_mode")
     stack.publish(profile("ada"))
     await_halt(worker, "livemode")

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from tests.integration.provisioning.conftest import NewStack
-from tests.integration.provisioning.test_adoption import after_the_loss_of_the_database, customer_made_elsewhere
+from tests.integration.provisioning.test_adoption import (
+    after_the_loss_of_the_database,
+    customer_made_elsewhere,
+    served_and_lost,
+)
 from tests.support.stack import Stack, Worker, profile
 from tests.support.waiting import wait_until
 from worker.domain.provisioning import user_digest
@@ -74,11 +78,7 @@ def test_a_restored_row_that_was_absorbed_and_not_yet_asked_for_is_looked_for(st
 @pytest.mark.parametrize("topic", ["live", "backfill"])
 def test_a_lost_row_replayed_at_22_hours_and_settled_3_hours_later_is_looked_for(stack: Stack, topic: str) -> None:
     message = profile("ada")
-    worker = stack.start_worker()
-    stack.publish(message)
-    stack.await_completed("ada")
-    worker.stop()
-    after_the_loss_of_the_database(stack)
+    served_and_lost(stack, message)
     stack.control.jump(timedelta(hours=22).total_seconds())
     worker = without_settling(stack)
     absorbed(stack, message, stack.topic if topic == "live" else stack.backfill_topic)

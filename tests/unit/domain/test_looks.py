@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from worker.domain.lanes import Lane
+from tests.unit.domain.rows import NOW, row
 from worker.domain.looks import quiet_for
-from worker.domain.provisioning import RENEWAL_MARGIN, Provisioning, Requested, State
+from worker.domain.provisioning import RENEWAL_MARGIN, Requested
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ROW = Provisioning(
-    user_id="u1",
-    state=State.PENDING,
-    generation=1,
-    plan="pending",
-    trial_end=NOW + timedelta(days=31),
-    lane=Lane.LIVE,
-    attempts=2,
-    look_first=True,
-    customer_requested=Requested(NOW, NOW),
-    seen_for=timedelta(hours=5),
-)
+ROW = row(
+    attempts=2, look_first=True, customer_requested=Requested(NOW, NOW), seen_for=timedelta(hours=5),
+    key_possible_since=None, first_seen=None,
+)  # fmt: skip
 
 
 def test_a_row_that_was_never_asked_for_is_quiet_since_it_was_seen() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.domain.rows import NOW, row
 from worker.domain.clocks import CLOCKS_AGREE
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import (
@@ -21,7 +22,6 @@ from worker.domain.provisioning import (
     LOOK_MARGIN,
     RENEWAL_MARGIN,
     SHORTEST_TRIAL_TO_SEND,
-    Provisioning,
     Requested,
     State,
     Step,
@@ -38,25 +38,8 @@ from worker.domain.provisioning import (
     user_digest,
 )
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 texts = st.text(min_size=1, max_size=20)
-
-
-def row(**fields: object) -> Provisioning:
-    plain = Provisioning(
-        user_id="u1",
-        state=State.PENDING,
-        generation=1,
-        plan="pending",
-        trial_end=NOW + timedelta(days=31),
-        lane=Lane.LIVE,
-        attempts=1,
-        look_first=False,
-        key_possible_since=NOW,
-        first_seen=NOW,
-    )
-    return replace(plain, **fields)  # type: ignore[arg-type]  # each test gives fields of their own types
 
 
 def asked(ago: timedelta) -> Requested:
