@@ -187,6 +187,7 @@ class Interleavings(RuleBasedStateMachine):
         if gate.flight is not None and self.world.time() - gate.flight.sent_at > REQUEST_TIMEOUT:
             order = Order.FAIL
         self.world.go(process, order)
+        self.always()  # two commits in a row are two changes
 
     @precondition(lambda self: self.world.busy())
     @rule(number=picks, how=st.sampled_from(["commit lost", "commit lost", "killed"]))
