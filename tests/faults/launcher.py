@@ -6,6 +6,7 @@ Processes are forked from one that has imported the worker already, so that a ki
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,12 +27,14 @@ import psycopg
 import worker.quarantine.actions
 import worker.runtime.backfilling
 import worker.runtime.process
-import worker.runtime.setup  # noqa: F401 - imported before the fork, as the three above, for speed
+import worker.runtime.setup
 from tests.faults import seams
 from tests.faults.seams import When
 from worker.cli import main
-from worker.domain import deadline, doubt, provisioning
+from worker.domain import doubt, provisioning
+from worker.domain.deadline import boot_time
 from worker.runtime import watch
+from worker.runtime.outside import Outside
 from worker.stripe_api import catalogue
 from worker.work import halting
 
@@ -61,6 +65,11 @@ class Injector:
         self._passings: Counter[tuple[When, str]] = Counter()
         self._lock = threading.Lock()
         self._terminates = any(fault.action == "terminate" for fault in faults)
+        self._suspended = 0.0
+
+    def clock(self) -> float:
+        """`boot_time`, as if the machine had been suspended."""
+        return boot_time() + self._suspended
 
     def passed(self, when: When, point: str) -> None:
         with self._lock:
@@ -78,8 +87,7 @@ class Injector:
             # it, and this one goes on for milliseconds, into the middle of a transaction.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         elif fault.action == "suspend":
-            real = deadline.boot_time
-            deadline.boot_time = lambda: real() + fault.seconds
+            self._suspended += fault.seconds
 
     def at_statement(self, when: When, name: str, backend: int) -> None:
         """Without the lock around the termination: statements of other threads go on meanwhile."""
@@ -106,6 +114,8 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], faults: Sequence[
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # to ask a worker that hangs where it does
     injector = Injector(faults, log.with_suffix(".record"), environ["SUBKEEPER_DATABASE__URL"])
     seams.install(injector.passed, injector.at_statement)
+    run = importlib.import_module("worker.cli.run")
+    run.Process = partial(worker.runtime.process.Process, outside=Outside(clock=injector.clock))  # type: ignore[attr-defined]  # the seam
     os.chdir(log.parent)
     main(list(arguments), prog_name="subkeeper")
 

@@ -1,47 +1,52 @@
-"""One worker's process: the parts of production, with gates at each request to Stripe and around each commit."""
+"""One worker's process: the service of production, with gates at each request to Stripe and around each commit."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 
 from tests.interleavings.puppet import Gate, Order, Place, Puppet
+from tests.interleavings.time import Time
 from tests.interleavings.wire import Flight, Wire, WireClient, lost
-from worker.domain import deadline
-from worker.domain.deadline import Deadline
-from worker.domain.lanes import Lane, LaneSchedule
 from worker.domain.messages import Message
-from worker.domain.profile import MessageShape
-from worker.domain.terms import Terms
-from worker.domain.trial import TrialPolicy
 from worker.errors import TryLater, Unavailable
-from worker.provisioning.customer_step import CustomerStep
-from worker.provisioning.inbox import Freeze, ProfileInbox
-from worker.provisioning.leases import Lease, Leases
-from worker.provisioning.provisioner import Provisioner, Settled
-from worker.provisioning.subscription_step import SubscriptionStep
-from worker.sealing import Sealer
-from worker.settings import PlanSettings, StripeSettings
+from worker.runtime.outside import Outside
+from worker.runtime.provisioning import Provisioning
+from worker.runtime.resources import Resources
+from worker.settings import DatabaseSettings, Settings
 from worker.store.engine.database import Database
-from worker.stripe_api.catalogue import Catalogue
-from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.limiter.limiter import Limiter
-from worker.telemetry import Health, Metrics, Watchdog
-from worker.work.dispatcher import Dispatcher
-from worker.work.halting import Halting
+from worker.telemetry import Health, Metrics
 
 NAMESPACE, PLAN = "interleavings", "pending"
 LEASE, TRIAL, MAX_LAG = timedelta(seconds=60), timedelta(days=31), timedelta(hours=72)
-TOPICS = {"profile_created": Lane.LIVE, "profile_backfill": Lane.BACKFILL}
+LIVE_TOPIC, BACKFILL_TOPIC = "profile_created", "profile_backfill"
 REQUEST_TIMEOUT = 10.0
-WEIGHTS = {Lane.LIVE: 80, Lane.RETRY: 15, Lane.BACKFILL: 5}
 PRICES = "/v1/prices"
-SECRET = "an-example-of-a-secret-key-of-more-than-32-characters"
+LOCK_TIMEOUT = 0.02
+"""Seconds. One thread runs at a time, so whoever waits for a lock waits for somebody who waits for him."""
+
+ENVIRON = {
+    "SUBKEEPER_NAMESPACE": NAMESPACE,
+    "SUBKEEPER_SECRET_KEY": "an-example-of-a-secret-key-of-more-than-32-characters",
+    "SUBKEEPER_DATABASE__LOCK_TIMEOUT": str(LOCK_TIMEOUT),
+    "SUBKEEPER_DATABASE__POOL_SIZE": "3",
+    "SUBKEEPER_NSQ__PROFILE_TOPIC": LIVE_TOPIC,
+    "SUBKEEPER_NSQ__BACKFILL_TOPIC": BACKFILL_TOPIC,
+    "SUBKEEPER_SETTLE__LEASE": str(LEASE.total_seconds()),
+    "SUBKEEPER_SETTLE__THREADS": "4",
+    "SUBKEEPER_STRIPE__API_BASE": "http://127.0.0.1:1",
+    "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": str(REQUEST_TIMEOUT),
+    "SUBKEEPER_STRIPE__REQUESTS_PER_SECOND": "10000",
+    "SUBKEEPER_STRIPE__ENDPOINT_REQUESTS_PER_SECOND": "10000",
+    "SUBKEEPER_TRIAL__MAX_LAG_HOURS": str(MAX_LAG // timedelta(hours=1)),
+}
+"""The limiter holds nobody back: it alone still goes by the machine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +61,29 @@ CONFIGURATIONS = (Configuration(TRIAL, "pause"), Configuration(timedelta(days=14
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Site:
     """What the processes share."""
 
-    database: Database
+    database_url: str
     wire: Wire
     stripe_key: str
-    metrics: Metrics
+    time: Time
+
+    def settings(self, configuration: Configuration) -> Settings:
+        own = {
+            "SUBKEEPER_DATABASE__URL": self.database_url,
+            "STRIPE_SECRET_KEY": self.stripe_key,
+            "SUBKEEPER_TRIAL__DAYS": str(configuration.trial.days),
+            "SUBKEEPER_TRIAL__MISSING_PAYMENT_METHOD": configuration.missing_payment_method,
+        }
+        return Settings.load(None, {**ENVIRON, **own})
 
 
 class GatedDatabase(Database):
-    """Another process's database: its transactions stop before and after they commit."""
+    """Its transactions stop before and after they commit."""
 
-    def __init__(self, shared: Database, puppet: Puppet) -> None:
-        self._engine, self._place = shared._engine, shared._place
+    def __init__(self, puppet: Puppet, settings: DatabaseSettings) -> None:
+        super().__init__(settings)
         self._puppet = puppet
 
     @contextmanager
@@ -84,75 +98,39 @@ class GatedDatabase(Database):
             raise Unavailable("postgres", "the answer to COMMIT is lost")
 
 
-class Watched(Provisioner):
-    """Says which lease it settles under, and what nobody foresaw, which production logs and goes on after."""
-
-    token: int | None = None
-
-    def settle(self, lease: Lease) -> Settled:
-        self.token = lease.row.lease_token
-        return super().settle(lease)
-
-    def crashed(self, lease: Lease, error: Exception) -> None:
-        raise AssertionError("settling crashed") from error
-
-
 class Process:
     """A worker, from its start to its death; `puppet` does one thing at a time."""
 
-    def __init__(self, outside: Outside, configuration: Configuration) -> None:
+    def __init__(self, site: Site, configuration: Configuration) -> None:
         self.configuration = configuration
         self.puppet = Puppet()
-        self._gateway = _gateway(outside, self._wait_for_answer)
-        self._gateway.account(Deadline.after(REQUEST_TIMEOUT))  # as every process does at its start
-        self._catalogue = catalogue = Catalogue(
-            self._gateway,
-            {PLAN: PlanSettings(name="Pending", lookup_key=PLAN)},
-            NAMESPACE,
-            clock=lambda: deadline.boot_time(),  # noqa: PLW0108 - the test puts its own clock there
+        self._resources = Resources(
+            site.settings(configuration),
+            Metrics("test"),
+            Health([]),
+            random.Random(1),
+            Outside(
+                database=partial(GatedDatabase, self.puppet),
+                stripe=lambda origin, _: WireClient(origin, site.wire, self._wait_for_answer),
+                clock=site.time,
+                local_time=site.time.now,
+                sleep=lambda _: None,
+            ),
         )
-        catalogue.ensure(PLAN)
-        catalogue.refresh(PLAN)
-        database = GatedDatabase(outside.database, self.puppet)
-        sealer = Sealer([SECRET])
-        watchdog = Watchdog(Health())
-        self._leases = Leases(
-            database,
-            length=LEASE,
-            now=self._gateway.clock.now,
-            openable=lambda: sealer.headers,
-            progress=watchdog.progress,
-        )
-        self._provisioner = _provisioner(self._gateway, catalogue, self._leases, sealer, outside.metrics, configuration)
-        self._dispatcher = _dispatcher(self._leases, self._provisioner, outside.metrics, watchdog)
-        self._inbox = ProfileInbox(
-            database,
-            self._leases,
-            self._dispatcher,
-            sealer,
-            outside.metrics,
-            shape=MessageShape(user_id="/id", email="/email", name="/name", created_at="/created_at"),
-            freeze=Freeze(NAMESPACE, PLAN, TrialPolicy(configuration.trial, MAX_LAG)),
-            lanes=TOPICS,
-            quarantine_for=timedelta(days=30),
-            now=self._gateway.clock.now,
-            apart_within=10.0,
-        )
+        self._service = Provisioning(self._resources)
+        self._resources.catalogue.ensure(PLAN)
+        self._resources.require_schema()
+        self._resources.require_deployment()
 
     @property
     def idle(self) -> bool:
         return self.puppet.at is None
 
-    @property
-    def token(self) -> int | None:
-        """The fencing token of the lease that it settles under, or did last."""
-        return self._provisioner.token
-
     def refresh_prices(self) -> None:
         """As every process does each minute; one that is asking for them already waits for that answer."""
         flight = self.puppet.at.flight if self.puppet.at is not None else None
         if flight is None or flight.call.path != PRICES:
-            self._catalogue.refresh(PLAN)
+            self._resources.catalogue.refresh(PLAN)
 
     def deliver(self, topic: str, body: bytes) -> None:
         """Begins to absorb a message; the row is leased with it if settling isn't halted."""
@@ -165,85 +143,26 @@ class Process:
 
     def stop(self) -> None:
         self.puppet.kill()
-        self._gateway.close()
+        self._service.close()
+        self._resources.close()
 
     def _absorb(self, message: Message) -> None:
         try:
-            self._inbox.prepare([message])()
+            self._service.inbox.prepare([message])()
         except (Unavailable, TryLater):
             return  # NSQ delivers it again, perhaps
 
     def _work(self) -> None:
-        """What the sweeper's and a settling thread's loop do, once."""
-        dispatcher = self._dispatcher
+        """A turn of the sweeper's, and what it has leased."""
+        dispatcher = self._service.dispatcher
         try:
-            dispatcher._take_turn()
+            dispatcher.take_turn()
         except (Unavailable, TryLater):
             return
-        while any(dispatcher._queues.values()):
-            lease = dispatcher._next_lease()
-            assert lease is not None
-            self._provisioner.token = lease.row.lease_token
-            try:
-                dispatcher._settle(lease)
-            finally:
-                dispatcher._running[lease.lane] -= 1
+        while dispatcher.settle_next(wait=False):
+            pass
 
     def _wait_for_answer(self, flight: Flight) -> None:
         order = self.puppet.pass_gate(Gate(Place.REQUEST, flight))
         if order is not Order.GO:
             raise lost(at_once=order is Order.FAIL_AT_ONCE)
-
-
-def _gateway(outside: Outside, wait: Callable[[Flight], None]) -> StripeGateway:
-    settings = StripeSettings(api_base="http://127.0.0.1:1", request_timeout=REQUEST_TIMEOUT)
-    return StripeGateway(
-        settings,
-        lambda: outside.stripe_key,
-        Limiter(10_000, 10_000, weights=WEIGHTS),
-        rng=random.Random(1),
-        observe=outside.metrics,
-        http=WireClient(settings.api_base, outside.wire, wait),
-        sleep=lambda _: None,
-    )
-
-
-def _provisioner(
-    gateway: StripeGateway,
-    catalogue: Catalogue,
-    leases: Leases,
-    sealer: Sealer,
-    metrics: Metrics,
-    configuration: Configuration,
-) -> Watched:
-    terms = Terms(
-        namespace=NAMESPACE,
-        trial=configuration.trial,
-        missing_payment_method=configuration.missing_payment_method,
-        billing_mode="flexible",
-        price_id=catalogue.price_id,
-        plan_of=catalogue.plan_of,
-    )
-    customer, subscription = (
-        CustomerStep(gateway, leases, sealer, terms),
-        SubscriptionStep(gateway, leases, terms, recheck=catalogue.recheck),
-    )
-    return Watched(customer, subscription, leases, metrics, random.Random(1), may_blame=lambda: True)
-
-
-def _dispatcher(leases: Leases, provisioner: Provisioner, metrics: Metrics, watchdog: Watchdog) -> Dispatcher[Lease]:
-    return Dispatcher(
-        provisioner,
-        Halting(
-            leases,
-            preflight=lambda: None,
-            shared_problem=lambda: None,
-            report=lambda _: None,
-            clock=lambda: deadline.boot_time(),  # noqa: PLW0108 - the test puts its own clock there
-        ),
-        LaneSchedule(4, WEIGHTS),
-        observe=metrics.settled,
-        threads=1,
-        sweep_interval=1.0,
-        watchdog=watchdog,
-    )

@@ -143,6 +143,8 @@ def test_a_long_look_keeps_its_lease_in_the_database_too(world: World) -> None:
     email = "ada@example.com"
     for _ in range(250):
         world.ask_stripe("POST", CUSTOMERS, f"email={email}")
+    searching.work()  # settling is halted until something was tried
+    finish(searching)
     searching.deliver("profile_created", world.message(USER, email, None))  # of unknown age, and so looked for first
     finish(searching)
     searching.work()

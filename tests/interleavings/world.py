@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import Row, text
+from sqlalchemy import Engine, Row, text
 
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.service import Service
-from tests.interleavings.process import CONFIGURATIONS, NAMESPACE, PLAN, Outside, Process
+from tests.interleavings.process import CONFIGURATIONS, NAMESPACE, PLAN, Process, Site
 from tests.interleavings.puppet import Order, Place
+from tests.interleavings.time import Time
 from tests.interleavings.wire import Flight, Wire
 from worker.domain.provisioning import user_digest
 from worker.provisioning import restored
+from worker.settings import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined
-from worker.telemetry import Metrics
 
 USERS = ("user-1", "user-2")
 USER = USERS[0]
-START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 LONGEST_FLIGHT = 600.0
 """Seconds after which a request that was sent has taken effect, or never will."""
 
@@ -35,19 +35,6 @@ TABLES = (
 """Those that others refer to come first."""
 
 
-class Time:
-    """The one clock: what the worker takes for the time since boot, and Stripe's."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-    def at_stripe(self) -> float:
-        return START + self.seconds
-
-
 Snapshot = Mapping[str, Sequence[str]]
 """A backup: each table's rows, as JSON."""
 
@@ -55,18 +42,21 @@ Snapshot = Mapping[str, Sequence[str]]
 class World:
     """A few users' stories: a Stripe of its own, an empty database, two workers with a configuration each."""
 
-    def __init__(self, database: Database, time: Time, metrics: Metrics) -> None:
-        self._database = database
-        self.time = time
-        self._eyes = database._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, settings: DatabaseSettings, eyes: Engine, crashes: Sequence[object]) -> None:
+        """`eyes`: the database as others than the workers see and change it; `crashes`: what they said of any."""
+        self.time = Time()
+        self._crashes = crashes
+        self._database = Database(settings)
+        self._eyes = eyes.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._holders: dict[int, Process] = {}
         self.lose_database()
         self._set_database_clock()
         self.stripe = Service(
-            secret_key=None, seed="interleavings", state_file=None, now=time.at_stripe, monotonic=time
+            secret_key=None, seed="interleavings", state_file=None, now=self.time.at_stripe, monotonic=self.time
         )
-        self.wire = Wire(self.stripe, time)
-        self._outside = Outside(database, self.wire, self.stripe.secret_key, metrics)
-        self.processes = [Process(self._outside, configuration) for configuration in CONFIGURATIONS]
+        self.wire = Wire(self.stripe, self.time)
+        self._site = Site(settings.url.get_secret_value(), self.wire, self.stripe.secret_key, self.time)
+        self.processes = [Process(self._site, configuration) for configuration in CONFIGURATIONS]
 
     # Who does what
 
@@ -91,31 +81,34 @@ class World:
         """Lets it go on to its next gate. A row that is leased to another worker it leaves as it is."""
         before = self.rows()
         process.puppet.go(order)
-        after = self.rows()
-        for user, row in before.items():
-            now = after.get(user)
-            if now is not None and row.lease_until is not None and now.lease_token == row.lease_token != process.token:
+        assert not self._crashes, self._crashes
+        for user, now in self.rows().items():
+            row = before.get(user)
+            if row is None or now.lease_token != row.lease_token:
+                self._holders[now.lease_token] = process
+            elif row.lease_until is not None and self._holders.get(row.lease_token) is not process:
                 assert now == row, "a worker without the lease wrote to the row"
 
     def kill(self, process: Process) -> None:
         """Ends the process where it is; a new one takes its place."""
         process.stop()
-        self.processes[self.processes.index(process)] = Process(self._outside, process.configuration)
+        self.processes[self.processes.index(process)] = Process(self._site, process.configuration)
 
     def stop(self) -> None:
         for process in self.processes:
             process.stop()
+        self._database.close()
         self._eyes.close()
 
     # Time
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(self.time.at_stripe(), UTC)
+        return self.time.now()
 
     def pass_time(self, span: timedelta) -> None:
         """Time passes for everybody: the worker, Stripe and the database. A request takes effect in time or never."""
         self.wire.land_those_sent_before(self.time() + span.total_seconds() - LONGEST_FLIGHT)
-        self.time.seconds += span.total_seconds()
+        self.time.go_on(span)
         self._set_database_clock()
 
     def _set_database_clock(self) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from statistics import median_high
 
-from worker.domain.deadline import boot_time
+from worker.domain.deadline import Clock, boot_time
 from worker.errors import Misconfigured
 
 CLOCKS_AGREE = timedelta(minutes=1)
@@ -36,11 +36,12 @@ def local_time() -> datetime:
 class ToldTime:
     """A time that somebody told, going on by the time since boot, which nobody sets. Threads share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._told: tuple[datetime, float] | None = None  # replaced as a whole
 
     def tell(self, moment: datetime, at: float) -> None:
-        """It was `moment` (UTC) at `at` (boot time)."""
+        """It was `moment` (UTC) at `at` (by the clock)."""
         self._told = moment, at
 
     def now(self) -> datetime | None:
@@ -48,17 +49,19 @@ class ToldTime:
         if (told := self._told) is None:
             return None
         moment, at = told
-        return moment + timedelta(seconds=boot_time() - at)
+        return moment + timedelta(seconds=self._clock() - at)
 
 
 class Clocks:
     """The machine's clock, Postgres's and Stripe's, to any thread that asks. `local` and `stripe` tell the time (UTC;
     None: not known yet); `postgres` is told every few seconds."""
 
-    def __init__(self, local: Callable[[], datetime], stripe: Callable[[], datetime | None]) -> None:
+    def __init__(
+        self, local: Callable[[], datetime], stripe: Callable[[], datetime | None], clock: Clock = boot_time
+    ) -> None:
         self._local = local
         self._stripe = stripe
-        self.postgres = ToldTime()
+        self.postgres = ToldTime(clock)
 
     def now(self) -> datetime:
         """The time (UTC) that is frozen as a profile's first sight: what most of the clocks tell."""
@@ -74,8 +77,9 @@ class Clocks:
 class StripeClock:
     """The last `Date` header and what has elapsed since; before any answer, the local UTC time."""
 
-    def __init__(self) -> None:
-        self._last = ToldTime()
+    def __init__(self, clock: Clock = boot_time) -> None:
+        self._clock = clock
+        self._last = ToldTime(clock)
 
     def now(self) -> datetime:
         return self.known() or local_time()
@@ -91,11 +95,11 @@ class StripeClock:
         except (KeyError, ValueError):
             return None
         date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-        self._last.tell(date, boot_time())
+        self._last.tell(date, self._clock())
         return date
 
     def seen(self, headers: Mapping[str, str], sent_at: float) -> tuple[datetime, datetime]:
-        """The span of Stripe's time in which an answer was true, whose first request left at `sent_at` (boot time).
+        """The span of Stripe's time in which an answer was true, whose first request left at `sent_at` (by the clock).
 
         The effect lies between sending and answering, and `Date` is cut to whole seconds.
         """
@@ -103,4 +107,4 @@ class StripeClock:
         if date is None:
             fix = "Stripe dates its answers: look for a proxy that removes the header"
             raise Misconfigured("stripe.api_base", "its answers carry no Date header", fix)
-        return date - timedelta(seconds=boot_time() - sent_at) - SAME_MOMENT, date + SAME_MOMENT
+        return date - timedelta(seconds=self._clock() - sent_at) - SAME_MOMENT, date + SAME_MOMENT

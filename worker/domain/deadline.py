@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.errors import TryLater
@@ -12,6 +13,10 @@ FLOOR = 0.25
 
 MARGIN = 0.1
 """Seconds kept free between a request's own timeout and the deadline, to read and translate its end."""
+
+
+Clock = Callable[[], float]
+"""Seconds since some moment. It never jumps."""
 
 
 def boot_time() -> float:
@@ -29,17 +34,18 @@ class OutOfTime(TryLater):
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The point in time `at` (`boot_time`), after which nothing may be sent any more."""
+    """The point in time `at`, as `clock` tells it, after which nothing may be sent any more."""
 
     at: float
+    clock: Clock = boot_time
 
     @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        return cls(boot_time() + seconds)
+    def after(cls, seconds: float, clock: Clock = boot_time) -> Deadline:
+        return cls(clock() + seconds, clock)
 
     def remaining(self) -> float:
         """Seconds left; negative once it has passed."""
-        return self.at - boot_time()
+        return self.at - self.clock()
 
     def check(self, floor: float = FLOOR) -> None:
         """Raise `OutOfTime` unless at least `floor` seconds remain."""

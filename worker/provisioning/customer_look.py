@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from worker.domain.deadline import boot_time
 from worker.domain.looks import quiet_for
 from worker.domain.provisioning import Requested, look_window, our_customer, user_digest
 from worker.domain.stripe_facts import CustomerFact
@@ -92,7 +91,7 @@ class CustomerLook:
     def _begun(self, lease: Lease, *, burnt: bool) -> Look:
         row, now = lease.row, self._leases.now()
         start, _ = look_window(row, now)
-        asked = boot_time()
+        asked = self._leases.clock()
         if not lease.sent:
             asked -= min(LONGEST_RELIANCE, quiet_for(row, now).total_seconds())
         wanted = Wanted(user_digest(self._namespace, row.user_id), asked, start)

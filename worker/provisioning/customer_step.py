@@ -29,7 +29,7 @@ class CustomerStep:
         self._leases = leases
         self._sealer = sealer
         self._terms = terms
-        self._look = CustomerLook(gateway, leases, terms.namespace, CustomerWalk(gateway))
+        self._look = CustomerLook(gateway, leases, terms.namespace, CustomerWalk(gateway, clock=leases.clock))
 
     def ensure(self, lease: Lease) -> None:
         """Returns with the customer committed; raises what the gateway raises for anything that must wait or stop."""

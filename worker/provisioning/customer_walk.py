@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.domain.deadline import Deadline, boot_time
+from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import CustomerFact, CustomerPage
 from worker.errors import Rejected, TryLater
@@ -53,7 +53,7 @@ class WalkUnderWay(TryLater):
 
 @dataclass(slots=True, eq=False)
 class Wanted:
-    """A row that waits. `asked` (boot time): the walk must have begun since. `start`: as far down it must go."""
+    """A row that waits. `asked` (by the clock): the walk must have begun since. `start`: as far down it must go."""
 
     digest: str
     asked: float
@@ -64,7 +64,7 @@ class Wanted:
     """Whether there is such a walk."""
     found: CustomerFact | None = None
     came: float = 0.0
-    """When it last asked (boot time)."""
+    """When it last asked (by the clock)."""
 
     @property
     def waits(self) -> bool:
@@ -74,15 +74,18 @@ class Wanted:
 class CustomerWalk:
     """Shared by all threads. One that finds nobody reading reads the next page; the others wait or come back."""
 
-    def __init__(self, gateway: StripeGateway, remembered: RememberedCustomers | None = None) -> None:
+    def __init__(
+        self, gateway: StripeGateway, remembered: RememberedCustomers | None = None, clock: Clock = boot_time
+    ) -> None:
         self._gateway = gateway
+        self._clock = clock
         self._moved = threading.Condition()
         # All of the following under the condition's lock; but who has the turn reads the place without it.
         self._remembered = remembered or RememberedCustomers()
         self._wanted: dict[str, Wanted] = {}
         self._reading = False
         self._waiting = 0
-        self._began = float("-inf")  # boot time
+        self._began = float("-inf")  # by the clock
         self._top: datetime | None = None  # the same in Stripe's time, once it has answered
         self._ceiling: datetime | None = None  # until this walk has come down to what is remembered
         self._risen: list[CustomerFact] = []  # seen above that
@@ -112,14 +115,14 @@ class CustomerWalk:
         `keep` is called after each page that this thread reads: it renews the row's lease, and tells its deadline.
         Raises `WalkUnderWay`, and what the gateway raises for a page; what was read until then stays.
         """
-        began = boot_time()
+        began = self._clock()
         while True:
             with self._moved:
                 self._join(wanted)
                 if not wanted.waits:
                     del self._wanted[wanted.digest]
                     return wanted.found
-                if boot_time() - began > (WAIT if self._reading else TURN):
+                if self._clock() - began > (WAIT if self._reading else TURN):
                     raise WalkUnderWay("customer_walk", after=self._pause())
                 if self._reading:
                     self._wait(min(WAIT, deadline.remaining() / 2))
@@ -132,7 +135,7 @@ class CustomerWalk:
     # Who waits
 
     def _join(self, wanted: Wanted) -> None:
-        wanted.came = boot_time()
+        wanted.came = self._clock()
         wanted.found = wanted.found or self._remembered.get(wanted.digest)
         self._wanted.pop(wanted.digest, None)
         self._wanted[wanted.digest] = wanted  # the last one that came is the last one here
@@ -165,7 +168,7 @@ class CustomerWalk:
             return
         if self._began < wanted.asked:
             self._ceiling, self._risen = self._top and self._top - OVERLAP, []
-            self._began, self._top = boot_time(), None
+            self._began, self._top = self._clock(), None
             self._reached, self._after = NOTHING_YET, None
             return
         seen = [each.seen_to for each in self._wanted.values() if each.told and each.waits]

@@ -156,7 +156,7 @@ class ProfileInbox:
         with self._dispatcher.reserve(Counter(row.lane for row in rows)) as reservation:
             for row in rows:
                 row.leased = reservation.take(row.lane)
-            deadline = Deadline.after(self._leases.length.total_seconds())
+            deadline = Deadline.after(self._leases.length.total_seconds(), self._leases.clock)
             new: set[str] = set()
             held: set[str] = set()
             leased: list[Provisioning] = []

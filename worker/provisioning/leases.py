@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from worker.domain.deadline import Deadline, OutOfTime, boot_time
+from worker.domain.deadline import Clock, Deadline, OutOfTime, boot_time
 from worker.domain.doubt import Refusal
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import Provisioning
@@ -65,17 +65,19 @@ class Leases:
         now: Callable[[], datetime],
         openable: Callable[[], Sequence[bytes]],
         progress: Callable[[], None],
+        clock: Clock = boot_time,
     ) -> None:
         self._database = database
         self.length = length
         self.now = now
+        self.clock = clock
         self._openable = openable
         self._progress = progress
         self._log = structlog.get_logger(__name__)
 
     def new_deadline(self) -> Deadline:
         """The deadline of leases that are about to be written."""
-        return Deadline.after(self.length.total_seconds())
+        return Deadline.after(self.length.total_seconds(), self.clock)
 
     def lease_due(self, wanted: Mapping[Lane, int]) -> list[Lease]:
         """Up to so many due rows of each lane, the longest due first."""
@@ -163,7 +165,7 @@ class Leases:
             return refused.find(tx)
 
     def release_refused(self, began: float, whole: float | None) -> int:
-        """A row whose settling began at `began` (`boot_time`) has passed: those refused before that are tried again,
+        """A row whose settling began at `began` (by `clock`) has passed: those refused before that are tried again,
         and the same refusal will be their own. Returns how many.
 
         `whole`: the same of a row that was made its customer, too; others are no measure of who has none yet.
@@ -171,7 +173,7 @@ class Leases:
         with self._database.transaction() as tx:
             now = transaction_time(tx)  # read before our own clock: it must not seem to have begun later than it did
             before, whole_before = (
-                None if each is None else now - timedelta(seconds=boot_time() - each) for each in (began, whole)
+                None if each is None else now - timedelta(seconds=self.clock() - each) for each in (began, whole)
             )
             return refused.release(tx, before, whole_before)
 

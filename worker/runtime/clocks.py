@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from worker.domain.clocks import CLOCKS_AGREE, Clocks
-from worker.domain.deadline import boot_time
+from worker.domain.deadline import Clock
 from worker.store.engine.clock import clock_time
 from worker.store.engine.database import Database
 from worker.telemetry import Health, Metrics
@@ -16,7 +16,8 @@ from worker.telemetry import Health, Metrics
 class ClockWatch:
     """Asks Postgres, and shows how far the `clocks` are apart."""
 
-    def __init__(self, clocks: Clocks, metrics: Metrics, health: Health) -> None:
+    def __init__(self, clocks: Clocks, metrics: Metrics, health: Health, clock: Clock) -> None:
+        self._clock = clock
         self._clocks = clocks
         self._metrics = metrics
         self._health = health
@@ -25,9 +26,9 @@ class ClockWatch:
     def ask_postgres(self, database: Database) -> None:
         """Reads Postgres's clock. Raises what `Database.transaction` raises."""
         with database.transaction() as tx:
-            asked = boot_time()
+            asked = self._clock()
             moment = clock_time(tx)
-            self._clocks.postgres.tell(moment, (asked + boot_time()) / 2)
+            self._clocks.postgres.tell(moment, (asked + self._clock()) / 2)
 
     def compare(self) -> None:
         """Shows how far each clock is from what most of them tell; says so loudly, once, where that is too far."""

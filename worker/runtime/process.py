@@ -11,6 +11,7 @@ import structlog
 from worker.domain.backoff import backoff
 from worker.errors import TryLater, Unavailable
 from worker.runtime import signals
+from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.provisioning import Provisioning, profile_reader, topic_lanes
 from worker.runtime.resources import Resources
 from worker.runtime.watch import our_channels
@@ -35,8 +36,9 @@ DEPTH_INTERVAL = 15.0
 class Process:
     """`run` returns the exit code; `stop` may be called from any thread, but not from a signal handler."""
 
-    def __init__(self, settings: Settings, rng: random.Random) -> None:
+    def __init__(self, settings: Settings, rng: random.Random, outside: Outside = OUTSIDE) -> None:
         self.settings = settings
+        self._outside = outside
         billing = settings.stripe_secret_key() is not None
         self.health = Health(["postgres", "nsqd", "stripe"] if billing else ["nsqd"])
         self.metrics = Metrics(VERSION, self.health, topic_lanes(settings.nsq))
@@ -95,7 +97,7 @@ class Process:
             self._stopping.wait(DEPTH_INTERVAL)
 
     def _run_provisioning(self) -> None:
-        resources = Resources(self.settings, self.metrics, self.health, self._rng)
+        resources = Resources(self.settings, self.metrics, self.health, self._rng, self._outside)
         service = Provisioning(resources)
         try:
             if self._open(resources, service):

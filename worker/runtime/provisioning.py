@@ -55,6 +55,7 @@ class Provisioning:
             now=resources.gateway.clock.now,
             openable=keys.openable,
             progress=resources.watchdog.progress,
+            clock=resources.clock,
         )
         self.dispatcher = self._dispatcher(leases)
         self.inbox = self._inbox(leases)
@@ -69,12 +70,14 @@ class Provisioning:
                 preflight=self._preflight,
                 shared_problem=self._shared_problem,
                 report=self._report_settling,
+                clock=resources.clock,
             ),
             LaneSchedule(settings.settle.threads, lane_weights(settings)),
             observe=resources.metrics.settled,
             threads=settings.settle.threads,
             sweep_interval=settings.settle.sweep_interval,
             watchdog=resources.watchdog,
+            clock=resources.clock,
         )
 
     def _provisioner(self, leases: Leases) -> Provisioner:

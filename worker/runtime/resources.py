@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
-from worker.domain.clocks import Clocks, local_time
+from worker.domain.clocks import Clocks
 from worker.domain.lanes import Lane
 from worker.errors import Misconfigured, SubkeeperError, Unavailable
 from worker.runtime.clocks import ClockWatch
+from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.ownership import Ownership
 from worker.runtime.sealing_keys import SealingKeys
 from worker.settings import Settings
 from worker.store.engine.access import require_grants
-from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
 from worker.stripe_api.catalogue import Catalogue
 from worker.stripe_api.errors import Unauthorized
@@ -26,7 +24,7 @@ from worker.telemetry.watchdog import PATIENCE
 
 
 class Resources:
-    """Connects to nothing until it is used. `local`: the machine's clock. Raises `Misconfigured` without usable keys.
+    """Connects to nothing until it is used. Raises `Misconfigured` without usable keys.
 
     `require_schema` and `require_deployment` come before anything else is asked of it.
     """
@@ -37,19 +35,20 @@ class Resources:
         metrics: Metrics,
         health: Health,
         rng: random.Random,
-        local: Callable[[], datetime] = local_time,
+        outside: Outside = OUTSIDE,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.health = health
         self.rng = rng
-        self.database = Database(settings.database)
-        stripe = stripe_side(settings, metrics, rng)
+        self.clock = outside.clock
+        self.database = outside.database(settings.database)
+        stripe = stripe_side(settings, metrics, rng, outside)
         self.limiter, self.gateway, self.catalogue = stripe.limiter, stripe.gateway, stripe.catalogue
         self.keys = SealingKeys(settings, health)
         self.watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
-        self.clocks = Clocks(local, self.gateway.clock.known)
-        self.clock_watch = ClockWatch(self.clocks, metrics, health)
+        self.clocks = Clocks(outside.local_time, self.gateway.clock.known, outside.clock)
+        self.clock_watch = ClockWatch(self.clocks, metrics, health, outside.clock)
         self.ownership = Ownership(settings, self.database, self.gateway)
 
     def require_schema(self) -> None:
@@ -90,14 +89,22 @@ class StripeSide:
     catalogue: Catalogue
 
 
-def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random) -> StripeSide:
+def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random, outside: Outside = OUTSIDE) -> StripeSide:
     """Raises `Misconfigured` without a usable key."""
     weights, connections = lane_weights(settings), settings.settle.threads + 2
     limiter = limiter_for(settings.stripe, _secret_key(settings), weights, metrics.limiter_wait)
     gateway = StripeGateway(
-        settings.stripe, lambda: _secret_key(settings), limiter, rng=rng, observe=metrics, connections=connections
+        settings.stripe,
+        lambda: _secret_key(settings),
+        limiter,
+        rng=rng,
+        observe=metrics,
+        http=outside.stripe,
+        connections=connections,
+        clock=outside.clock,
+        sleep=outside.sleep,
     )
-    return StripeSide(gateway, limiter, Catalogue(gateway, settings.plans, settings.namespace))
+    return StripeSide(gateway, limiter, Catalogue(gateway, settings.plans, settings.namespace, outside.clock))
 
 
 def lane_weights(settings: Settings) -> dict[Lane, int]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from worker.domain.deadline import Deadline
+from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.stripe_facts import PriceFact
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable
 from worker.settings import PlanSettings
@@ -41,14 +40,14 @@ class _Found:
 
 
 class Catalogue:
-    """Resolves plans to prices, and creates what is missing (`subkeeper setup`). `clock`: monotonic, in seconds."""
+    """Resolves plans to prices, and creates what is missing (`subkeeper setup`)."""
 
     def __init__(
         self,
         gateway: StripeGateway,
         plans: Mapping[str, PlanSettings],
         namespace: str,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = boot_time,
     ) -> None:
         self._gateway = gateway
         self._plans = plans

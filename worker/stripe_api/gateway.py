@@ -15,7 +15,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from worker.domain.clocks import StripeClock
-from worker.domain.deadline import Deadline
+from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, CustomerPage, PriceFact, SubscriptionFact
 from worker.settings import StripeSettings
@@ -50,18 +50,19 @@ class StripeGateway:
         *,
         rng: random.Random,
         observe: Metrics,
-        http: HttpClient | None = None,
+        http: Callable[[str, int], HttpClient] = HttpClient,
         connections: int = 32,
+        clock: Clock = boot_time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`secret_key` reads the key from where it is configured. `connections`: kept open, one per settling thread;
-        `http`: in the place of those.
+        `http` makes them, for an origin.
 
         Raises `Misconfigured` where the key's mode isn't `settings.livemode`.
         """
-        self._http = http or HttpClient(settings.api_base.rstrip("/"), connections)
+        self._http = http(settings.api_base.rstrip("/"), connections)
         self._credentials = Credentials(settings, secret_key, self._http)
-        self.clock = StripeClock()
+        self.clock = StripeClock(clock)
         self._requestor = Requestor(
             self._credentials,
             limiter,
@@ -70,6 +71,7 @@ class StripeGateway:
             timeout=settings.request_timeout,
             rng=rng,
             observe=observe,
+            clock=clock,
             sleep=sleep,
         )
 

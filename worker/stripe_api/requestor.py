@@ -15,7 +15,7 @@ from tenacity import RetryCallState, Retrying
 
 from worker.domain.backoff import backoff
 from worker.domain.clocks import StripeClock
-from worker.domain.deadline import Deadline, OutOfTime, boot_time
+from worker.domain.deadline import Clock, Deadline, OutOfTime
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, Answer
 from worker.stripe_api.credentials import Credentials, KeyedClient
@@ -50,7 +50,7 @@ class Call:
     deadline: Deadline
     key: str | None = None
     sent_at: float | None = None
-    """When the first attempt left (boot time): a later one may be answered with the first one's effect."""
+    """When the first attempt left (by the clock): a later one may be answered with the first one's effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,13 @@ class Requestor:
         self,
         credentials: Credentials,
         limiter: Limiter,
-        clock: StripeClock,
+        stripe_time: StripeClock,
         *,
         peer: str,
         timeout: float,
         rng: random.Random,
         observe: Metrics,
+        clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
         self._credentials = credentials
@@ -88,11 +89,12 @@ class Requestor:
         self._peer = peer
         self._timeout = timeout
         self._limiter = limiter
+        self._stripe_time = stripe_time
         self._clock = clock
         self._rng = rng
         self._observe = observe
         self._log = FailureLog()
-        self._retrying = Retrying(retry=_is_quick, wait=self._pause, stop=_too_late, sleep=sleep, reraise=True)
+        self._retrying = Retrying(retry=_is_quick, wait=self._pause, stop=self._is_too_late, sleep=sleep, reraise=True)
 
     def send(self, call: Call) -> Reply:
         """The reply, after short retries. A refused key is read anew, in case it was rotated."""
@@ -113,7 +115,7 @@ class Requestor:
         with self._reloading:
             candidate = self._credentials.candidate()
             if candidate is not None:
-                deadline = Deadline.after(self._timeout)
+                deadline = Deadline.after(self._timeout, self._clock)
                 self._credentials.replace(
                     candidate, lambda: _account(lambda call: self._attempt(call, candidate), candidate, deadline)
                 )
@@ -125,7 +127,7 @@ class Requestor:
     def _attempt(self, call: Call, client: KeyedClient) -> Reply:
         with self._limiter.permit(call.operation, call.lane, call.deadline):
             call.deadline.check()
-            began = boot_time()
+            began = self._clock()
             call.sent_at = call.sent_at or began
             try:
                 response = self.request(client, call)
@@ -133,10 +135,10 @@ class Requestor:
                 headers = error.headers or {}
                 failure = translate(error, call.operation, self._peer)
                 if failure.failure.type is not None:  # without a type it isn't Stripe who speaks, but a proxy
-                    self._clock.read(headers)
-                self._failed(failure, boot_time() - began)
+                    self._stripe_time.read(headers)
+                self._failed(failure, self._clock() - began)
                 raise failure from error
-        self._observe.stripe_call(call.operation, "ok", boot_time() - began)
+        self._observe.stripe_call(call.operation, "ok", self._clock() - began)
         return self._reply(response, call.sent_at)
 
     def request(self, client: KeyedClient, call: Call) -> stripe.StripeResponse:
@@ -156,7 +158,7 @@ class Requestor:
 
     def _reply(self, response: stripe.StripeResponse, sent_at: float) -> Reply:
         headers = response.headers
-        seen_from, seen_to = self._clock.seen(headers, sent_at)
+        seen_from, seen_to = self._stripe_time.seen(headers, sent_at)
         replayed = headers.get("idempotent-replayed") == "true"
         data = cast("Mapping[str, object]", response.data)  # the facts check it, field by field
         return Reply(data, seen_from, seen_to, replayed, headers.get("request-id"))
@@ -171,6 +173,11 @@ class Requestor:
 
     def _pause(self, state: RetryCallState) -> float:
         return backoff(state.attempt_number, FIRST_PAUSE, 2 * RETRY_WITHIN, self._rng)
+
+    def _is_too_late(self, state: RetryCallState) -> bool:
+        call: Call = state.args[0]
+        waited = self._clock() - call.sent_at if call.sent_at is not None else 0.0
+        return waited + state.upcoming_sleep > RETRY_WITHIN or call.deadline.remaining() < state.upcoming_sleep + 1
 
 
 def _account(send: Callable[[Call], Reply], client: KeyedClient, deadline: Deadline) -> AccountFact:
@@ -197,12 +204,6 @@ def _is_quick(state: RetryCallState) -> bool:
         return True
     call: Call = state.args[0]
     return isinstance(error, (Unclear, KeyInUse)) and (error.failure.quick or call.key is None)
-
-
-def _too_late(state: RetryCallState) -> bool:
-    call: Call = state.args[0]
-    waited = boot_time() - call.sent_at if call.sent_at is not None else 0.0
-    return waited + state.upcoming_sleep > RETRY_WITHIN or call.deadline.remaining() < state.upcoming_sleep + 1
 
 
 def _reason(error: Throttled) -> str | None:

@@ -11,7 +11,7 @@ from typing import Generic
 
 import structlog
 
-from worker.domain.deadline import boot_time
+from worker.domain.deadline import Clock, boot_time
 from worker.domain.lanes import Lane, LaneSchedule, Reservation
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable, Unforeseen
 from worker.telemetry import Watchdog
@@ -43,6 +43,7 @@ class Dispatcher(Generic[LeaseT]):
         threads: int,
         sweep_interval: float,
         watchdog: Watchdog,
+        clock: Clock = boot_time,
     ) -> None:
         self._owner = owner
         self._schedule = schedule
@@ -51,6 +52,7 @@ class Dispatcher(Generic[LeaseT]):
         self._sweep_interval = sweep_interval
         self._halting = halting
         self._watchdog = watchdog
+        self._clock = clock
         self._tally = Tally()
         self._log = structlog.get_logger(__name__)
         # Two conditions on one lock, so that a row that comes wakes the one thread that takes it, and one that is done
@@ -113,16 +115,25 @@ class Dispatcher(Generic[LeaseT]):
     # The working threads
 
     def _settle_for_ever(self) -> None:
-        while (lease := self._next_lease()) is not None:
-            try:
-                with self._watchdog.work():
-                    self._settle(lease)
-            finally:
-                with self._changed:
-                    self._running[lease.lane] -= 1
-                    self._wake_sweeper()
+        while self.settle_next(wait=True):
+            pass
 
-    def _next_lease(self) -> LeaseT | None:
+    def settle_next(self, *, wait: bool) -> bool:
+        """Does the work of the next lease. False: it was stopped meanwhile; or there is none, and it shall not `wait`
+        for one."""
+        lease = self._next_lease(wait=wait)
+        if lease is None:
+            return False
+        try:
+            with self._watchdog.work():
+                self._settle(lease)
+        finally:
+            with self._changed:
+                self._running[lease.lane] -= 1
+                self._wake_sweeper()
+        return True
+
+    def _next_lease(self, *, wait: bool) -> LeaseT | None:
         with self._changed:
             while True:
                 if self._stopping:
@@ -132,6 +143,8 @@ class Dispatcher(Generic[LeaseT]):
                 if lane is not None:
                     self._running[lane] += 1
                     return self._queues[lane].popleft()
+                if not wait:
+                    return None
                 self._leased.wait()
 
     def _settle(self, lease: LeaseT) -> None:
@@ -139,7 +152,7 @@ class Dispatcher(Generic[LeaseT]):
             self._give_back(lease)
             self._observe(lease.lane, "given_back", 0.0)
             return
-        was_halted, began = self._halting.halted, boot_time()
+        was_halted, began = self._halting.halted, self._clock()
         try:
             ended = self._run_and_count(lease)
             with suppress(SubkeeperError):  # Postgres: the sweeper will hear of it
@@ -178,7 +191,7 @@ class Dispatcher(Generic[LeaseT]):
         while not self._stopping:
             try:
                 with self._watchdog.work():
-                    self._take_turn()
+                    self.take_turn()
                 crashed = False
             except (Unavailable, TryLater):
                 pass  # tried again after the pause
@@ -193,7 +206,9 @@ class Dispatcher(Generic[LeaseT]):
         self._give_back_waiting()
         self._tally.tell()
 
-    def _take_turn(self) -> None:
+    def take_turn(self) -> None:
+        """Leases what is due and there is room for; halted, tries whether it can go on. Raises `Unavailable`,
+        `TryLater`."""
         was_halted = self._halting.halted
         if not was_halted:
             self._halting.watch()

@@ -7,12 +7,12 @@ of it is in the database, so that it outlives a process and every process sees i
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Generic
 
 import structlog
 
+from worker.domain.deadline import Clock, boot_time
 from worker.domain.doubt import Refusal, in_doubt
 from worker.errors import Misconfigured, SubkeeperError, TryLater
 from worker.work.owner import Ended, LeaseT, Refusals
@@ -47,7 +47,7 @@ class Halting(Generic[LeaseT]):
         preflight: Callable[[], None],
         shared_problem: Callable[[], SubkeeperError | None],
         report: Callable[[SubkeeperError | None], None],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = boot_time,
     ) -> None:
         self._refusals = refusals
         self._preflight = preflight
@@ -89,7 +89,7 @@ class Halting(Generic[LeaseT]):
         self._tell()
 
     def heard(self, ended: Ended, began: float) -> None:
-        """The settling of a row began at `began` (`boot_time`), and ended so. Raises what `refusals` raise."""
+        """The settling of a row began at `began` (by the clock), and ended so. Raises what `refusals` raise."""
         if ended.passed:
             self._last_pass = max(began, self._last_pass)
             self._last_whole = max(began, self._last_whole or began) if ended.whole else self._last_whole

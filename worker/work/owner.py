@@ -65,7 +65,7 @@ class Refusals(Protocol[LeaseT_co]):
         ...
 
     def release_refused(self, began: float, whole: float | None) -> int:
-        """Something whose work began at `began` (`boot_time`) has passed, and wholly what began at `whole`: what was
+        """Something whose work began at `began` (by the clock) has passed, and wholly what began at `whole`: what was
         refused before that is tried again. Returns how many."""
         ...
 

@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 from tests.support.stack import TRIAL, Stack, profile
 from tests.support.waiting import wait_until
 from worker.domain.clocks import Clocks
+from worker.domain.deadline import boot_time
 from worker.runtime.clocks import ClockWatch
+from worker.runtime.outside import Outside
 from worker.runtime.provisioning import Provisioning
 from worker.runtime.resources import Resources
 from worker.store.engine.database import Database
@@ -41,7 +43,7 @@ POSTGRES_FORTY_DAYS_AHEAD: tuple[LiteralString, ...] = (
 def a_worker(stack: Stack, rng: random.Random, *, ahead: timedelta) -> Iterator[Metrics]:
     """A worker whose machine's clock is so far ahead."""
     metrics, health = Metrics("test"), Health([])
-    resources = Resources(stack.settings(), metrics, health, rng, local=lambda: datetime.now(UTC) + ahead)
+    resources = Resources(stack.settings(), metrics, health, rng, Outside(local_time=lambda: datetime.now(UTC) + ahead))
     service = Provisioning(resources)
     threads = Threads(on_failure=lambda name: None)
     resources.require_schema()
@@ -164,7 +166,7 @@ def test_a_clock_that_is_set_right_is_told_too_and_nothing_is_unready_meanwhile(
     ahead = FORTY_DAYS
     health = Health([])
     each = Clocks(lambda: datetime.now(UTC) + ahead, lambda: datetime.now(UTC))
-    clocks = ClockWatch(each, Metrics("test"), health)
+    clocks = ClockWatch(each, Metrics("test"), health, boot_time)
     clocks.ask_postgres(database)
     with capture_logs() as logs:
         for ahead in (FORTY_DAYS, FORTY_DAYS, timedelta(0), timedelta(0)):
