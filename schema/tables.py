@@ -12,10 +12,12 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -61,6 +63,19 @@ schema_revisions = Table(
     Column("additive", Boolean, nullable=False),
     Column("applied_at", _Time, nullable=False, server_default=_now),
     comment="Which migrations are here, and whether a process that does not know one can work beside it",
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("expires_at", _Time, nullable=False),
+    # Requests per second to Stripe: what it may send at most, and what it would like to.
+    Column("rate", Double, nullable=False),
+    Column("demand", Double, nullable=False),
+    # After its end, something that it sent may reach Stripe for so long.
+    Column("longest_request", Interval, nullable=False),
+    comment="The processes that live, and what each may send to Stripe",
 )
 
 billing_customers = Table(

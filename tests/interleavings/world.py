@@ -16,6 +16,7 @@ from tests.interleavings.process import CONFIGURATIONS, NAMESPACE, PLAN, Process
 from tests.interleavings.puppet import Order, Place
 from tests.interleavings.time import Time
 from tests.interleavings.wire import Flight, Wire
+from tests.support.simulated_clock import set_clock
 from worker.domain.provisioning import user_digest
 from worker.provisioning import restored
 from worker.settings import DatabaseSettings
@@ -112,7 +113,7 @@ class World:
         self._set_database_clock()
 
     def _set_database_clock(self) -> None:
-        self._eyes.execute(text("UPDATE simulated.clock SET at = :now"), {"now": self.now()})
+        set_clock(self._eyes, self.now())
 
     # The database's history
 

@@ -25,6 +25,9 @@ from worker.web.health import health_server
 DRAIN_SECONDS = 20.0
 """For what is in flight at SIGTERM; with the closing of connections it stays below the 25 s that supervisors grant."""
 
+KEEPERS_SECONDS = 1.0
+"""For what goes on until nothing is in flight any more."""
+
 SWITCH_INTERVAL = 0.001
 """Seconds after which a thread that runs Python makes way for one that wants to (Python's default: 0.005). A batch is
 committed while the next one is decoded, and would wait that long for its turn after each answer of Postgres."""
@@ -99,16 +102,23 @@ class Process:
     def _run_provisioning(self) -> None:
         resources = Resources(self.settings, self.metrics, self.health, self._rng, self._outside)
         service = Provisioning(resources)
+        keepers, drained = Threads(self._thread_failed), False
         try:
             if self._open(resources, service):
+                keepers.spawn("budget", resources.budget.run)
                 service.start(self._threads)
                 self._log.info("process.started", version=VERSION)
                 self._stopping.wait()
                 self._log.info("process.draining")
                 service.stop()
-                if left := self._threads.join(DRAIN_SECONDS):
+                left = self._threads.join(DRAIN_SECONDS)
+                drained = not left
+                if left:
                     self._log.warning("process.cut_short", threads=left)
         finally:
+            resources.budget.stop()
+            keepers.join(KEEPERS_SECONDS)
+            resources.budget.leave(drained=drained)
             service.close()
             resources.close()
         self._log.info("process.stopped")
@@ -119,7 +129,12 @@ class Process:
         Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced. nsqd is
         answered meanwhile.
         """
-        for part, gate in (("postgres", resources.require_schema), ("stripe", resources.require_deployment)):
+        gates = (
+            ("postgres", resources.require_schema),
+            ("postgres", resources.budget.join),
+            ("stripe", resources.require_deployment),
+        )
+        for part, gate in gates:
             while not self._stopping.is_set():
                 try:
                     gate()

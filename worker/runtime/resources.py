@@ -1,4 +1,4 @@
-"""What a process has once, whatever it does: the database, Stripe, the sealing keys, the clocks."""
+"""What a process has once, whatever it does: database, Stripe and the budget there, sealing keys, clocks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from worker.domain.clocks import Clocks
 from worker.domain.lanes import Lane
 from worker.errors import Misconfigured, SubkeeperError, Unavailable
+from worker.runtime.budget import Budget
 from worker.runtime.clocks import ClockWatch
 from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.ownership import Ownership
@@ -45,6 +46,7 @@ class Resources:
         self.database = outside.database(settings.database)
         stripe = stripe_side(settings, metrics, rng, outside)
         self.limiter, self.gateway, self.catalogue = stripe.limiter, stripe.gateway, stripe.catalogue
+        self.budget = Budget(self.database, self.limiter, metrics, health, settings.stripe.request_timeout)
         self.keys = SealingKeys(settings, health)
         self.watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
         self.clocks = Clocks(outside.local_time, self.gateway.clock.known, outside.clock)

@@ -54,6 +54,9 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
         "why",
         "repeated",
     ),
+    # This process could not renew its row in time, so others may have its part of Stripe's rate; and it did again.
+    "budget.lapsed": ("rate",),
+    "budget.renewed": ("rate",),
     # A new secret key, read from where it is configured, has replaced the one that Stripe refused.
     "stripe_key.changed": (),
     # A process from start to end. `threads`: those that SIGTERM's drain did not wait for any longer.

@@ -11,6 +11,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "alembic_version": ("SELECT",),
     "schema_revisions": ("SELECT",),
     "deployment": ("SELECT", "INSERT"),
+    "processes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "provisionings": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "billing_customers": ("SELECT", "INSERT", "UPDATE"),
     "billing_subscriptions": ("SELECT", "INSERT"),

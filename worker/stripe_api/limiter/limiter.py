@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from worker.domain.deadline import FLOOR, Deadline, OutOfTime
+from worker.domain.budget import LEAST_RATE
+from worker.domain.deadline import FLOOR, Clock, Deadline, OutOfTime, boot_time
 from worker.domain.lanes import Lane
 from worker.settings import StripeSettings
 from worker.stripe_api.limiter.queue import Queues, Ticket
@@ -60,16 +60,23 @@ class Limiter:
         share: float = 1.0,
         *,
         weights: Mapping[Lane, int],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = boot_time,
         waited: Callable[[Lane, float], None] = lambda _lane, _seconds: None,
     ) -> None:
-        """Rates are per second; this process takes `share` of them. `waited` is told each wait in seconds."""
+        """Rates are per second; all processes of the deployment take `share` of them, this one as much as `allow`
+        says (without a word, all). `waited` is told each wait in seconds."""
 
         def rate_of(endpoint: str) -> float:
             return share * (min(SEARCH_RATE, endpoint_rate) if endpoint.endswith(".search") else endpoint_rate)
 
-        self._queues = Queues(share * account_rate, rate_of, weights, clock())
-        self._clock = clock
+        self.total = share * account_rate
+        """Requests per second that the deployment may send."""
+        self.clock = clock
+        self._queues = Queues(self.total, rate_of, weights, clock())
+        self._allowed_until = float("inf")
+        self._sent = 0
+        self._waited_for = 0.0  # seconds, of all threads together, until `_waiting_since`
+        self._waiting_since = clock()
         self._waited = waited
         self._lock = threading.Lock()
         self._bells: dict[Ticket, threading.Condition] = {}
@@ -87,15 +94,18 @@ class Limiter:
 
     def acquire(self, endpoint: str, lane: Lane, deadline: Deadline) -> Ticket:
         """Wait for a permit, to be given back with `release`. Errors as `permit`."""
-        began = self._clock()
+        began = self.clock()
         with self._lock:
             ticket = self._queues.enqueue(endpoint, lane, began)
+            self._count_waits(began)
             self._bells[ticket] = threading.Condition(self._lock)
             try:
                 self._wait(ticket, deadline)
-                left = self._clock()
+                left = self.clock()
                 ticket.leaves(left)
+                self._sent += 1
             finally:
+                self._count_waits(self.clock())
                 del self._bells[ticket]
                 self._hand_over(ticket)
         self._waited(lane, left - began)
@@ -110,12 +120,32 @@ class Limiter:
     def throttled(self, endpoint: str, reason: str | None) -> None:
         """Stripe answered 429, with this `Stripe-Rate-Limited-Reason`."""
         with self._lock:
-            self._queues.throttled(endpoint, reason, self._clock())
+            self._queues.throttled(endpoint, reason, self.clock())
+
+    def allow(self, rate: float, until: float) -> None:
+        """This process may send `rate` of the deployment's `total` until then (by `clock`), of each endpoint's rate as
+        much in proportion; and after that the least, unless it hears again."""
+        with self._lock:
+            now, self._allowed_until = self.clock(), until
+            self._queues.take_fraction(min(1.0, rate / self.total), now)
+            self._serve()
+
+    def use(self) -> tuple[int, float]:
+        """Since this was asked last: the requests sent, and the seconds that threads waited, all together."""
+        with self._lock:
+            self._count_waits(self.clock())
+            used = self._sent, self._waited_for
+            self._sent, self._waited_for = 0, 0.0
+            return used
+
+    def _count_waits(self, now: float) -> None:
+        self._waited_for += len(self._bells) * (now - self._waiting_since)
+        self._waiting_since = now
 
     def rates(self) -> dict[str, float]:
         """The present rates per second: `"account"`, and each endpoint that was used."""
         with self._lock:
-            return self._queues.rates(self._clock())
+            return self._queues.rates(self._now())
 
     def waiters(self) -> dict[Lane, int]:
         """How many threads wait now, by lane."""
@@ -136,14 +166,21 @@ class Limiter:
 
     def _nap(self) -> float:
         """How long the keeper, who asks, may sleep."""
-        now = self._clock()
+        now = self.clock()
         at = self._queues.next_at(now)
         nap = LONGEST_NAP if at is None else min(LONGEST_NAP, max(0.0, at - now))
         self._keeper_wakes_at = now + nap
         return nap
 
+    def _now(self) -> float:
+        """The time, and what is allowed by then."""
+        now = self.clock()
+        if now >= self._allowed_until:
+            self._queues.take_fraction(min(1.0, LEAST_RATE / self.total), now)
+        return now
+
     def _serve(self) -> None:
-        now = self._clock()
+        now = self._now()
         for ticket in self._queues.grant(now):
             self._bells[ticket].notify()
         at = self._queues.next_at(now)

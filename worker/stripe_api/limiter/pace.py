@@ -47,6 +47,13 @@ class Pace:
         self._due = now
         self._given: deque[Stamp] = deque(maxlen=math.ceil(rate))
 
+    def configure(self, rate: float, now: float) -> None:
+        """Another `rate`, from now on; what it was cut by stays."""
+        cut = self.rate(now) / self.configured
+        self.configured, self._rate, self._rate_at = rate, rate * cut, now
+        self._due = min(self._due, now + (1 + GUARD) / self._rate)
+        self._given = deque(self._given, maxlen=math.ceil(rate))
+
     def rate(self, now: float) -> float:
         """The present rate, in permits per second."""
         grown = self._rate + max(0.0, now - self._rate_at) * RECOVERY * self.configured

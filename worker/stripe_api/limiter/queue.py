@@ -51,6 +51,8 @@ class Queues:
         now: float,
     ) -> None:
         """Rates in requests per second; `weights` are relative, each at least 1 (so that no lane starves)."""
+        self._account_rate = account_rate
+        self._fraction = 1.0
         self._account = Bucket(account_rate, now)
         self._endpoint_rate = endpoint_rate
         self._endpoints: dict[str, Bucket] = {}
@@ -61,13 +63,22 @@ class Queues:
 
     def enqueue(self, endpoint: str, lane: Lane, now: float) -> Ticket:
         if endpoint not in self._endpoints:
-            self._endpoints[endpoint] = Bucket(self._endpoint_rate(endpoint), now)
+            self._endpoints[endpoint] = Bucket(self._fraction * self._endpoint_rate(endpoint), now)
         queues = self._waiting[lane]
         if not queues:
             self._passed[lane] = max(self._passed[lane], self._virtual)
         ticket = Ticket(endpoint, lane)
         queues.setdefault(endpoint, deque()).append(ticket)
         return ticket
+
+    def take_fraction(self, fraction: float, now: float) -> None:
+        """From now on gives so much (0 to 1) of all rates."""
+        if fraction == self._fraction:
+            return
+        self._fraction = fraction
+        self._account.pace.configure(fraction * self._account_rate, now)
+        for endpoint, bucket in self._endpoints.items():
+            bucket.pace.configure(fraction * self._endpoint_rate(endpoint), now)
 
     def cancel(self, ticket: Ticket) -> None:
         """Take a waiter out; its permit, if it holds one, is to be given back by `release` instead."""

@@ -1,0 +1,78 @@
+"""Stripe's rate among the processes of a deployment: who may send how much, without anybody telling them their number.
+
+Each process keeps a row that says that it lives, what it may send, and what it would like to. It sends less before it
+says so, and more only once it has said so and the others leave room for it, those included who have fallen silent:
+what they may still send is at most what their rows say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from worker.domain.shares import due_shares
+
+LEAST_RATE = 1.0
+"""Requests per second that a process may always send: a new one before the others have made room for it, one whose row
+has expired, and one that has nothing to do, so that its first profile needn't wait to be noticed."""
+
+NEARLY = 0.9
+"""Of its share, which moves with everybody's demand, what must be free for a new process to take it up."""
+
+FADES = 0.7
+"""What is left after each turn of a demand that is over: a pause between two batches gives nothing away."""
+
+WAITS = 0.5
+"""Threads that wait for the limiter, on average, in a process that is short of requests."""
+
+HEADROOM = 1.5
+"""How much more than it used a process that needn't wait may have."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a process says of itself, in requests per second: the `rate` it may send at most; the `demand` it has.
+
+    `lives`: it has renewed its row in time. `counts`: what it sent, or still sends, may reach Stripe.
+    """
+
+    rate: float
+    demand: float
+    lives: bool = True
+    counts: bool = True
+
+
+def demand(total: float, sent: float, waited: float, before: float) -> float:
+    """Requests per second that a process would like to send: it sent so many, and its threads waited `waited` seconds
+    for the limiter in each second. `before`: the same a turn earlier. Whoever has to wait wants `total`."""
+    return total if waited > WAITS else max(sent * HEADROOM, before * FADES)
+
+
+def share_out(total: float, demands: Mapping[Key, float], least: float = LEAST_RATE) -> dict[Key, float]:
+    """`total` among all: what each wants, as far as there is enough, and `least` or an equal part in any case; what is
+    left over goes to all alike."""
+    floor = min(least, total / len(demands))
+    rest = total - floor * len(demands)
+    wanted = {key: max(0.0, min(each, total) - floor) for key, each in demands.items()}
+    given = due_shares(rest, dict.fromkeys(demands, 1.0), wanted)
+    left = max(0.0, rest - sum(given.values())) / len(demands)
+    return {key: floor + given[key] + left for key in demands}
+
+
+def next_rate(total: float, own: Claim, others: Sequence[Claim], *, may_grow: bool) -> float:
+    """What a process may send from now on. Less applies before it is written, more once it is written.
+
+    A new process, which has `LEAST_RATE`, takes its share as a whole, when everybody living has made room for it.
+    `may_grow`: nobody else grows at this moment.
+    """
+    living = {place: each.demand for place, each in enumerate(others) if each.lives}
+    share = share_out(total, {**living, -1: own.demand})[-1]
+    if share <= own.rate:
+        return share
+    free = total - sum(each.rate for each in others if each.counts)
+    if not may_grow or free <= own.rate or (own.rate <= LEAST_RATE and free < share * NEARLY):
+        return own.rate
+    return min(share, free)
