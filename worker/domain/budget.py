@@ -17,8 +17,8 @@ LEAST_RATE = 1.0
 """Requests per second that a process may always send: a new one before the others have made room for it, one whose row
 has expired, and one that has nothing to do, so that its first profile needn't wait to be noticed."""
 
-NEARLY = 0.9
-"""Of its share, which moves with everybody's demand, what must be free for a new process to take it up."""
+NEARLY = 1.1
+"""Times its share, which moves with everybody's demand, is what a process may have that counts as having made room."""
 
 FADES = 0.7
 """What is left after each turn of a demand that is over: a pause between two batches gives nothing away."""
@@ -65,14 +65,15 @@ def share_out(total: float, demands: Mapping[Key, float], least: float = LEAST_R
 def next_rate(total: float, own: Claim, others: Sequence[Claim], *, may_grow: bool) -> float:
     """What a process may send from now on. Less applies before it is written, more once it is written.
 
-    A new process, which has `LEAST_RATE`, takes its share as a whole, when everybody living has made room for it.
-    `may_grow`: nobody else grows at this moment.
+    A new process, which has `LEAST_RATE`, takes no more before everybody living has made room for it. `may_grow`:
+    nobody else grows at this moment.
     """
-    living = {place: each.demand for place, each in enumerate(others) if each.lives}
-    share = share_out(total, {**living, -1: own.demand})[-1]
+    living = [each for each in others if each.lives]
+    *shares, share = share_out(total, dict(enumerate(each.demand for each in [*living, own]))).values()
     if share <= own.rate:
         return share
-    free = total - sum(each.rate for each in others if each.counts)
-    if not may_grow or free <= own.rate or (own.rate <= LEAST_RATE and free < share * NEARLY):
+    made_room = all(each.rate <= theirs * NEARLY for each, theirs in zip(living, shares, strict=True))
+    if not may_grow or (own.rate <= LEAST_RATE and not made_room):
         return own.rate
-    return min(share, free)
+    free = total - sum(each.rate for each in others if each.counts)
+    return max(own.rate, min(share, free))

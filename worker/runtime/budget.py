@@ -43,7 +43,7 @@ class Budget:
 
     def join(self) -> None:
         """Says that this process lives. Raises what `Database.transaction` raises."""
-        self._limiter.allow(budget.LEAST_RATE, self._limiter.clock())
+        self._allow(budget.LEAST_RATE, self._until)
         self.renew()
 
     def run(self) -> None:
@@ -68,25 +68,26 @@ class Budget:
     def renew(self) -> None:
         """One turn: says what this process wants, and learns what it may send. Raises as `join`."""
         asked = self._limiter.clock()
-        if asked >= self._until:
-            self._rate = budget.LEAST_RATE
         self._measure(asked)
-        total, until = self._limiter.total, asked + LIFETIME.total_seconds()
         with self._database.transaction() as tx:
             may_grow = processes.may_grow(tx)
             if may_grow:
                 processes.tidy(tx, LIFETIME)
-            others = processes.others(tx, self._id)
-            rate = budget.next_rate(total, Claim(self._rate, self._demand), others, may_grow=may_grow)
+            others = processes.claims(tx)
+            before = others.pop(self._id, None) if self._id is not None else None
+            if before is None or asked >= self._until:
+                self._allow(budget.LEAST_RATE, self._until)
+            own = Claim(self._rate, self._demand)
+            rate = budget.next_rate(self._limiter.total, own, list(others.values()), may_grow=may_grow)
             if rate < self._rate:
                 self._allow(rate, self._until)
             claim = Claim(rate, self._demand)
-            if not processes.renew(tx, self._id, claim, LIFETIME):
-                claim = Claim(min(rate, budget.LEAST_RATE), self._demand)
-                self._allow(claim.rate, self._until)
+            if before is None or self._id is None:
                 self._id = processes.join(tx, claim, LIFETIME, self._longest)
-        self._allow(claim.rate, until)
-        self._tell(others, claim.rate)
+            else:
+                processes.renew(tx, self._id, claim, LIFETIME)
+        self._allow(rate, asked + LIFETIME.total_seconds())
+        self._tell(1 + sum(each.lives for each in others.values()))
 
     def _measure(self, now: float) -> None:
         seconds, self._asked = max(now - self._asked, 0.001), now
@@ -97,12 +98,13 @@ class Budget:
         self._rate, self._until = rate, until
         self._limiter.allow(rate, until)
 
-    def _tell(self, others: list[Claim], rate: float) -> None:
-        living = 1 + sum(each.lives for each in others)
+    def _tell(self, living: int) -> None:
         self._metrics.processes(living)
-        self._health.set("budget", ok=True, detail=f"{rate:.3g} requests/s of {self._limiter.total:g}; {living} live")
+        self._health.set(
+            "budget", ok=True, detail=f"{self._rate:.3g} requests/s of {self._limiter.total:g}; {living} live"
+        )
         if self._has_lapsed:
-            self._log.info("budget.renewed", rate=round(rate, 2))
+            self._log.info("budget.renewed", rate=round(self._rate, 2))
         self._has_lapsed = False
 
     def _tell_lapsed(self, error: SubkeeperError) -> None:

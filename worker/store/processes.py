@@ -17,9 +17,8 @@ GROWING = 0x5375626B65657072
 
 _MAY_GROW = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
-_OTHERS = text("""
-    SELECT rate, demand, expires_at > now() AS lives, expires_at + longest_request > now() AS counts
-    FROM processes WHERE id IS DISTINCT FROM :id
+_ALL = text("""
+    SELECT id, rate, demand, expires_at > now() AS lives, expires_at + longest_request > now() AS counts FROM processes
 """)
 
 _JOIN = text("""
@@ -28,7 +27,7 @@ _JOIN = text("""
 """)
 
 _RENEW = text("""
-    UPDATE processes SET expires_at = now() + :lifetime, rate = :rate, demand = :demand WHERE id = :id RETURNING id
+    UPDATE processes SET expires_at = now() + :lifetime, rate = :rate, demand = :demand WHERE id = :id
 """)
 
 # The second is what a clock that was set back leaves behind.
@@ -53,15 +52,14 @@ def may_grow(tx: Connection) -> bool:
     return bool(tx.execute(_MAY_GROW, {"lock": GROWING}).scalar_one())
 
 
-def others(tx: Connection, own: int | None) -> list[Claim]:
-    """What all processes but `own` say of themselves, those included that say nothing any more."""
-    return [Claim(row.rate, row.demand, row.lives, row.counts) for row in tx.execute(_OTHERS, {"id": own})]
+def claims(tx: Connection) -> dict[int, Claim]:
+    """What the processes say of themselves, by id; those included that say nothing any more."""
+    return {row.id: Claim(row.rate, row.demand, row.lives, row.counts) for row in tx.execute(_ALL)}
 
 
-def renew(tx: Connection, own: int | None, claim: Claim, lifetime: timedelta) -> bool:
-    """Writes what process `own` says of itself. False: its row is gone, or there was none yet."""
-    row = {"id": own, "rate": claim.rate, "demand": claim.demand, "lifetime": lifetime}
-    return own is not None and tx.execute(_RENEW, row).first() is not None
+def renew(tx: Connection, own: int, claim: Claim, lifetime: timedelta) -> None:
+    """Writes what process `own` says of itself."""
+    tx.execute(_RENEW, {"id": own, "rate": claim.rate, "demand": claim.demand, "lifetime": lifetime})
 
 
 def join(tx: Connection, claim: Claim, lifetime: timedelta, longest_request: timedelta) -> int:
