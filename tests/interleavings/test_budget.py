@@ -115,9 +115,7 @@ class Fleet(RuleBasedStateMachine):
     @precondition(lambda self: len(self.members) < 5)
     @rule()
     def start(self) -> None:
-        member = Member(self.site)
-        assert member.rate <= LEAST_RATE + A_LITTLE or not (len(self.members) or self.left), "more than a newcomer's"
-        self.members.append(member)
+        self.members.append(Member(self.site))
 
     @precondition(lambda self: self.members)
     @rule(number=st.integers(0, 4))
@@ -189,6 +187,62 @@ def new_site(database_url: str) -> Iterator[Callable[[], Site]]:
     of_the_test, metrics = DatabaseSettings(url=SecretStr(database_url), pool_size=2), Metrics("test")
     yield lambda: Site(of_the_test, engine, metrics)
     engine.dispose()
+
+
+def test_a_new_process_sends_one_request_a_second_until_everybody_has_made_room_for_it(
+    new_site: Callable[[], Site],
+) -> None:
+    site = new_site()
+    first, second = Member(site), Member(site)
+    for member in (first, second, first, second):
+        member.want(everything=True)
+        member.renew()
+    assert [first.rate, second.rate] == [TOTAL / 2, TOTAL / 2]
+    third = Member(site)
+    third.want(everything=True)
+    third.renew()
+    first.renew()
+    third.renew()
+    assert third.rate == LEAST_RATE
+    second.renew()
+    third.renew()
+    assert [first.rate, second.rate, third.rate] == pytest.approx([TOTAL / 3] * 3)
+    site.close()
+
+
+def test_a_share_grows_once_the_row_of_who_died_has_expired_and_its_last_request_with_it(
+    new_site: Callable[[], Site],
+) -> None:
+    site = new_site()
+    dead, left = Member(site), Member(site)
+    for member in (dead, left, dead, left):
+        member.want(everything=True)
+        member.renew()
+    waited = 0.0
+    while left.rate == TOTAL / 2:
+        site.pass_time(1.0)
+        left.renew()
+        waited += 1.0
+    assert LIFETIME.total_seconds() + LONGEST <= waited <= LIFETIME.total_seconds() + LONGEST + 1
+    assert left.rate == TOTAL
+    site.close()
+
+
+def test_what_nobody_wants_is_at_hand_for_all_and_what_one_wants_the_others_give(new_site: Callable[[], Site]) -> None:
+    site = new_site()
+    busy, idle = Member(site), Member(site)
+    for _ in range(3):
+        for member in (busy, idle):
+            site.pass_time(1.0)
+            member.renew()
+    assert [busy.rate, idle.rate] == [TOTAL / 2, TOTAL / 2]
+    busy.want(everything=True)
+    for _ in range(20):
+        for member in (busy, idle):
+            site.pass_time(1.0)
+            member.renew()
+    assert [busy.rate, idle.rate] == pytest.approx([TOTAL - LEAST_RATE, LEAST_RATE])
+    site.close()
 
 
 @pytest.mark.timeout(300)
