@@ -21,6 +21,7 @@ from worker.domain.lanes import Lane
 from worker.errors import TryLater, Unavailable
 from worker.runtime.budget import LIFETIME, Budget
 from worker.settings import DatabaseSettings
+from worker.store import processes
 from worker.store.engine.database import Database
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Health, Metrics
@@ -64,8 +65,12 @@ class Site:
         self.database = LosingDatabase(settings)
         self.metrics = metrics
         self._eyes = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self._eyes.execute(text("DELETE FROM processes"))
+        self.forget_all()
         self.pass_time(0.0)
+
+    def forget_all(self) -> None:
+        """The rows are lost."""
+        self._eyes.execute(text("DELETE FROM processes"))
 
     def pass_time(self, seconds: float) -> None:
         self.time.go_on(timedelta(seconds=seconds))
@@ -242,6 +247,70 @@ def test_what_nobody_wants_is_at_hand_for_all_and_what_one_wants_the_others_give
             site.pass_time(1.0)
             member.renew()
     assert [busy.rate, idle.rate] == pytest.approx([TOTAL - LEAST_RATE, LEAST_RATE])
+    site.close()
+
+
+def test_who_can_t_renew_falls_to_one_request_a_second_when_its_row_expires_and_joins_anew(
+    new_site: Callable[[], Site],
+) -> None:
+    site = new_site()
+    hung = Member(site)
+    site.pass_time(LIFETIME.total_seconds() - 0.1)
+    assert hung.rate == TOTAL
+    site.pass_time(0.1)
+    assert hung.rate == LEAST_RATE
+    site.pass_time(LONGEST)
+    other = Member(site)
+    assert other.rate == TOTAL
+    hung.renew()
+    assert hung.rate == LEAST_RATE
+    site.close()
+
+
+def test_whoever_is_to_send_less_does_so_before_saying_so(new_site: Callable[[], Site]) -> None:
+    site = new_site()
+    first, second = Member(site), Member(site)
+    site.database.loses = "answer"
+    with pytest.raises(Unavailable):
+        first.renew()
+    second.renew()
+    assert [first.rate, second.rate] == [TOTAL / 2, TOTAL / 2]
+    site.close()
+
+
+def test_whose_row_was_lost_joins_anew(new_site: Callable[[], Site]) -> None:
+    site = new_site()
+    first = Member(site)
+    site.forget_all()
+    second = Member(site)
+    assert second.rate == TOTAL
+    first.renew()
+    assert first.rate == LEAST_RATE
+    site.close()
+
+
+def test_while_somebody_else_may_be_about_to_send_more_a_row_is_renewed_and_no_more_is_sent(
+    new_site: Callable[[], Site],
+) -> None:
+    site = new_site()
+    with site.database.transaction() as tx:
+        assert processes.may_grow(tx)
+        member = Member(site)
+        assert member.rate == LEAST_RATE
+    member.renew()
+    assert member.rate == TOTAL
+    site.close()
+
+
+def test_a_clock_that_was_set_back_keeps_no_dead_process_alive(new_site: Callable[[], Site]) -> None:
+    site = new_site()
+    Member(site)
+    site.pass_time(-3600.0)
+    left = Member(site)
+    for _ in range(round(LIFETIME.total_seconds() + LONGEST) + 2):
+        site.pass_time(1.0)
+        left.renew()
+    assert left.rate == TOTAL
     site.close()
 
 

@@ -127,7 +127,7 @@ def test_the_documented_grants_are_enough_for_everything_that_runs(
 def test_a_role_without_grants_is_told_which_and_no_worker_starts(as_app: Commands, roles: Roles) -> None:
     roles.execute(f"GRANT CREATE ON SCHEMA public TO {roles.owner}", role="postgres")
     assert as_app("setup", "--take-over", SUBKEEPER_DATABASE__URL=roles.url(roles.owner)).code == 0
-    all_of_them = "GRANT SELECT, INSERT, UPDATE, DELETE ON provisionings"
+    all_of_them = "GRANT SELECT, INSERT, UPDATE, DELETE ON processes, provisionings"
     for line in ("run profiles", "db check"):
         refused(as_app(*line.split()), roles.app, "provisionings", all_of_them)
     for line in ("setup", "provisioning list", "quarantine list", "quarantine drop 1 --yes"):
@@ -170,7 +170,7 @@ def test_privileges_that_are_taken_away_while_it_runs_are_waited_for_and_named(
     stack.database_url = roles.url(roles.owner)
     roles.execute(f"REVOKE ALL ON provisionings FROM {roles.app}", role=roles.owner)
     stack.publish(profile("ada"))
-    wait_until(lambda: "GRANT SELECT, INSERT, UPDATE, DELETE ON provisionings" in worker.part("postgres")[1])
+    wait_until(lambda: "GRANT SELECT, INSERT, UPDATE, DELETE ON processes, provisionings" in worker.part("postgres")[1])
     assert worker.process.poll() is None
     grant(roles)
     stack.await_completed("ada")
