@@ -5,6 +5,8 @@ resources     what a process has once, whatever it does
 provisioning  the main job's parts, put together: a service, which starts, stops and closes
 watch         gauges, and what has expired
 ownership     whose the database is
+outside       the ways out of a process, and its clocks: what a test gives in their place
+budget        this process's part of Stripe's rate
 clocks        which time it is
 signals       what asks a process to end
 operations    what the commands for people work with
