@@ -21,7 +21,7 @@ import psycopg
 import stripe
 from nsq.response import Message
 
-from worker.broker.quiet import quiet_nsq
+from worker.broker.protocol import quiet_nsq
 from worker.settings import Settings
 
 THREADS = 16

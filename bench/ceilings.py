@@ -12,7 +12,7 @@ import psycopg
 from nsq.response import Message
 
 from bench.site import Site
-from worker.broker.quiet import quiet_nsq
+from worker.broker.protocol import quiet_nsq
 
 
 class Row(NamedTuple):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +12,21 @@ from dataclasses import dataclass
 
 import psutil
 
-from bench.bench import Bench, Figures, say, summary
+from bench.bench import Bench, Figures, ratio, say, summary
 from bench.messages import profiles
 from bench.meter import processor_seconds
 from bench.site import UNLIMITED, BenchWorker, Site
 from bench.stand import Stand
 from sandbox.part import Part
+
+IMPORTED = (
+    "click", "cryptography", "jsonpointer", "nsq", "prometheus_client", "psycopg", "psycopg_binary", "pydantic",
+    "pydantic_core", "sqlalchemy", "stripe", "structlog", "tenacity", "urllib3", "waitress",
+)  # fmt: skip
+"""The third-party packages that `run` loads, which a test holds to the truth."""
+
+ABSENT = ("aiohttp", "anyio", "httpx", "requests", "rich")
+"""What those would load where it is installed, and don't for us (`worker.imported_without`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +44,13 @@ class Sizes:
 
 def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     ready: list[float] = []
+    importing: list[float] = []
     with stand.site(rng) as site:
         for _ in range(sizes.starts):
+            importing.append(_import())
             with _started(site, ready):
                 pass
+        alternated = ready.copy()
         with _started(site, ready) as worker:
             idle = _idle(site, worker, sizes)
         say(f"process: idle {idle} % of a core")
@@ -45,7 +59,21 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
             resident = _resident_under_load(worker, sizes)
         resident["settled_meanwhile"] = len(site.completed("user-"))
         say(f"process: resident under load {resident} MB; ready after {ready} s")
-    return {"ready_after_seconds": summary(ready, 2), "idle_cpu_percent": idle, "resident_mb": resident}
+    return {
+        "ready_after_seconds": summary(ready, 2),
+        "importing_seconds": summary(importing, 2),
+        "ready_of_importing": ratio(summary(alternated, 3), summary(importing, 3)) if importing else 0.0,
+        "idle_cpu_percent": idle,
+        "resident_mb": resident,
+    }
+
+
+def _import() -> float:
+    """Seconds in which a new Python has imported exactly what `run` loads of others, and ended."""
+    program = f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); import {', '.join(IMPORTED)}"
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", program], check=True)
+    return time.monotonic() - began
 
 
 @contextmanager

@@ -18,10 +18,8 @@ from nsq.connection import Connection
 from nsq.response import Response
 
 from worker.broker.address import Address
-from worker.broker.batches import LENGTH, pack
 from worker.broker.config import MAX_FRAME, ConnectionConfig
-from worker.broker.faults import Broken, broken_by
-from worker.broker.quiet import quiet_nsq
+from worker.broker.protocol import LENGTH, Broken, broken_by, pack, quiet_nsq
 
 READ_BYTES = 64 * 1024
 READS_PER_TURN = 16

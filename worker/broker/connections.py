@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import selectors
+import socket
 from collections.abc import Callable, Collection
 from itertools import product
 
 from worker.broker.address import Address, parse_address
 from worker.broker.config import consumer_config
 from worker.broker.connection import NsqConnection
-from worker.broker.dialer import Dialer, Route
-from worker.broker.faults import Broken
+from worker.broker.handshake import Dialer, Route
 from worker.broker.lookup import Discovery
+from worker.broker.protocol import Broken
 from worker.broker.subscription import Subscription
-from worker.broker.wakeup import Wakeup
 from worker.domain.messages import Message
 from worker.settings import NsqSettings
 from worker.telemetry.counts import BrokerCounts
+
+
+class Wakeup:
+    """A socket pair: `socket` becomes readable after `poke`, until `drain`."""
+
+    def __init__(self) -> None:
+        self.socket, self._sender = socket.socketpair()
+        self.socket.setblocking(False)
+        self._sender.setblocking(False)
+
+    def poke(self) -> None:
+        """Thread-safe; harmless after `close`, and when it was poked already."""
+        with contextlib.suppress(OSError):
+            self._sender.send(b"\0")
+
+    def drain(self) -> None:
+        with contextlib.suppress(OSError):
+            while self.socket.recv(4096):
+                pass
+
+    def close(self) -> None:
+        self._sender.close()
+        self.socket.close()
+
 
 TICK = 1.0
 """Seconds between two looks at what has no event of its own: the watchdog, messages that timed out."""

@@ -1,4 +1,6 @@
-"""Opening a connection to an nsqd, and waiting for its answers: IDENTIFY, TLS, AUTH, SUB. Blocking, with a deadline."""
+"""Opening a connection to an nsqd, and waiting for its answers: IDENTIFY, TLS, AUTH, SUB. Blocking, with a deadline;
+and by a thread of its own, so that an nsqd that is away never keeps us from the others' heartbeats.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,11 @@ import contextlib
 import json
 import ssl
 import sys
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 from nsq import constants
 from nsq.response import Error
@@ -15,7 +20,7 @@ from nsq.response import Error
 from worker.broker.address import Address, addresses_of, connected
 from worker.broker.config import ConnectionConfig
 from worker.broker.connection import NsqConnection
-from worker.broker.faults import Broken, broken_by, error_words, system_words
+from worker.broker.protocol import Broken, broken_by, error_words, system_words
 
 
 def open_connection(address: Address, config: ConnectionConfig) -> NsqConnection:
@@ -134,3 +139,79 @@ def _remaining(deadline: float) -> float:
     if left <= 0:
         raise Broken("timeout")
     return left
+
+
+class Route(NamedTuple):
+    """One subscription on one nsqd."""
+
+    address: Address
+    topic: str
+
+
+class Dialed(NamedTuple):
+    """How an attempt ended: a subscribed connection with RDY 0, or why there is none."""
+
+    route: Route
+    outcome: NsqConnection | Broken
+
+
+class Dialer:
+    """Connects and subscribes in a thread per attempt, and calls `notify` (from that thread) when one ends."""
+
+    def __init__(self, config: ConnectionConfig, channel: str, notify: Callable[[], None]) -> None:
+        self._config = config
+        self._channel = channel
+        self._notify = notify
+        self._ended: SimpleQueue[Dialed] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def dial(self, route: Route) -> None:
+        try:
+            threading.Thread(target=self._attempt, args=(route,), name=f"dial {route.address}", daemon=True).start()
+        except RuntimeError:  # the system gives us no thread now
+            self._ended.put(Dialed(route, Broken("unexpected", "no thread")))
+
+    def ended(self) -> list[Dialed]:
+        """The attempts that ended since the last call."""
+        found = []
+        while True:
+            try:
+                found.append(self._ended.get_nowait())
+            except Empty:
+                return found
+
+    def close(self) -> None:
+        """Attempts that are still under way close what they open."""
+        with self._lock:
+            self._closed = True
+        for dialed in self.ended():
+            _discard(dialed.outcome)
+
+    def _attempt(self, route: Route) -> None:
+        outcome = self._connect(route)
+        with self._lock:
+            if self._closed:
+                _discard(outcome)
+                return
+            self._ended.put(Dialed(route, outcome))
+        self._notify()
+
+    def _connect(self, route: Route) -> NsqConnection | Broken:
+        connection: NsqConnection | None = None
+        try:
+            connection = open_connection(route.address, self._config)
+            subscribe(connection, route.topic, self._channel, self._config.connect_timeout)
+            connection.release()
+        except Broken as exc:
+            _discard(connection)
+            return exc
+        except Exception as exc:  # noqa: BLE001  whatever a peer can provoke, the route must be tried again
+            _discard(connection)
+            return Broken("unexpected", type(exc).__name__)
+        return connection
+
+
+def _discard(outcome: NsqConnection | Broken | None) -> None:
+    if isinstance(outcome, NsqConnection):
+        outcome.close()

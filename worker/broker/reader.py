@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from worker.broker.connections import Connections
-from worker.broker.flow import Flow
-from worker.broker.subscription import ConnectionState
+from worker.broker.subscription import ConnectionState, Flow
 from worker.domain.backlog import Backlog
 from worker.domain.messages import Message
 from worker.settings import NsqSettings

@@ -11,8 +11,7 @@ from worker.backfill.back_pressure import BackPressure
 from worker.backfill.progress import Progress
 from worker.backfill.publishing import Backfill, Keeping, Outlet, Watch, await_drained, begin, take_census
 from worker.backfill.records import Records
-from worker.broker.admin import ensure_channel, unfinished
-from worker.broker.depths import ChannelDepths
+from worker.broker.admin import ChannelDepths, ensure_channel, unfinished
 from worker.errors import Misconfigured
 from worker.runtime.operations import message_shape, open_database, open_publisher
 from worker.settings import Settings

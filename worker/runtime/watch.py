@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 
-from worker.broker.depths import ChannelDepths
+from worker.broker.admin import ChannelDepths
 from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources

@@ -26,7 +26,7 @@ class BrokerCounts:
     """Finished or requeued after their connection was gone: nsqd delivers them again."""
 
     disconnects: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(DISCONNECT_REASONS, 0)))
-    """Connections that were lost, by `worker.broker.faults.Broken.reason`."""
+    """Connections that were lost, by `worker.broker.protocol.Broken.reason`."""
 
 
 class LogCounter(Collector):

@@ -40,4 +40,4 @@ DISCONNECT_REASONS = (
     "bad_frame", "closed", "closed_by_peer", "refused", "silent", "socket_error", "timeout", "tls_failed", "unexpected",
     "unreachable",
 )  # fmt: skip
-"""`worker.broker.faults.Broken.reason`."""
+"""`worker.broker.protocol.Broken.reason`."""

@@ -11,7 +11,7 @@ from sandbox.nsq import Nsqd, Nsqlookupd
 from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, settings_for, until
-from worker.broker.depths import MISSED_FOR, ChannelDepths
+from worker.broker.admin import MISSED_FOR, ChannelDepths
 from worker.settings import NsqSettings
 
 

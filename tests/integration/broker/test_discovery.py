@@ -16,8 +16,8 @@ from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, receive, settings_for, until
 from worker.broker import admin
+from worker.broker.admin import ChannelDepths
 from worker.broker.connections import FORGET_AFTER
-from worker.broker.depths import ChannelDepths
 from worker.broker.lookup import LookupClient
 from worker.errors import Unavailable
 

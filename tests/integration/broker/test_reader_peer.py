@@ -15,8 +15,8 @@ from tests.integration.broker.conftest import NewReader, receive, settings_for, 
 from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame, message_frame
 from worker.broker.address import parse_address
 from worker.broker.config import consumer_config
-from worker.broker.faults import Broken
 from worker.broker.handshake import open_connection
+from worker.broker.protocol import Broken
 from worker.broker.reader import Reader
 
 HEARTBEAT = frame(RESPONSE, b"_heartbeat_")

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from nsq.response import Error
 
 from worker.broker.address import Address, parse_address
-from worker.broker.batches import split
 from worker.broker.config import FIRST_RECONNECT
-from worker.broker.faults import error_code, error_words
+from worker.broker.protocol import error_code, error_words, split
 from worker.domain.backlog import Backlog
 from worker.domain.backoff import backoff
 from worker.domain.messages import Message, published_at

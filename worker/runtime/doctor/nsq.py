@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from worker.broker import inspection
 from worker.broker.address import Address, parse_address
+from worker.broker.admin import introduce, registered
+from worker.broker.http import ChannelState, NsqdApi, http_beside
 from worker.broker.lookup import Node
-from worker.broker.nsqd_api import ChannelState, NsqdApi, http_beside
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
 from worker.settings import NsqSettings
@@ -44,7 +44,7 @@ class NsqCheck:
 
     def _lookupd(self, lookupd: str) -> Findings:
         try:
-            nodes = inspection.registered(self._settings, lookupd)
+            nodes = registered(self._settings, lookupd)
         except Unavailable as away:
             yield refused(LOOKUPD, away, "Check nsq.lookupd_http_addresses (the HTTP port, 4161), and that it runs")
             return
@@ -73,9 +73,7 @@ class NsqCheck:
             states = {}
         present = [topic for topic, state in states.items() if state.exists]
         try:
-            features = inspection.introduce(
-                self._settings, address, [(each, self._settings.channel) for each in present]
-            )
+            features = introduce(self._settings, address, [(each, self._settings.channel) for each in present])
         except (Unavailable, Misconfigured) as error:
             yield refused(
                 NSQD, error, "Start it, or check its address, nsq.tls, nsq.auth_secret_file and nsq.msg_timeout"
