@@ -18,7 +18,3 @@ def imported_without(*packages: str) -> Iterator[None]:
     finally:
         for package in absent:
             del sys.modules[package]
-
-
-with imported_without("rich"):  # for tracebacks in colour
-    import structlog  # noqa: F401

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.broker.address import Address, parse_address
 from worker.broker.config import consumer_config
 from worker.broker.handshake import open_connection, subscribe
 from worker.broker.http import Identity, NsqdApi, default_http, http_beside
 from worker.broker.lookup import LookupClient, Node
 from worker.broker.protocol import Broken
+from worker.domain.address import Address, parse_address
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
 
@@ -62,7 +62,7 @@ def known_nsqds(settings: NsqSettings) -> list[Nsqd]:
     for client in _lookups(settings):
         found |= {node.tcp: Nsqd(node.tcp, str(node.http)) for node in client.nodes()}
     for text in settings.nsqd_http_addresses:
-        tcp = Address(parse_address(text, "nsq.nsqd_http_addresses").host, _api(text, settings).identity().tcp_port)
+        tcp = Address(parse_address(text).host, _api(text, settings).identity().tcp_port)
         found[tcp] = Nsqd(tcp, text)
     for tcp in map(parse_address, settings.nsqd_tcp_addresses):
         if tcp not in found:

@@ -17,9 +17,9 @@ from nsq import constants
 from nsq.connection import Connection
 from nsq.response import Response
 
-from worker.broker.address import Address
 from worker.broker.config import MAX_FRAME, ConnectionConfig
 from worker.broker.protocol import LENGTH, Broken, broken_by, pack, quiet_nsq
+from worker.domain.address import Address
 
 READ_BYTES = 64 * 1024
 READS_PER_TURN = 16

@@ -9,13 +9,13 @@ import socket
 from collections.abc import Callable, Collection
 from itertools import product
 
-from worker.broker.address import Address, parse_address
 from worker.broker.config import consumer_config
 from worker.broker.connection import NsqConnection
 from worker.broker.handshake import Dialer, Route
 from worker.broker.lookup import Discovery
 from worker.broker.protocol import Broken
 from worker.broker.subscription import Subscription
+from worker.domain.address import Address, parse_address
 from worker.domain.messages import Message
 from worker.settings import NsqSettings
 from worker.telemetry.counts import BrokerCounts

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import ssl
 import sys
 import threading
@@ -17,10 +18,10 @@ from typing import Any, NamedTuple
 from nsq import constants
 from nsq.response import Error
 
-from worker.broker.address import Address, addresses_of, connected
 from worker.broker.config import ConnectionConfig
 from worker.broker.connection import NsqConnection
 from worker.broker.protocol import Broken, broken_by, error_words, system_words
+from worker.domain.address import Address
 
 
 def open_connection(address: Address, config: ConnectionConfig) -> NsqConnection:
@@ -215,3 +216,23 @@ class Dialer:
 def _discard(outcome: NsqConnection | Broken | None) -> None:
     if isinstance(outcome, NsqConnection):
         outcome.close()
+
+
+def connected(address: Address, timeout: float) -> socket.socket:
+    """A socket that notices a peer which vanished. IPv6 and IPv4, whichever of the host's addresses answers first in
+    order. Raises `OSError`, and `UnicodeError` for a name that can't be one."""
+    sock = socket.create_connection((address.host, address.port), timeout=timeout)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+    return sock
+
+
+def addresses_of(host: str, port: int, family: int) -> int:
+    """How many addresses of one family (IPv4, IPv6) the name has; the two families' may be one machine's. Asks DNS."""
+    try:
+        return len({found[4][0] for found in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)})
+    except (OSError, UnicodeError):
+        return 0

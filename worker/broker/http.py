@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from worker.bounded_http import BoundedConnection
-from worker.broker.address import Address
+from worker.domain.address import Address
 from worker.errors import Unavailable
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from worker.broker.address import Address, parse_address
 from worker.broker.http import HttpApi
 from worker.broker.protocol import Broken
+from worker.domain.address import Address, parse_address
 from worker.errors import Unavailable
 from worker.settings import NsqSettings
 

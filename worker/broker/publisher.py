@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import structlog
 
-from worker.broker.address import Address
 from worker.broker.config import FIRST_RECONNECT, publisher_config
 from worker.broker.connection import NsqConnection
 from worker.broker.handshake import await_answer, open_connection
 from worker.broker.lookup import Targets
 from worker.broker.protocol import Broken, split
+from worker.domain.address import Address
 from worker.domain.backoff import backoff
 from worker.errors import Rejected, Unavailable
 from worker.settings import NsqSettings

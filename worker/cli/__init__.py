@@ -4,6 +4,11 @@ Start at `root`: the table of all commands, of which only the one that is asked 
 of them share, `output` and `tables` how they show what they found.
 """
 
+from worker import imported_without
+
+with imported_without("rich"):  # for tracebacks in colour
+    import structlog  # noqa: F401
+
 from worker.cli.root import main
 
 __all__ = ["main"]

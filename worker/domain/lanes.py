@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import Generic, TypeVar
 
+from worker.domain.shares import Turns
+
 T = TypeVar("T")
 
 
@@ -21,14 +23,14 @@ class Lane(IntEnum):
 class LaneSchedule:
     """Shares `seats` (settling threads) among lanes by weight.
 
-    A free seat goes to the waiting lane that has had least for its weight (stride scheduling), so an idle lane's share
-    goes to the others. The floor keeps seats free for lanes that are not there yet: a million backfilled rows, or
-    retries that hang in timeouts, never hold the last seats that a live signup needs.
+    A free seat goes to the waiting lane whose turn it is (`Turns`), so an idle lane's share goes to the others. The
+    floor keeps seats free for lanes that are not there yet: a million backfilled rows, or retries that hang in
+    timeouts, never hold the last seats that a live signup needs.
     """
 
     def __init__(self, seats: int, weights: Mapping[Lane, int]) -> None:
         self._weights = dict(weights)
-        self._passes = dict.fromkeys(weights, 0.0)
+        self._turns: Turns[Lane] = Turns()
         floor = {Lane.LIVE: seats // 4, Lane.RETRY: seats // 16, Lane.BACKFILL: seats // 16}
         self._most = {lane: seats - sum(n for other, n in floor.items() if other is not lane) for lane in weights}
 
@@ -38,17 +40,8 @@ class LaneSchedule:
 
     def next(self, waiting: Collection[Lane], running: Mapping[Lane, int]) -> Lane | None:
         """The lane to serve now; None when every waiting lane holds all it may."""
-        allowed = [lane for lane in waiting if running.get(lane, 0) < self._most[lane]]
-        if not allowed:
-            return None
-        lane = min(allowed, key=lambda lane: (self._passes[lane], lane))
-        # A lane that was idle, or held all it may, starts level with the others: what it did not use is not owed to it.
-        level = self._passes[lane]
-        for other in self._passes:
-            if other not in allowed:
-                self._passes[other] = max(self._passes[other], level)
-        self._passes[lane] += 1.0 / self._weights[lane]
-        return lane
+        allowed = {lane: self._weights[lane] for lane in sorted(waiting) if running.get(lane, 0) < self._most[lane]}
+        return self._turns.next(allowed) if allowed else None
 
 
 class Reservation(Generic[T]):

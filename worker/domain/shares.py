@@ -1,11 +1,12 @@
-"""RDY: how many messages each connection may have in flight, so that all together stay within max_in_flight.
+"""Something scarce, shared by weight: at once (`spread`, `due_shares`) or in turn (`Turns`, `Rotation`).
 
-nsqd takes RDY n as "at most n in flight on this connection", so a share needs to be sent only when it changes.
+Whole messages in flight are RDY's: nsqd takes RDY n as "at most n in flight on this connection", so a share needs to be
+sent only when it changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -47,20 +48,46 @@ def due_shares(total: float, weights: Mapping[Key, float], most: Mapping[Key, fl
     return due
 
 
+class Turns(Generic[Key]):
+    """Who is next, by weight: whoever has had least for it (stride scheduling), of those that are level the first."""
+
+    def __init__(self) -> None:
+        self._had: dict[Key, float] = {}
+        self._level = 0.0
+
+    def next(self, weights: Mapping[Key, float], waiting: Collection[Key] | None = None) -> Key:
+        """One of those in `weights`; all of them might be next. `waiting`: who waits besides and can't be served just
+        now. Whoever doesn't wait is owed nothing for that time: it starts level with the others."""
+        for key in weights:
+            self._had.setdefault(key, self._level)
+        key = min(weights, key=lambda each: self._had[each])
+        self._level = self._had[key]
+        for other in self._had.keys() - (weights.keys() if waiting is None else waiting):
+            self._had[other] = max(self._had[other], self._level)
+        self._had[key] += 1.0 / weights[key]
+        return key
+
+    def keep_only(self, keys: Collection[Key]) -> None:
+        """The others are gone for good."""
+        self._had = {key: had for key, had in self._had.items() if key in keys}
+
+
 class Rotation(Generic[Key]):
     """More connections than max_in_flight: they take turns, each as often as its weight says, where that is possible.
 
-    Smooth weighted round robin: a turn costs one credit, each round gives credit by weight, one at most.
+    One that is due more than every turn has every turn, and is owed nothing.
     """
 
     def __init__(self) -> None:
-        self._credits: dict[Key, float] = {}
+        self._turns: Turns[Key] = Turns()
 
     def turn(self, slots: int, weights: Mapping[Key, float]) -> list[Key]:
         """The `slots` keys whose turn it is, the longest waiting first."""
-        due = due_shares(slots, weights, dict.fromkeys(weights, 1.0))
-        self._credits = {key: self._credits.get(key, 0.0) + due[key] for key in weights}
-        chosen = sorted(self._credits, key=lambda key: self._credits[key], reverse=True)[:slots]
-        for key in chosen:
-            self._credits[key] -= 1.0
+        self._turns.keep_only(weights)
+        left = dict(weights)
+        chosen = []
+        for _ in range(slots):
+            key = self._turns.next(left)
+            del left[key]
+            chosen.append(key)
         return chosen

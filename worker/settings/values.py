@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from worker.domain.address import NotAnAddress, is_ip, parse_address
+
 
 class Section(BaseModel):
     """A table of the TOML file. Frozen: settings never change while a process runs."""
@@ -26,7 +28,6 @@ class BadValueError(ValueError):
 
 
 _NSQ_NAME = re.compile(r"[.a-zA-Z0-9_-]{1,64}")
-_HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 _DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
@@ -43,13 +44,10 @@ def _nsq_name(name: str) -> str:
 
 
 def _address(address: str) -> str:
-    match = _HOST_PORT.fullmatch(address)
-    if match is None or not 0 < int(match["port"]) < 65536:
-        raise BadValueError(
-            "is not an address", 'Write host:port, such as "127.0.0.1:4150" or "[::1]:4150", without a scheme'
-        )
-    if match["v6"] is not None and not _is_ip(match["v6"]):
-        raise BadValueError("is not an IPv6 address", 'Write it in brackets, such as "[::1]:4150"')
+    try:
+        parse_address(address)
+    except NotAnAddress as none:
+        raise BadValueError(str(none), none.fix) from none
     return address
 
 
@@ -101,16 +99,8 @@ def _database_url(url: SecretStr) -> SecretStr:
     return url
 
 
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
+    return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 
 Name = Annotated[str, AfterValidator(_nsq_name)]

@@ -13,11 +13,11 @@ import structlog
 
 from tests.integration.broker.conftest import NewReader, receive, settings_for, until
 from tests.integration.broker.peer import ERROR, RESPONSE, Peer, frame, message_frame
-from worker.broker.address import parse_address
 from worker.broker.config import consumer_config
 from worker.broker.handshake import open_connection
 from worker.broker.protocol import Broken
 from worker.broker.reader import Reader
+from worker.domain.address import parse_address
 
 HEARTBEAT = frame(RESPONSE, b"_heartbeat_")
 

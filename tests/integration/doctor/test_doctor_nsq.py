@@ -15,7 +15,7 @@ from tests.integration.broker.test_security import Authority
 from tests.integration.doctor.conftest import Examine
 from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack
-from worker.broker.address import Address
+from worker.domain.address import Address
 from worker.runtime.doctor import nsq
 from worker.runtime.doctor.findings import Verdict
 from worker.runtime.doctor.nsq import check_limits

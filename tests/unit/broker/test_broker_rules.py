@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nsq.response import Error
 
-from worker.broker.address import Address, parse_address
 from worker.broker.config import FIRST_RECONNECT
 from worker.broker.protocol import error_code, error_words, split
+from worker.domain.address import Address, parse_address
 from worker.domain.backlog import Backlog
 from worker.domain.backoff import backoff
 from worker.domain.messages import Message, published_at
 from worker.domain.shares import Rotation, spread
 from worker.errors import Misconfigured
+from worker.settings import Settings
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -29,17 +30,17 @@ def message(topic: str, body: bytes = b"x") -> Message:
 
 @pytest.mark.parametrize(
     ("text", "host", "port"),
-    [("127.0.0.1:4150", "127.0.0.1", 4150), ("[::1]:4150", "::1", 4150), (" nsqd.internal:1 ", "nsqd.internal", 1)],
+    [("127.0.0.1:4150", "127.0.0.1", 4150), ("[::1]:4150", "::1", 4150), ("nsqd.internal:1", "nsqd.internal", 1)],
 )
 def test_an_address_is_read_and_written_alike(text: str, host: str, port: int) -> None:
     assert parse_address(text) == Address(host, port)
-    assert str(parse_address(text)) == text.strip()
+    assert str(parse_address(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "nsqd", "nsqd:", ":4150", "::1:4150", "nsqd:0", "nsqd:65536", "nsqd:x", "[]:1"])
 def test_what_is_no_address_names_the_setting(text: str) -> None:
-    with pytest.raises(Misconfigured, match=r"nsq\.nsqd_tcp_addresses"):
-        parse_address(text)
+    with pytest.raises(Misconfigured, match="NSQD_TCP_ADDRESSES"):
+        Settings.load(None, {"SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES": f'["{text}"]'})
 
 
 @given(st.integers(1, 10_000), st.floats(0.05, 60), st.integers())

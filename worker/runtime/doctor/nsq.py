@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from worker.broker.address import Address, parse_address
 from worker.broker.admin import introduce, registered
 from worker.broker.http import ChannelState, NsqdApi, http_beside
 from worker.broker.lookup import Node
+from worker.domain.address import Address, parse_address
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
 from worker.settings import NsqSettings
@@ -57,7 +57,7 @@ class NsqCheck:
 
     def _known_by_http(self, http: str) -> Findings:
         try:
-            host = parse_address(http, "nsq.nsqd_http_addresses").host
+            host = parse_address(http).host
             self._http[Address(host, self._api(http).identity().tcp_port)] = http
         except Unavailable as away:
             yield refused(NSQD, away, "Check nsq.nsqd_http_addresses (the HTTP port, 4151), and that it runs")

@@ -1,7 +1,6 @@
 """Who goes next: the limiter's state machine, pure. Waiters queue by lane and endpoint; `now` is in seconds.
 
-Lanes share by weight (stride scheduling): a lane that had less than its share goes first, a lane that idles saves up
-nothing, and what it doesn't use goes to the others. A waiter whose endpoint is exhausted holds nobody else up.
+Lanes take turns by weight (`Turns`). A waiter whose endpoint is exhausted holds nobody else up.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.domain.lanes import Lane
+from worker.domain.shares import Turns
 from worker.stripe_api.limiter.pace import Bucket, Stamp
 
 BY_REASON = {
@@ -56,19 +56,15 @@ class Queues:
         self._account = Bucket(account_rate, now)
         self._endpoint_rate = endpoint_rate
         self._endpoints: dict[str, Bucket] = {}
-        self._stride = {lane: 1 / max(1, weight) for lane, weight in weights.items()}
-        self._passed = dict.fromkeys(weights, 0.0)
-        self._virtual = 0.0
+        self._weights = {lane: max(1, weights[lane]) for lane in sorted(weights)}
+        self._turns: Turns[Lane] = Turns()
         self._waiting: dict[Lane, dict[str, deque[Ticket]]] = {lane: {} for lane in weights}
 
     def enqueue(self, endpoint: str, lane: Lane, now: float) -> Ticket:
         if endpoint not in self._endpoints:
             self._endpoints[endpoint] = Bucket(self._fraction * self._endpoint_rate(endpoint), now)
-        queues = self._waiting[lane]
-        if not queues:
-            self._passed[lane] = max(self._passed[lane], self._virtual)
         ticket = Ticket(endpoint, lane)
-        queues.setdefault(endpoint, deque()).append(ticket)
+        self._waiting[lane].setdefault(endpoint, deque()).append(ticket)
         return ticket
 
     def take_fraction(self, fraction: float, now: float) -> None:
@@ -125,11 +121,18 @@ class Queues:
         account = self._account.free_at(now)
         if account is None or account > now:
             return None
-        for lane in sorted(self._waiting, key=lambda each: (self._passed[each], each)):
-            for endpoint, queue in self._waiting[lane].items():
-                at = self._endpoints[endpoint].free_at(now)
-                if at is not None and at <= now:
-                    return queue[0]
+        first = {lane: ticket for lane in self._weights if (ticket := self._first(lane, now)) is not None}
+        if not first:
+            return None
+        waiting = [lane for lane, queues in self._waiting.items() if queues]
+        return first[self._turns.next({lane: self._weights[lane] for lane in first}, waiting)]
+
+    def _first(self, lane: Lane, now: float) -> Ticket | None:
+        """The waiter of this lane that might leave now."""
+        for endpoint, queue in self._waiting[lane].items():
+            at = self._endpoints[endpoint].free_at(now)
+            if at is not None and at <= now:
+                return queue[0]
         return None
 
     def _give(self, ticket: Ticket, now: float) -> None:
@@ -140,8 +143,6 @@ class Queues:
         ticket.stamp = Stamp(now)
         self._account.take(ticket.stamp)
         self._endpoints[ticket.endpoint].take(ticket.stamp)
-        self._virtual = max(self._virtual, self._passed[ticket.lane])
-        self._passed[ticket.lane] += self._stride[ticket.lane]
 
     def _forget_if_empty(self, ticket: Ticket) -> None:
         if not self._waiting[ticket.lane][ticket.endpoint]:
