@@ -14,10 +14,10 @@ from worker.runtime import signals
 from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.provisioning import Provisioning, profile_reader, topic_lanes
 from worker.runtime.resources import Resources
-from worker.runtime.watch import our_channels
+from worker.runtime.watch import DepthWatch
 from worker.settings import Settings
 from worker.stripe_api.errors import Unauthorized
-from worker.telemetry import Health, Metrics
+from worker.telemetry import Health, Metrics, Watchdog
 from worker.threads import Threads
 from worker.version import VERSION
 from worker.web.health import health_server
@@ -33,7 +33,6 @@ SWITCH_INTERVAL = 0.001
 committed while the next one is decoded, and would wait that long for its turn after each answer of Postgres."""
 
 OPENING_PAUSE = 1.0
-DEPTH_INTERVAL = 15.0
 
 
 class Process:
@@ -82,7 +81,8 @@ class Process:
         """Keeps the channel, so that nothing published meanwhile is lost; consumes nothing; reports its depth."""
         nsq = self.settings.nsq
         self._log.warning("billing.disabled", channel=nsq.channel)
-        self._threads.spawn("watcher", self._watch_depth)
+        depths = DepthWatch(nsq, self.metrics, Watchdog(self.health))
+        self._threads.spawn("depths", lambda: depths.run(self._stopping))
         reader = profile_reader(nsq, self._rng, self.metrics)
         reader.pause()
         while not self._stopping.is_set():
@@ -92,12 +92,6 @@ class Process:
             self.metrics.nsqd_links(connected=reader.links.connected, wanted=reader.links.wanted)
         reader.close(timeout=2.0)
         self._threads.join(DRAIN_SECONDS)
-
-    def _watch_depth(self) -> None:
-        channels = our_channels(self.settings.nsq)
-        while not self._stopping.is_set():
-            self.metrics.channel_depths(channels.look().messages)
-            self._stopping.wait(DEPTH_INTERVAL)
 
     def _run_provisioning(self) -> None:
         resources = Resources(self.settings, self.metrics, self.health, self._rng, self._outside)

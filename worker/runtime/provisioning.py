@@ -20,7 +20,7 @@ from worker.provisioning.provisioner import Provisioner
 from worker.provisioning.subscription_step import SubscriptionStep
 from worker.runtime.operations import message_shape
 from worker.runtime.resources import Resources, lane_weights
-from worker.runtime.watch import Watch
+from worker.runtime.watch import DepthWatch, Watch
 from worker.settings import NsqSettings
 from worker.store.provisioning.backlog import Queues
 from worker.stripe_api.catalogue import UnusablePlan
@@ -49,6 +49,7 @@ class Provisioning:
         self._stopping = threading.Event()
         settings, keys = resources.settings, resources.keys
         self._watch = Watch(resources, Queues(openable=keys.openable))
+        self._depths = DepthWatch(settings.nsq, resources.metrics, resources.watchdog)
         leases = Leases(
             resources.database,
             length=timedelta(seconds=settings.settle.lease),
@@ -163,6 +164,7 @@ class Provisioning:
         threads.spawn("watchdog", self._resources.watchdog.run)
         threads.spawn("catalogue", lambda: self._resources.catalogue.keep_fresh(self._stopping))
         threads.spawn("watcher", lambda: self._watch.run(threads.alive))
+        threads.spawn("depths", lambda: self._depths.run(self._stopping))
 
     def stop(self) -> None:
         """Takes no new work; the threads end once what they hold is finished or given back."""

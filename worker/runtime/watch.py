@@ -1,4 +1,4 @@
-"""Keeps the gauges current, and deletes what has expired."""
+"""Keeps the gauges current, and deletes what has expired: `Watch` at Postgres, `DepthWatch` at NSQ."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from worker.settings import NsqSettings
 from worker.store import quarantine
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
+from worker.telemetry import Metrics, Watchdog
 
 WATCH_INTERVAL, CLEAN_EVERY = 5.0, 720
-"""Seconds between two looks at the queues; in every so many of them, what has expired is deleted."""
+"""Seconds between two looks; in every so many of them, what has expired is deleted."""
 
 _PROMPT = {Lane.LIVE, Lane.RETRY}
 """Who waits in these lanes waits too long after minutes; a backfill takes its time."""
@@ -31,7 +32,6 @@ class Watch:
         self._database = resources.database
         self._limiter = resources.limiter
         self._queues = queues
-        self._channels = our_channels(resources.settings.nsq)
         self._clocks = resources.clock_watch
         self._metrics = resources.metrics
         self._health = resources.health
@@ -56,8 +56,6 @@ class Watch:
         self._at_postgres(self._watch_queues)
         self._at_postgres(partial(self._clocks.ask_postgres, self._database))
         self._clocks.compare()
-        self._watchdog.progress()
-        self._metrics.channel_depths(self._channels.look().messages)
         self._watchdog.progress()
         if clean:
             self._at_postgres(self._forget_expired)
@@ -89,5 +87,16 @@ class Watch:
             quarantine.forget_expired(tx)
 
 
-def our_channels(nsq: NsqSettings) -> ChannelDepths:
-    return ChannelDepths(nsq, [nsq.profile_topic, nsq.backfill_topic])
+class DepthWatch:
+    """Shows how deep our channels are, whether anything reads them or not."""
+
+    def __init__(self, nsq: NsqSettings, metrics: Metrics, watchdog: Watchdog) -> None:
+        self._channels = ChannelDepths(nsq, [nsq.profile_topic, nsq.backfill_topic])
+        self._metrics = metrics
+        self._watchdog = watchdog
+
+    def run(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            with self._watchdog.work():
+                self._metrics.channel_depths(self._channels.look().messages)
+            stopping.wait(WATCH_INTERVAL)
