@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from worker.broker.connections import Connections
-from worker.broker.subscription import ConnectionState, Flow
+from worker.broker.subscription import Flow
 from worker.domain.backlog import Backlog
 from worker.domain.messages import Message
 from worker.settings import NsqSettings
@@ -178,11 +178,6 @@ class Reader:
         self._connections.close()
 
     # -- watching ---------------------------------------------------------------------------------------------------
-
-    @property
-    def connections(self) -> list[ConnectionState]:
-        """One for each topic on each known nsqd, connected or not."""
-        return [subscription.state() for subscription in list(self._connections.subscriptions.values())]
 
     @property
     def links(self) -> Links:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 import structlog
 from nsq import constants
@@ -22,17 +21,6 @@ from worker.domain.shares import Rotation, spread
 
 HARMLESS = frozenset({"E_FIN_FAILED", "E_REQ_FAILED", "E_TOUCH_FAILED"})
 """The message timed out meanwhile and will come again, or another consumer has it: no error of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionState:
-    """A subscription as others see it. `ready` is its RDY, `in_flight` what it waits to be finished."""
-
-    address: str
-    topic: str
-    alive: bool
-    in_flight: int
-    ready: int
 
 
 class Subscription:
@@ -62,12 +50,6 @@ class Subscription:
         self._last_reason = ""
         self._ambiguous = False
         self._log = structlog.get_logger().bind(address=str(route.address), topic=route.topic)
-
-    def state(self) -> ConnectionState:
-        in_flight = self.connection.in_flight if self.connection else 0
-        return ConnectionState(
-            str(self.route.address), self.route.topic, self.connection is not None, in_flight, self.ready
-        )
 
     def attach(self, connection: NsqConnection, now: float) -> None:
         self.connection, self.dialing, self._since, self.ready = connection, False, now, 0

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from sandbox.nsq import Nsqd
 from tests.integration.broker.peer import Peer
 from worker.broker.publisher import Publisher
 from worker.broker.reader import Reader
@@ -86,6 +87,16 @@ def until(condition: Callable[[], object], reader: Reader | None = None, timeout
             time.sleep(0.01)
         else:
             assert reader.read(0, 0.02) == []
+
+
+def is_whole(reader: Reader) -> bool:
+    """Whether it is connected wherever it should be."""
+    return reader.links.connected == reader.links.wanted > 0
+
+
+def ready(nsqd: Nsqd, topic: str) -> int:
+    """The RDY of our channel's connections, as nsqd knows it."""
+    return sum(client["ready_count"] for client in nsqd.channel(topic, CHANNEL)["clients"])
 
 
 def receive(reader: Reader, count: int, timeout: float = 10.0, *, finish: bool = True) -> list[Message]:

@@ -94,10 +94,10 @@ def test_an_nsqd_under_two_names_counts_once(
         assert depths.look() == ({topic: 2}, [])
         reader = new_reader(settings, topic)
         reader.pause()
-        until(lambda: sum(state.alive for state in reader.connections) == 2, reader)
+        until(lambda: len(nsqd.channel(topic, CHANNEL)["clients"]) == 2, reader)
         assert reader.links == (1, 1)
         nsqd.kill()
-        until(lambda: not any(state.alive for state in reader.connections), reader)
+        until(lambda: not reader.links.connected, reader)
         assert reader.links == (1, 0)
 
 

@@ -18,7 +18,7 @@ import structlog
 from sandbox.nsq import Nsqd
 from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
-from tests.integration.broker.conftest import CHANNEL, NewReader, receive, settings_for, until
+from tests.integration.broker.conftest import CHANNEL, NewReader, is_whole, ready, receive, settings_for, until
 from worker.broker.publisher import Publisher
 from worker.settings import NsqSettings
 
@@ -112,7 +112,7 @@ def test_what_was_received_before_a_kill_is_still_handed_out(
     nsqd.publish(topic, *[b"%d" % number for number in range(20)])
     reader = new_reader(settings_for(nsqd.tcp_address), topic)
     messages = receive(reader, 1, finish=False)
-    until(lambda: sum(state.in_flight for state in reader.connections) == 20, reader)
+    until(lambda: nsqd.channel(topic, CHANNEL)["in_flight_count"] == 20, reader)
     nsqd.kill()
     messages += receive(reader, 19, finish=False)
     until(lambda: not reader.connected, reader)
@@ -229,7 +229,7 @@ def test_a_reader_whose_connections_took_turns_sleeps_once_they_are_gone_or_paus
     clock = CountingClock()
     settings = settings_for(*[broker.tcp_address for broker in brokers], max_in_flight=1)
     reader = new_reader(settings, topic, clock=clock)
-    until(lambda: all(state.alive for state in reader.connections), reader)
+    until(lambda: is_whole(reader), reader)
     reader.read(1, 0.5)
     if paused:
         reader.pause()
@@ -253,11 +253,11 @@ def test_shares_of_max_in_flight_go_by_weight_and_stay_within_it(
     settings = settings_for(*[broker.tcp_address for broker in brokers], max_in_flight=20)
     reader = new_reader(settings, weights={live: 3, backfill: 1})
     reader.pause()
-    until(lambda: all(state.alive for state in reader.connections), reader)
+    until(lambda: is_whole(reader), reader)
     reader.resume()
     held = receive(reader, 20, finish=False)
     assert reader.read(100, 0.3) == []
-    assert sum(state.ready for state in reader.connections) == 20
+    assert sum(ready(broker, each) for broker in brokers for each in (live, backfill)) == 20
     assert 14 <= Counter(message.topic for message in held)[live] <= 16
 
 
@@ -268,7 +268,7 @@ def test_a_batch_starts_with_the_heavier_topic_and_has_both(
     nsqd.publish(backfill, *[b"b"] * 20)
     nsqd.publish(live, *[b"l"] * 20)
     reader = new_reader(settings_for(nsqd.tcp_address), weights={backfill: 1, live: 3})
-    until(lambda: sum(state.in_flight for state in reader.connections) == 40, reader)
+    until(lambda: sum(nsqd.channel(each, CHANNEL)["in_flight_count"] for each in (live, backfill)) == 40, reader)
     topics = [message.topic for message in reader.read(8, 1.0)]
     assert topics == [live] * 6 + [backfill] * 2
 
@@ -278,7 +278,7 @@ def test_max_in_flight_beyond_nsqds_limit_is_kept_to_it(new_nsqd: NewNsqd, topic
     nsqd.publish(topic, *[b"x"] * 10)
     reader = new_reader(settings_for(nsqd.tcp_address, max_in_flight=100_000), topic)
     assert len(receive(reader, 10)) == 10
-    assert [state.ready for state in reader.connections] == [7]
+    assert ready(nsqd, topic) == 7
 
 
 def test_a_paused_reader_keeps_the_channel_and_receives_nothing(
@@ -287,7 +287,7 @@ def test_a_paused_reader_keeps_the_channel_and_receives_nothing(
     brokers = [new_nsqd() for _ in range(2)]
     reader = new_reader(settings_for(*[broker.tcp_address for broker in brokers]), topic)
     reader.pause()
-    until(lambda: all(state.alive for state in reader.connections), reader)
+    until(lambda: is_whole(reader), reader)
     for broker in brokers:
         broker.create_channel(topic, "somebody_else")  # would take them all, were ours not there
         broker.publish(topic, b"kept")
@@ -370,7 +370,7 @@ def test_an_ipv6_address_is_read_and_published_to(
         new_publisher(settings).publish(topic, [b"six"])
         reader = new_reader(settings, topic)
         assert receive(reader, 1)[0].body == b"six"
-        assert reader.connections[0].address == f"[::1]:{nsqd.tcp_port}"
+        assert reader.links == (1, 1)
 
 
 def test_tens_of_thousands_pass_one_connection_each_once(
@@ -405,7 +405,7 @@ def test_a_name_that_stands_for_several_nsqds_is_read_at_one_and_said(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with structlog.testing.capture_logs() as logs, socket.create_server(("127.0.0.2", port)) as other:
         reader = new_reader(settings_for(f"service.example:{port}", f"dual.example:{port}"), topic)
-        until(lambda: all(state.alive for state in reader.connections), reader)
+        until(lambda: is_whole(reader), reader)
         assert not select.select([other], [], [], 0)[0]
     shared = [entry for entry in logs if entry["event"] == "nsqd.name_shared"]
     assert [(entry["address"], entry["addresses"]) for entry in shared] == [(f"service.example:{port}", 2)]
