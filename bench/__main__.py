@@ -8,14 +8,15 @@ import secrets
 import sys
 from typing import Any
 
-from bench import absorb, backfill, latency, ledger, limits, looks, process, scale, settle
+from bench import absorb, backfill, budget, latency, ledger, limits, looks, process, scale, settle
 from bench.bench import Bench, say
 from bench.stand import Stand
 from worker.settings import LogSettings
 from worker.telemetry import configure_logging
 
 BENCHES: dict[str, Bench[Any]] = {
-    each.BENCH.name: each.BENCH for each in (absorb, settle, limits, latency, backfill, process, ledger, scale, looks)
+    each.BENCH.name: each.BENCH
+    for each in (absorb, settle, limits, budget, latency, backfill, process, ledger, scale, looks)
 }
 
 
