@@ -126,6 +126,7 @@ def _be_quick() -> None:
     doubt.GRACE = 0.3
     halting.PROBE_INTERVAL = catalogue.RECHECK_INTERVAL = watch.WATCH_INTERVAL = 0.2
     watch.CLEAN_EVERY = 5
+    worker.runtime.process.OPENING_PAUSE = 0.2
 
 
 class Launched:

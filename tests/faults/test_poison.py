@@ -35,7 +35,7 @@ def test_poison_among_good_messages_is_set_aside_and_nobody_else_is_touched(stac
     sealer = Sealer(stack.settings().secret_keys())
     opened = [sealer.open(bytes(row["sealed_body"]), row["topic"].encode()) for row in kept]
     assert sorted(opened) == sorted(set(poison)), "each is kept once, as it came"
-    assert all(worker.is_ready() for worker in workers)
+    wait_until(lambda: all(worker.is_ready() for worker in workers))
 
 
 def test_nsqd_itself_refuses_an_empty_message(stack: Stack) -> None:

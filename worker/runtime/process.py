@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -49,6 +50,7 @@ class Process:
         self._stopping = threading.Event()
         self._failed = False
         self._threads = Threads(self._thread_failed)
+        self._keepers = Threads(self._thread_failed)
         self._log = structlog.get_logger(__name__)
 
     def stop(self) -> None:
@@ -96,23 +98,19 @@ class Process:
     def _run_provisioning(self) -> None:
         resources = Resources(self.settings, self.metrics, self.health, self._rng, self._outside)
         service = Provisioning(resources)
-        keepers, drained = Threads(self._thread_failed), False
         try:
             if self._open(resources, service):
-                keepers.spawn("budget", resources.budget.run)
                 service.start(self._threads)
                 self._log.info("process.started", version=VERSION)
                 self._stopping.wait()
                 self._log.info("process.draining")
                 service.stop()
-                left = self._threads.join(DRAIN_SECONDS)
-                drained = not left
-                if left:
+                if left := self._threads.join(DRAIN_SECONDS):
                     self._log.warning("process.cut_short", threads=left)
         finally:
             resources.budget.stop()
-            keepers.join(KEEPERS_SECONDS)
-            resources.budget.leave(drained=drained)
+            self._keepers.join(KEEPERS_SECONDS)
+            resources.budget.leave(drained=not self._threads.alive())
             service.close()
             resources.close()
         self._log.info("process.stopped")
@@ -123,17 +121,18 @@ class Process:
         Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced. nsqd is
         answered meanwhile.
         """
-        gates = (
-            ("postgres", resources.require_schema),
-            ("postgres", resources.budget.join),
-            ("stripe", resources.require_deployment),
-        )
-        for part, gate in gates:
-            while not self._stopping.is_set():
-                try:
-                    gate()
-                    break
-                except (Unavailable, TryLater, Unauthorized) as away:
-                    self.health.away(part, away)
-                    service.wait(backoff(1, OPENING_PAUSE, OPENING_PAUSE, self._rng))
-        return not self._stopping.is_set()
+        self._pass("postgres", resources.require_schema, service)
+        if self._pass("postgres", resources.budget.join, service):
+            self._keepers.spawn("budget", resources.budget.run)
+        return self._pass("stripe", resources.require_deployment, service)
+
+    def _pass(self, part: str, gate: Callable[[], None], service: Provisioning) -> bool:
+        while not self._stopping.is_set():
+            try:
+                gate()
+            except (Unavailable, TryLater, Unauthorized) as away:
+                self.health.away(part, away)
+                service.wait(backoff(1, OPENING_PAUSE, OPENING_PAUSE, self._rng))
+            else:
+                return not self._stopping.is_set()
+        return False
