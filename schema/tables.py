@@ -68,11 +68,13 @@ schema_revisions = Table(
 processes = Table(
     "processes",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # Drawn by the process: of a restored database's, none is taken for another.
+    Column("id", Uuid, primary_key=True),
     Column("expires_at", _Time, nullable=False),
-    # Requests per second to Stripe: what it may send at most, and what it would like to.
+    # Requests per second to Stripe: what it may send at most, what it would like to, and what all may by its settings.
     Column("rate", Double, nullable=False),
     Column("demand", Double, nullable=False),
+    Column("total", Double, nullable=False),
     # After its end, something that it sent may reach Stripe for so long.
     Column("longest_request", Interval, nullable=False),
     comment="The processes that live, and what each may send to Stripe",

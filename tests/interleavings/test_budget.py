@@ -35,9 +35,9 @@ SPANS = [0.3, 1.0, 1.0, 1.0, 3.0, LIFETIME.total_seconds() + 0.1, LONGEST, 60.0]
 class Wanting(Limiter):
     """Says what the test says of how much it was used."""
 
-    used = (0, 0.0)
+    used = (0.0, 0.0)
 
-    def use(self) -> tuple[int, float]:
+    def use(self) -> tuple[float, float]:
         return self.used
 
 
@@ -68,6 +68,10 @@ class Site:
         self.forget_all()
         self.pass_time(0.0)
 
+    def set_database_ahead(self, seconds: float) -> None:
+        """Only Postgres's clock."""
+        set_clock(self._eyes, self.time.now() + timedelta(seconds=seconds))
+
     def forget_all(self) -> None:
         """The rows are lost."""
         self._eyes.execute(text("DELETE FROM processes"))
@@ -82,17 +86,18 @@ class Site:
 
 
 class Member:
-    """A process, as far as it sends to Stripe."""
+    """A process, as far as it sends to Stripe. `total`: what its settings grant all."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, total: float = TOTAL) -> None:
         self._site = site
-        self.limiter = Wanting(TOTAL, TOTAL, weights=WEIGHTS, clock=site.time)
-        self.budget = Budget(site.database, self.limiter, site.metrics, Health([]), LONGEST)
+        self.health = Health([])
+        self.limiter = Wanting(total, total, weights=WEIGHTS, clock=site.time)
+        self.budget = Budget(site.database, self.limiter, site.metrics, self.health, longest_request=LONGEST)
         self.renewed_at = site.time()
         self.budget.join()
 
     def want(self, *, everything: bool) -> None:
-        self.limiter.used = (1000, 1000.0) if everything else (0, 0.0)
+        self.limiter.used = (1000.0, 1000.0) if everything else (0.0, 0.0)
 
     def renew(self) -> None:
         self.budget.renew()
@@ -161,7 +166,8 @@ class Fleet(RuleBasedStateMachine):
     @rule(number=st.integers(0, 4))
     def stop(self, number: int) -> None:
         member = self.pick(number)
-        member.budget.leave(drained=True)
+        member.budget.stop(drained=True)
+        member.budget.run()
         self.members.remove(member)
 
     @invariant()
@@ -299,6 +305,29 @@ def test_while_somebody_else_may_be_about_to_send_more_a_row_is_renewed_and_no_m
         assert member.rate == LEAST_RATE
     member.renew()
     assert member.rate == TOTAL
+    site.close()
+
+
+def test_whom_postgres_takes_for_dead_joins_anew(new_site: Callable[[], Site]) -> None:
+    """Its own clock stood still, or Postgres's went ahead."""
+    site = new_site()
+    held = Member(site)
+    site.set_database_ahead(LIFETIME.total_seconds() + LONGEST + 1)
+    other = Member(site)
+    assert other.rate == TOTAL
+    held.renew()
+    assert held.rate == LEAST_RATE
+    site.close()
+
+
+def test_of_those_whose_settings_differ_all_keep_to_the_least(new_site: Callable[[], Site]) -> None:
+    site = new_site()
+    members = [Member(site), Member(site, total=20.0)]
+    for _ in range(4):
+        for member in members:
+            member.want(everything=True)
+            member.renew()
+    assert [member.rate for member in members] == [10.0, 10.0]
     site.close()
 
 

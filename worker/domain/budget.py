@@ -34,20 +34,23 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a process says of itself, in requests per second: the `rate` it may send at most; the `demand` it has.
+    """What a process says of itself, in requests per second: the `rate` it may send at most; the `demand` it has; the
+    `total` that all may send, by its settings.
 
     `lives`: it has renewed its row in time. `counts`: what it sent, or still sends, may reach Stripe.
     """
 
     rate: float
     demand: float
+    total: float
     lives: bool = True
     counts: bool = True
 
 
 def demand(total: float, sent: float, waited: float, before: float) -> float:
-    """Requests per second that a process would like to send: it sent so many, and its threads waited `waited` seconds
-    for the limiter in each second. `before`: the same a turn earlier. Whoever has to wait wants `total`."""
+    """Requests per second that a process would like to send: it sent so many (`Limiter.use`), and its threads waited
+    `waited` seconds for the limiter in each second. `before`: the same a turn earlier. Whoever has to wait wants
+    `total`."""
     return total if waited > WAITS else max(sent * HEADROOM, before * FADES)
 
 
@@ -62,13 +65,15 @@ def share_out(total: float, demands: Mapping[Key, float], least: float = LEAST_R
     return {key: floor + given[key] + left for key in demands}
 
 
-def next_rate(total: float, own: Claim, others: Sequence[Claim], *, may_grow: bool) -> float:
+def next_rate(own: Claim, others: Sequence[Claim], *, may_grow: bool) -> float:
     """What a process may send from now on. Less applies before it is written, more once it is written.
 
-    A new process, which has `LEAST_RATE`, takes no more before everybody living has made room for it. `may_grow`:
-    nobody else grows at this moment.
+    Of those whose settings differ, all keep to the least that one of them grants. A new process, which has
+    `LEAST_RATE`, takes no more before everybody living has made room for it. `may_grow`: nobody else grows at this
+    moment.
     """
     living = [each for each in others if each.lives]
+    total = min(each.total for each in [*living, own])
     *shares, share = share_out(total, dict(enumerate(each.demand for each in [*living, own]))).values()
     if share <= own.rate:
         return share

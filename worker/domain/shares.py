@@ -61,7 +61,7 @@ class Turns(Generic[Key]):
         for key in weights:
             self._had.setdefault(key, self._level)
         key = min(weights, key=lambda each: self._had[each])
-        self._level = self._had[key]
+        self._level = max(self._level, self._had[key])
         for other in self._had.keys() - (weights.keys() if waiting is None else waiting):
             self._had[other] = max(self._had[other], self._level)
         self._had[key] += 1.0 / weights[key]

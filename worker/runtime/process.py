@@ -108,9 +108,8 @@ class Process:
                 if left := self._threads.join(DRAIN_SECONDS):
                     self._log.warning("process.cut_short", threads=left)
         finally:
-            resources.budget.stop()
+            resources.budget.stop(drained=not self._threads.alive())
             self._keepers.join(KEEPERS_SECONDS)
-            resources.budget.leave(drained=not self._threads.alive())
             service.close()
             resources.close()
         self._log.info("process.stopped")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from worker.domain.clocks import Clocks
 from worker.domain.lanes import Lane
 from worker.errors import Misconfigured, SubkeeperError, Unavailable
-from worker.runtime.budget import Budget
+from worker.runtime.budget import BUDGET_DATABASE, Budget
 from worker.runtime.clocks import ClockWatch
 from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.ownership import Ownership
@@ -46,7 +46,13 @@ class Resources:
         self.database = outside.database(settings.database)
         stripe = stripe_side(settings, metrics, rng, outside)
         self.limiter, self.gateway, self.catalogue = stripe.limiter, stripe.gateway, stripe.catalogue
-        self.budget = Budget(self.database, self.limiter, metrics, health, settings.stripe.request_timeout)
+        self.budget = Budget(
+            outside.database(settings.database.model_copy(update=BUDGET_DATABASE)),
+            self.limiter,
+            metrics,
+            health,
+            longest_request=settings.stripe.request_timeout,
+        )
         self.keys = SealingKeys(settings, health)
         self.watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
         self.clocks = Clocks(outside.local_time, self.gateway.clock.known, outside.clock)
@@ -79,6 +85,7 @@ class Resources:
 
     def close(self) -> None:
         self.gateway.close()
+        self.budget.close()
         self.database.close()
 
 
@@ -94,7 +101,7 @@ class StripeSide:
 def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random, outside: Outside = OUTSIDE) -> StripeSide:
     """Raises `Misconfigured` without a usable key."""
     weights, connections = lane_weights(settings), settings.settle.threads + 2
-    limiter = limiter_for(settings.stripe, _secret_key(settings), weights, metrics.limiter_wait)
+    limiter = limiter_for(settings.stripe, _secret_key(settings), weights, metrics.limiter_wait, outside.clock)
     gateway = StripeGateway(
         settings.stripe,
         lambda: _secret_key(settings),

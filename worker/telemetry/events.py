@@ -55,7 +55,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
         "repeated",
     ),
     # This process could not renew its row in time, so others may have its part of Stripe's rate; and it did again.
-    "budget.lapsed": ("rate",),
+    "budget.lapsed": ("rate", "reason"),
     "budget.renewed": ("rate",),
     # A new secret key, read from where it is configured, has replaced the one that Stripe refused.
     "stripe_key.changed": (),

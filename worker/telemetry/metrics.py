@@ -97,7 +97,7 @@ class Metrics:
         self._waits = r.histogram("limiter_wait_seconds", "Time a request waited for the rate limit", _FAST, lanes)
         rates = {"scope": ["account"]}
         self._rate = r.gauge("limiter_rate_per_second", "Requests per second the limiter allows now", rates)
-        self._processes = r.gauge("processes", "Processes that share Stripe's rate, this one included")
+        self._processes = r.reading("processes", "Processes that share Stripe's rate, this one included")
 
     def messages(self, topic: str, outcome: str, count: int = 1) -> None:
         """`count` messages of a topic ended as `outcome` (`labels.MESSAGE_OUTCOMES`)."""
@@ -179,6 +179,10 @@ class Metrics:
     def processes(self, living: int) -> None:
         """So many processes share the rate that Stripe grants."""
         self._processes.set(living)
+
+    def forget_processes(self) -> None:
+        """Their number isn't known any more."""
+        self._processes.forget()
 
     def limiter_rate(self, scope: str, per_second: float) -> None:
         """The limiter now allows `per_second` requests for `scope` (`account`, or an endpoint)."""

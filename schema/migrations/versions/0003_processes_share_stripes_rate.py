@@ -17,10 +17,11 @@ additive = True
 def upgrade() -> None:
     op.create_table(
         "processes",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), primary_key=True),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("rate", sa.Double(), nullable=False),
         sa.Column("demand", sa.Double(), nullable=False),
+        sa.Column("total", sa.Double(), nullable=False),
         sa.Column("longest_request", sa.Interval(), nullable=False),
         comment="The processes that live, and what each may send to Stripe",
     )

@@ -138,3 +138,27 @@ def test_a_permit_is_given_back_when_the_request_fails() -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), limiter.permit("a", Lane.LIVE, Deadline.after(1)):
             raise ZeroDivisionError
+
+
+def test_what_was_sent_counts_as_often_as_its_endpoint_is_scarcer_than_the_account() -> None:
+    limiter = Limiter(100.0, 25.0, 0.8, weights=WEIGHTS)
+    for endpoint in ("customers.create", "customers.create", "subscriptions.create"):
+        limiter.release(limiter.acquire(endpoint, Lane.LIVE, Deadline.after(5)))
+    sent, waited = limiter.use()
+    assert sent == pytest.approx(2 * 80 / 20)
+    assert waited < 1
+    assert limiter.use()[0] == 0
+
+
+def test_threads_that_wait_are_counted_while_they_wait() -> None:
+    limiter = Limiter(1.0, 1.0, weights=WEIGHTS)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(limiter.acquire, "a", Lane.LIVE, Deadline.after(2.0)) for _ in range(3)]
+        wait_until(lambda: sum(limiter.waiters().values()) == 2)
+        limiter.use()
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 0.3)
+        _, waited = limiter.use()
+        assert waited >= 0.5
+        for future in futures:
+            future.exception()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.lanes import Lane, LaneSchedule
+from worker.domain.shares import Turns
 
 WEIGHTS = {Lane.LIVE: 80, Lane.RETRY: 15, Lane.BACKFILL: 5}
 lane_sets = st.sets(st.sampled_from(Lane), min_size=1)
@@ -107,3 +108,14 @@ def test_whoever_waits_long_enough_is_served(interrupted: list[set[Lane]]) -> No
     for waiting in interrupted:
         schedule.next(waiting, {})
     assert set(serve(schedule, list(Lane), 60)) == set(Lane)
+
+
+def test_who_was_held_up_for_long_gives_its_place_to_nobody() -> None:
+    """Whoever comes for the first time then is level with those who were served meanwhile."""
+    turns: Turns[str] = Turns()
+    turns.next({"held": 1})
+    for _ in range(1000):
+        turns.next({"live": 10}, waiting=["live", "held"])
+    turns.next({"held": 1}, waiting=["live", "held"])
+    served = [turns.next({"live": 10, "new": 10}) for _ in range(20)]
+    assert served.count("new") == 10

@@ -118,3 +118,23 @@ def test_a_cap_comes_with_a_complaint_and_goes_again() -> None:
     cap.in_flight = 10_000
     assert not cap.free(13.9)
     assert cap.free(14.1)
+
+
+@given(rates, rates, st.floats(0, 3), lateness)
+def test_a_rate_that_changes_is_kept_from_then_on_and_used_soon(
+    before: float, after: float, when: float, lateness: list[float]
+) -> None:
+    pace = Pace(before, 0.0)
+    saturate(pace, 0.0, when, lateness)
+    pace.configure(after, when)
+    assert pace.free_at(when) <= when + 1.1 * math.ceil(after) / after
+    taken = saturate(pace, max(when, pace.free_at(when)), 5.0, lateness)
+    window = math.ceil(after) / after
+    assert most_in(window, taken) <= math.ceil(after)
+
+
+def test_what_a_429_has_cut_stays_cut_in_proportion() -> None:
+    pace = Pace(100.0, 0.0)
+    pace.cut(0.0)
+    pace.configure(50.0, 0.0)
+    assert pace.rate(0.0) == pytest.approx(50 * CUT)

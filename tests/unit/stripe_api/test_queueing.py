@@ -162,3 +162,18 @@ def test_everyone_is_served_in_time_and_no_budget_is_exceeded(
 def _assert_within(times: list[float], rate: float) -> None:
     for index, time in enumerate(times):
         assert sum(1 for other in times[: index + 1] if other > time - 1) <= math.ceil(rate)
+
+
+def test_a_fraction_is_one_of_the_account_and_of_each_endpoint_known_or_not() -> None:
+    waiting = queues(80.0, 20.0)
+    waiting.enqueue("before", Lane.LIVE, 0.0)
+    waiting.take_fraction(0.5, 0.0)
+    waiting.enqueue("after", Lane.LIVE, 0.0)
+    assert waiting.rates(0.0) == {"account": 40.0, "before": 10.0, "after": 10.0}
+
+
+def test_whoever_may_send_one_request_a_second_may_send_it_to_any_endpoint() -> None:
+    waiting = queues(80.0, 20.0)
+    waiting.take_fraction(1 / 80, 0.0)
+    waiting.enqueue("a", Lane.LIVE, 0.0)
+    assert waiting.rates(0.0) == {"account": 1.0, "a": 1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -34,6 +35,7 @@ def limiter_for(
     secret_key: str,
     weights: Mapping[Lane, int],
     waited: Callable[[Lane, float], None] = lambda _lane, _seconds: None,
+    clock: Clock = boot_time,
 ) -> Limiter:
     """The limiter that the settings ask for; what they leave open follows from the key's prefix."""
     return Limiter(
@@ -41,6 +43,7 @@ def limiter_for(
         settings.endpoint_requests_per_second or ENDPOINT_RATE,
         settings.share,
         weights=weights,
+        clock=clock,
         waited=waited,
     )
 
@@ -72,9 +75,10 @@ class Limiter:
         self.total = share * account_rate
         """Requests per second that the deployment may send."""
         self.clock = clock
+        self._rate_of = rate_of
         self._queues = Queues(self.total, rate_of, weights, clock())
         self._allowed_until = float("inf")
-        self._sent = 0
+        self._sent: Counter[str] = Counter()  # by endpoint
         self._waited_for = 0.0  # seconds, of all threads together, until `_waiting_since`
         self._waiting_since = clock()
         self._waited = waited
@@ -103,7 +107,7 @@ class Limiter:
                 self._wait(ticket, deadline)
                 left = self.clock()
                 ticket.leaves(left)
-                self._sent += 1
+                self._sent[endpoint] += 1
             finally:
                 self._count_waits(self.clock())
                 del self._bells[ticket]
@@ -123,19 +127,26 @@ class Limiter:
             self._queues.throttled(endpoint, reason, self.clock())
 
     def allow(self, rate: float, until: float) -> None:
-        """This process may send `rate` of the deployment's `total` until then (by `clock`), of each endpoint's rate as
-        much in proportion; and after that the least, unless it hears again."""
+        """This process may send `rate` of the deployment's `total` until then (by `clock`), to each endpoint as much in
+        proportion, but one request a second; and after that the least, unless it hears again."""
         with self._lock:
             now, self._allowed_until = self.clock(), until
             self._queues.take_fraction(min(1.0, rate / self.total), now)
             self._serve()
 
-    def use(self) -> tuple[int, float]:
-        """Since this was asked last: the requests sent, and the seconds that threads waited, all together."""
+    def use(self) -> tuple[float, float]:
+        """Since this was asked last: the requests that `total` must be so much for, and the seconds that threads
+        waited, all together.
+
+        An endpoint's rate grows and shrinks with the account's. So what is sent to one counts as often as it is scarcer
+        than the account: 10 requests to an endpoint that has a quarter of `total` need 40.
+        """
         with self._lock:
             self._count_waits(self.clock())
-            used = self._sent, self._waited_for
-            self._sent, self._waited_for = 0, 0.0
+            needed = [count * self.total / min(self.total, self._rate_of(each)) for each, count in self._sent.items()]
+            used = max(float(self._sent.total()), *needed, 0.0), self._waited_for
+            self._sent.clear()
+            self._waited_for = 0.0
             return used
 
     def _count_waits(self, now: float) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from worker.domain.budget import LEAST_RATE
 from worker.domain.lanes import Lane
 from worker.domain.shares import Turns
 from worker.stripe_api.limiter.pace import Bucket, Stamp
@@ -62,7 +63,7 @@ class Queues:
 
     def enqueue(self, endpoint: str, lane: Lane, now: float) -> Ticket:
         if endpoint not in self._endpoints:
-            self._endpoints[endpoint] = Bucket(self._fraction * self._endpoint_rate(endpoint), now)
+            self._endpoints[endpoint] = Bucket(self._rate_of(endpoint), now)
         ticket = Ticket(endpoint, lane)
         self._waiting[lane].setdefault(endpoint, deque()).append(ticket)
         return ticket
@@ -74,7 +75,12 @@ class Queues:
         self._fraction = fraction
         self._account.pace.configure(fraction * self._account_rate, now)
         for endpoint, bucket in self._endpoints.items():
-            bucket.pace.configure(fraction * self._endpoint_rate(endpoint), now)
+            bucket.pace.configure(self._rate_of(endpoint), now)
+
+    def _rate_of(self, endpoint: str) -> float:
+        """In proportion, but whoever may send one request a second may send it to any endpoint."""
+        whole = self._endpoint_rate(endpoint)
+        return max(self._fraction * whole, min(whole, LEAST_RATE, self._fraction * self._account_rate))
 
     def cancel(self, ticket: Ticket) -> None:
         """Take a waiter out; its permit, if it holds one, is to be given back by `release` instead."""
