@@ -13,6 +13,7 @@ from tests.interleavings.process import LOCK_TIMEOUT
 from tests.interleavings.world import World
 from tests.support.simulated_clock import with_simulated_clock
 from worker.settings import DatabaseSettings
+from worker.telemetry import Metrics
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def new_world(database_url: str, crashes: list[EventDict]) -> Iterator[Callable[
     """Makes an empty world; one at a time."""
     eyes = with_simulated_clock(database_url)
     settings = DatabaseSettings(url=SecretStr(database_url), pool_size=2, lock_timeout=LOCK_TIMEOUT)
-    yield lambda: World(settings, eyes, crashes)
+    metrics = Metrics("test")
+    yield lambda: World(settings, eyes, metrics, crashes)
     eyes.dispose()
 
 

@@ -68,6 +68,7 @@ class Site:
     wire: Wire
     stripe_key: str
     time: Time
+    metrics: Metrics
 
     def settings(self, configuration: Configuration) -> Settings:
         own = {
@@ -106,7 +107,7 @@ class Process:
         self.puppet = Puppet()
         self._resources = Resources(
             site.settings(configuration),
-            Metrics("test"),
+            site.metrics,
             Health([]),
             random.Random(1),
             Outside(
@@ -119,7 +120,6 @@ class Process:
         )
         self._service = Provisioning(self._resources)
         self._resources.catalogue.ensure(PLAN)
-        self._resources.require_schema()
         self._resources.require_deployment()
 
     @property

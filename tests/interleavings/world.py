@@ -22,6 +22,7 @@ from worker.provisioning import restored
 from worker.settings import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined
+from worker.telemetry import Metrics
 
 USERS = ("user-1", "user-2")
 USER = USERS[0]
@@ -43,7 +44,7 @@ Snapshot = Mapping[str, Sequence[str]]
 class World:
     """A few users' stories: a Stripe of its own, an empty database, two workers with a configuration each."""
 
-    def __init__(self, settings: DatabaseSettings, eyes: Engine, crashes: Sequence[object]) -> None:
+    def __init__(self, settings: DatabaseSettings, eyes: Engine, metrics: Metrics, crashes: Sequence[object]) -> None:
         """`eyes`: the database as others than the workers see and change it; `crashes`: what they said of any."""
         self.time = Time()
         self._crashes = crashes
@@ -56,7 +57,7 @@ class World:
             secret_key=None, seed="interleavings", state_file=None, now=self.time.at_stripe, monotonic=self.time
         )
         self.wire = Wire(self.stripe, self.time)
-        self._site = Site(settings.url.get_secret_value(), self.wire, self.stripe.secret_key, self.time)
+        self._site = Site(settings.url.get_secret_value(), self.wire, self.stripe.secret_key, self.time, metrics)
         self.processes = [Process(self._site, configuration) for configuration in CONFIGURATIONS]
 
     # Who does what
