@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, text
 
+from tests.interleavings.playing import play
 from tests.interleavings.time import Time
 from tests.support.simulated_clock import set_clock, with_simulated_clock
 from worker.domain.budget import LEAST_RATE
@@ -192,6 +191,15 @@ class Fleet(RuleBasedStateMachine):
             self.site.close()
 
 
+def two_who_want_all(site: Site) -> tuple[Member, Member]:
+    first, second = Member(site), Member(site)
+    for member in (first, second, first, second):
+        member.want(everything=True)
+        member.renew()
+    assert [first.rate, second.rate] == [TOTAL / 2, TOTAL / 2]
+    return first, second
+
+
 @pytest.fixture
 def new_site(database_url: str) -> Iterator[Callable[[], Site]]:
     engine = with_simulated_clock(database_url)
@@ -204,11 +212,7 @@ def test_a_new_process_sends_one_request_a_second_until_everybody_has_made_room_
     new_site: Callable[[], Site],
 ) -> None:
     site = new_site()
-    first, second = Member(site), Member(site)
-    for member in (first, second, first, second):
-        member.want(everything=True)
-        member.renew()
-    assert [first.rate, second.rate] == [TOTAL / 2, TOTAL / 2]
+    first, second = two_who_want_all(site)
     third = Member(site)
     third.want(everything=True)
     third.renew()
@@ -225,10 +229,7 @@ def test_a_share_grows_once_the_row_of_who_died_has_expired_and_its_last_request
     new_site: Callable[[], Site],
 ) -> None:
     site = new_site()
-    dead, left = Member(site), Member(site)
-    for member in (dead, left, dead, left):
-        member.want(everything=True)
-        member.renew()
+    _, left = two_who_want_all(site)
     waited = 0.0
     while left.rate == TOTAL / 2:
         site.pass_time(1.0)
@@ -347,14 +348,4 @@ def test_a_clock_that_was_set_back_keeps_no_dead_process_alive(new_site: Callabl
 def test_together_they_never_send_more_than_is_granted_and_in_the_end_all_of_it(
     new_site: Callable[[], Site], seed: int
 ) -> None:
-    @hypothesis.seed(seed)
-    def machine() -> Fleet:
-        return Fleet(new_site)
-
-    run_state_machine_as_test(
-        machine,  # type: ignore[arg-type]  # any callable that makes one will do
-        settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, database=None, print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    play(lambda: Fleet(new_site), seed, examples=60, steps=40)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from tests.interleavings.machine import Interleavings
+from tests.interleavings.playing import play
 from tests.interleavings.world import World
 
 EXAMPLES = int(os.environ.get("SUBKEEPER_EXAMPLES") or 100)
@@ -21,18 +19,4 @@ STEPS = 60
 def test_two_workers_give_a_user_one_customer_and_one_subscription_whatever_happens(
     new_world: Callable[[], World], seed: int
 ) -> None:
-    @hypothesis.seed(seed)
-    def machine() -> Interleavings:
-        return Interleavings(new_world)
-
-    run_state_machine_as_test(
-        machine,  # type: ignore[arg-type]  # any callable that makes one will do
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            database=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    play(lambda: Interleavings(new_world), seed, examples=EXAMPLES, steps=STEPS)
