@@ -31,7 +31,7 @@ import worker.runtime.setup
 from tests.faults import seams
 from tests.faults.seams import When
 from worker.cli import main
-from worker.domain import doubt, provisioning
+from worker.domain import budget, doubt, provisioning
 from worker.domain.deadline import boot_time
 from worker.runtime import watch
 from worker.runtime.outside import Outside
@@ -123,6 +123,7 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], faults: Sequence[
 def _be_quick() -> None:
     """Waits that a test would only sit through: before a first retry, and between two probes of what is away."""
     provisioning.FIRST_RETRY = 0.1
+    budget.LEAST_RATE = 500.0  # the rate of who was killed lies idle for a while
     doubt.GRACE = 0.3
     halting.PROBE_INTERVAL = catalogue.RECHECK_INTERVAL = watch.WATCH_INTERVAL = 0.2
     watch.CLEAN_EVERY = 5

@@ -14,6 +14,8 @@ from tests.faults.seams import SILENT, WORKER, owner
 
 POINTS = frozenset(
     {
+        "commit:Budget._leave",
+        "commit:Budget.renew",
         "commit:Leases.complete",
         "commit:Leases.freeze_subscription_request",
         "commit:Leases.keep",

@@ -302,6 +302,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "start": Scenario(
         _start,
         (
+            Kill("commit:Budget.renew"),
             Kill("stripe:account.retrieve"),
             Kill("commit:Ownership.claim"),
             Kill("stripe:prices.list"),
@@ -405,7 +406,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a newer message for a quarantined user": Scenario(_replace, (Kill("commit:ProfileInbox._commit"),)),
     "drain": Scenario(
         _nothing_yet,
-        (Kill("nsq:CLS"), Kill("nsq:REQ")),
+        (Kill("nsq:CLS"), Kill("nsq:REQ"), Kill("commit:Budget._leave")),
         during=_stop_while_absorbing_waits,
         environ={"SUBKEEPER_DATABASE__LOCK_TIMEOUT": "0.3"},
     ),

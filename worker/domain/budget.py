@@ -54,10 +54,10 @@ def demand(total: float, sent: float, waited: float, before: float) -> float:
     return total if waited > WAITS else max(sent * HEADROOM, before * FADES)
 
 
-def share_out(total: float, demands: Mapping[Key, float], least: float = LEAST_RATE) -> dict[Key, float]:
-    """`total` among all: what each wants, as far as there is enough, and `least` or an equal part in any case; what is
-    left over goes to all alike."""
-    floor = min(least, total / len(demands))
+def share_out(total: float, demands: Mapping[Key, float]) -> dict[Key, float]:
+    """`total` among all: what each wants, as far as there is enough, and `LEAST_RATE` or an equal part in any case;
+    what is left over goes to all alike."""
+    floor = min(LEAST_RATE, total / len(demands))
     rest = total - floor * len(demands)
     wanted = {key: max(0.0, min(each, total) - floor) for key, each in demands.items()}
     given = due_shares(rest, dict.fromkeys(demands, 1.0), wanted)

@@ -14,7 +14,7 @@ import pytest
 from sandbox.nsq import Nsqd
 from sandbox.stripe.server import StripeServer
 from tests.support.stack import Stack, StripeAccount
-from worker.runtime import watch
+from worker.runtime import budget, watch
 from worker.stripe_api import catalogue
 from worker.work import halting
 
@@ -87,3 +87,4 @@ def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halting, "PROBE_INTERVAL", 0.2)
     monkeypatch.setattr(catalogue, "RECHECK_INTERVAL", 0.2)
     monkeypatch.setattr(watch, "WATCH_INTERVAL", 0.2)
+    monkeypatch.setattr(budget, "RENEWAL", 0.2)

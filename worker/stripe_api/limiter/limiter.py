@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from worker.domain.budget import LEAST_RATE
+from worker.domain import budget
 from worker.domain.deadline import FLOOR, Clock, Deadline, OutOfTime, boot_time
 from worker.domain.lanes import Lane
 from worker.settings import StripeSettings
@@ -187,7 +187,7 @@ class Limiter:
         """The time, and what is allowed by then."""
         now = self.clock()
         if now >= self._allowed_until:
-            self._queues.take_fraction(min(1.0, LEAST_RATE / self.total), now)
+            self._queues.take_fraction(min(1.0, budget.LEAST_RATE / self.total), now)
         return now
 
     def _serve(self) -> None:
