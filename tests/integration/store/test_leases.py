@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import Provisioning, Requested, State
+from worker.provisioning.leases import Lease, Leases
 from worker.sealing import HEADER_BYTES
 from worker.store import customers
 from worker.store.engine.database import Database
@@ -206,6 +208,40 @@ def test_what_a_holder_is_given_back_is_what_stands_in_the_table(database: Datab
         row.customer_requested,
         row.subscription_requested,
     )
+
+
+def test_a_next_generation_in_memory_is_the_one_in_the_table(database: Database) -> None:
+    """Another number would be another key than the next attempt's."""
+    add(database, "a")
+    row = customer_created(database)
+    with database.transaction() as tx:
+        changed = replace(row, subscription_request='{"a": 2}')
+        row = leases.next_generation(tx, row, changed, error="terms_changed", lease=LEASE, stripe_now=LATER)
+    found = "SELECT generation, subscription_request, last_error FROM provisionings"
+    assert execute(database, found) == [(row.generation, row.subscription_request, "terms_changed")]
+    assert (row.generation, row.subscription_request) == (2, '{"a": 2}')
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_row_is_set_aside_with_its_reason_and_only_a_customer_that_is_gone_gets_a_tombstone(
+    database: Database, gone: bool
+) -> None:
+    add(database, "a")
+    held = Lease(customer_created(database), Deadline.after(60))
+    keeping = Leases(
+        database, length=LEASE, now=lambda: LATER, openable=lambda: OURS, progress=lambda: None
+    )  # fmt: skip
+    keeping.quarantine(held, "no", customer_gone=gone)
+    assert execute(database, "SELECT state, last_error FROM provisionings") == [("quarantined", "no")]
+    assert execute(database, "SELECT deleted_at IS NOT NULL FROM billing_customers") == [(gone,)]
+
+
+def customer_created(database: Database) -> Provisioning:
+    """The one due row, leased, once its customer was recorded."""
+    (row,) = lease(database)
+    with database.transaction() as tx:
+        frozen = replace(row, stripe_customer_id="cus_1", subscription_request='{"a": 1}')
+        return steps.record_customer(tx, frozen, look_first=False, lease=LEASE, stripe_now=LATER)
 
 
 def test_finished_rows_are_leased_never_again(database: Database) -> None:
