@@ -20,6 +20,11 @@ class Lane(IntEnum):
     BACKFILL = 2
 
 
+PREFETCH = 0.5
+"""Rows of a lane that are leased ahead, for each that its threads may be settling: what they take up while the sweeper
+fetches more. Without them a quarter of the threads was idle at any moment of a backlog."""
+
+
 class LaneSchedule:
     """Shares `seats` (settling threads) among lanes by weight.
 
@@ -37,6 +42,14 @@ class LaneSchedule:
     def most(self, lane: Lane) -> int:
         """How many seats `lane` may hold at once."""
         return self._most[lane]
+
+    def most_ahead(self, lane: Lane) -> int:
+        """How many may be held besides, for seats that become free."""
+        return self.most_held(lane) - self.most(lane)
+
+    def most_held(self, lane: Lane) -> int:
+        """How many may be held at once, with a seat or without."""
+        return round(self._most[lane] * (1 + PREFETCH))
 
     def next(self, waiting: Collection[Lane], running: Mapping[Lane, int]) -> Lane | None:
         """The lane to serve now; None when every waiting lane holds all it may."""

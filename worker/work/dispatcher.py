@@ -19,10 +19,6 @@ from worker.telemetry.tally import Tally
 from worker.work.halting import Halting
 from worker.work.owner import Ended, LeaseT, Owner
 
-PREFETCH = 0.5
-"""Rows of a lane that are leased ahead, for each that its threads may be settling: what they take up while the sweeper
-fetches more. Without them a quarter of the threads was idle at any moment of a backlog."""
-
 LEAST_LEASE = 2.0
 """Seconds of its lease that a row must have left when a thread takes it up; less, and it is given back."""
 
@@ -106,11 +102,7 @@ class Dispatcher(Generic[LeaseT]):
         if self._halting.halted or self._stopping:
             return 0
         held = self._running[lane] + len(self._queues[lane]) + self._reserved[lane]
-        return max(0, self._most(lane) - held)
-
-    def _most(self, lane: Lane) -> int:
-        """How many rows of `lane` this process may hold at once, those that wait for a thread included."""
-        return round(self._schedule.most(lane) * (1 + PREFETCH))
+        return max(0, self._schedule.most_held(lane) - held)
 
     # The working threads
 
@@ -119,10 +111,8 @@ class Dispatcher(Generic[LeaseT]):
             pass
 
     def settle_next(self, *, wait: bool) -> bool:
-        """Does the work of the next lease. False: it was stopped meanwhile; or there is none, and it shall not `wait`
-        for one."""
-        lease = self._next_lease(wait=wait)
-        if lease is None:
+        """Does the work of the next lease. False: stopped meanwhile; or there is none, and it shall not `wait` for one."""
+        if (lease := self._next_lease(wait=wait)) is None:
             return False
         try:
             with self._watchdog.work():
@@ -228,9 +218,7 @@ class Dispatcher(Generic[LeaseT]):
 
     def _has_reason_to_sweep(self) -> bool:
         """A lane has more to lease, and room for all that it may hold ahead."""
-        return self._stopping or any(
-            self._room(lane) >= self._most(lane) - self._schedule.most(lane) for lane in self._backlog
-        )
+        return self._stopping or any(self._room(lane) >= self._schedule.most_ahead(lane) for lane in self._backlog)
 
     def _wake_sweeper(self) -> None:
         if self._has_reason_to_sweep():
