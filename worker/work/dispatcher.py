@@ -111,7 +111,7 @@ class Dispatcher(Generic[LeaseT]):
             pass
 
     def settle_next(self, *, wait: bool) -> bool:
-        """Does the work of the next lease. False: stopped meanwhile; or there is none, and it shall not `wait` for one."""
+        """Does the next lease's work. False: stopped meanwhile; or there is none, and it shall not `wait` for one."""
         if (lease := self._next_lease(wait=wait)) is None:
             return False
         try:
