@@ -108,13 +108,13 @@ def test_a_lock_timeout_is_waited_out(new_stack: NewStack) -> None:
     """55P03, while absorbing and while settling."""
     stack = configured(new_stack(SUBKEEPER_DATABASE__LOCK_TIMEOUT="0.1"), SHORT_LEASES)
     stack.setup()
-    stack.start_worker()
+    worker = stack.start_worker()
     with session(stack, "LOCK TABLE billing_customers IN SHARE MODE"):
         expected = publish(stack, 5)
         wait_until(lambda: failed_with(stack, "55P03"))
     with session(stack, "LOCK TABLE provisionings IN SHARE MODE"):
         expected = {**expected, **publish(stack, 5, "later")}
-        time.sleep(0.5)
+        wait_until(lambda: not worker.part("absorbing")[0])
     assert_exact(stack, expected)
 
 
@@ -196,8 +196,7 @@ def test_a_primary_that_turns_read_only_stops_the_work_until_it_takes_writes_aga
     administer(short, "ALTER DATABASE {} SET default_transaction_read_only = on")
     terminate_all(short)
     expected = {**first, **publish(short, 10, "later")}
-    wait_until(lambda: short.nsqd.channel(short.topic, "subkeeper")["in_flight_count"])
-    time.sleep(0.5)
+    wait_until(lambda: not worker.part("absorbing")[0])
     assert worker.is_healthy()
     administer_writable(short)
     assert_exact(short, expected)

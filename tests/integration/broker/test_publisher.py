@@ -85,9 +85,9 @@ def test_an_nsqd_that_is_away_is_waited_for(new_nsqd: NewNsqd, topic: str, new_p
     nsqd = new_nsqd()
     nsqd.stop()
     publisher = new_publisher(settings_for(nsqd.tcp_address))
-    with ThreadPoolExecutor(1) as pool:
+    with structlog.testing.capture_logs() as logs, ThreadPoolExecutor(1) as pool:
         publication = pool.submit(publisher.publish, topic, [b"late"], 10.0)
-        time.sleep(0.3)
+        wait_until(lambda: any(entry["event"] == "nsqd.refused" for entry in logs))
         nsqd.start()
         publication.result(10)
     await_depth(nsqd, topic, 1)
