@@ -213,13 +213,12 @@ def test_what_a_holder_is_given_back_is_what_stands_in_the_table(database: Datab
 def test_a_next_generation_in_memory_is_the_one_in_the_table(database: Database) -> None:
     """Another number would be another key than the next attempt's."""
     add(database, "a")
-    row = customer_created(database)
-    with database.transaction() as tx:
-        changed = replace(row, subscription_request='{"a": 2}')
-        row = leases.next_generation(tx, row, changed, error="terms_changed", lease=LEASE, stripe_now=LATER)
+    held = Lease(customer_created(database), Deadline.after(60))
+    changed = replace(held.row, subscription_request='{"a": 2}', subscription_requested=None)
+    leases_of(database).next_generation(held, changed, "terms_changed")
     found = "SELECT generation, subscription_request, last_error FROM provisionings"
-    assert execute(database, found) == [(row.generation, row.subscription_request, "terms_changed")]
-    assert (row.generation, row.subscription_request) == (2, '{"a": 2}')
+    assert execute(database, found) == [(held.row.generation, held.row.subscription_request, "terms_changed")]
+    assert (held.row.generation, held.row.subscription_request) == (2, '{"a": 2}')
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -228,12 +227,13 @@ def test_a_row_is_set_aside_with_its_reason_and_only_a_customer_that_is_gone_get
 ) -> None:
     add(database, "a")
     held = Lease(customer_created(database), Deadline.after(60))
-    keeping = Leases(
-        database, length=LEASE, now=lambda: LATER, openable=lambda: OURS, progress=lambda: None
-    )  # fmt: skip
-    keeping.quarantine(held, "no", customer_gone=gone)
+    leases_of(database).quarantine(held, "no", customer_gone=gone)
     assert execute(database, "SELECT state, last_error FROM provisionings") == [("quarantined", "no")]
     assert execute(database, "SELECT deleted_at IS NOT NULL FROM billing_customers") == [(gone,)]
+
+
+def leases_of(database: Database) -> Leases:
+    return Leases(database, length=LEASE, now=lambda: LATER, openable=lambda: OURS, progress=lambda: None)
 
 
 def customer_created(database: Database) -> Provisioning:

@@ -1,0 +1,130 @@
+"""What a row says of itself, in its own words, at each turn that it takes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Row
+
+from sandbox.stripe.faults import Fault
+from tests.interleavings.process import LEASE, PRICES, TRIAL, Process
+from tests.interleavings.puppet import Order
+from tests.interleavings.world import USER, World, finish, flight_of, go_to_write
+from worker.domain.provisioning import RENEWAL_MARGIN, SHORTEST_TRIAL_TO_SEND, State
+
+A_LEASE = LEASE + timedelta(seconds=1)
+CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
+
+
+def row_of(world: World) -> Row[Any]:
+    row = world.row()
+    assert row is not None
+    return row
+
+
+def begin(world: World, email: str | None = "ada@example.com") -> Process:
+    """A worker that is about to settle the user."""
+    process, _ = world.processes
+    process.deliver("profile_created", world.message(USER, email, world.now()))
+    finish(process)
+    process.work()
+    return process
+
+
+def answer_with(process: Process, path: str, fault: Fault) -> None:
+    """What it writes to `path` next meets the fault."""
+    go_to_write(process, path)
+    flight_of(process).fault = fault
+
+
+def go_to_generation(world: World, process: Process, generation: int) -> Row[Any]:
+    """Until it has committed that generation."""
+    while row_of(world).generation < generation:
+        process.puppet.go()
+    return row_of(world)
+
+
+def refused(param: str) -> Fault:
+    return Fault("status", "before", status=400, code="parameter_invalid", param=param)
+
+
+def test_a_field_that_stripe_refuses_is_left_out_and_named(world: World) -> None:
+    process = begin(world)
+    answer_with(process, CUSTOMERS, refused("email"))
+    assert go_to_generation(world, process, 2).last_error == "email_refused"
+    finish(process)
+    assert row_of(world).state == State.COMPLETED
+    assert world.customers()[0]["email"] is None
+
+
+def test_a_trial_that_stripe_says_has_passed_begins_anew(world: World) -> None:
+    process = begin(world)
+    answer_with(process, SUBSCRIPTIONS, refused("trial_end"))
+    world.pass_time(timedelta(seconds=30))
+    row = go_to_generation(world, process, 2)
+    assert row.last_error == "trial_passed"
+    assert row.trial_end == (world.now() + TRIAL).replace(microsecond=0)
+    finish(process)
+    assert row_of(world).state == State.COMPLETED
+
+
+def test_a_spent_trial_whose_request_may_be_under_way_waits_as_long_as_that_may_take_effect(world: World) -> None:
+    process = begin(world)
+    for _ in range(2):  # each is lost, and the worker hears nothing
+        go_to_write(process, SUBSCRIPTIONS)
+        flight = flight_of(process)
+        process.puppet.go(Order.FAIL)
+        world.wire.vanish(flight)
+        finish(process)
+        world.pass_time(A_LEASE)
+        process.work()
+    process.stop()
+    world.pass_time(row_of(world).trial_end - world.now() - SHORTEST_TRIAL_TO_SEND + timedelta(seconds=1))
+    _, other = world.processes
+    other.work()
+    finish(other)
+    row = row_of(world)
+    assert row.last_error == "trial_nearly_spent"
+    assert row.due_at == row.trial_end - SHORTEST_TRIAL_TO_SEND + RENEWAL_MARGIN
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_customer_that_stripe_denies_is_asked_for_before_the_user_is_set_aside(world: World, shown: bool) -> None:
+    process = begin(world)
+    answer_with(process, SUBSCRIPTIONS, Fault("status", "before", status=400, code="resource_missing"))
+    process.puppet.go()
+    assert flight_of(process).call.method == "GET"
+    if not shown:
+        flight_of(process).fault = Fault("status", "before", status=404, code="resource_missing")
+    finish(process)
+    row = row_of(world)
+    if shown:
+        assert (row.state, row.last_error) == (State.CUSTOMER_CREATED, "customer_gone_and_there")
+    else:
+        assert row.state == State.QUARANTINED
+        assert "customer_gone" in row.last_error
+
+
+def test_a_key_whose_answer_stripe_keeps_is_named_burnt(world: World) -> None:
+    process = begin(world)
+    answer_with(process, SUBSCRIPTIONS, Fault("status", "before", status=500, sticky=True))
+    finish(process)
+    world.pass_time(A_LEASE)
+    process.work()
+    assert go_to_generation(world, process, 2).last_error == "key_burnt"
+
+
+def test_a_refused_request_is_not_sent_again_where_nobody_knows_a_better_one(world: World) -> None:
+    process = begin(world)
+    answer_with(process, SUBSCRIPTIONS, Fault("status", "before", status=402))
+    process.puppet.go()
+    while process.puppet.at is not None:
+        flight = process.puppet.at.flight
+        if flight is not None:
+            assert flight.call.path == PRICES
+            flight.fault = Fault("status", "before", status=503)
+        process.puppet.go()
+    assert (row_of(world).state, row_of(world).generation) == (State.CUSTOMER_CREATED, 1)
+    assert not world.subscriptions()
