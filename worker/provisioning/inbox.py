@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -37,19 +36,10 @@ LOCK_TIMEOUT = 0.3
 """Seconds to wait for somebody's lock where a batch is absorbed in halves: some ten times for each row that is held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Freeze:
-    """What a profile is frozen with at first sight."""
-
-    namespace: str
-    plan: str
-    trial: TrialPolicy
-
-
 class ProfileInbox:
     """Absorbs batches: `prepare`, then what it returned; `absorb_apart` where a lock keeps a batch out again.
 
-    `now` is the time of first sight (UTC). `apart_within`: seconds that absorbing apart may take.
+    A profile is frozen with `plan` and with the trial's end by `trial`, as of `now`, the time of first sight (UTC). `apart_within`: seconds that absorbing apart may take.
     """
 
     def __init__(
@@ -61,7 +51,9 @@ class ProfileInbox:
         metrics: Metrics,
         *,
         shape: MessageShape,
-        freeze: Freeze,
+        namespace: str,
+        plan: str,
+        trial: TrialPolicy,
         lanes: Mapping[str, Lane],
         quarantine_for: timedelta,
         now: Callable[[], datetime],
@@ -73,7 +65,9 @@ class ProfileInbox:
         self._sealer = sealer
         self._metrics = metrics
         self._shape = shape
-        self._freeze = freeze
+        self._namespace = namespace
+        self._plan = plan
+        self._trial = trial
         self._lanes = lanes
         self._quarantine_for = quarantine_for
         self._now = now
@@ -175,15 +169,14 @@ class ProfileInbox:
         return new, held
 
     def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime) -> NewProvisioning:
-        freeze = self._freeze
-        request = customer_request(freeze.namespace, profile.user_id, profile.email, profile.name)
+        request = customer_request(self._namespace, profile.user_id, profile.email, profile.name)
         body = _compact(request).encode()
         since = profile.known_since(now)
         return NewProvisioning(
             user_id=profile.user_id,
             customer_request=self._sealer.seal(body, profile.user_id.encode()),
-            plan=freeze.plan,
-            trial_end=trial_end(profile, now, freeze.trial),
+            plan=self._plan,
+            trial_end=trial_end(profile, now, self._trial),
             lane=lane,
             # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
             look_first=since is None or now - since > KEY_TRUSTED_BY_CREATION,

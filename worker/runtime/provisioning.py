@@ -14,7 +14,7 @@ from worker.domain.terms import Terms
 from worker.domain.trial import TrialPolicy
 from worker.errors import SubkeeperError
 from worker.provisioning.customer_step import CustomerStep
-from worker.provisioning.inbox import Freeze, ProfileInbox
+from worker.provisioning.inbox import ProfileInbox
 from worker.provisioning.leases import Lease, Leases
 from worker.provisioning.provisioner import Provisioner
 from worker.provisioning.subscription_step import SubscriptionStep
@@ -102,7 +102,6 @@ class Provisioning:
 
     def _inbox(self, leases: Leases) -> ProfileInbox:
         resources, settings = self._resources, self._resources.settings
-        trial = TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours))
         return ProfileInbox(
             resources.database,
             leases,
@@ -110,7 +109,9 @@ class Provisioning:
             resources.keys.sealer,
             resources.metrics,
             shape=message_shape(settings),
-            freeze=Freeze(settings.namespace, settings.pending_plan, trial),
+            namespace=settings.namespace,
+            plan=settings.pending_plan,
+            trial=TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours)),
             lanes=topic_lanes(settings.nsq),
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
             now=resources.clocks.now,
