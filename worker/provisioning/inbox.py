@@ -39,7 +39,8 @@ LOCK_TIMEOUT = 0.3
 class ProfileInbox:
     """Absorbs batches: `prepare`, then what it returned; `absorb_apart` where a lock keeps a batch out again.
 
-    A profile is frozen with `plan` and with the trial's end by `trial`, as of `now`, the time of first sight (UTC). `apart_within`: seconds that absorbing apart may take.
+    A profile is frozen with `plan` and with the trial's end by `trial`, as of `now`, the time of first sight
+    (UTC). `apart_within`: seconds that absorbing apart may take.
     """
 
     def __init__(
