@@ -62,7 +62,7 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     return {
         "ready_after_seconds": summary(ready, 2),
         "importing_seconds": summary(importing, 2),
-        "ready_of_importing": ratio(summary(alternated, 3), summary(importing, 3)) if importing else 0.0,
+        "ready_of_importing": ratio(summary(alternated, 3), summary(importing, 3)),
         "idle_cpu_percent": idle,
         "resident_mb": resident,
     }
@@ -123,4 +123,4 @@ def _resident_under_load(worker: BenchWorker, sizes: Sizes) -> dict[str, float]:
     return {name: round(size / 1e6, 1) for name, size in resident.items()}
 
 
-BENCH = Bench("process", Sizes(), Sizes(starts=0, backlog=200, seconds=0.5, idle=0.2, settle_down=0.1), measure)
+BENCH = Bench("process", Sizes(), Sizes(starts=1, backlog=200, seconds=0.5, idle=0.2, settle_down=0.1), measure)

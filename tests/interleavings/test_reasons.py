@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import Row
 
 from sandbox.stripe.faults import Fault
-from tests.interleavings.process import LEASE, PRICES, TRIAL, Process
+from tests.interleavings.process import LEASE, NAMESPACE, PRICES, TRIAL, Process
 from tests.interleavings.puppet import Order
 from tests.interleavings.world import USER, World, finish, flight_of, go_to_write
-from worker.domain.provisioning import RENEWAL_MARGIN, SHORTEST_TRIAL_TO_SEND, State
+from worker.domain.provisioning import RENEWAL_MARGIN, SHORTEST_TRIAL_TO_SEND, State, Step, step_key
+from worker.provisioning.customer_step import MOST_GENERATIONS
 
 A_LEASE = LEASE + timedelta(seconds=1)
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
@@ -128,3 +129,47 @@ def test_a_refused_request_is_not_sent_again_where_nobody_knows_a_better_one(wor
         process.puppet.go()
     assert (row_of(world).state, row_of(world).generation) == (State.CUSTOMER_CREATED, 1)
     assert not world.subscriptions()
+
+
+def test_a_refused_request_whose_price_has_moved_is_built_anew(world: World) -> None:
+    process = begin(world)
+    answer_with(process, SUBSCRIPTIONS, Fault("status", "before", status=402))
+    before = row_of(world).subscription_request
+    world.replace_price(archive=False)
+    world.pass_time(timedelta(seconds=1))
+    row = go_to_generation(world, process, 2)
+    assert (row.last_error, row.look_first) == ("terms_changed", True)
+    assert row.subscription_request != before
+    finish(process)
+    assert row_of(world).state == State.COMPLETED
+    assert len(world.subscriptions()) == 1
+
+
+def test_a_trial_that_stripe_refuses_again_and_again_is_a_refusal(world: World) -> None:
+    process = begin(world)
+    asked = 0
+    while process.puppet.at is not None:
+        flight = process.puppet.at.flight
+        if flight is not None and flight.is_write and flight.call.path == SUBSCRIPTIONS:
+            flight.fault = refused("trial_end")
+            asked += 1
+        process.puppet.go()
+    assert asked == MOST_GENERATIONS
+    assert "trial_end" in row_of(world).last_error
+
+
+def test_a_change_says_what_caused_it_and_each_key_is_of_the_namespace(world: World) -> None:
+    process = begin(world)
+    for path, step in ((CUSTOMERS, Step.CUSTOMER), (SUBSCRIPTIONS, Step.SUBSCRIPTION)):
+        go_to_write(process, path)
+        assert flight_of(process).call.key == step_key(NAMESPACE, USER, step, 1)
+        process.puppet.go()
+    finish(process)
+    assert world.causes() == ["provisioned"]
+    world.lose_database()
+    process.deliver("profile_backfill", world.message(USER, "ada@example.com", world.now()))
+    finish(process)
+    world.pass_time(timedelta(hours=1))
+    process.work()
+    finish(process)
+    assert world.causes() == ["adopted"]

@@ -198,6 +198,10 @@ class World:
     def row(self, user: str = USER) -> Row[Any] | None:
         return self.rows().get(user)
 
+    def causes(self) -> list[str]:
+        """Of each change of a subscription, in order."""
+        return list(self._eyes.execute(text("SELECT cause FROM subscription_changes ORDER BY id")).scalars())
+
     def billing(self, user: str = USER) -> list[tuple[str, str, str]]:
         """(user, customer, subscription) as our tables have them, a row for each pair."""
         query = """
