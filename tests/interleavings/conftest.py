@@ -17,27 +17,27 @@ from worker.telemetry import Metrics
 
 
 @pytest.fixture
-def crashes() -> Iterator[list[EventDict]]:
-    """What the workers log at `critical`, which is what nobody foresaw; they say nothing else."""
-    before, crashes = structlog.get_config(), list[EventDict]()
+def logged() -> Iterator[list[EventDict]]:
+    """What the workers warn of, and what nobody foresaw (`critical`); they say nothing else."""
+    before, logged = structlog.get_config(), list[EventDict]()
 
     def keep(_logger: object, level: str, event: EventDict) -> EventDict:
-        if level == "critical":
-            crashes.append(event)
+        if level in {"warning", "critical"}:
+            logged.append({**event, "level": level})
         raise structlog.DropEvent
 
     structlog.configure(processors=[keep])
-    yield crashes
+    yield logged
     structlog.configure(**before)
 
 
 @pytest.fixture
-def new_world(database_url: str, crashes: list[EventDict]) -> Iterator[Callable[[], World]]:
+def new_world(database_url: str, logged: list[EventDict]) -> Iterator[Callable[[], World]]:
     """Makes an empty world; one at a time."""
     eyes = with_simulated_clock(database_url)
     settings = DatabaseSettings(url=SecretStr(database_url), pool_size=2, lock_timeout=LOCK_TIMEOUT)
     metrics = Metrics("test")
-    yield lambda: World(settings, eyes, metrics, crashes)
+    yield lambda: World(settings, eyes, metrics, logged)
     eyes.dispose()
 
 

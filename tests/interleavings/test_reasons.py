@@ -166,6 +166,7 @@ def test_a_change_says_what_caused_it_and_each_key_is_of_the_namespace(world: Wo
         process.puppet.go()
     finish(process)
     assert world.causes() == ["provisioned"]
+    before = world.settled("backfill", "adopted")
     world.lose_database()
     process.deliver("profile_backfill", world.message(USER, "ada@example.com", world.now()))
     finish(process)
@@ -173,3 +174,32 @@ def test_a_change_says_what_caused_it_and_each_key_is_of_the_namespace(world: Wo
     process.work()
     finish(process)
     assert world.causes() == ["adopted"]
+    assert world.settled("backfill", "adopted") == before + 1
+    assert world.refreshes() == 0, "it was read just now"
+
+
+def test_a_customer_that_we_know_is_taken_and_looked_at_for_a_subscription_first(world: World) -> None:
+    customer = world.know_customer(USER)
+    process = begin(world)
+    asked = []
+    while process.puppet.at is not None:
+        flight = process.puppet.at.flight
+        if flight is not None:
+            asked.append((flight.call.method, flight.call.path))
+        process.puppet.go()
+    assert [each for each in asked if each[1] != PRICES] == [("GET", SUBSCRIPTIONS), ("POST", SUBSCRIPTIONS)]
+    assert row_of(world).stripe_customer_id == customer
+
+
+def test_a_trial_that_is_longer_than_the_settling_worker_gives_is_shortened_and_told(world: World) -> None:
+    long, short = world.processes
+    long.deliver("profile_created", world.message(USER, None, world.now()))
+    finish(long)
+    before = row_of(world).trial_end
+    world.pass_time(A_LEASE)
+    short.work()
+    finish(short)
+    seconds = (before - row_of(world).trial_end).total_seconds()
+    assert seconds > 0
+    told = [entry for entry in world.logged if entry["event"] == "trial.shortened"]
+    assert [(entry["user_id"], entry["seconds"]) for entry in told] == [(USER, seconds)]

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import Engine, Row, text
+from structlog.typing import EventDict
 
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.service import Service
@@ -44,10 +45,11 @@ Snapshot = Mapping[str, Sequence[str]]
 class World:
     """A few users' stories: a Stripe of its own, an empty database, two workers with a configuration each."""
 
-    def __init__(self, settings: DatabaseSettings, eyes: Engine, metrics: Metrics, crashes: Sequence[object]) -> None:
-        """`eyes`: the database as others than the workers see and change it; `crashes`: what they said of any."""
+    def __init__(self, settings: DatabaseSettings, eyes: Engine, metrics: Metrics, logged: Sequence[EventDict]) -> None:
+        """`eyes`: the database as others than the workers see and change it; `logged`: what they warn of."""
         self.time = Time()
-        self._crashes = crashes
+        self.logged = logged
+        self.metrics = metrics
         self._database = Database(settings)
         self._eyes = eyes.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._holders: dict[int, Process] = {}
@@ -83,7 +85,8 @@ class World:
         """Lets it go on to its next gate. A row that is leased to another worker it leaves as it is."""
         before = self.rows()
         process.puppet.go(order)
-        assert not self._crashes, self._crashes
+        crashes = [entry for entry in self.logged if entry["level"] == "critical"]
+        assert not crashes, crashes
         for user, now in self.rows().items():
             row = before.get(user)
             if row is None or now.lease_token != row.lease_token:
@@ -197,6 +200,23 @@ class World:
 
     def row(self, user: str = USER) -> Row[Any] | None:
         return self.rows().get(user)
+
+    def settled(self, lane: str, outcome: str) -> float:
+        """How often the metrics of all processes say so."""
+        labels = {"lane": lane, "outcome": outcome}
+        return self.metrics.registry.get_sample_value("subkeeper_settle_seconds_count", labels) or 0.0
+
+    def know_customer(self, user: str) -> str:
+        """The user has a customer, by our tables, and no ledger row; its id."""
+        digest = user_digest(NAMESPACE, user)
+        customer: str = self.ask_stripe("POST", "/v1/customers", f"metadata[subkeeper]={digest}")["id"]
+        insert = "INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES (:user, :customer)"
+        self._eyes.execute(text(insert), {"user": user, "customer": customer})
+        return customer
+
+    def refreshes(self) -> int:
+        """How many subscriptions are to be read again."""
+        return int(self._eyes.execute(text("SELECT count(*) FROM subscription_refreshes")).scalar_one())
 
     def causes(self) -> list[str]:
         """Of each change of a subscription, in order."""

@@ -232,6 +232,25 @@ def test_a_row_is_set_aside_with_its_reason_and_only_a_customer_that_is_gone_get
     assert execute(database, "SELECT deleted_at IS NOT NULL FROM billing_customers") == [(gone,)]
 
 
+def test_the_same_refusal_is_the_row_s_own_once_another_has_passed(database: Database) -> None:
+    add(database, "a")
+    held = Lease(customer_created(database), Deadline.after(60), sent=True)
+    keeping = leases_of(database)
+    assert keeping.refuse(held, "declined", "first", delay=0, lane=Lane.RETRY, may_blame=True) is False
+    found = "SELECT state, refusal, last_error FROM provisionings"
+    assert execute(database, found) == [("customer_created", "declined", "first")]
+    execute(database, "UPDATE provisionings SET others_passed = true")
+    for refusal, is_its_own in (("another", False), ("declined", True)):
+        (row,) = lease(database, lane=Lane.RETRY)
+        its_own = keeping.refuse(
+            Lease(row, Deadline.after(60)), refusal, "no", delay=0, lane=Lane.RETRY, may_blame=True
+        )
+        execute(database, "UPDATE provisionings SET others_passed = true, refusal = 'declined'")
+        assert its_own is is_its_own
+    assert execute(database, "SELECT state, last_error FROM provisionings") == [("quarantined", "no")]
+    assert execute(database, "SELECT deleted_at FROM billing_customers") == [(None,)]
+
+
 def leases_of(database: Database) -> Leases:
     return Leases(database, length=LEASE, now=lambda: LATER, openable=lambda: OURS, progress=lambda: None)
 
