@@ -96,7 +96,6 @@ class Provisioning:
     customer_request: bytes | None = None
     subscription_request: str | None = None
     stripe_customer_id: str | None = None
-    stripe_subscription_id: str | None = None
     customer_requested: Requested | None = None
     subscription_requested: Requested | None = None
     requested_before: Requested | None = None

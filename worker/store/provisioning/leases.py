@@ -31,7 +31,7 @@ KNOWN_CUSTOMER = """
 
 _COLUMNS = f"""
     p.user_id, p.state, p.generation, p.plan, p.trial_end, p.lane, p.attempts, p.look_first, p.lease_token,
-    p.customer_request, p.subscription_request, p.stripe_customer_id, p.stripe_subscription_id,
+    p.customer_request, p.subscription_request, p.stripe_customer_id,
     p.customer_requested_at, p.customer_last_requested_at,
     p.subscription_requested_at, p.subscription_last_requested_at, due.first_before, due.last_before,
     p.key_possible_since, p.first_seen_at, now() - p.first_seen_at AS seen_for,
@@ -189,7 +189,6 @@ def _provisioning(row: Row[tuple[object, ...]]) -> Provisioning:
         customer_request=row.customer_request,
         subscription_request=row.subscription_request,
         stripe_customer_id=row.stripe_customer_id,
-        stripe_subscription_id=row.stripe_subscription_id,
         customer_requested=_requested(row.customer_requested_at, row.customer_last_requested_at),
         subscription_requested=_requested(row.subscription_requested_at, row.subscription_last_requested_at),
         requested_before=_requested(row.first_before, row.last_before),
