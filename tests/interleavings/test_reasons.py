@@ -120,6 +120,7 @@ def test_a_key_whose_answer_stripe_keeps_is_named_burnt(world: World) -> None:
 def test_a_refused_request_is_not_sent_again_where_nobody_knows_a_better_one(world: World) -> None:
     process = begin(world)
     answer_with(process, SUBSCRIPTIONS, Fault("status", "before", status=402))
+    world.pass_time(timedelta(seconds=1))
     process.puppet.go()
     while process.puppet.at is not None:
         flight = process.puppet.at.flight
@@ -140,6 +141,9 @@ def test_a_refused_request_whose_price_has_moved_is_built_anew(world: World) -> 
     row = go_to_generation(world, process, 2)
     assert (row.last_error, row.look_first) == ("terms_changed", True)
     assert row.subscription_request != before
+    while (gate := process.puppet.at) is not None and gate.flight is None:
+        process.puppet.go()
+    assert (flight_of(process).call.method, flight_of(process).call.path) == ("GET", SUBSCRIPTIONS)
     finish(process)
     assert row_of(world).state == State.COMPLETED
     assert len(world.subscriptions()) == 1
@@ -159,6 +163,7 @@ def test_a_trial_that_stripe_refuses_again_and_again_is_a_refusal(world: World) 
 
 
 def test_a_change_says_what_caused_it_and_each_key_is_of_the_namespace(world: World) -> None:
+    completed = world.settled("live", "completed")
     process = begin(world)
     for path, step in ((CUSTOMERS, Step.CUSTOMER), (SUBSCRIPTIONS, Step.SUBSCRIPTION)):
         go_to_write(process, path)
@@ -166,6 +171,7 @@ def test_a_change_says_what_caused_it_and_each_key_is_of_the_namespace(world: Wo
         process.puppet.go()
     finish(process)
     assert world.causes() == ["provisioned"]
+    assert world.settled("live", "completed") == completed + 1
     before = world.settled("backfill", "adopted")
     world.lose_database()
     process.deliver("profile_backfill", world.message(USER, "ada@example.com", world.now()))
@@ -188,7 +194,7 @@ def test_a_customer_that_we_know_is_taken_and_looked_at_for_a_subscription_first
             asked.append((flight.call.method, flight.call.path))
         process.puppet.go()
     assert [each for each in asked if each[1] != PRICES] == [("GET", SUBSCRIPTIONS), ("POST", SUBSCRIPTIONS)]
-    assert row_of(world).stripe_customer_id == customer
+    assert (row_of(world).stripe_customer_id, row_of(world).generation) == (customer, 1)
 
 
 def test_a_trial_that_is_longer_than_the_settling_worker_gives_is_shortened_and_told(world: World) -> None:

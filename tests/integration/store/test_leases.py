@@ -228,7 +228,8 @@ def test_a_row_is_set_aside_with_its_reason_and_only_a_customer_that_is_gone_get
     add(database, "a")
     held = Lease(customer_created(database), Deadline.after(60))
     leases_of(database).quarantine(held, "no", customer_gone=gone)
-    assert execute(database, "SELECT state, last_error FROM provisionings") == [("quarantined", "no")]
+    found = "SELECT state, last_error, stripe_customer_id FROM provisionings"
+    assert execute(database, found) == [("quarantined", "no", None if gone else "cus_1")]
     assert execute(database, "SELECT deleted_at IS NOT NULL FROM billing_customers") == [(gone,)]
 
 
@@ -247,8 +248,8 @@ def test_the_same_refusal_is_the_row_s_own_once_another_has_passed(database: Dat
         )
         execute(database, "UPDATE provisionings SET others_passed = true, refusal = 'declined'")
         assert its_own is is_its_own
-    assert execute(database, "SELECT state, last_error FROM provisionings") == [("quarantined", "no")]
-    assert execute(database, "SELECT deleted_at FROM billing_customers") == [(None,)]
+    kept = "SELECT state, last_error, stripe_customer_id FROM provisionings"
+    assert execute(database, kept) == [("quarantined", "no", "cus_1")]
 
 
 def leases_of(database: Database) -> Leases:
