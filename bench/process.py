@@ -50,7 +50,6 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
             importing.append(_import())
             with _started(site, ready):
                 pass
-        alternated = ready.copy()
         with _started(site, ready) as worker:
             idle = _idle(site, worker, sizes)
         say(f"process: idle {idle} % of a core")
@@ -62,7 +61,7 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     return {
         "ready_after_seconds": summary(ready, 2),
         "importing_seconds": summary(importing, 2),
-        "ready_of_importing": ratio(summary(alternated, 3), summary(importing, 3)),
+        "ready_of_importing": ratio(summary(ready[: len(importing)], 3), summary(importing, 3)),
         "idle_cpu_percent": idle,
         "resident_mb": resident,
     }

@@ -208,10 +208,14 @@ def new_site(database_url: str) -> Iterator[Callable[[], Site]]:
     engine.dispose()
 
 
-def test_a_new_process_sends_one_request_a_second_until_everybody_has_made_room_for_it(
-    new_site: Callable[[], Site],
-) -> None:
+@pytest.fixture
+def site(new_site: Callable[[], Site]) -> Iterator[Site]:
     site = new_site()
+    yield site
+    site.close()
+
+
+def test_a_new_process_sends_one_request_a_second_until_everybody_has_made_room_for_it(site: Site) -> None:
     first, second = two_who_want_all(site)
     third = Member(site)
     third.want(everything=True)
@@ -222,13 +226,9 @@ def test_a_new_process_sends_one_request_a_second_until_everybody_has_made_room_
     second.renew()
     third.renew()
     assert [first.rate, second.rate, third.rate] == pytest.approx([TOTAL / 3] * 3)
-    site.close()
 
 
-def test_a_share_grows_once_the_row_of_who_died_has_expired_and_its_last_request_with_it(
-    new_site: Callable[[], Site],
-) -> None:
-    site = new_site()
+def test_a_share_grows_once_the_row_of_who_died_has_expired_and_its_last_request_with_it(site: Site) -> None:
     _, left = two_who_want_all(site)
     waited = 0.0
     while left.rate == TOTAL / 2:
@@ -237,11 +237,9 @@ def test_a_share_grows_once_the_row_of_who_died_has_expired_and_its_last_request
         waited += 1.0
     assert LIFETIME.total_seconds() + LONGEST <= waited <= LIFETIME.total_seconds() + LONGEST + 1
     assert left.rate == TOTAL
-    site.close()
 
 
-def test_what_nobody_wants_is_at_hand_for_all_and_what_one_wants_the_others_give(new_site: Callable[[], Site]) -> None:
-    site = new_site()
+def test_what_nobody_wants_is_at_hand_for_all_and_what_one_wants_the_others_give(site: Site) -> None:
     busy, idle = Member(site), Member(site)
     for _ in range(3):
         for member in (busy, idle):
@@ -254,13 +252,9 @@ def test_what_nobody_wants_is_at_hand_for_all_and_what_one_wants_the_others_give
             site.pass_time(1.0)
             member.renew()
     assert [busy.rate, idle.rate] == pytest.approx([TOTAL - LEAST_RATE, LEAST_RATE])
-    site.close()
 
 
-def test_who_can_t_renew_falls_to_one_request_a_second_when_its_row_expires_and_joins_anew(
-    new_site: Callable[[], Site],
-) -> None:
-    site = new_site()
+def test_who_can_t_renew_falls_to_one_request_a_second_when_its_row_expires_and_joins_anew(site: Site) -> None:
     hung = Member(site)
     site.pass_time(LIFETIME.total_seconds() - 0.1)
     assert hung.rate == TOTAL
@@ -271,69 +265,55 @@ def test_who_can_t_renew_falls_to_one_request_a_second_when_its_row_expires_and_
     assert other.rate == TOTAL
     hung.renew()
     assert hung.rate == LEAST_RATE
-    site.close()
 
 
-def test_whoever_is_to_send_less_does_so_before_saying_so(new_site: Callable[[], Site]) -> None:
-    site = new_site()
+def test_whoever_is_to_send_less_does_so_before_saying_so(site: Site) -> None:
     first, second = Member(site), Member(site)
     site.database.loses = "answer"
     with pytest.raises(Unavailable):
         first.renew()
     second.renew()
     assert [first.rate, second.rate] == [TOTAL / 2, TOTAL / 2]
-    site.close()
 
 
-def test_whose_row_was_lost_joins_anew(new_site: Callable[[], Site]) -> None:
-    site = new_site()
+def test_whose_row_was_lost_joins_anew(site: Site) -> None:
     first = Member(site)
     site.forget_all()
     second = Member(site)
     assert second.rate == TOTAL
     first.renew()
     assert first.rate == LEAST_RATE
-    site.close()
 
 
-def test_while_somebody_else_may_be_about_to_send_more_a_row_is_renewed_and_no_more_is_sent(
-    new_site: Callable[[], Site],
-) -> None:
-    site = new_site()
+def test_while_somebody_else_may_be_about_to_send_more_a_row_is_renewed_and_no_more_is_sent(site: Site) -> None:
     with site.database.transaction() as tx:
         assert processes.may_grow(tx)
         member = Member(site)
         assert member.rate == LEAST_RATE
     member.renew()
     assert member.rate == TOTAL
-    site.close()
 
 
-def test_whom_postgres_takes_for_dead_joins_anew(new_site: Callable[[], Site]) -> None:
+def test_whom_postgres_takes_for_dead_joins_anew(site: Site) -> None:
     """Its own clock stood still, or Postgres's went ahead."""
-    site = new_site()
     held = Member(site)
     site.set_database_ahead(LIFETIME.total_seconds() + LONGEST + 1)
     other = Member(site)
     assert other.rate == TOTAL
     held.renew()
     assert held.rate == LEAST_RATE
-    site.close()
 
 
-def test_of_those_whose_settings_differ_all_keep_to_the_least(new_site: Callable[[], Site]) -> None:
-    site = new_site()
+def test_of_those_whose_settings_differ_all_keep_to_the_least(site: Site) -> None:
     members = [Member(site), Member(site, total=20.0)]
     for _ in range(4):
         for member in members:
             member.want(everything=True)
             member.renew()
     assert [member.rate for member in members] == [10.0, 10.0]
-    site.close()
 
 
-def test_a_clock_that_was_set_back_keeps_no_dead_process_alive(new_site: Callable[[], Site]) -> None:
-    site = new_site()
+def test_a_clock_that_was_set_back_keeps_no_dead_process_alive(site: Site) -> None:
     Member(site)
     site.pass_time(-3600.0)
     left = Member(site)
@@ -341,7 +321,15 @@ def test_a_clock_that_was_set_back_keeps_no_dead_process_alive(new_site: Callabl
         site.pass_time(1.0)
         left.renew()
     assert left.rate == TOTAL
-    site.close()
+
+
+def test_rows_of_long_ago_are_forgotten(site: Site) -> None:
+    Member(site)
+    for hours, left in ((1, 1), (2, 0)):
+        site.pass_time(hours * 3600)
+        with site.database.transaction() as tx:
+            processes.forget_expired(tx)
+            assert len(processes.claims(tx)) == left
 
 
 @pytest.mark.timeout(300)

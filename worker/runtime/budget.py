@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 
@@ -43,7 +43,7 @@ class Budget:
         self._log = structlog.get_logger(__name__)
         self._stopping = threading.Event()
         self._drained = False
-        self._id: UUID | None = None
+        self._id = uuid4()
         self._rate = self._demand = budget.LEAST_RATE
         self._asked = self._until = limiter.clock()
         self._has_lapsed = False
@@ -76,16 +76,15 @@ class Budget:
         with self._database.transaction() as tx:
             may_grow = processes.may_grow(tx)
             if may_grow:
-                processes.tidy(tx, LIFETIME)
+                processes.cut(tx, LIFETIME)
             others = processes.claims(tx)
-            before = others.pop(self._id, None) if self._id is not None else None
+            before = others.pop(self._id, None)
             if before is None or not before.lives or asked >= self._until:
                 self._allow(budget.LEAST_RATE, self._until)
             rate = budget.next_rate(self._claim(self._rate), list(others.values()), may_grow=may_grow)
             if rate < self._rate:
                 self._allow(rate, self._until)
-            if before is None or self._id is None:
-                self._id = uuid4()
+            if before is None:
                 processes.join(tx, self._id, self._claim(rate), LIFETIME, self._longest)
             else:
                 processes.renew(tx, self._id, self._claim(rate), LIFETIME)
@@ -107,7 +106,7 @@ class Budget:
         self._limiter.allow(rate, until)
 
     def _leave(self) -> None:
-        if self._id is None or self._limiter.clock() >= self._until:  # no row, or one that has expired
+        if self._limiter.clock() >= self._until:  # no row, or one that has expired
             return
         self._allow(budget.LEAST_RATE, self._until)
         with suppress(SubkeeperError), self._database.transaction() as tx:  # else the row expires by itself

@@ -12,7 +12,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings import NsqSettings
-from worker.store import quarantine
+from worker.store import processes, quarantine
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
 from worker.telemetry import Metrics, Watchdog
@@ -85,6 +85,7 @@ class Watch:
         with self._database.transaction() as tx:
             quarantined.forget_expired_profiles(tx, timedelta(days=self._settings.quarantine.expiry_days))
             quarantine.forget_expired(tx)
+            processes.forget_expired(tx)
 
 
 class DepthWatch:

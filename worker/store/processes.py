@@ -32,11 +32,12 @@ _RENEW = text("""
     UPDATE processes SET expires_at = now() + :lifetime, rate = :rate, demand = :demand, total = :total WHERE id = :id
 """)
 
-# What is long past; and what a clock that was set back leaves behind, which no living row looks like.
 _FORGET = text("""
     DELETE FROM processes WHERE id IN (
         SELECT id FROM processes WHERE expires_at + longest_request + interval '1 hour' < now() FOR UPDATE SKIP LOCKED)
 """)
+
+# What a clock that was set back leaves behind: no living row looks like it.
 _CUT = text("""
     UPDATE processes SET expires_at = now() + :lifetime WHERE id IN (
         SELECT id FROM processes WHERE expires_at > now() + interval '1 minute' + :lifetime FOR UPDATE SKIP LOCKED)
@@ -70,10 +71,14 @@ def _row(own: UUID, claim: Claim, lifetime: timedelta) -> dict[str, object]:
     return {"id": own, "rate": claim.rate, "demand": claim.demand, "total": claim.total, "lifetime": lifetime}
 
 
-def tidy(tx: Connection, lifetime: timedelta) -> None:
-    """Removes rows of long ago, and lets none live for long that isn't renewed, whatever the clock did."""
-    tx.execute(_FORGET)
+def cut(tx: Connection, lifetime: timedelta) -> None:
+    """Lets no row live for long that isn't renewed, whatever the clock did."""
     tx.execute(_CUT, {"lifetime": lifetime})
+
+
+def forget_expired(tx: Connection) -> None:
+    """Removes rows of long ago."""
+    tx.execute(_FORGET)
 
 
 def leave(tx: Connection, own: UUID, *, drained: bool) -> None:

@@ -131,8 +131,11 @@ class Limiter:
         proportion, but one request a second; and after that the least, unless it hears again."""
         with self._lock:
             now, self._allowed_until = self.clock(), until
-            self._queues.take_fraction(min(1.0, rate / self.total), now)
+            self._take(rate, now)
             self._serve()
+
+    def _take(self, rate: float, now: float) -> None:
+        self._queues.take_fraction(min(1.0, rate / self.total), now)
 
     def use(self) -> tuple[float, float]:
         """Since this was asked last: the requests that `total` must be so much for, and the seconds that threads
@@ -187,7 +190,7 @@ class Limiter:
         """The time, and what is allowed by then."""
         now = self.clock()
         if now >= self._allowed_until:
-            self._queues.take_fraction(min(1.0, budget.LEAST_RATE / self.total), now)
+            self._take(budget.LEAST_RATE, now)
         return now
 
     def _serve(self) -> None:
