@@ -11,7 +11,7 @@ from typing import Any
 from bench import absorb, backfill, budget, latency, ledger, limits, looks, process, scale, settle
 from bench.bench import Bench, say
 from bench.stand import Stand
-from worker.settings import LogSettings
+from worker.settings.sections import LogSettings
 from worker.telemetry import configure_logging
 
 BENCHES: dict[str, Bench[Any]] = {

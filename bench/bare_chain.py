@@ -22,7 +22,7 @@ import stripe
 from nsq.response import Message
 
 from worker.broker.protocol import quiet_nsq
-from worker.settings import Settings
+from worker.settings.model import Settings
 
 THREADS = 16
 READY = "ready"

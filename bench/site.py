@@ -25,7 +25,7 @@ from sandbox.stripe.control import Control
 from sandbox.stripe_process import StripeProcess
 from sandbox.workspace import Workspace
 from worker.broker.publisher import Publisher
-from worker.settings import Settings
+from worker.settings.model import Settings
 
 UNLIMITED = {"STRIPE__REQUESTS_PER_SECOND": "100000", "STRIPE__ENDPOINT_REQUESTS_PER_SECOND": "100000"}
 """Settings of a worker that its own limiter never holds back."""

@@ -20,7 +20,7 @@ from sandbox.stripe.control import Control
 from sandbox.stripe_process import StripeProcess
 from sandbox.workspace import Workspace
 from worker.runtime.setup import setup
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.engine.migrations import upgrade
 

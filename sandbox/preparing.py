@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from worker.runtime.setup import setup
-from worker.settings import LogSettings, Settings
+from worker.settings.model import Settings
+from worker.settings.sections import LogSettings
 from worker.telemetry import configure_logging
 
 

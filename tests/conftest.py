@@ -23,7 +23,7 @@ from sandbox.postgres import PostgresServer
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StripeServer
 from sandbox.workspace import Workspace
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.engine.migrations import upgrade
 

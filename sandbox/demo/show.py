@@ -21,7 +21,7 @@ from sandbox.demo.worker import WorkerProcess
 from sandbox.sandbox import Sandbox
 from sandbox.stripe.control import Control
 from worker.broker.publisher import Publisher
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store import overview
 from worker.store.engine.database import Database
 from worker.store.overview import Account

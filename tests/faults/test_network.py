@@ -18,7 +18,7 @@ from tests.faults.tally import EXACT, tally
 from tests.support.stack import Stack, Worker, profile, users
 from tests.support.waiting import wait_until
 from worker.errors import Unavailable
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 
 pytestmark = pytest.mark.usefixtures("quick_probes")

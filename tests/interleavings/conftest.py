@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 from tests.interleavings.process import LOCK_TIMEOUT
 from tests.interleavings.world import World
 from tests.support.simulated_clock import with_simulated_clock
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.telemetry import Metrics
 
 

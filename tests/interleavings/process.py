@@ -19,7 +19,8 @@ from worker.errors import TryLater, Unavailable
 from worker.runtime.outside import Outside
 from worker.runtime.provisioning import Provisioning
 from worker.runtime.resources import Resources
-from worker.settings import DatabaseSettings, Settings
+from worker.settings.model import Settings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.telemetry import Health, Metrics
 

@@ -19,7 +19,7 @@ from worker.domain.budget import LEAST_RATE
 from worker.domain.lanes import Lane
 from worker.errors import TryLater, Unavailable
 from worker.runtime.budget import LIFETIME, Budget
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store import processes
 from worker.store.engine.database import Database
 from worker.stripe_api.limiter.limiter import Limiter

@@ -20,7 +20,7 @@ from tests.interleavings.wire import Flight, Wire
 from tests.support.simulated_clock import set_clock
 from worker.domain.provisioning import user_digest
 from worker.provisioning import restored
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined
 from worker.telemetry import Metrics

@@ -26,7 +26,7 @@ from sandbox.stripe.control import Control, CustomerState, LoggedRequest, Subscr
 from tests.support.waiting import wait_until
 from worker.runtime.process import Process
 from worker.runtime.setup import setup
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined
 

@@ -19,7 +19,7 @@ from worker.broker.lookup import LookupClient, Node
 from worker.broker.protocol import Broken
 from worker.domain.address import Address, parse_address
 from worker.errors import Unavailable
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 
 class Nsqd(NamedTuple):

@@ -16,8 +16,8 @@ from typing import Generic, TypeVar
 import structlog
 
 from worker.errors import Misconfigured
-from worker.settings import NsqSettings, NsqTlsSettings
-from worker.settings.secrets import read_secret
+from worker.settings.secrets import Secret
+from worker.settings.sections import NsqSettings, NsqTlsSettings
 from worker.version import VERSION
 
 Value = TypeVar("Value")
@@ -90,7 +90,7 @@ def _stamp(file: Path) -> tuple[int, ...] | None:
 
 
 def _auth_secret(settings: NsqSettings) -> bytes | None:
-    secret = read_secret("nsq.auth_secret_file", settings.auth_secret, settings.auth_secret_file)
+    secret = Secret("nsq.auth_secret_file", settings.auth_secret, settings.auth_secret_file).read()
     return secret.encode() if secret else None
 
 

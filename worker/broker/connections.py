@@ -17,7 +17,7 @@ from worker.broker.protocol import Broken
 from worker.broker.subscription import Subscription
 from worker.domain.address import Address, parse_address
 from worker.domain.messages import Message
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 from worker.telemetry.counts import BrokerCounts
 
 

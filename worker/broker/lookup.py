@@ -14,7 +14,7 @@ from worker.broker.http import HttpApi
 from worker.broker.protocol import Broken
 from worker.domain.address import Address, parse_address
 from worker.errors import Unavailable
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 HURRIED_INTERVAL = 2.0
 """Seconds between two questions, at most, while something is missing that an nsqlookupd may know of."""

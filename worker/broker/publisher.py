@@ -18,7 +18,7 @@ from worker.broker.protocol import Broken, split
 from worker.domain.address import Address
 from worker.domain.backoff import backoff
 from worker.errors import Rejected, Unavailable
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 ANSWER_TIMEOUT = 5.0
 """Seconds to wait for nsqd's OK before another connection is tried (an OK takes 1 ms, with a fsync each)."""

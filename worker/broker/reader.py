@@ -11,7 +11,7 @@ from worker.broker.connections import Connections
 from worker.broker.subscription import Flow
 from worker.domain.backlog import Backlog
 from worker.domain.messages import Message
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 from worker.telemetry.counts import BrokerCounts
 
 

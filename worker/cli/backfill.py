@@ -23,7 +23,7 @@ from worker.cli.output import age, json_line
 from worker.errors import AccessRefused, SubkeeperError, TryLater, Unavailable
 from worker.runtime.backfilling import Manner, first_progress, run_backfill
 from worker.runtime.operations import message_shape
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store.provisioning.census import Census
 
 STDIN = Path("-")

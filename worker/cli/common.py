@@ -12,7 +12,7 @@ from typing import Literal, TextIO
 import click
 
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, TryLater, Unavailable
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.telemetry import configure_logging, install_crash_hooks
 
 FAILED, BAD_SETTINGS, FOUND_NEW, INTERRUPTED = 1, 2, 3, 130

@@ -18,7 +18,7 @@ from worker.cli.unopenable import unopenable
 from worker.quarantine.actions import Outcome, Quarantine
 from worker.runtime.operations import open_database, open_publisher
 from worker.sealing import Sealer
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store import quarantine_list
 from worker.store.provisioning.views import LedgerRow
 from worker.store.quarantine import KeptMessage

@@ -14,7 +14,7 @@ from worker.backfill.records import Records
 from worker.broker.admin import ChannelDepths, ensure_channel, unfinished
 from worker.errors import Misconfigured
 from worker.runtime.operations import message_shape, open_database, open_publisher
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store.provisioning.census import Census
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from worker.broker.publisher import Publisher
 from worker.domain.profile import MessageShape
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
 

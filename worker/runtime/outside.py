@@ -9,7 +9,7 @@ from datetime import datetime
 
 from worker.domain.clocks import local_time
 from worker.domain.deadline import Clock, boot_time
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.stripe_api.http_client import HttpClient
 

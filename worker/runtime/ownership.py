@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from worker.domain.deadline import Deadline
 from worker.domain.stripe_facts import AccountFact
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store import deployment
 from worker.store.engine.database import Database
 from worker.stripe_api.gateway import StripeGateway

@@ -16,7 +16,7 @@ from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.provisioning import Provisioning, profile_reader, topic_lanes
 from worker.runtime.resources import Resources
 from worker.runtime.watch import DepthWatch
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.stripe_api.errors import Unauthorized
 from worker.telemetry import Health, Metrics, Watchdog
 from worker.threads import Threads

@@ -21,7 +21,7 @@ from worker.provisioning.subscription_step import SubscriptionStep
 from worker.runtime.operations import message_shape
 from worker.runtime.resources import Resources, lane_weights
 from worker.runtime.watch import DepthWatch, Watch
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 from worker.store.provisioning.backlog import Queues
 from worker.stripe_api.catalogue import UnusablePlan
 from worker.telemetry import Metrics

@@ -13,7 +13,7 @@ from worker.runtime.clocks import ClockWatch
 from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.ownership import Ownership
 from worker.runtime.sealing_keys import SealingKeys
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store.engine.access import require_grants
 from worker.store.engine.revision import require_compatible
 from worker.stripe_api.catalogue import Catalogue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.errors import Misconfigured
 from worker.sealing import Sealer
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.telemetry import Health
 
 

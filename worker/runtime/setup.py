@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from worker.broker.admin import ensure_channel
 from worker.runtime.ownership import Ownership
 from worker.runtime.resources import stripe_side
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store.engine import migrations
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database

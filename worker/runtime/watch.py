@@ -11,7 +11,7 @@ from worker.broker.admin import ChannelDepths
 from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 from worker.store import processes, quarantine
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues

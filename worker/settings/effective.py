@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
-
-from worker.settings.keys import KeyPath
+from worker.settings.keys import SECRETS
 from worker.settings.model import Settings
-
-_MASK = "********"
-_URL_PASSWORD = re.compile(r"(?P<before>://[^:/?#\s]*:)[^/?#\s]+(?=@)")
-_QUERY_PASSWORD = re.compile(r"(?P<before>[?&]password=)[^&#\s]+")
+from worker.settings.secrets import masked_url
 
 
 def effective(settings: Settings) -> dict[str, Any]:
@@ -23,39 +16,12 @@ def effective(settings: Settings) -> dict[str, Any]:
 
     A key without a value is None. Of `database.url`, only the password is masked.
     """
-    values: dict[str, Any] = _plain(settings)
+    values = settings.model_dump(mode="json")
     values["database"]["url"] = masked_url(settings.database.url.get_secret_value())
-    values["secret_key"] = _state(settings, (), "secret_key")
-    values["stripe"]["secret_key"] = _state(settings, ("stripe",), "secret_key")
-    values["nsq"]["auth_secret"] = _state(settings, ("nsq",), "auth_secret")
+    for path in SECRETS:
+        table = values[path[0]] if path[1:] else values
+        table[path[-1]] = str(settings.secret(path))
     return values
-
-
-def masked_url(url: str) -> str:
-    """`url` with its password, if it has one, masked."""
-    return _QUERY_PASSWORD.sub(rf"\g<before>{_MASK}", _URL_PASSWORD.sub(rf"\g<before>{_MASK}", url))
-
-
-def _state(settings: Settings, section: KeyPath, name: str) -> str:
-    table: Any = getattr(settings, section[0]) if section else settings
-    if getattr(table, name) is not None:
-        return f"{_MASK} (set by {settings.written((*section, name))})"
-    file = getattr(table, f"{name}_file")
-    if file is not None:
-        return f"{_MASK} (read from {file}, set by {settings.written((*section, f'{name}_file'))})"
-    return "not set"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, SecretStr):
-        return _MASK
-    if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def as_json(values: Mapping[str, Any]) -> str:

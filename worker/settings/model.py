@@ -10,23 +10,11 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from worker.errors import Misconfigured
-from worker.settings.keys import KeyPath, keys_of
+from worker.settings import sections
+from worker.settings.keys import SECRETS, KeyPath, keys_of, variable
 from worker.settings.problems import InvalidSettings, translated
-from worker.settings.secrets import check_stripe_key, read_secret, split_secret_keys
-from worker.settings.sections import (
-    AbsorbSettings,
-    DatabaseSettings,
-    HealthSettings,
-    LogSettings,
-    MessageSettings,
-    NsqSettings,
-    PlanSettings,
-    QuarantineSettings,
-    SettleSettings,
-    StripeSettings,
-    TrialSettings,
-)
-from worker.settings.sources import Gathered, gather, suggestion
+from worker.settings.secrets import Secret, check_stripe_key, split_secret_keys
+from worker.settings.sources import Gathered, gather
 from worker.settings.values import Section, Slug
 
 LEASE_MARGIN = 5.0
@@ -44,19 +32,19 @@ class Settings(Section):
     pending_plan: Slug = "pending"
     secret_key: SecretStr | None = None
     secret_key_file: Path | None = None
-    database: DatabaseSettings = DatabaseSettings()
-    nsq: NsqSettings = NsqSettings()
-    message: MessageSettings = MessageSettings()
-    plans: dict[Slug, PlanSettings] = Field(
-        default_factory=lambda: {"pending": PlanSettings(name="Pending", lookup_key="pending")}
+    database: sections.DatabaseSettings = sections.DatabaseSettings()
+    nsq: sections.NsqSettings = sections.NsqSettings()
+    message: sections.MessageSettings = sections.MessageSettings()
+    plans: dict[Slug, sections.PlanSettings] = Field(
+        default_factory=lambda: {"pending": sections.PlanSettings(name="Pending", lookup_key="pending")}
     )
-    trial: TrialSettings = TrialSettings()
-    stripe: StripeSettings = StripeSettings()
-    settle: SettleSettings = SettleSettings()
-    absorb: AbsorbSettings = AbsorbSettings()
-    quarantine: QuarantineSettings = QuarantineSettings()
-    health: HealthSettings = HealthSettings()
-    log: LogSettings = LogSettings()
+    trial: sections.TrialSettings = sections.TrialSettings()
+    stripe: sections.StripeSettings = sections.StripeSettings()
+    settle: sections.SettleSettings = sections.SettleSettings()
+    absorb: sections.AbsorbSettings = sections.AbsorbSettings()
+    quarantine: sections.QuarantineSettings = sections.QuarantineSettings()
+    health: sections.HealthSettings = sections.HealthSettings()
+    log: sections.LogSettings = sections.LogSettings()
 
     _written: dict[KeyPath, str] = PrivateAttr(default_factory=dict)
 
@@ -66,12 +54,8 @@ class Settings(Section):
         """A plan is named, and its price looked up, by its key unless it says otherwise."""
         if not isinstance(plans, dict):
             return plans
-        return {
-            key: {"name": str(key).replace("_", " ").capitalize(), "lookup_key": key, **plan}
-            if isinstance(plan, dict)
-            else plan
-            for key, plan in plans.items()
-        }
+        names = {key: {"name": str(key).replace("_", " ").capitalize(), "lookup_key": key} for key in plans}
+        return {key: names[key] | plan if isinstance(plan, dict) else plan for key, plan in plans.items()}
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -79,13 +63,13 @@ class Settings(Section):
 
         Raises `InvalidSettings`, a `Misconfigured` that holds every problem found.
         """
-        found = gather(path, environ, list(keys_of(cls)))
+        keys = list(keys_of(cls))
+        found = gather(path, environ, keys)
         try:
             settings = cls.model_validate(found.values, context=found)
+            problems = [*found.problems, *_problems(settings)]
         except ValidationError as error:
-            problems = [_suggest(problem) for problem in translated(error, found.name_of)]
-            raise InvalidSettings([*found.problems, *problems]) from None
-        problems = [*found.problems, *_problems(settings)]
+            problems = [*found.problems, *translated(error, found.name_of, keys)]
         if problems:
             raise InvalidSettings(problems)
         return settings
@@ -95,28 +79,33 @@ class Settings(Section):
         if isinstance(context, Gathered):
             self._written.update(context.written)
 
+    def secret(self, path: KeyPath) -> Secret:
+        """Where the secret at `path`, one of `keys.SECRETS`, comes from."""
+        table = getattr(self, path[0]) if path[1:] else self
+        in_file = (*path[:-1], f"{path[-1]}_file")
+        value, file = getattr(table, path[-1]), getattr(table, in_file[-1])
+        return Secret(self.written(path if value or not file else in_file), value, file)
+
     def stripe_secret_key(self) -> str | None:
         """Stripe's key as it is now (a file is read again), or None: billing is disabled. Raises `Misconfigured`."""
-        name = self.written(("stripe", "secret_key" if self.stripe.secret_key else "secret_key_file"))
-        key = read_secret(name, self.stripe.secret_key, self.stripe.secret_key_file)
+        secret = self.secret(("stripe", "secret_key"))
+        key = secret.read()
         if key is not None:
-            livemode_name = self.written(("stripe", "livemode"))
-            check_stripe_key(name, key, livemode_name, livemode=self.stripe.livemode)
+            check_stripe_key(secret.name, key, self.written(("stripe", "livemode")), livemode=self.stripe.livemode)
         return key
 
     def secret_keys(self) -> list[str]:
         """The keys that seal and sign, newest first; at least one. Raises `Misconfigured` where there is none."""
-        name = self.written(("secret_key" if self.secret_key else "secret_key_file",))
-        text = read_secret(name, self.secret_key, self.secret_key_file)
+        secret = self.secret(("secret_key",))
+        text = secret.read()
         if text is None:
             fix = "Set it to 32 random characters or more (openssl rand -base64 48), or name a file in secret_key_file"
-            raise Misconfigured("SUBKEEPER_SECRET_KEY", "is not set", fix)
-        return split_secret_keys(name, text)
+            raise Misconfigured(secret.name, "is not set", fix)
+        return split_secret_keys(secret.name, text)
 
     def nsq_auth_secret(self) -> str | None:
         """What nsqd is told on AUTH, or None. Raises `Misconfigured`."""
-        name = self.written(("nsq", "auth_secret" if self.nsq.auth_secret else "auth_secret_file"))
-        return read_secret(name, self.nsq.auth_secret, self.nsq.auth_secret_file)
+        return self.secret(("nsq", "auth_secret")).read()
 
     def secret_values(self) -> list[str]:
         """Every secret at hand, for the log to mask by value. Raises `Misconfigured` for a file that went away."""
@@ -127,9 +116,8 @@ class Settings(Section):
         return [secret for secret in secrets if secret]
 
     def written(self, path: KeyPath) -> str:
-        """A key as the user wrote it: an environment variable's name, else `section.key`."""
-        aliases = {("secret_key",): "SUBKEEPER_SECRET_KEY", ("stripe", "secret_key"): "STRIPE_SECRET_KEY"}
-        return self._written.get(path) or aliases.get(path) or ".".join(path)
+        """A key as the user wrote it: an environment variable's name, else `section.key`; a secret's variable."""
+        return self._written.get(path) or (variable(path) if path in SECRETS else ".".join(path))
 
 
 def _problems(settings: Settings) -> Iterator[Misconfigured]:
@@ -178,15 +166,3 @@ def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
             read()
         except Misconfigured as problem:
             yield problem
-
-
-def _suggest(problem: Misconfigured) -> Misconfigured:
-    """An unknown key of the file gets the nearest known one of its table for a fix."""
-    if "extra inputs" not in problem.problem:
-        return problem
-    section, _, name = problem.key.rpartition(".")
-    depth = section.count(".") + 1 if section else 0
-    known = {key.path[depth] for key in keys_of(Settings) if key.matches_table(problem.key.split(".")[:depth])}
-    near = suggestion(name, sorted(known))
-    fix = f"Did you mean {near}?" if near else f"Remove it; known here: {', '.join(sorted(known))}"
-    return Misconfigured(problem.key, "is not a setting", fix)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
+from worker.domain.address import NotAnAddress
 from worker.errors import Misconfigured
+from worker.settings.keys import Key, KeyPath
 from worker.settings.values import BadValueError
 
 _DEFAULT_FIX = "Correct it; config.example.toml shows every key with its default and unit"
@@ -18,6 +20,7 @@ _WORDS = {
     **dict.fromkeys(("bool_type", "bool_parsing"), "is neither true nor false"),
     **dict.fromkeys(("list_type", "tuple_type"), 'is not a list, such as ["a", "b"]'),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "is not a table of settings"),
+    "extra_forbidden": "is not a setting",
     "finite_number": "is not a finite number",
     "string_type": 'is not a text, such as "a"',
     "string_pattern_mismatch": "does not match {pattern}",
@@ -43,19 +46,29 @@ class InvalidSettings(Misconfigured):
         return "\n".join(str(problem) for problem in self.problems)
 
 
-def translated(error: ValidationError, written: Callable[[tuple[str, ...]], str]) -> list[Misconfigured]:
+def translated(
+    error: ValidationError, written: Callable[[KeyPath], str], keys: Iterable[Key]
+) -> Iterator[Misconfigured]:
     """pydantic's findings as ours, without the values it saw (one may be a secret).
 
-    `written` tells how the user wrote a key (a path such as `("nsq", "channel")`).
+    `written` tells how the user wrote a key (a path such as `("nsq", "channel")`); `keys` are all there are.
     """
-    return [_translate(detail, written) for detail in error.errors(include_url=False, include_input=False)]
+    for detail in error.errors(include_url=False, include_input=False):
+        path = tuple(part for part in detail["loc"] if isinstance(part, str) and part != "[key]")
+        kind, context, said = detail["type"], detail.get("ctx", {}), detail["msg"]
+        problem = _WORDS[kind].format(**context) if kind in _WORDS else said[:1].lower() + said[1:]
+        fix = _known_instead(path, keys) if kind == "extra_forbidden" else _DEFAULT_FIX
+        if isinstance(cause := context.get("error"), BadValueError | NotAnAddress):
+            problem, fix = str(cause), cause.fix
+        yield Misconfigured(written(path), problem, fix)
 
 
-def _translate(detail: ErrorDetails, written: Callable[[tuple[str, ...]], str]) -> Misconfigured:
-    key = written(tuple(part for part in detail["loc"] if isinstance(part, str) and part != "[key]"))
-    cause = detail.get("ctx", {}).get("error")
-    if isinstance(cause, BadValueError):
-        return Misconfigured(key, cause.problem, cause.fix)
-    words = _WORDS.get(detail["type"])
-    said = words.format(**detail.get("ctx", {})) if words else detail["msg"][:1].lower() + detail["msg"][1:]
-    return Misconfigured(key, said, _DEFAULT_FIX)
+def _known_instead(path: KeyPath, keys: Iterable[Key]) -> str:
+    known = sorted({key.path[len(path) - 1] for key in keys if key.lies_in(path[:-1])})
+    near = suggestion(path[-1], known)
+    return f"Did you mean {near}?" if near else f"Remove it; known here: {', '.join(known)}"
+
+
+def suggestion(name: str, candidates: Sequence[str]) -> str | None:
+    """The nearest known name, or None if nothing is near."""
+    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.65)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
@@ -13,26 +14,48 @@ MIN_SECRET_KEY = 32
 """Characters that one SUBKEEPER_SECRET_KEY must have at least."""
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(?P<mode>live|test)_\w+")
+_MASK = "********"
+_PASSWORD = re.compile(r"(?P<before>://[^:/?#\s]*:)[^/?#\s]+(?=@)|(?P<parameter>[?&]password=)[^&#\s]+")
 
 
-def read_secret(name: str, value: SecretStr | None, file: Path | None) -> str | None:
-    """The secret's text, or None where neither `value` nor `file` is given. `name` is the file's key, for errors.
+class Secret(NamedTuple):
+    """Where one comes from: the environment's `value`, else the `file`; `name` is the key that gave it."""
 
-    Raises `Misconfigured` for a file that cannot be read or is empty.
-    """
-    if value is not None:
-        return value.get_secret_value().strip() or None
-    if file is None:
-        return None
+    name: str
+    value: SecretStr | None
+    file: Path | None
+
+    def read(self) -> str | None:
+        """Its text, or None where there is none. Raises `Misconfigured` for a file that can't be read or is empty."""
+        if self.value is not None:
+            return self.value.get_secret_value().strip() or None
+        if self.file is None:
+            return None
+        text = read_text(self.name, self.file, "file").strip()
+        if not text:
+            raise Misconfigured(self.name, f"{self.file} is empty", "Write the secret into it")
+        return text
+
+    def __str__(self) -> str:
+        """Whether it is set, and by what."""
+        if self.value is not None:
+            return f"{_MASK} (set by {self.name})"
+        return f"{_MASK} (read from {self.file}, set by {self.name})" if self.file else "not set"
+
+
+def read_text(name: str, file: Path, kind: str) -> str:
+    """What the file says that `name` gives. Raises `Misconfigured`."""
     try:
-        text = file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        fix = "Name a file that this process may read"
+        fix = f"Name a {kind} that this process may read"
         raise Misconfigured(name, f"cannot read {file}: {reason}", fix) from None
-    if not text:
-        raise Misconfigured(name, f"{file} is empty", "Write the secret into it")
-    return text
+
+
+def masked_url(url: str) -> str:
+    """`url` with its password, if it has one, masked."""
+    return _PASSWORD.sub(lambda found: f"{found['before'] or found['parameter']}{_MASK}", url)
 
 
 def check_stripe_key(name: str, key: str, livemode_name: str, *, livemode: bool) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.stripe_facts import PriceFact
 from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable
-from worker.settings import PlanSettings
+from worker.settings.sections import PlanSettings
 from worker.stripe_api.gateway import StripeGateway
 
 CALL_SECONDS = 30.0

@@ -10,7 +10,7 @@ import structlog
 
 from worker.domain.stripe_facts import AccountFact
 from worker.errors import Misconfigured
-from worker.settings import StripeSettings
+from worker.settings.sections import StripeSettings
 from worker.stripe_api.http_client import HttpClient
 from worker.stripe_api.limiter.limiter import LIVE_PREFIXES
 

@@ -18,7 +18,7 @@ from worker.domain.clocks import StripeClock
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, CustomerPage, PriceFact, SubscriptionFact
-from worker.settings import StripeSettings
+from worker.settings.sections import StripeSettings
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
 from worker.stripe_api.http_client import HttpClient

@@ -15,7 +15,7 @@ import structlog
 
 from worker.domain.deadline import Deadline
 from worker.errors import Misconfigured
-from worker.settings import PlanSettings
+from worker.settings.sections import PlanSettings
 from worker.stripe_api.catalogue import CALL_SECONDS
 from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway

@@ -28,7 +28,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from worker.settings import LogSettings
+from worker.settings.sections import LogSettings
 from worker.telemetry.errors import describe
 from worker.telemetry.events import EVENTS
 from worker.telemetry.repeats import Repeats

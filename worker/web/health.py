@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from worker.settings import HealthSettings
+from worker.settings.sections import HealthSettings
 from worker.telemetry import Health, Metrics
 from worker.web.server import HttpServer
 

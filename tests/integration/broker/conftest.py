@@ -15,7 +15,7 @@ from tests.integration.broker.peer import Peer
 from worker.broker.publisher import Publisher
 from worker.broker.reader import Reader
 from worker.domain.messages import Message
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 CHANNEL = "subkeeper"
 

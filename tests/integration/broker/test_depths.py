@@ -12,7 +12,7 @@ from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, settings_for, until
 from worker.broker.admin import MISSED_FOR, ChannelDepths
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 
 def filled(brokers: Sequence[Nsqd], topic: str) -> None:

@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 from worker.broker.admin import known_nsqds
 from worker.broker.publisher import Publisher
 from worker.errors import Rejected, Unavailable
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 NewPublisher = Callable[[NsqSettings], Publisher]
 

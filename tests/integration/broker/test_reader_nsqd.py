@@ -20,7 +20,7 @@ from sandbox.workspace import Workspace
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, is_whole, ready, receive, settings_for, until
 from worker.broker.publisher import Publisher
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 
 def test_a_message_arrives_with_its_topic_body_attempts_and_time(nsqd: Nsqd, topic: str, new_reader: NewReader) -> None:

@@ -30,7 +30,7 @@ from tests.integration.broker.peer import RESPONSE, Peer, frame
 from worker.broker.publisher import Publisher
 from worker.broker.reader import Reader
 from worker.errors import Misconfigured, Unavailable
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 NewPublisher = Callable[[NsqSettings], Publisher]
 SECRET = "correct-horse-battery-staple"

@@ -17,7 +17,7 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack, profile
 from worker.runtime.doctor.findings import Verdict
 from worker.runtime.doctor.postgres import PostgresCheck
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.engine.grants import NEEDED
 from worker.store.engine.server_facts import server_facts

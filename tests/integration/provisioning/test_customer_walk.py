@@ -19,7 +19,7 @@ from worker.domain.stripe_facts import CustomerFact
 from worker.errors import TryLater
 from worker.provisioning.customer_walk import MOST_WAITING, CustomerWalk, WalkUnderWay, Wanted
 from worker.provisioning.remembered_customers import RememberedCustomers
-from worker.settings import StripeSettings
+from worker.settings.sections import StripeSettings
 from worker.stripe_api import gateway as gateway_module
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter.limiter import Limiter

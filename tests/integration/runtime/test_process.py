@@ -14,7 +14,8 @@ from tests.support.waiting import wait_until
 SIGNALLED_INSIDE_WAIT = """
 import random, signal, sys
 from worker.runtime.process import Process
-from worker.settings import HealthSettings, Settings
+from worker.settings.model import Settings
+from worker.settings.sections import HealthSettings
 process = Process(Settings(health=HealthSettings(port=0)), random.Random())
 process.stop_on_signals()
 with process._stopping._cond:  # as Event.wait holds it, for moments

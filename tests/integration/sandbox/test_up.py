@@ -18,7 +18,7 @@ from sandbox.processes import is_alive
 from sandbox.stripe.control import Control
 from tests.integration.sandbox.programs import first_line, sandbox_command
 from tests.support.waiting import wait_until
-from worker.settings import Settings
+from worker.settings.model import Settings
 
 KEYS = ["nsqd_tcp", "nsqd_http", "nsqlookupd_http", "database_url", "stripe_api_base", "stripe_secret_key", "config"]
 

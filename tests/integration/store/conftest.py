@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from worker.domain.lanes import Lane
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.provisioning.insert import NewProvisioning
 

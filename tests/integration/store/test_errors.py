@@ -22,7 +22,7 @@ from worker.domain.lanes import Lane
 from worker.domain.provisioning import Provisioning, State
 from worker.domain.stripe_facts import AccountFact
 from worker.errors import Conflict, Contended, Misconfigured, Rejected, TryLater, Unavailable, Unforeseen
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store import customers, deployment
 from worker.store.engine.database import Database
 from worker.store.engine.errors import (

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sandbox import binaries
 from schema.tables import metadata
 from worker.errors import Misconfigured
-from worker.settings import DatabaseSettings
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine import migrations, revision
 from worker.store.engine.database import Database
 

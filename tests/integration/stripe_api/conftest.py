@@ -10,7 +10,7 @@ from typing import Protocol
 import pytest
 
 from worker.domain.lanes import Lane
-from worker.settings import StripeSettings
+from worker.settings.sections import StripeSettings
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.telemetry import Metrics

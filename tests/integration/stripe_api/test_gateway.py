@@ -12,7 +12,7 @@ from tests.integration.stripe_api.peer import Peer, Step, answer, drop, refuse
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
-from worker.settings import StripeSettings
+from worker.settings.sections import StripeSettings
 from worker.stripe_api.errors import KeyBurnt, KeyInUse, Throttled, Unauthorized, Unclear
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter.limiter import Limiter, account_rate, limiter_for

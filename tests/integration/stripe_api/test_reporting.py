@@ -7,7 +7,7 @@ import json
 
 from structlog.testing import capture_logs
 
-from worker.settings import LogSettings
+from worker.settings.sections import LogSettings
 from worker.stripe_api.errors import Failure
 from worker.stripe_api.reporting import FailureLog
 from worker.telemetry import configure_logging

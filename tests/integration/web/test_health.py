@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from worker.errors import Misconfigured, Unavailable
-from worker.settings import HealthSettings
+from worker.settings.sections import HealthSettings
 from worker.telemetry import Health, Metrics
 from worker.web.health import health_server
 from worker.web.server import HttpServer

@@ -19,7 +19,7 @@ from worker.domain.backoff import backoff
 from worker.domain.messages import Message, published_at
 from worker.domain.shares import Rotation, spread
 from worker.errors import Misconfigured
-from worker.settings import Settings
+from worker.settings.model import Settings
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 

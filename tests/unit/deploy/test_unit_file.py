@@ -13,8 +13,8 @@ import pytest
 
 from worker.cli.common import BAD_SETTINGS
 from worker.runtime.process import DRAIN_SECONDS
-from worker.settings import Settings
-from worker.settings.keys import keys_of
+from worker.settings.keys import keys_of, variable
+from worker.settings.model import Settings
 
 ROOT = Path(__file__).parents[3]
 UNIT = ROOT / "deploy" / "subkeeper.service"
@@ -64,7 +64,7 @@ def test_it_restarts_what_a_restart_mends_and_waits_for_the_drain() -> None:
 
 
 def test_every_variable_in_it_is_a_setting_and_every_secret_a_credential() -> None:
-    known = {key.variable for key in keys_of(Settings)}
+    known = {variable(key.path) for key in keys_of(Settings)}
     given = dict(line.split("=", 1) for line in options("Service", "Environment"))
     assert given
     assert given.keys() - known == set()

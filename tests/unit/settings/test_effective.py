@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.settings import Settings, as_json, as_toml, effective
+from worker.settings.effective import as_json, as_toml, effective
+from worker.settings.model import Settings
 
 SECRETS = {
     "STRIPE_SECRET_KEY": "sk_test_PLANTED",

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from worker.settings import Settings, effective
-from worker.settings.keys import ANY, SECRETS_OF_THE_ENVIRONMENT, keys_of
+from worker.settings.effective import effective
+from worker.settings.keys import ANY, SECRETS, keys_of
+from worker.settings.model import Settings
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 _COMMENTED_KEY = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
@@ -36,8 +37,8 @@ def test_it_loads_as_it_stands_and_equals_the_defaults() -> None:
 
 
 def test_no_key_is_missing_and_none_is_extra(everything: dict[str, Any]) -> None:
-    settable = [key for key in keys_of(Settings) if key.path not in SECRETS_OF_THE_ENVIRONMENT]
-    assert set(everything) == {key.dotted.replace(ANY, "pending") for key in settable}
+    settable = [key for key in keys_of(Settings) if key.path not in SECRETS]
+    assert set(everything) == {".".join(key.path).replace(ANY, "pending") for key in settable}
 
 
 def test_each_default_is_the_models() -> None:

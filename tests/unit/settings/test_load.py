@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import Misconfigured
-from worker.settings import Settings
+from worker.settings.model import Settings
 
 WriteConfig = Callable[[str], Path]
 LONG_KEY = "k" * 32
@@ -170,7 +170,7 @@ def test_every_secret_is_known_to_whoever_masks_them(tmp_path: Path) -> None:
 
 def test_importing_the_settings_leaves_out_whatever_starts_slowly() -> None:
     """A process is ready within a second: the settings must not bring a client library or pydantic-settings along."""
-    code = "import sys, json, worker.settings; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, worker.settings.model; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=dict(os.environ))
     modules = set(json.loads(run.stdout))
     assert modules & {"pydantic_settings", "stripe", "sqlalchemy", "nsq", "rich", "structlog", "asyncio"} == set()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.settings import InvalidSettings, Settings
+from worker.settings.model import Settings
+from worker.settings.problems import InvalidSettings
 
 WriteConfig = Callable[[str], Path]
 

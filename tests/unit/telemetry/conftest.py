@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from worker.settings import LogSettings
+from worker.settings.sections import LogSettings
 from worker.telemetry import configure_logging
 
 

@@ -18,7 +18,7 @@ import structlog
 import urllib3.util.retry
 
 from worker.errors import Unavailable
-from worker.settings import LogSettings
+from worker.settings.sections import LogSettings
 from worker.telemetry import configure_logging, install_crash_hooks
 from worker.telemetry.scrub import MASK
 
@@ -201,7 +201,7 @@ def test_a_library_s_flood_is_one_line_a_minute_with_a_count_of_the_rest() -> No
 REAL = """
 import logging, sys
 if {before}: import nsq, stripe, stripe._util, sqlalchemy, alembic, urllib3, waitress, psycopg
-from worker.settings import LogSettings
+from worker.settings.sections import LogSettings
 from worker.telemetry import configure_logging
 configure_logging(LogSettings(level="debug"), sys.stdout)
 import nsq, stripe, stripe._util, sqlalchemy, alembic, urllib3, waitress, psycopg

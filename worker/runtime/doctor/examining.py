@@ -15,7 +15,7 @@ from worker.runtime.doctor.postgres import PostgresCheck
 from worker.runtime.doctor.secrets import check_secrets
 from worker.runtime.doctor.stripe import StripeCheck
 from worker.runtime.doctor.together import check_together
-from worker.settings import Settings
+from worker.settings.model import Settings
 
 PATIENCE = 30.0
 """Seconds for all of it: more than every part's own timeouts, so that only what has none of its own is cut off."""

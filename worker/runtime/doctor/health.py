@@ -8,7 +8,7 @@ import urllib3
 
 from worker.errors import SubkeeperError
 from worker.runtime.doctor.findings import Findings, ok, refused, warning
-from worker.settings import HealthSettings
+from worker.settings.sections import HealthSettings
 from worker.telemetry import Health, Metrics
 from worker.version import VERSION
 from worker.web.health import health_server

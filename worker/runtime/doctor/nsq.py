@@ -12,7 +12,7 @@ from worker.broker.lookup import Node
 from worker.domain.address import Address, parse_address
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, problem, refused, skipped, warning
-from worker.settings import NsqSettings
+from worker.settings.sections import NsqSettings
 
 LOOKUPD, NSQD, CHANNELS, LIMITS = "nsqlookupd", "nsqd", "nsqd.channels", "nsqd.limits"
 

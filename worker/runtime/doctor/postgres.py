@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from worker.errors import Misconfigured, SubkeeperError
 from worker.runtime.doctor.findings import Finding, Findings, Verdict, ok, problem, refused, skipped, warning
-from worker.settings import Settings
-from worker.settings.effective import masked_url
+from worker.settings.model import Settings
+from worker.settings.secrets import masked_url
 from worker.store import deployment
 from worker.store.engine import grants, migrations, revision
 from worker.store.engine.access import granting

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from worker.errors import Misconfigured
 from worker.runtime.doctor.findings import Finding, Findings, ok, problem, refused, warning
-from worker.settings import Settings
+from worker.settings.keys import SECRETS
+from worker.settings.model import Settings
 
 CHECK = "secrets"
 
@@ -58,12 +59,7 @@ def _open_file(path: Path, mode: int, may: str) -> Finding:
 
 def _files(settings: Settings) -> Iterator[Path]:
     """The files that secrets are read from; one that the environment overrules is not."""
-    candidates = (
-        (settings.secret_key, settings.secret_key_file),
-        (settings.stripe.secret_key, settings.stripe.secret_key_file),
-        (settings.nsq.auth_secret, settings.nsq.auth_secret_file),
-        (None, settings.nsq.tls.key_file if settings.nsq.tls.enabled else None),
-    )
-    for value, file in candidates:
-        if value is None and file is not None:
-            yield file
+    yield from (each.file for path in SECRETS if (each := settings.secret(path)).file and each.value is None)
+    tls = settings.nsq.tls
+    if tls.enabled and tls.key_file is not None:
+        yield tls.key_file

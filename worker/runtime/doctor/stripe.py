@@ -11,7 +11,8 @@ from worker.domain.stripe_facts import AccountFact, PriceFact
 from worker.errors import SubkeeperError, TryLater
 from worker.runtime.doctor.findings import Finding, Findings, ok, problem, refused, skipped
 from worker.runtime.resources import StripeSide, stripe_side
-from worker.settings import PlanSettings, Settings
+from worker.settings.model import Settings
+from worker.settings.sections import PlanSettings
 from worker.stripe_api.errors import Unauthorized
 from worker.telemetry import Metrics
 from worker.version import VERSION

@@ -12,7 +12,7 @@ from worker.runtime.doctor.findings import Bounded, Finding, Findings, ok, probl
 from worker.runtime.doctor.postgres import PostgresCheck
 from worker.runtime.doctor.stripe import StripeCheck
 from worker.runtime.resources import stripe_side
-from worker.settings import Settings
+from worker.settings.model import Settings
 from worker.store import deployment
 from worker.stripe_api.product_owner import ProductOwner
 from worker.telemetry import Metrics

@@ -12,8 +12,8 @@ from psycopg.abc import PQGen
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, exc, text
 
 from worker.errors import Rejected
-from worker.settings import DatabaseSettings
 from worker.settings.model import COMMIT_GRACE
+from worker.settings.sections import DatabaseSettings
 from worker.store.engine.errors import translate
 from worker.store.engine.prepared import prepare_where_direct
 from worker.store.engine.refusals import busy, place

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from worker.domain import budget
 from worker.domain.deadline import FLOOR, Clock, Deadline, OutOfTime, boot_time
 from worker.domain.lanes import Lane
-from worker.settings import StripeSettings
+from worker.settings.sections import StripeSettings
 from worker.stripe_api.limiter.queue import Queues, Ticket
 
 LIVE_PREFIXES = ("sk_live_", "rk_live_")
