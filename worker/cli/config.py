@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import click
 
 from worker.cli.common import explained, loaded_for_people, seeded
 from worker.runtime.checking import require_usable
-from worker.settings.effective import as_json, as_toml, effective
 
 
 @click.group()
@@ -25,5 +28,21 @@ def check(context: click.Context, json_wanted: bool) -> None:
     with explained():
         settings = loaded_for_people(context)
         require_usable(settings, seeded())
-        found = effective(settings)
-        click.echo(as_json(found) if json_wanted else as_toml(found))
+        found = settings.effective()
+        click.echo(json.dumps(found, indent=2) if json_wanted else as_toml(found))
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    """`values`, as TOML; a key without a value stands in a comment."""
+    return "\n".join(_toml_lines(values, ""))
+
+
+def _toml_lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in table.items():
+        if not isinstance(value, Mapping):
+            yield f"# {name} is not set" if value is None else f"{name} = {json.dumps(value)}"
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            if not all(isinstance(inner, Mapping) for inner in value.values()):
+                yield f"\n[{prefix}{name}]"
+            yield from _toml_lines(value, f"{prefix}{name}.")

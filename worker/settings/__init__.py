@@ -7,10 +7,9 @@ Durations are in seconds unless the key says otherwise; money is in minor curren
     values     kinds of value (names, pointers, URLs), and how one is refused
     keys       the list of keys, derived from the sections
     sources    the TOML file and the environment
-    secrets    secrets and the files that hold them
+    secrets    secrets, the files that hold them, and how they are masked
     problems   what is wrong with a configuration, under the key as its writer knows it
     model      `Settings`: all of it, loaded and checked as a whole; start here
-    effective  what is in force, with secrets masked, for `subkeeper config check`
 
 pydantic-settings is not used: it reads `os.environ` itself, cannot say which variable or key a value came from, and its
 import alone takes 100 ms of the second within which a process is ready.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -13,7 +13,7 @@ from worker.errors import Misconfigured
 from worker.settings import sections
 from worker.settings.keys import SECRETS, KeyPath, keys_of, variable
 from worker.settings.problems import InvalidSettings, translated
-from worker.settings.secrets import Secret, check_stripe_key, split_secret_keys
+from worker.settings.secrets import Secret, check_stripe_key, masked_url, split_secret_keys
 from worker.settings.sources import Gathered, gather
 from worker.settings.values import Section, Slug
 
@@ -115,6 +115,18 @@ class Settings(Section):
         secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), password, decoded, *sealing)
         return [secret for secret in secrets if secret]
 
+    def effective(self) -> dict[str, Any]:
+        """Every key with its value as JSON knows it; of a secret only whether it is set, and where.
+
+        A key without a value is None. Of `database.url`, only the password is masked.
+        """
+        values = self.model_dump(mode="json")
+        values["database"]["url"] = masked_url(self.database.url.get_secret_value())
+        for path in SECRETS:
+            table = values[path[0]] if path[1:] else values
+            table[path[-1]] = str(self.secret(path))
+        return values
+
     def written(self, path: KeyPath) -> str:
         """A key as the user wrote it: an environment variable's name, else `section.key`; a secret's variable."""
         return self._written.get(path) or (variable(path) if path in SECRETS else ".".join(path))
@@ -122,45 +134,37 @@ class Settings(Section):
 
 def _problems(settings: Settings) -> Iterator[Misconfigured]:
     """What no single section can see."""
-    least = settings.stripe.request_timeout + LEASE_MARGIN
+    written = settings.written
+    least, timeout = settings.stripe.request_timeout + LEASE_MARGIN, written(("stripe", "request_timeout"))
     if settings.settle.lease < least:
-        name = settings.written(("stripe", "request_timeout"))
-        fix = f"Make it {least:g} or more ({name} and {LEASE_MARGIN:g} more), or shorten {name}"
-        yield Misconfigured(settings.written(("settle", "lease")), "is too short for a request", fix)
-    yield from _heartbeat_problems(settings)
-    yield from _trial_problems(settings)
-    if settings.pending_plan not in settings.plans:
-        fix = f"Add a table [plans.{settings.pending_plan}], or name one of: {', '.join(sorted(settings.plans))}"
-        yield Misconfigured(settings.written(("pending_plan",)), "names no plan", fix)
-    lookup_keys = [plan.lookup_key for plan in settings.plans.values()]
-    if len(set(lookup_keys)) < len(lookup_keys):
-        yield Misconfigured("plans", "has one lookup_key twice", "Give each plan a lookup_key of its own")
+        fix = f"Make it {least:g} or more ({timeout} and {LEASE_MARGIN:g} more), or shorten {timeout}"
+        yield Misconfigured(written(("settle", "lease")), "is too short for a request", fix)
+    # nsqd hangs up on a client that it hasn't heard for two heartbeats; while a batch is committed nobody answers one,
+    # and the last answer may be a heartbeat old
+    least, timeout = settings.database.statement_timeout + COMMIT_GRACE, written(("database", "statement_timeout"))
+    if settings.nsq.heartbeat_interval <= least:
+        fix = f"Make it more than {least:g} ({timeout} and {COMMIT_GRACE:g} more), or shorten {timeout}"
+        problem = "is shorter than a commit may take, and nsqd would hang up meanwhile"
+        yield Misconfigured(written(("nsq", "heartbeat_interval")), problem, fix)
+    most = settings.trial.days * 24  # a profile that is nearly so old would have its trial's end in the past
+    if settings.trial.max_lag_hours > most:
+        fix = f"Make it {most} or less ({written(('trial', 'days'))} in hours)"
+        yield Misconfigured(written(("trial", "max_lag_hours")), "is longer than the trial", fix)
+    yield from _plan_problems(settings)
     yield from _secret_problems(settings)
 
 
-def _heartbeat_problems(settings: Settings) -> Iterator[Misconfigured]:
-    """nsqd hangs up on a client that it hasn't heard for two heartbeats; while a batch is committed nobody answers one,
-    and the last answer may be a heartbeat old."""
-    least = settings.database.statement_timeout + COMMIT_GRACE
-    if settings.nsq.heartbeat_interval <= least:
-        name = settings.written(("database", "statement_timeout"))
-        fix = f"Make it more than {least:g} ({name} and {COMMIT_GRACE:g} more), or shorten {name}"
-        problem = "is shorter than a commit may take, and nsqd would hang up meanwhile"
-        yield Misconfigured(settings.written(("nsq", "heartbeat_interval")), problem, fix)
-
-
-def _trial_problems(settings: Settings) -> Iterator[Misconfigured]:
-    """A profile that is nearly so old would have its trial's end in the past."""
-    most = settings.trial.days * 24
-    if settings.trial.max_lag_hours > most:
-        fix = f"Make it {most} or less ({settings.written(('trial', 'days'))} in hours)"
-        yield Misconfigured(settings.written(("trial", "max_lag_hours")), "is longer than the trial", fix)
+def _plan_problems(settings: Settings) -> Iterator[Misconfigured]:
+    if settings.pending_plan not in settings.plans:
+        fix = f"Add a table [plans.{settings.pending_plan}], or name one of: {', '.join(sorted(settings.plans))}"
+        yield Misconfigured(settings.written(("pending_plan",)), "names no plan", fix)
+    if len({plan.lookup_key for plan in settings.plans.values()}) < len(settings.plans):
+        yield Misconfigured("plans", "has one lookup_key twice", "Give each plan a lookup_key of its own")
 
 
 def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
-    reads: list[Callable[[], object]] = [settings.stripe_secret_key, settings.nsq_auth_secret]
-    if settings.secret_key or settings.secret_key_file:  # commands that seal nothing run without
-        reads.append(settings.secret_keys)
+    sealing = settings.secret_key or settings.secret_key_file  # commands that seal nothing run without
+    reads = [settings.stripe_secret_key, settings.nsq_auth_secret, *([settings.secret_keys] if sealing else [])]
     for read in reads:
         try:
             read()

@@ -6,9 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
-import pytest
-
-from worker.settings.effective import as_json, as_toml, effective
+from worker.cli.config import as_toml
 from worker.settings.model import Settings
 
 SECRETS = {
@@ -19,30 +17,29 @@ SECRETS = {
 }
 
 
-@pytest.mark.parametrize("text_of", [as_json, as_toml])
-def test_no_secret_is_shown(text_of: type[str]) -> None:
+def test_no_secret_is_shown() -> None:
     settings = Settings.load(None, SECRETS)
-    assert "PLANTED" not in f"{text_of(effective(settings))} {settings} {settings!r}"
+    assert "PLANTED" not in f"{settings.effective()} {settings} {settings!r}"
 
 
 def test_it_says_which_secrets_are_set_and_where_they_come_from(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("sk_test_1")
     environ = {"STRIPE_SECRET_KEY_FILE": str(file), "SUBKEEPER_SECRET_KEY": "k" * 32}
-    values = effective(Settings.load(None, environ))
+    values = Settings.load(None, environ).effective()
     assert values["secret_key"] == "******** (set by SUBKEEPER_SECRET_KEY)"
     assert values["stripe"]["secret_key"] == f"******** (read from {file}, set by STRIPE_SECRET_KEY_FILE)"
     assert values["nsq"]["auth_secret"] == "not set"
 
 
 def test_of_the_database_url_only_the_password_is_masked() -> None:
-    url = effective(Settings.load(None, SECRETS))["database"]["url"]
+    url = Settings.load(None, SECRETS).effective()["database"]["url"]
     assert url == "postgresql://me:********@db.example:5432/subkeeper?sslmode=require"
 
 
-def test_both_texts_say_the_same() -> None:
-    values = effective(Settings())
-    assert json.loads(as_json(values)) == values
+def test_as_toml_it_says_the_same_as_json() -> None:
+    values = Settings().effective()
+    assert json.loads(json.dumps(values)) == values
     from_toml = tomllib.loads(as_toml(values))
     assert from_toml["plans"] == values["plans"]
     assert from_toml["nsq"]["tls"] == {"enabled": False}

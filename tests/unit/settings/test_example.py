@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from worker.settings.effective import effective
 from worker.settings.keys import ANY, SECRETS, keys_of
 from worker.settings.model import Settings
 
@@ -43,13 +42,13 @@ def test_no_key_is_missing_and_none_is_extra(everything: dict[str, Any]) -> None
 
 def test_each_default_is_the_models() -> None:
     written = dict(_leaves(tomllib.loads(EXAMPLE.read_text())))
-    defaults = dict(_leaves(effective(Settings())))
+    defaults = dict(_leaves(Settings().effective()))
     assert written == {name: defaults[name] for name in written}
 
 
 def test_only_what_has_no_default_stands_in_a_comment(everything: dict[str, Any]) -> None:
     written = dict(_leaves(tomllib.loads(EXAMPLE.read_text())))
-    defaults = dict(_leaves(effective(Settings())))
+    defaults = dict(_leaves(Settings().effective()))
     assert {name for name in everything if defaults[name] is None} == set(everything) - set(written)
 
 

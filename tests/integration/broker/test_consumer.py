@@ -1,0 +1,433 @@
+"""The loop that absorbs, against a real nsqd: what is committed before what is finished, and what is told of it.
+
+The database's part is the test's: `Batches` is asked to prepare and commit, and fails as it is told to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+import structlog
+
+from sandbox.nsq import Nsqd
+from tests.conftest import NewNsqd
+from tests.integration.broker.conftest import CHANNEL, NewReader, is_whole, ready, receive, settings_for, until
+from tests.support.waiting import wait_until
+from worker.broker.consumer import Commit, Consumer
+from worker.broker.reader import Reader
+from worker.domain.lanes import Lane
+from worker.domain.messages import Absorbed, Message
+from worker.errors import Contended, SubkeeperError, TryLater, Unavailable, Unforeseen
+from worker.telemetry import Health, Metrics, Watchdog
+
+AWAY = Unavailable("postgres", "nobody listens there")
+PATIENCE = 60.0
+
+
+class Batches:
+    """Commits what it is given; by `script`, attempt for attempt, it first fails so or waits for that to be set."""
+
+    def __init__(self) -> None:
+        self.script: deque[Exception | threading.Event] = deque()
+        self.gate = threading.Event()
+        self.held: Callable[[Message], bool] = lambda _: False
+        self.prepared: list[list[bytes]] = []
+        self.attempted: list[str] = []
+        self.committed: list[list[bytes]] = []
+        self.by: list[str] = []
+
+    def prepare(self, messages: Sequence[Message]) -> Commit:
+        self.prepared.append(bodies(messages))
+        return lambda: self._commit(messages, "whole")
+
+    def absorb_apart(self, messages: Sequence[Message]) -> Absorbed:
+        return self._commit(messages, "apart")
+
+    def _commit(self, messages: Sequence[Message], how: str) -> Absorbed:
+        self.attempted.append(how)
+        self.by.append(threading.current_thread().name)
+        step = self.script.popleft() if self.script else None
+        if isinstance(step, Exception):
+            raise step
+        assert step is None or step.wait(10), "the gate stayed shut"
+        self.committed.append(bodies(messages))
+        held = [message for message in messages if self.held(message)]
+        counts = Counter((each.topic, "requeued" if each in held else "new") for each in messages)
+        return Absorbed(counts, held)
+
+
+def bodies(messages: Sequence[Message]) -> list[bytes]:
+    return [message.body for message in messages]
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+class Absorbing:
+    """A consumer, and what it told."""
+
+    def __init__(self, reader: Reader, topic: str, rng: random.Random, batch: int) -> None:
+        self.batches = Batches()
+        self.metrics = Metrics("0", topics={topic: Lane.LIVE})
+        self.told: list[tuple[str, bool, str]] = []
+        self.seconds = 0.0
+        self.health = Health()
+        self.watchdog = Watchdog(self.health, patience=PATIENCE, clock=lambda: self.seconds)
+        self.reader = reader
+        self.consumer = Consumer(
+            reader,
+            self.batches.prepare,
+            self.batches.absorb_apart,
+            self.metrics,
+            batch=batch,
+            rng=rng,
+            report=lambda *said: self.told.append(said),
+            watchdog=self.watchdog,
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[threading.Thread]:
+        thread = threading.Thread(target=self.consumer.run, name="absorber")
+        thread.start()
+        try:
+            yield thread
+        finally:
+            self.consumer.stop()
+            self.batches.gate.set()
+            thread.join(10)
+            assert not thread.is_alive()
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"subkeeper_{name}", labels)
+
+    def of(self, part: str) -> list[tuple[bool, str]]:
+        """What was told of it, without repetitions."""
+        said = [(ok, text) for each, ok, text in self.told if each == part]
+        return [now for before, now in zip([None, *said], said, strict=False) if now != before]
+
+
+NewAbsorbing = Callable[..., Absorbing]
+
+
+@pytest.fixture
+def new_absorbing(nsqd: Nsqd, topic: str, new_reader: NewReader, rng: random.Random) -> NewAbsorbing:
+    def start(*bodies: bytes, batch: int = 500, connected: bool = True) -> Absorbing:
+        """Its reader is connected, and `bodies` are at nsqd."""
+        nsqd.create_channel(topic, CHANNEL)
+        if bodies:
+            nsqd.publish(topic, *bodies)
+        reader = new_reader(settings_for(nsqd.tcp_address), topic)
+        if connected:
+            until(lambda: is_whole(reader), reader)
+        return Absorbing(reader, topic, rng, batch)
+
+    return start
+
+
+def at_nsqd(nsqd: Nsqd, topic: str, what: str) -> int:
+    count: int = nsqd.channel(topic, CHANNEL)[what]
+    return count
+
+
+# Committed, then finished
+
+
+def test_what_is_committed_is_finished_and_counted(nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(b"a", b"b", b"c")
+    with absorbing.running():
+        wait_until(lambda: absorbing.metric("messages_total", topic=topic, outcome="new") == 3)
+        wait_until(lambda: at_nsqd(nsqd, topic, "in_flight_count") + at_nsqd(nsqd, topic, "depth") == 0)
+    assert sorted(itertools.chain(*absorbing.batches.committed)) == [b"a", b"b", b"c"]
+    assert absorbing.metric("batch_messages_sum") == 3
+    assert absorbing.metric("batch_seconds_count") == absorbing.metric("batch_messages_count")
+    assert 0 <= (absorbing.metric("batch_seconds_sum") or 0.0) < 60
+    assert absorbing.metric("publish_to_persisted_seconds_count") == 3
+    assert 0 < (absorbing.metric("publish_to_persisted_seconds_sum") or 0.0) < 60
+    assert absorbing.metric("batch_retries_total") == 0
+    assert absorbing.reader.counts.finished == 3
+
+
+def test_nothing_is_finished_before_it_is_committed(nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(*numbered(60))
+    absorbing.batches.script.append(absorbing.batches.gate)
+    with absorbing.running():
+        wait_until(lambda: absorbing.batches.attempted)
+        assert at_nsqd(nsqd, topic, "in_flight_count") == 60
+        assert absorbing.reader.counts.finished == 0
+        absorbing.batches.gate.set()
+        wait_until(lambda: absorbing.reader.counts.finished == 60)
+
+
+def test_a_batch_has_at_most_so_many_messages(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(*numbered(7), batch=3)
+    with absorbing.running():
+        wait_until(lambda: sum(map(len, absorbing.batches.committed)) == 7)
+    assert max(map(len, absorbing.batches.prepared)) == 3
+
+
+def test_a_large_batch_is_committed_on_another_thread_while_the_next_one_is_prepared(
+    new_absorbing: NewAbsorbing,
+) -> None:
+    absorbing = new_absorbing(*numbered(100), batch=50)
+    absorbing.batches.script.append(absorbing.batches.gate)
+    until(lambda: absorbing.reader.counts.received == 100, absorbing.reader)
+    with absorbing.running():
+        wait_until(lambda: len(absorbing.batches.prepared) == 2)
+        assert absorbing.batches.committed == []
+        absorbing.batches.gate.set()
+        wait_until(lambda: len(absorbing.batches.committed) == 2)
+    assert absorbing.batches.committed == absorbing.batches.prepared
+    assert {name.split("_")[0] for name in absorbing.batches.by} == {"committer"}
+
+
+def test_a_small_batch_is_committed_where_it_was_read_and_the_next_one_waits(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(*numbered(98), batch=49)
+    absorbing.batches.script.append(absorbing.batches.gate)
+    until(lambda: absorbing.reader.counts.received == 98, absorbing.reader)
+    with absorbing.running():
+        wait_until(lambda: absorbing.batches.attempted)
+        assert len(absorbing.batches.prepared) == 1
+        absorbing.batches.gate.set()
+        wait_until(lambda: len(absorbing.batches.committed) == 2)
+    assert set(absorbing.batches.by) == {"absorber"}
+
+
+# What cannot be committed
+
+
+def test_a_batch_that_fails_once_is_prepared_and_committed_again_and_nobody_is_told(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.append(AWAY)
+    with structlog.testing.capture_logs() as logs, absorbing.running():
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+        wait_until(lambda: ready(nsqd, topic) > 0)
+    assert absorbing.batches.prepared == [[b"a"], [b"a"]]
+    assert absorbing.of("absorbing") == [(True, "")]
+    assert absorbing.metric("batch_retries_total") == 0
+    assert [line for line in logs if line["event"] == "batch.refused"] == []
+
+
+def test_a_batch_that_fails_again_is_told_of_until_it_is_committed(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(b"a", b"b")
+    until(lambda: absorbing.reader.counts.received == 2, absorbing.reader)
+    absorbing.batches.script.extend([AWAY, AWAY, AWAY, absorbing.batches.gate])
+    with absorbing.running():
+        wait_until(lambda: len(absorbing.batches.attempted) == 4)
+        wait_until(lambda: ready(nsqd, topic) == 0)
+        wait_until(lambda: absorbing.metric("batch_in_hand_seconds"))
+        absorbing.batches.gate.set()
+        wait_until(lambda: absorbing.reader.counts.finished == 2)
+        assert absorbing.metric("batch_in_hand_seconds") == 0
+        wait_until(lambda: ready(nsqd, topic) > 0)
+    said = "2 messages in hand cannot be committed: postgres is unavailable: nobody listens there"
+    assert absorbing.of("absorbing") == [(True, ""), (False, said), (True, "")]
+    assert absorbing.metric("batch_retries_total") == 2
+    assert absorbing.batches.attempted == ["whole"] * 4
+    assert 0.05 < (absorbing.metric("batch_seconds_sum") or 0.0) < 60
+
+
+def test_the_age_of_a_batch_in_hand_grows_while_an_attempt_is_under_way_and_heartbeats_are_answered(
+    new_absorbing: NewAbsorbing,
+) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.extend([AWAY, absorbing.batches.gate])
+    with absorbing.running():
+        wait_until(lambda: (absorbing.metric("batch_in_hand_seconds") or 0.0) > 2.5)  # two heartbeats, of a second
+        assert len(absorbing.batches.attempted) == 2
+        absorbing.batches.gate.set()
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+    assert (absorbing.reader.counts.disconnects.total(), absorbing.reader.counts.redelivered) == (0, 0)
+
+
+@pytest.mark.parametrize("error", [ValueError("Ada"), Unforeseen("a column is gone")], ids=["foreign", "ours"])
+def test_what_nobody_foresaw_is_logged_once_with_its_size(error: Exception, new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.extend([error] * 3)
+    with structlog.testing.capture_logs() as logs, absorbing.running():
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+    [refused] = [line for line in logs if line["event"] == "batch.refused"]
+    assert (refused["log_level"], refused["messages"], refused["exc_info"]) == ("critical", 1, error)
+    [said] = [text for ok, text in absorbing.of("absorbing") if not ok]
+    reason = str(error) if isinstance(error, SubkeeperError) else "ValueError, which nobody foresaw"
+    assert said == f"1 messages in hand cannot be committed: {reason}"
+
+
+def test_what_meets_a_lock_is_absorbed_apart_at_every_other_attempt(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.extend([Contended("55P03")] * 4)
+    with absorbing.running():
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+    assert absorbing.batches.attempted == ["whole", "apart", "whole", "apart", "whole"]
+
+
+def test_only_a_lock_is_a_reason_to_absorb_apart(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.extend([TryLater("40001"), Contended("55P03"), AWAY])
+    with absorbing.running():
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+    assert absorbing.batches.attempted == ["whole", "whole", "apart", "whole"]
+
+
+def test_what_was_prepared_before_an_outage_is_prepared_anew_after_it(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(*numbered(100), batch=50)
+    until(lambda: absorbing.reader.counts.received == 100, absorbing.reader)
+    absorbing.batches.script.append(AWAY)
+    with absorbing.running():
+        wait_until(lambda: absorbing.reader.counts.finished == 100)
+    first, second = numbered(100)[:50], numbered(100)[50:]
+    assert absorbing.batches.prepared == [first, second, first, second]
+    assert absorbing.batches.committed == [first, second]
+
+
+# What somebody holds
+
+
+@pytest.mark.parametrize(("deliveries", "seconds"), [(1, 5.0), (2, 10.0), (4, 40.0), (5, 60.0), (6, 60.0)])
+def test_what_somebody_holds_goes_back_for_longer_each_time_and_the_rest_is_finished(
+    deliveries: int, seconds: float, nsqd: Nsqd, topic: str, new_reader: NewReader, new_absorbing: NewAbsorbing
+) -> None:
+    nsqd.publish(topic, b"held")
+    before = new_reader(settings_for(nsqd.tcp_address), topic)
+    for _ in range(deliveries - 1):
+        before.resume()
+        held = receive(before, 1, finish=False)
+        before.pause()
+        before.requeue(held)
+    before.close(1.0)
+    absorbing = new_absorbing(b"a", b"b")
+    until(lambda: absorbing.reader.counts.received == 3, absorbing.reader)
+    absorbing.batches.held = lambda message: message.body == b"held"
+    with structlog.testing.capture_logs() as logs, absorbing.running():
+        wait_until(lambda: absorbing.metric("messages_total", topic=topic, outcome="requeued") == 1)
+        wait_until(lambda: at_nsqd(nsqd, topic, "deferred_count") == 1)
+        wait_until(lambda: at_nsqd(nsqd, topic, "in_flight_count") == 0)
+    assert absorbing.reader.counts.finished == 2
+    assert absorbing.metric("publish_to_persisted_seconds_count") == 2
+    assert absorbing.metric("batch_messages_sum") == 3
+    [line] = [line for line in logs if line["event"] == "message.requeued"]
+    assert (line["log_level"], line["messages"], line["seconds"]) == ("warning", 1, seconds)
+
+
+# Its beginning and its end
+
+
+def test_before_it_runs_it_keeps_its_subscriptions_and_takes_nothing(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(b"a", connected=False)
+    began = time.monotonic()
+    absorbing.consumer.wait(0.3)
+    assert time.monotonic() - began >= 0.3
+    assert absorbing.of("nsqd")[-1] == (True, "1 of 1 connections")
+    assert ready(nsqd, topic) == 0
+    assert absorbing.batches.prepared == []
+    with absorbing.running():
+        wait_until(lambda: absorbing.batches.committed == [[b"a"]])
+
+
+def test_one_that_never_ran_closes_its_connections(nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing()
+    absorbing.consumer.close()
+    wait_until(lambda: at_nsqd(nsqd, topic, "client_count") == 0)
+
+
+def test_one_that_ran_leaves_closing_to_run(nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.append(absorbing.batches.gate)
+    with absorbing.running():
+        wait_until(lambda: absorbing.batches.attempted)
+        absorbing.consumer.close()
+        assert absorbing.reader.links.connected == 1
+        absorbing.batches.gate.set()
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+    assert at_nsqd(nsqd, topic, "client_count") == 0
+
+
+def test_it_stops_after_the_batch_in_hand_and_gives_back_what_it_prepared_meanwhile(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(*numbered(100), batch=50)
+    until(lambda: absorbing.reader.counts.received == 100, absorbing.reader)
+    absorbing.batches.script.append(absorbing.batches.gate)
+    with absorbing.running() as thread:
+        wait_until(lambda: len(absorbing.batches.prepared) == 2)
+        absorbing.consumer.stop()
+        absorbing.batches.gate.set()
+        thread.join(10)
+    assert absorbing.batches.committed == [numbered(50)]
+    assert absorbing.reader.counts.finished == 50
+    wait_until(lambda: at_nsqd(nsqd, topic, "depth") == 50)
+
+
+def test_it_stops_at_once_while_it_waits_for_messages(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing()
+    with absorbing.running() as thread:
+        wait_until(lambda: absorbing.of("absorbing"))
+        began = time.monotonic()
+        absorbing.consumer.stop()
+        thread.join(10)
+    assert time.monotonic() - began < 0.9, "a read waits for a second"
+
+
+def test_a_batch_that_cannot_be_committed_is_given_back_when_it_stops(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.extend([AWAY] * 100)
+    with absorbing.running():
+        wait_until(lambda: len(absorbing.batches.attempted) >= 3)
+    assert absorbing.reader.counts.finished == 0
+    wait_until(lambda: at_nsqd(nsqd, topic, "depth") == 1)
+    assert absorbing.metric("batch_messages_count") == 0
+
+
+# What is told meanwhile
+
+
+def test_nsqds_that_cannot_be_reached_are_named_up_to_three(
+    new_nsqd: NewNsqd, topic: str, new_reader: NewReader, rng: random.Random
+) -> None:
+    nsqd = new_nsqd()
+    reader = new_reader(settings_for(nsqd.tcp_address, *(f"127.0.0.1:{port}" for port in (1, 2, 3, 4))), topic)
+    absorbing = Absorbing(reader, topic, rng, 500)
+    with absorbing.running():
+        wait_until(lambda: absorbing.of("nsqd") and absorbing.of("nsqd")[-1][1].count("; ") == 3)
+        assert absorbing.of("nsqd")[-1][0], "the topic can be received from one of them"
+        assert absorbing.of("nsqd")[-1][1].startswith("1 of 5 connections; 127.0.0.1:1: ")
+        assert absorbing.metric("nsqd_links", state="wanted") == 5
+        assert absorbing.metric("nsqd_links", state="connected") == 1
+        nsqd.stop()
+        wait_until(lambda: not absorbing.of("nsqd")[-1][0])
+        assert absorbing.of("nsqd")[-1][1].startswith("0 of 5 connections; ")
+
+
+def test_a_commit_that_hangs_is_seen_by_the_watchdog_and_waiting_for_messages_is_not(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.append(absorbing.batches.gate)
+    with absorbing.running():
+        wait_until(lambda: absorbing.batches.attempted)
+        absorbing.seconds = PATIENCE + 1
+        absorbing.watchdog.look()
+        assert not absorbing.health.is_ready()
+        absorbing.batches.gate.set()
+        nsqd.publish(topic, b"b")
+        wait_until(lambda: len(absorbing.batches.committed) == 2)
+        absorbing.watchdog.look()
+        assert absorbing.health.is_ready()
+    absorbing.seconds *= 10
+    absorbing.watchdog.look()
+    assert absorbing.health.is_ready(), "a thread that has ended has no work"
