@@ -32,7 +32,7 @@ class Sizes:
 
     seconds: float = 30.0
     pace: float = 20.0
-    rounds: int = 3
+    rounds: int = 5
 
 
 def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:

@@ -38,8 +38,8 @@ class StuckBatch:
         self._failures = 0
         self._told_unforeseen = False
 
-    def failed(self, error: Exception) -> None:
-        """An attempt has failed."""
+    def failed(self, error: Exception) -> int:
+        """An attempt has failed; how many have."""
         self._failures += 1
         if self._failures > 1:
             self._metrics.batch_retried()
@@ -49,6 +49,7 @@ class StuckBatch:
             self._told_unforeseen = True
             structlog.get_logger(__name__).critical("batch.refused", messages=self._size, exc_info=error)
         self.show()
+        return self._failures
 
     def show(self) -> None:
         """Keeps the gauge of its age current."""
@@ -188,12 +189,10 @@ class Consumer:
         """What a batch came to that could not be committed at first; None when the process stops before it can be:
         closing the reader gives it back."""
         stuck = StuckBatch(len(batch.messages), batch.read_at, self._metrics, self._report)
-        attempts, apart = 0, False
+        apart = False
         self._reader.pause()
         while True:
-            stuck.failed(error)
-            attempts += 1
-            self._read(backoff(attempts, FIRST_PAUSE, LONGEST_PAUSE, self._rng))
+            self._pause(backoff(stuck.failed(error), FIRST_PAUSE, LONGEST_PAUSE, self._rng))
             if self._stopping.is_set():
                 return None
             apart = isinstance(error, Contended) and not apart
@@ -205,6 +204,12 @@ class Consumer:
                 stuck.over()
                 self._reader.resume()
                 return absorbed
+
+    def _pause(self, seconds: float) -> None:
+        """Keeps the connections for so long, or until `stop`; whom an attempt woke too late goes on waiting."""
+        until = time.monotonic() + seconds
+        while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
+            self._read(left)
 
     def _attempt(self, messages: Sequence[Message], *, apart: bool) -> Absorbed:
         return self._absorb_apart(messages) if apart else self._prepare(messages)()

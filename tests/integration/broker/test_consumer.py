@@ -20,7 +20,7 @@ from sandbox.nsq import Nsqd
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, is_whole, ready, receive, settings_for, until
 from tests.support.waiting import wait_until
-from worker.broker.consumer import Commit, Consumer
+from worker.broker.consumer import FIRST_PAUSE, Commit, Consumer
 from worker.broker.reader import Reader
 from worker.domain.lanes import Lane
 from worker.domain.messages import Absorbed, Message
@@ -40,6 +40,7 @@ class Batches:
         self.held: Callable[[Message], bool] = lambda _: False
         self.prepared: list[list[bytes]] = []
         self.attempted: list[str] = []
+        self.attempted_at: list[float] = []
         self.committed: list[list[bytes]] = []
         self.by: list[str] = []
 
@@ -52,6 +53,7 @@ class Batches:
 
     def _commit(self, messages: Sequence[Message], how: str) -> Absorbed:
         self.attempted.append(how)
+        self.attempted_at.append(time.monotonic())
         self.by.append(threading.current_thread().name)
         step = self.script.popleft() if self.script else None
         if isinstance(step, Exception):
@@ -249,6 +251,16 @@ def test_the_age_of_a_batch_in_hand_grows_while_an_attempt_is_under_way_and_hear
         absorbing.batches.gate.set()
         wait_until(lambda: absorbing.reader.counts.finished == 1)
     assert (absorbing.reader.counts.disconnects.total(), absorbing.reader.counts.redelivered) == (0, 0)
+
+
+def test_it_is_tried_again_less_and_less_often(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(b"a")
+    absorbing.batches.script.extend([AWAY] * 6)
+    with absorbing.running():
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+    pauses = [later - before for before, later in itertools.pairwise(absorbing.batches.attempted_at)]
+    least = [FIRST_PAUSE * 2**number / 2 for number in range(6)]
+    assert [pause >= each for pause, each in zip(pauses, least, strict=True)] == [True] * 6, pauses
 
 
 @pytest.mark.parametrize("error", [ValueError("Ada"), Unforeseen("a column is gone")], ids=["foreign", "ours"])
