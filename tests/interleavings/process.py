@@ -29,6 +29,7 @@ LEASE, TRIAL, MAX_LAG = timedelta(seconds=60), timedelta(days=31), timedelta(hou
 LIVE_TOPIC, BACKFILL_TOPIC = "profile_created", "profile_backfill"
 REQUEST_TIMEOUT = 10.0
 PRICES = "/v1/prices"
+ANOTHER_KEY = "another-example-of-a-secret-key-of-32-characters-or-more"
 LOCK_TIMEOUT = 0.02
 """Seconds. One thread runs at a time, so whoever waits for a lock waits for somebody who waits for him."""
 
@@ -133,6 +134,10 @@ class Process:
         if flight is None or flight.call.path != PRICES:
             self._resources.catalogue.refresh(PLAN)
 
+    def lose_key(self) -> None:
+        """Its key file is another now; it is read again with the next leases."""
+        self._resources.keys.sealer.use([ANOTHER_KEY])
+
     def deliver(self, topic: str, body: bytes) -> None:
         """Begins to absorb a message; the row is leased with it if settling isn't halted."""
         message = Message(topic, body, b"0123456789abcdef", 1, datetime.now(UTC))
@@ -141,6 +146,13 @@ class Process:
     def work(self) -> None:
         """Begins to settle what is due."""
         self.puppet.perform(self._work)
+
+    def lease_due(self) -> None:
+        """Begins a turn of the sweeper's; `settle_leased` settles what it has leased."""
+        self.puppet.perform(self._service.dispatcher.take_turn)
+
+    def settle_leased(self) -> None:
+        self.puppet.perform(self._settle_leased)
 
     def stop(self) -> None:
         self.puppet.kill()
@@ -155,12 +167,14 @@ class Process:
 
     def _work(self) -> None:
         """A turn of the sweeper's, and what it has leased."""
-        dispatcher = self._service.dispatcher
         try:
-            dispatcher.take_turn()
+            self._service.dispatcher.take_turn()
         except (Unavailable, TryLater):
             return
-        while dispatcher.settle_next(wait=False):
+        self._settle_leased()
+
+    def _settle_leased(self) -> None:
+        while self._service.dispatcher.settle_next(wait=False):
             pass
 
     def _wait_for_answer(self, flight: Flight) -> None:

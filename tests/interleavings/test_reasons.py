@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
+from sandbox.stripe.call import Call
 from sandbox.stripe.faults import Fault
 from tests.interleavings.process import LEASE, NAMESPACE, PRICES, TRIAL, Process
 from tests.interleavings.puppet import Order
@@ -58,6 +59,7 @@ def test_a_field_that_stripe_refuses_is_left_out_and_named(world: World) -> None
     finish(process)
     assert row_of(world).state == State.COMPLETED
     assert world.customers()[0]["email"] is None
+    assert row_of(world).generation == 2
 
 
 def test_a_trial_that_stripe_says_has_passed_begins_anew(world: World) -> None:
@@ -115,6 +117,83 @@ def test_a_key_whose_answer_stripe_keeps_is_named_burnt(world: World) -> None:
     world.pass_time(A_LEASE)
     process.work()
     assert go_to_generation(world, process, 2).last_error == "key_burnt"
+
+
+def next_asked(process: Process) -> Call:
+    """What it asks Stripe next, prices apart; not sent yet."""
+    while (gate := process.puppet.at) is not None:
+        if gate.flight is not None and gate.flight.call.path != PRICES:
+            return gate.flight.call
+        process.puppet.go()
+    raise AssertionError("it asks nothing")
+
+
+def test_a_request_whose_answer_was_lost_is_sent_again_under_its_key(world: World) -> None:
+    process = begin(world)
+    go_to_write(process, CUSTOMERS)
+    flight = flight_of(process)
+    process.puppet.go(Order.FAIL)
+    world.wire.vanish(flight)
+    finish(process)
+    world.pass_time(A_LEASE)
+    process.work()
+    asked = next_asked(process)
+    assert (asked.method, asked.path, asked.key) == ("POST", CUSTOMERS, flight.call.key)
+
+
+def test_a_look_for_what_a_burnt_key_made_is_gone_on_with_before_anything_is_asked_for(world: World) -> None:
+    process = begin(world)
+    answer_with(process, CUSTOMERS, Fault("status", "before", status=500, sticky=True))
+    finish(process)
+    world.pass_time(A_LEASE)
+    process.work()
+    assert next_asked(process).method == "POST"
+    process.puppet.go()
+    assert next_asked(process).method == "GET", "Stripe answered from memory"
+    while process.puppet.at is not None:
+        if process.puppet.at.flight is not None:
+            process.puppet.at.flight.fault = Fault("status", "before", status=503)
+        process.puppet.go()
+    assert (row_of(world).state, row_of(world).generation) == (State.PENDING, 1)
+    world.pass_time(A_LEASE)
+    process.work()
+    assert next_asked(process).method == "GET"
+    finish(process)
+    assert (row_of(world).state, row_of(world).generation) == (State.COMPLETED, 2)
+    assert len(world.customers()) == 1
+
+
+def test_a_profile_that_its_key_does_not_open_is_set_aside(world: World) -> None:
+    process, _ = world.processes
+    process.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
+    finish(process)
+    world.tamper()
+    world.kill(process)
+    world.pass_time(A_LEASE)
+    process, _ = world.processes
+    process.work()
+    finish(process)
+    row = row_of(world)
+    assert row.state == State.QUARANTINED
+    assert row.last_error.startswith("profile_sealed: ")
+    assert row.last_error.endswith("; publish the profile again")
+
+
+def test_a_profile_whose_key_went_away_after_it_was_leased_waits_for_it(world: World) -> None:
+    process, _ = world.processes
+    process.deliver("profile_created", world.message(USER, "ada@example.com", world.now()))
+    finish(process)
+    world.pass_time(A_LEASE)
+    process.lease_due()
+    finish(process)
+    process.lose_key()
+    process.settle_leased()
+    finish(process)
+    assert (row_of(world).state, row_of(world).last_error) == (State.PENDING, "sealed_under_another_key")
+    world.pass_time(A_LEASE)
+    process.work()
+    finish(process)
+    assert row_of(world).state == State.COMPLETED
 
 
 def test_a_refused_request_is_not_sent_again_where_nobody_knows_a_better_one(world: World) -> None:

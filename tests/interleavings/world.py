@@ -164,6 +164,10 @@ class World:
         """`subkeeper provisioning doubt`, the first step after a restored backup."""
         restored.look_first(self._database)
 
+    def tamper(self) -> None:
+        """Somebody changes a byte of every profile, as it is sealed."""
+        self._eyes.execute(text("UPDATE provisionings SET customer_request = set_byte(customer_request, 40, 0)"))
+
     def replace_price(self, *, archive: bool) -> None:
         """The plan's lookup key moves to a new price; `archive`: the old one takes no new subscriptions any more."""
         old = self.ask_stripe("GET", "/v1/prices?lookup_keys[]=pending")["data"][0]

@@ -219,6 +219,42 @@ def test_a_next_generation_in_memory_is_the_one_in_the_table(database: Database)
     found = "SELECT generation, subscription_request, last_error FROM provisionings"
     assert execute(database, found) == [(held.row.generation, held.row.subscription_request, "terms_changed")]
     assert (held.row.generation, held.row.subscription_request) == (2, '{"a": 2}')
+    assert requested(database)[0][3] == LATER, "it is about to be asked for"
+
+
+def test_so_many_of_each_lane_are_leased(database: Database) -> None:
+    add(database, "a", "b", "c")
+    add(database, "y", "z", lane=Lane.BACKFILL)
+    held = leases_of(database).lease_due({Lane.LIVE: 2, Lane.BACKFILL: 1})
+    assert [each.lane for each in held] == [Lane.LIVE, Lane.LIVE, Lane.BACKFILL]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_with_the_customer_recorded_nothing_is_sent_yet_for_the_next_step(database: Database, adopted: bool) -> None:
+    add(database, "a")
+    (row,) = lease(database)
+    held = Lease(row, Deadline.after(60), sent=True)
+    frozen = replace(row, stripe_customer_id="cus_1", subscription_request="{}")
+    leases_of(database).record_customer(held, frozen, adopted=adopted)
+    assert (held.sent, held.made_customer) == (False, not adopted)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_refused_request_was_asked_if_it_was_sent(database: Database, sent: bool) -> None:
+    add(database, "a")
+    (row,) = lease(database)
+    held = Lease(row, Deadline.after(60), sent=sent)
+    leases_of(database).refuse(held, "declined", "no", delay=0, lane=Lane.RETRY, may_blame=False)
+    assert requested(database) == [(LATER, LATER, None, None) if sent else (None, None, None, None)]
+
+
+def test_a_pass_releases_those_who_were_refused_before_its_settling_began(database: Database) -> None:
+    add(database, "a")
+    held = Lease(customer_created(database), Deadline.after(60), sent=True)
+    keeping = leases_of(database)
+    keeping.refuse(held, "declined", "no", delay=0, lane=Lane.RETRY, may_blame=False)
+    assert keeping.release_refused(keeping.clock() - 60, None) == 0
+    assert keeping.release_refused(keeping.clock(), None) == 1
 
 
 @pytest.mark.parametrize("gone", [False, True])
