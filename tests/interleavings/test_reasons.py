@@ -263,6 +263,26 @@ def test_a_change_says_what_caused_it_and_each_key_is_of_the_namespace(world: Wo
     assert world.refreshes() == 0, "it was read just now"
 
 
+def test_a_subscription_of_ours_that_was_never_paid_for_makes_room_for_another(world: World) -> None:
+    """Under the same key Stripe would answer with that one for a day."""
+    process = begin(world)
+    go_to_write(process, SUBSCRIPTIONS)
+    flight = flight_of(process)
+    process.puppet.go(Order.FAIL)
+    world.wire.land(flight)
+    finish(process)
+    (first,) = world.all_subscriptions()
+    first["status"] = "incomplete_expired"
+    world.doubt()
+    world.pass_time(A_LEASE)
+    process.work()
+    go_to_write(process, SUBSCRIPTIONS)
+    assert (row_of(world).generation, row_of(world).last_error) == (2, "subscription_expired")
+    finish(process)
+    assert row_of(world).state == State.COMPLETED
+    assert [each["status"] for each in world.all_subscriptions()] == ["incomplete_expired", "trialing"]
+
+
 def test_a_customer_that_we_know_is_taken_and_looked_at_for_a_subscription_first(world: World) -> None:
     customer = world.know_customer(USER)
     process = begin(world)
