@@ -166,7 +166,8 @@ class World:
 
     def tamper(self) -> None:
         """Somebody changes a byte of every profile, as it is sealed."""
-        self._eyes.execute(text("UPDATE provisionings SET customer_request = set_byte(customer_request, 40, 0)"))
+        byte = "get_byte(customer_request, 40) # 1"
+        self._eyes.execute(text(f"UPDATE provisionings SET customer_request = set_byte(customer_request, 40, {byte})"))
 
     def replace_price(self, *, archive: bool) -> None:
         """The plan's lookup key moves to a new price; `archive`: the old one takes no new subscriptions any more."""

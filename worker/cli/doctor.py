@@ -15,7 +15,7 @@ from worker.cli.output import json_line, shown
 from worker.errors import Misconfigured
 from worker.runtime.doctor.examining import examine
 from worker.runtime.doctor.findings import Finding, Findings, ok, refused, skipped
-from worker.settings.problems import InvalidSettings
+from worker.settings.loading import InvalidSettings
 
 COLUMNS = ("verdict", "check", "detail", "fix")
 INDENT = 9

@@ -10,8 +10,8 @@ from worker.errors import Misconfigured, Unavailable
 from worker.runtime.operations import message_shape
 from worker.runtime.provisioning import Provisioning, profile_reader
 from worker.runtime.resources import Resources
+from worker.settings.loading import InvalidSettings
 from worker.settings.model import Settings
-from worker.settings.problems import InvalidSettings
 from worker.telemetry import Health, Metrics
 from worker.version import VERSION
 from worker.web.health import health_server

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from worker.errors import Misconfigured
 from worker.settings import sections
-from worker.settings.keys import SECRETS, KeyPath, keys_of, variable
-from worker.settings.problems import InvalidSettings, translated
-from worker.settings.secrets import Secret, check_stripe_key, masked_url, split_secret_keys
-from worker.settings.sources import Gathered, gather
-from worker.settings.values import Section, Slug
+from worker.settings.loading import SECRETS, Gathered, InvalidSettings, KeyPath, gather, keys_of, translated, variable
+from worker.settings.secrets import Secret, check_stripe_key, masked_url, passwords_of, split_secret_keys
+from worker.settings.sections import Section, Slug
 
 LEASE_MARGIN = 5.0
 """Seconds that a lease keeps beyond one request: commits, clock steps, scheduling. Each step's commit renews it."""
@@ -69,7 +66,7 @@ class Settings(Section):
             settings = cls.model_validate(found.values, context=found)
             problems = [*found.problems, *_problems(settings)]
         except ValidationError as error:
-            problems = [*found.problems, *translated(error, found.name_of, keys)]
+            problems = [*found.problems, *translated(error, found.written, keys)]
         if problems:
             raise InvalidSettings(problems)
         return settings
@@ -80,7 +77,7 @@ class Settings(Section):
             self._written.update(context.written)
 
     def secret(self, path: KeyPath) -> Secret:
-        """Where the secret at `path`, one of `keys.SECRETS`, comes from."""
+        """Where the secret at `path`, one of `SECRETS`, comes from."""
         table = getattr(self, path[0]) if path[1:] else self
         in_file = (*path[:-1], f"{path[-1]}_file")
         value, file = getattr(table, path[-1]), getattr(table, in_file[-1])
@@ -110,9 +107,8 @@ class Settings(Section):
     def secret_values(self) -> list[str]:
         """Every secret at hand, for the log to mask by value. Raises `Misconfigured` for a file that went away."""
         sealing = self.secret_keys() if self.secret_key or self.secret_key_file else []
-        password = urlsplit(self.database.url.get_secret_value()).password
-        decoded = unquote(password) if password else None
-        secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), password, decoded, *sealing)
+        passwords = passwords_of(self.database.url.get_secret_value())
+        secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), *passwords, *sealing)
         return [secret for secret in secrets if secret]
 
     def effective(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from pydantic import SecretStr
 
@@ -15,7 +16,10 @@ MIN_SECRET_KEY = 32
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(?P<mode>live|test)_\w+")
 _MASK = "********"
-_PASSWORD = re.compile(r"(?P<before>://[^:/?#\s]*:)[^/?#\s]+(?=@)|(?P<parameter>[?&]password=)[^&#\s]+")
+_PASSWORD = re.compile(
+    r"(?P<before>^(?:[\w+]*:)?//[^:/]*:(?=[^@]+@)|[?&;][a-z]*password=)(?P<password>(?<=:)[^@]+|(?<==)[^&#]*)"
+)
+"""In a database's URL, as SQLAlchemy reads it: a password may hold a slash or a space; sslpassword is one too."""
 
 
 class Secret(NamedTuple):
@@ -54,8 +58,14 @@ def read_text(name: str, file: Path, kind: str) -> str:
 
 
 def masked_url(url: str) -> str:
-    """`url` with its password, if it has one, masked."""
-    return _PASSWORD.sub(lambda found: f"{found['before'] or found['parameter']}{_MASK}", url)
+    """A database's URL with its passwords, if it has any, masked."""
+    return _PASSWORD.sub(rf"\g<before>{_MASK}", url)
+
+
+def passwords_of(url: str) -> list[str]:
+    """Those in a database's URL, as they stand there and decoded."""
+    found = [each["password"] for each in _PASSWORD.finditer(url)]
+    return [*found, *map(unquote, found)]
 
 
 def check_stripe_key(name: str, key: str, livemode_name: str, *, livemode: bool) -> None:

@@ -268,7 +268,7 @@ def test_a_batch_starts_with_the_heavier_topic_and_has_both(
     nsqd.publish(backfill, *[b"b"] * 20)
     nsqd.publish(live, *[b"l"] * 20)
     reader = new_reader(settings_for(nsqd.tcp_address), weights={backfill: 1, live: 3})
-    until(lambda: sum(nsqd.channel(each, CHANNEL).get("in_flight_count", 0) for each in (live, backfill)) == 40, reader)
+    until(lambda: reader.counts.received == 40, reader)
     topics = [message.topic for message in reader.read(8, 1.0)]
     assert topics == [live] * 6 + [backfill] * 2
 

@@ -16,8 +16,8 @@ from sandbox.postgres import PostgresServer
 from sandbox.stripe.server import StripeServer
 from sandbox.workspace import Workspace
 from worker.errors import AccessRefused, Unavailable
+from worker.settings.loading import InvalidSettings
 from worker.settings.model import Settings
-from worker.settings.problems import InvalidSettings
 from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 

@@ -13,7 +13,7 @@ import pytest
 
 from worker.cli.common import BAD_SETTINGS
 from worker.runtime.process import DRAIN_SECONDS
-from worker.settings.keys import keys_of, variable
+from worker.settings.loading import keys_of, variable
 from worker.settings.model import Settings
 
 ROOT = Path(__file__).parents[3]

@@ -6,6 +6,8 @@ import json
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from worker.cli.config import as_toml
 from worker.settings.model import Settings
 
@@ -35,6 +37,34 @@ def test_it_says_which_secrets_are_set_and_where_they_come_from(tmp_path: Path) 
 def test_of_the_database_url_only_the_password_is_masked() -> None:
     url = Settings.load(None, SECRETS).effective()["database"]["url"]
     assert url == "postgresql://me:********@db.example:5432/subkeeper?sslmode=require"
+
+
+@pytest.mark.parametrize(
+    ("url", "masked", "password"),
+    [
+        ("postgresql://me:PLANTED 1@h/x", "postgresql://me:********@h/x", "PLANTED 1"),
+        ("postgresql://my me:PLANTED@h/x", "postgresql://my me:********@h/x", "PLANTED"),
+        ("postgresql://me:1/PLANTED@h/x", "postgresql://me:********@h/x", "1/PLANTED"),
+        ("postgresql://me:PLANTED%20@[::1]:5432/x", "postgresql://me:********@[::1]:5432/x", "PLANTED "),
+        ("postgresql://h/x?sslpassword=PLANTED&a=b", "postgresql://h/x?sslpassword=********&a=b", "PLANTED"),
+        ("postgresql://h/x?a=b&password= PLANTED", "postgresql://h/x?a=b&password=********", " PLANTED"),
+    ],
+)
+def test_a_password_is_masked_wherever_it_stands_and_known_to_whoever_masks_logs(
+    url: str, masked: str, password: str
+) -> None:
+    settings = Settings.load(None, {"SUBKEEPER_DATABASE__URL": url})
+    assert settings.effective()["database"]["url"] == masked
+    assert password in settings.secret_values()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me@[::1]:5432/x", "postgresql://h:5432/x?o=http://a.example", "postgres:///x"]
+)
+def test_a_url_without_a_password_stays_as_it_is(url: str) -> None:
+    settings = Settings.load(None, {"SUBKEEPER_DATABASE__URL": url})
+    assert settings.effective()["database"]["url"] == url
+    assert settings.secret_values() == []
 
 
 def test_as_toml_it_says_the_same_as_json() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from worker.settings.keys import ANY, SECRETS, keys_of
+from worker.settings.loading import ANY, SECRETS, keys_of
 from worker.settings.model import Settings
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"

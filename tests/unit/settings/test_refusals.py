@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from worker.settings.loading import InvalidSettings
 from worker.settings.model import Settings
-from worker.settings.problems import InvalidSettings
 
 WriteConfig = Callable[[str], Path]
 
@@ -56,6 +56,14 @@ def _refused(path: Path | None, environ: Mapping[str, str]) -> InvalidSettings:
         ('[database]\nurl = "mysql://localhost/x"', "database.url", "not a Postgres URL"),
         ('[database]\nurl = "postgresql://u:pw@h/x"', "database.url", "SUBKEEPER_DATABASE__URL"),
         ('[database]\nurl = "postgresql:///x?password=pw"', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql://h/x?sslpassword=pw"', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql://h/x?a=b&password= "', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql://h/x?password="', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql://u:my pass@h/x"', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql://my u:pw@h/x"', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql://u:1/2?#@h/x"', "database.url", "SUBKEEPER_DATABASE__URL"),
+        ('[database]\nurl = "postgresql:\\t//u:pw@h/x"', "database.url", "not a Postgres URL"),
+        ('[database]\nurl = "postgresql://u@h/x\\t"', "database.url", "not a Postgres URL"),
         ('secret_key = "x"', "secret_key", "Set SUBKEEPER_SECRET_KEY"),
         ('[stripe]\nsecret_key = "sk_test_x"', "stripe.secret_key", "Set STRIPE_SECRET_KEY"),
         ('[nsq]\nauth_secret = "x"', "nsq.auth_secret", "nsq.auth_secret_file"),

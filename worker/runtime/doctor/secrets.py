@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker.errors import Misconfigured
 from worker.runtime.doctor.findings import Finding, Findings, ok, problem, refused, warning
-from worker.settings.keys import SECRETS
+from worker.settings.loading import SECRETS
 from worker.settings.model import Settings
 
 CHECK = "secrets"
