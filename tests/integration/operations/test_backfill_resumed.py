@@ -43,9 +43,11 @@ def line(file: Path) -> int:
     return int(str(saved(file).get("line", 0)))
 
 
-def break_off(commands: Commands, file: Path, how: signal.Signals, after: int) -> tuple[int, str]:
+def break_off(
+    commands: Commands, file: Path, how: signal.Signals, after: int, *, max_depth: int = 0
+) -> tuple[int, str]:
     """Starts a backfill, and ends it once it has got past line `after`; its exit code and standard error."""
-    process = commands.start("backfill", file, "--max-depth", "0")
+    process = commands.start("backfill", file, "--max-depth", str(max_depth))
     wait_until(lambda: line(file) > after, what=f"line {after}")
     process.send_signal(how)
     _, err = process.communicate(timeout=30)
@@ -74,8 +76,8 @@ def test_killed_again_and_again_it_publishes_everything_and_little_twice(
 def test_what_was_found_before_the_kill_counts_as_newly_found_after_it(
     stack: Stack, commands: Commands, file: Path
 ) -> None:
+    break_off(commands, file, signal.SIGKILL, 1000, max_depth=2000)  # nothing reads: it waits there
     stack.start_worker()
-    break_off(commands, file, signal.SIGKILL, 1000)
     wait_until(lambda: stack.is_drained(stack.backfill_topic))
     said = commands("backfill", file, "--fail-if-new")
     assert said.code == 3, said
