@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -46,6 +47,9 @@ class Root(click.Group):
         if cmd_name not in self.commands and cmd_name in COMMANDS:
             module, _ = COMMANDS[cmd_name]
             command: click.Command = getattr(_imported(module), cmd_name)
+            if not gc.isenabled():  # by `worker.__main__`; what was imported stays, and no collection looks at it again
+                gc.freeze()
+                gc.enable()
             if not module.startswith(SANDBOX):  # that has a configuration of its own
                 take_config(command)
             self.add_command(command)
