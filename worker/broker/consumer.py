@@ -130,11 +130,10 @@ class Consumer:
         self._stopping = threading.Event()
 
     def wait(self, timeout: float) -> None:
-        """For up to `timeout` seconds keeps the subscriptions and takes nothing: before `run`, while nothing could be
-        committed yet. nsqd hangs up on a client that it doesn't hear for two heartbeats."""
+        """For `timeout` seconds, or until `stop`, keeps the subscriptions and takes nothing: before `run`, while
+        nothing could be committed yet. nsqd hangs up on a client that it doesn't hear for two heartbeats."""
         self._reader.pause()
-        self._reader.read(0, timeout)
-        self._report_connections()
+        self._pause(timeout)
 
     def run(self) -> None:
         """Absorbs until `stop`, then gives back what is left and closes every connection."""
@@ -206,7 +205,8 @@ class Consumer:
                 return absorbed
 
     def _pause(self, seconds: float) -> None:
-        """Keeps the connections for so long, or until `stop`; whom an attempt woke too late goes on waiting."""
+        """Keeps the paused connections for so long, or until `stop`, whatever else ends a read: an attempt that nobody
+        waited for any more, a connection that is made or lost."""
         until = time.monotonic() + seconds
         while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
             self._read(left)

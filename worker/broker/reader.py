@@ -55,17 +55,17 @@ class Reader:
     def read(self, limit: int, timeout: float) -> list[Message]:
         """Up to `limit` messages: waits up to `timeout` seconds for the first, then takes what has arrived.
 
-        Empty after `timeout`, after `wake`, once `connected` changes, while paused, and once stopped. Heartbeats,
-        reconnects, discovery and RDY are looked after in here.
+        Empty after `timeout`, after `wake`, once a connection is made or lost, while paused, and once stopped.
+        Heartbeats, reconnects, discovery and RDY are looked after in here.
         """
         if self._closed:
             return []
-        deadline, until, connected = self._clock() + timeout, 0.0, self.connected
+        deadline, until, live = self._clock() + timeout, 0.0, len(self._connections.live)
         while True:
             self._look_after()
             self._poll(until and min(until, self._connections.next_due(), self._flow.next_turn) - self._clock())
             batch = self._take(limit)
-            if batch or self._woken or self._clock() >= deadline or self.connected is not connected:
+            if batch or self._woken or self._clock() >= deadline or len(self._connections.live) != live:
                 self._woken = False
                 return batch
             until = deadline

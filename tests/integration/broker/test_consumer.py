@@ -355,7 +355,7 @@ def test_before_it_runs_it_keeps_its_subscriptions_and_takes_nothing(
     assert time.monotonic() - began >= 0.3
     while not absorbing.reader.connected:  # or the test's time is up
         absorbing.consumer.wait(0.1)
-    absorbing.consumer.wait(0)
+    absorbing.consumer.wait(0.1)
     assert absorbing.of("nsqd")[-1] == (True, "1 of 1 connections")
     assert ready(nsqd, topic) == 0
     assert absorbing.batches.prepared == []
