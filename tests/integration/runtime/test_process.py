@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -99,11 +100,21 @@ def test_a_signal_is_heard_whatever_the_main_thread_holds() -> None:
     subprocess.run([sys.executable, "-c", SIGNALLED_INSIDE_WAIT], check=True, timeout=60)
 
 
+@pytest.fixture
+def hangups_heard() -> Iterator[None]:
+    """Also where the tests themselves run under nohup, which children inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_heard")
 def test_signals_that_come_together_ask_once_and_a_later_one_ends_the_process_at_once() -> None:
     asked = subprocess.run([sys.executable, "-c", ASKED_TWICE], check=False, timeout=60, capture_output=True)
     assert (asked.stdout, asked.returncode) == (b"draining\n", 128 + signal.SIGHUP)
 
 
+@pytest.mark.usefixtures("hangups_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_asks_to_end_drains(stack: Stack, number: signal.Signals) -> None:
     worker = stack.spawn_worker()
