@@ -12,6 +12,7 @@ from sandbox.stripe.call import Call
 from sandbox.stripe.faults import Fault
 from tests.interleavings.process import LEASE, NAMESPACE, PRICES, TRIAL, Process
 from tests.interleavings.puppet import Order
+from tests.interleavings.wire import Flight
 from tests.interleavings.world import USER, World, finish, flight_of, go_to_write
 from worker.domain.provisioning import RENEWAL_MARGIN, SHORTEST_TRIAL_TO_SEND, State, Step, step_key
 from worker.provisioning.customer_step import MOST_GENERATIONS
@@ -39,6 +40,14 @@ def answer_with(process: Process, path: str, fault: Fault) -> None:
     """What it writes to `path` next meets the fault."""
     go_to_write(process, path)
     flight_of(process).fault = fault
+
+
+def lose_answer(process: Process, path: str) -> Flight:
+    """It sends its write to `path`, and hears nothing of it; what became of that is yet to be said."""
+    go_to_write(process, path)
+    flight = flight_of(process)
+    process.puppet.go(Order.FAIL)
+    return flight
 
 
 def go_to_generation(world: World, process: Process, generation: int) -> Row[Any]:
@@ -76,10 +85,7 @@ def test_a_trial_that_stripe_says_has_passed_begins_anew(world: World) -> None:
 def test_a_spent_trial_whose_request_may_be_under_way_waits_as_long_as_that_may_take_effect(world: World) -> None:
     process = begin(world)
     for _ in range(2):  # each is lost, and the worker hears nothing
-        go_to_write(process, SUBSCRIPTIONS)
-        flight = flight_of(process)
-        process.puppet.go(Order.FAIL)
-        world.wire.vanish(flight)
+        world.wire.vanish(lose_answer(process, SUBSCRIPTIONS))
         finish(process)
         world.pass_time(A_LEASE)
         process.work()
@@ -130,15 +136,13 @@ def next_asked(process: Process) -> Call:
 
 def test_a_request_whose_answer_was_lost_is_sent_again_under_its_key(world: World) -> None:
     process = begin(world)
-    go_to_write(process, CUSTOMERS)
-    flight = flight_of(process)
-    process.puppet.go(Order.FAIL)
-    world.wire.vanish(flight)
+    lost = lose_answer(process, CUSTOMERS)
+    world.wire.vanish(lost)
     finish(process)
     world.pass_time(A_LEASE)
     process.work()
     asked = next_asked(process)
-    assert (asked.method, asked.path, asked.key) == ("POST", CUSTOMERS, flight.call.key)
+    assert (asked.method, asked.path, asked.key) == ("POST", CUSTOMERS, lost.call.key)
 
 
 def test_a_look_for_what_a_burnt_key_made_is_gone_on_with_before_anything_is_asked_for(world: World) -> None:
@@ -266,10 +270,7 @@ def test_a_change_says_what_caused_it_and_each_key_is_of_the_namespace(world: Wo
 def test_a_subscription_of_ours_that_was_never_paid_for_makes_room_for_another(world: World) -> None:
     """Under the same key Stripe would answer with that one for a day."""
     process = begin(world)
-    go_to_write(process, SUBSCRIPTIONS)
-    flight = flight_of(process)
-    process.puppet.go(Order.FAIL)
-    world.wire.land(flight)
+    world.wire.land(lose_answer(process, SUBSCRIPTIONS))
     finish(process)
     (first,) = world.all_subscriptions()
     first["status"] = "incomplete_expired"
