@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from worker.cli.config import as_toml
 from worker.settings.model import Settings
 
 SECRETS = {
@@ -65,12 +62,3 @@ def test_a_url_without_a_password_stays_as_it_is(url: str) -> None:
     settings = Settings.load(None, {"SUBKEEPER_DATABASE__URL": url})
     assert settings.effective()["database"]["url"] == url
     assert settings.secret_values() == []
-
-
-def test_as_toml_it_says_the_same_as_json() -> None:
-    values = Settings().effective()
-    assert json.loads(json.dumps(values)) == values
-    from_toml = tomllib.loads(as_toml(values))
-    assert from_toml["plans"] == values["plans"]
-    assert from_toml["nsq"]["tls"] == {"enabled": False}
-    assert "# ca_file is not set" in as_toml(values)
