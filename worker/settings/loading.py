@@ -156,10 +156,11 @@ def _read_variable(name: str, text: str, keys: Sequence[Key], found: Gathered) -
     path = STRIPE_NAMES.get(name) or tuple(name.removeprefix(PREFIX).lower().split("__"))
     key = next((key for key in keys if key.matches(path)), None)
     if key is None:
-        near = suggestion(name, [variable(key.path) for key in keys])
+        ours = [PREFIX + "__".join(key.path).upper() for key in keys]
+        near = suggestion(name, [*STRIPE_NAMES, *ours, CONFIG_VARIABLE])
         fix = f"Did you mean {near}?" if near else "Unset it, or correct it"
         found.refuse(name, "is not a setting", fix)
-    elif text or SecretStr not in key.kinds:  # an empty secret is one that was not given
+    elif text.strip() or SecretStr not in key.kinds:  # an empty secret is one that was not given
         try:
             found.table(path[:-1])[path[-1]] = _parsed(text, key)
         except ValueError:
@@ -172,7 +173,7 @@ def _parsed(text: str, key: Key) -> Any:
     """A variable's text as pydantic takes it. Raises ValueError on a malformed JSON list."""
     if tuple not in key.kinds:
         return None if NoneType in key.kinds and not text else text
-    if text.lstrip().startswith("["):
+    if re.match(r"\s*\[\s*[\"\]]", text):  # and not an IPv6 address
         return list(json.loads(text))
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -224,7 +225,7 @@ def translated(error: ValidationError, written: Mapping[KeyPath, str], keys: Seq
 
 
 def _known_instead(path: KeyPath, keys: Sequence[Key]) -> str:
-    known = sorted({key.path[len(path) - 1] for key in keys if key.lies_in(path[:-1])})
+    known = sorted({key.path[len(path) - 1] for key in keys if key.lies_in(path[:-1]) and key.path not in SECRETS})
     near = suggestion(path[-1], known)
     return f"Did you mean {near}?" if near else f"Remove it; known here: {', '.join(known)}"
 

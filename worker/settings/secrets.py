@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from pydantic import SecretStr
 
@@ -14,12 +14,13 @@ from worker.errors import Misconfigured
 MIN_SECRET_KEY = 32
 """Characters that one SUBKEEPER_SECRET_KEY must have at least."""
 
-_STRIPE_KEY = re.compile(r"(?:sk|rk)_(?P<mode>live|test)_\w+")
+_STRIPE_KEY = re.compile(r"(?:sk|rk)_(?P<mode>live|test)_[A-Za-z0-9_]+")
 _MASK = "********"
-_PASSWORD = re.compile(
-    r"(?P<before>^(?:[\w+]*:)?//[^:/]*:(?=[^@]+@)|[?&;][a-z]*password=)(?P<password>(?<=:)[^@]+|(?<==)[^&#]*)"
+_PASSWORDS = (
+    re.compile(r"(^(?:[\w+]*:)?//[^:/]*?(?::|%3[Aa]))([^@]+)(?=@)"),
+    re.compile(r"([?&;#]\s*(?!passfile)[^=&;]*(?:pass|pwd|secret|scram_\w+_key)[^=&;]*=)([^&]*)", re.IGNORECASE),
 )
-"""In a database's URL, as SQLAlchemy reads it: a password may hold a slash or a space; sslpassword is one too."""
+"""In a database's URL, as SQLAlchemy reads it: one may hold a slash, a space or a #; and libpq has more than one."""
 
 
 class Secret(NamedTuple):
@@ -35,6 +36,9 @@ class Secret(NamedTuple):
             return self.value.get_secret_value().strip() or None
         if self.file is None:
             return None
+        if not self.file.is_absolute() and not self.file.exists():  # may be the secret, given in the wrong place
+            fix = "Name the file that holds the secret; the secret itself goes where it is named without _FILE"
+            raise Misconfigured(self.name, "names no file that is there", fix)
         text = read_text(self.name, self.file, "file").strip()
         if not text:
             raise Misconfigured(self.name, f"{self.file} is empty", "Write the secret into it")
@@ -50,22 +54,25 @@ class Secret(NamedTuple):
 def read_text(name: str, file: Path, kind: str) -> str:
     """What the file says that `name` gives. Raises `Misconfigured`."""
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        not_text = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no file has such a name"
+        reason = error.strerror if isinstance(error, OSError) else not_text
         fix = f"Name a {kind} that this process may read"
         raise Misconfigured(name, f"cannot read {file}: {reason}", fix) from None
 
 
 def masked_url(url: str) -> str:
     """A database's URL with its passwords, if it has any, masked."""
-    return _PASSWORD.sub(rf"\g<before>{_MASK}", url)
+    for pattern in _PASSWORDS:
+        url = pattern.sub(rf"\1{_MASK}", url)
+    return url
 
 
 def passwords_of(url: str) -> list[str]:
     """Those in a database's URL, as they stand there and decoded."""
-    found = [each["password"] for each in _PASSWORD.finditer(url)]
-    return [*found, *map(unquote, found)]
+    found = [each[2] for pattern in _PASSWORDS for each in pattern.finditer(url)]
+    return [*found, *map(unquote, found), *map(unquote_plus, found)]
 
 
 def check_stripe_key(name: str, key: str, livemode_name: str, *, livemode: bool) -> None:
@@ -85,6 +92,8 @@ def check_stripe_key(name: str, key: str, livemode_name: str, *, livemode: bool)
 def split_secret_keys(name: str, text: str) -> list[str]:
     """One or several keys separated by commas, newest first. Raises `Misconfigured` for one that is too short."""
     keys = [key.strip() for key in text.split(",") if key.strip()]
+    if any("\n" in key for key in keys):
+        raise Misconfigured(name, "holds a key of several lines", "Separate keys by commas")
     if not keys or any(len(key) < MIN_SECRET_KEY for key in keys):
         fix = f"Give at least {MIN_SECRET_KEY} random characters each: openssl rand -base64 48"
         raise Misconfigured(name, "is empty or has a key that is too short", fix)

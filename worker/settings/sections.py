@@ -33,7 +33,7 @@ class BadValueError(ValueError):
 
 _NSQ_NAME = re.compile(r"[.a-zA-Z0-9_-]{1,64}")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
-_DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+_DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
 def _require(holds: object, problem: str, fix: str) -> None:
@@ -78,7 +78,7 @@ def _split(url: str) -> SplitResult:
 
 def _api_base(url: str) -> str:
     parts = _split(url)
-    is_url = parts.hostname and parts.scheme in {"http", "https"}
+    is_url = parts.hostname and parts.scheme in {"http", "https"} and url.isprintable() and " " not in url
     _require(is_url, "is not an http(s) URL", 'Write "https://api.stripe.com", or leave the key out')
     more = parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment
     _require(not more, "has more than scheme, host and port", 'Write "https://host" or "https://host:port"')
@@ -88,14 +88,14 @@ def _api_base(url: str) -> str:
 
 
 def _database_url(url: SecretStr) -> SecretStr:
-    _, _, address = url.get_secret_value().partition("://")
-    clear = (
-        "@" not in address.partition("@")[2]
-    )  # else parsers disagree on where the host begins, and repeat a password
-    fix = "Write those characters of the password encoded: @ as %40, / as %2F, : as %3A"
-    _require(clear, "holds more than one @", fix)
-    known = _split(url.get_secret_value()).scheme in _DATABASE_SCHEMES and url.get_secret_value().isprintable()
-    _require(known, "is not a Postgres URL", "Write postgresql://user@host:5432/database")
+    text = url.get_secret_value()
+    parts, fix = _split(text), "Write those characters of the password encoded: @ as %40, / as %2F, : as %3A"
+    # else parsers disagree on where the host begins, and one tells a password
+    _require("@" not in text.partition("://")[2].partition("@")[2], "holds more than one @", fix)
+    known = parts.scheme and text.startswith(_DATABASE_SCHEMES) and text.isprintable() and text == text.strip()
+    shape = "Write postgresql://user@host:5432/database; in a password, / ? # [ ] and white space encoded: / as %2F"
+    _require(known, "is not a Postgres URL", shape)
+    _require("@" not in parts.path, "holds an @ after its host", fix)
     return url
 
 
@@ -121,7 +121,7 @@ ApiBase = Annotated[str, AfterValidator(_api_base)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 """A Postgres URL; secret, because it may carry a password."""
 
-PositiveSeconds = Annotated[float, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=86_400)]
 
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=64)]
 """A plan's name: lower case with single underscores, so that an environment variable can name it."""

@@ -105,7 +105,7 @@ class HttpServer:
 def _bind(host: str, port: int, name: str) -> _Listener:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError:
+    except (OSError, UnicodeError):
         raise Misconfigured(f"{name}.host", f"{host} is not an address of this machine", _LOOPBACK) from None
     try:
         return _Listener(fileno=socket.create_server(address[:2], family=family).detach())

@@ -41,7 +41,8 @@ def test_of_the_database_url_only_the_password_is_masked() -> None:
     [
         ("postgresql://me:PLANTED 1@h/x", "postgresql://me:********@h/x", "PLANTED 1"),
         ("postgresql://my me:PLANTED@h/x", "postgresql://my me:********@h/x", "PLANTED"),
-        ("postgresql://me:1/PLANTED@h/x", "postgresql://me:********@h/x", "1/PLANTED"),
+        ("postgresql://h/x?password=a#PLANTED+b", "postgresql://h/x?password=********", "a#PLANTED b"),
+        ("postgresql://me%3APLANTED@h/x", "postgresql://me%3A********@h/x", "PLANTED"),
         ("postgresql://me:PLANTED%20@[::1]:5432/x", "postgresql://me:********@[::1]:5432/x", "PLANTED "),
         ("postgresql://h/x?sslpassword=PLANTED&a=b", "postgresql://h/x?sslpassword=********&a=b", "PLANTED"),
         ("postgresql://h/x?a=b&password= PLANTED", "postgresql://h/x?a=b&password=********", " PLANTED"),

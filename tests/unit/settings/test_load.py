@@ -26,6 +26,10 @@ def test_a_file_is_read_from_its_path(write_config: WriteConfig) -> None:
     assert Settings.load(write_config('[nsq]\nchannel = "mine"'), {}).nsq.channel == "mine"
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(write_config: WriteConfig) -> None:
+    assert Settings.load(write_config('\ufeffnamespace = "mine"'), {}).namespace == "mine"
+
+
 def test_a_file_is_found_by_its_variable_and_the_command_line_wins_over_it(write_config: WriteConfig) -> None:
     config = write_config('namespace = "a"')
     environ = {"SUBKEEPER_CONFIG": str(config)}
@@ -48,6 +52,7 @@ def test_the_environment_wins_over_the_file(write_config: WriteConfig) -> None:
         (" a:1 , [::1]:2 ,", ("a:1", "[::1]:2")),
         ('["a:1", "b:2"]', ("a:1", "b:2")),
         ("a:1", ("a:1",)),
+        ("[::1]:4150,b:4150", ("[::1]:4150", "b:4150")),
     ],
 )
 def test_a_list_in_a_variable_is_json_or_comma_separated(text: str, expected: tuple[str, ...]) -> None:
@@ -105,6 +110,7 @@ def test_variables_that_kubernetes_sets_for_a_service_of_that_name_are_not_ours(
 def test_without_a_stripe_key_billing_is_disabled() -> None:
     assert Settings.load(None, {}).stripe_secret_key() is None
     assert Settings.load(None, {"STRIPE_SECRET_KEY": ""}).stripe_secret_key() is None
+    assert Settings.load(None, {"STRIPE_SECRET_KEY": " "}).secret(("stripe", "secret_key")).value is None
 
 
 def test_the_environment_wins_over_the_files_for_secrets(write_config: WriteConfig) -> None:
