@@ -28,6 +28,10 @@ def test_those_who_want_all_have_alike_and_take_nothing_from_who_wants_little() 
     assert share_out(80, {"a": 80, "b": 80, "c": 10}) == pytest.approx({"a": 35, "b": 35, "c": 10})
 
 
+def test_less_than_the_least_for_each_is_shared_alike() -> None:
+    assert share_out(0.5, {"a": 9, "b": 0}) == pytest.approx({"a": 0.25, "b": 0.25})
+
+
 def test_whoever_waits_wants_all() -> None:
     assert demand(80, sent=3, waited=0.6, before=1) == 80
 
