@@ -36,6 +36,19 @@ def begin(world: World, email: str | None = "ada@example.com") -> Process:
     return process
 
 
+def work_again(world: World, process: Process) -> None:
+    """Once its lease is over, it begins to settle what is due."""
+    world.pass_time(A_LEASE)
+    process.work()
+
+
+def burn_key(world: World, process: Process, path: str) -> None:
+    """Stripe keeps the error with which it answers the write to `path`; the worker is about to ask again."""
+    answer_with(process, path, Fault("status", "before", status=500, sticky=True))
+    finish(process)
+    work_again(world, process)
+
+
 def answer_with(process: Process, path: str, fault: Fault) -> None:
     """What it writes to `path` next meets the fault."""
     go_to_write(process, path)
@@ -87,8 +100,7 @@ def test_a_spent_trial_whose_request_may_be_under_way_waits_as_long_as_that_may_
     for _ in range(2):  # each is lost, and the worker hears nothing
         world.wire.vanish(lose_answer(process, SUBSCRIPTIONS))
         finish(process)
-        world.pass_time(A_LEASE)
-        process.work()
+        work_again(world, process)
     process.stop()
     world.pass_time(row_of(world).trial_end - world.now() - SHORTEST_TRIAL_TO_SEND + timedelta(seconds=1))
     _, other = world.processes
@@ -118,10 +130,7 @@ def test_a_customer_that_stripe_denies_is_asked_for_before_the_user_is_set_aside
 
 def test_a_key_whose_answer_stripe_keeps_is_named_burnt(world: World) -> None:
     process = begin(world)
-    answer_with(process, SUBSCRIPTIONS, Fault("status", "before", status=500, sticky=True))
-    finish(process)
-    world.pass_time(A_LEASE)
-    process.work()
+    burn_key(world, process, SUBSCRIPTIONS)
     assert go_to_generation(world, process, 2).last_error == "key_burnt"
 
 
@@ -139,18 +148,14 @@ def test_a_request_whose_answer_was_lost_is_sent_again_under_its_key(world: Worl
     lost = lose_answer(process, CUSTOMERS)
     world.wire.vanish(lost)
     finish(process)
-    world.pass_time(A_LEASE)
-    process.work()
+    work_again(world, process)
     asked = next_asked(process)
     assert (asked.method, asked.path, asked.key) == ("POST", CUSTOMERS, lost.call.key)
 
 
 def test_a_look_for_what_a_burnt_key_made_is_gone_on_with_before_anything_is_asked_for(world: World) -> None:
     process = begin(world)
-    answer_with(process, CUSTOMERS, Fault("status", "before", status=500, sticky=True))
-    finish(process)
-    world.pass_time(A_LEASE)
-    process.work()
+    burn_key(world, process, CUSTOMERS)
     assert next_asked(process).method == "POST"
     process.puppet.go()
     assert next_asked(process).method == "GET", "Stripe answered from memory"
@@ -159,8 +164,7 @@ def test_a_look_for_what_a_burnt_key_made_is_gone_on_with_before_anything_is_ask
             process.puppet.at.flight.fault = Fault("status", "before", status=503)
         process.puppet.go()
     assert (row_of(world).state, row_of(world).generation) == (State.PENDING, 1)
-    world.pass_time(A_LEASE)
-    process.work()
+    work_again(world, process)
     assert next_asked(process).method == "GET"
     finish(process)
     assert (row_of(world).state, row_of(world).generation) == (State.COMPLETED, 2)
@@ -194,8 +198,7 @@ def test_a_profile_whose_key_went_away_after_it_was_leased_waits_for_it(world: W
     process.settle_leased()
     finish(process)
     assert (row_of(world).state, row_of(world).last_error) == (State.PENDING, "sealed_under_another_key")
-    world.pass_time(A_LEASE)
-    process.work()
+    work_again(world, process)
     finish(process)
     assert row_of(world).state == State.COMPLETED
 
@@ -275,8 +278,7 @@ def test_a_subscription_of_ours_that_was_never_paid_for_makes_room_for_another(w
     (first,) = world.all_subscriptions()
     first["status"] = "incomplete_expired"
     world.doubt()
-    world.pass_time(A_LEASE)
-    process.work()
+    work_again(world, process)
     go_to_write(process, SUBSCRIPTIONS)
     assert (row_of(world).generation, row_of(world).last_error) == (2, "subscription_expired")
     finish(process)

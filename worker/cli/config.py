@@ -12,6 +12,8 @@ from worker.cli.common import explained, loaded_for_people, seeded
 from worker.runtime.checking import require_usable
 from worker.settings.loading import SECRETS
 
+_NOT_IN_FILES = {path[-1] for path in SECRETS}
+
 
 @click.group()
 def config() -> None:
@@ -41,9 +43,12 @@ def as_toml(values: Mapping[str, Any]) -> str:
 def _toml_lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
     for name, value in table.items():
         if not isinstance(value, Mapping):
-            said = f"{name} is not set" if value is None else f"{name}: {value}"
-            secret = name in {path[-1] for path in SECRETS}  # which a file may not hold
-            yield f"# {said}" if secret or value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}"
+            if value is None:
+                yield f"# {name} is not set"
+            elif name in _NOT_IN_FILES:
+                yield f"# {name}: {value}"
+            else:
+                yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
     for name, value in table.items():
         if isinstance(value, Mapping):
             if not all(isinstance(inner, Mapping) for inner in value.values()):

@@ -40,7 +40,11 @@ STRIPE_NAMES: dict[str, KeyPath] = {
 
 def variable(path: KeyPath) -> str:
     """The environment variable that overrides the key at `path`."""
-    return next((name for name, key in STRIPE_NAMES.items() if key == path), PREFIX + "__".join(path).upper())
+    return next((name for name, key in STRIPE_NAMES.items() if key == path), _own_variable(path))
+
+
+def _own_variable(path: KeyPath) -> str:
+    return PREFIX + "__".join(path).upper()
 
 
 class Key(NamedTuple):
@@ -156,8 +160,7 @@ def _read_variable(name: str, text: str, keys: Sequence[Key], found: Gathered) -
     path = STRIPE_NAMES.get(name) or tuple(name.removeprefix(PREFIX).lower().split("__"))
     key = next((key for key in keys if key.matches(path)), None)
     if key is None:
-        ours = [PREFIX + "__".join(key.path).upper() for key in keys]
-        near = suggestion(name, [*STRIPE_NAMES, *ours, CONFIG_VARIABLE])
+        near = suggestion(name, [*STRIPE_NAMES, *(_own_variable(key.path) for key in keys), CONFIG_VARIABLE])
         fix = f"Did you mean {near}?" if near else "Unset it, or correct it"
         found.refuse(name, "is not a setting", fix)
     elif text.strip() or SecretStr not in key.kinds:  # an empty secret is one that was not given

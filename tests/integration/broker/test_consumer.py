@@ -20,7 +20,7 @@ from sandbox.nsq import Nsqd
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, is_whole, ready, receive, settings_for, until
 from tests.support.waiting import wait_until
-from worker.broker.consumer import FIRST_PAUSE, Commit, Consumer
+from worker.broker.consumer import FIRST_PAUSE, READ_TIMEOUT, Commit, Consumer
 from worker.broker.reader import Reader
 from worker.domain.lanes import Lane
 from worker.domain.messages import Absorbed, Message
@@ -413,9 +413,6 @@ def test_a_batch_that_cannot_be_committed_is_given_back_when_it_stops(
 
 # Nobody waits for a read: of several times the shortest counts, since the machine may have other work
 
-READ_WAITS = 1.0
-"""Seconds for which a read waits for messages."""
-
 
 def test_a_stop_ends_the_wait_for_messages(new_absorbing: NewAbsorbing) -> None:
     def seconds() -> float:
@@ -427,7 +424,7 @@ def test_a_stop_ends_the_wait_for_messages(new_absorbing: NewAbsorbing) -> None:
             thread.join(10)
             return time.monotonic() - began
 
-    assert min(seconds() for _ in range(3)) < READ_WAITS / 2
+    assert min(seconds() for _ in range(3)) < READ_TIMEOUT / 2
 
 
 def test_a_stop_ends_the_pause_of_a_batch_that_cannot_be_committed(new_absorbing: NewAbsorbing) -> None:
@@ -460,7 +457,7 @@ def test_a_batch_is_finished_when_it_is_committed_whether_others_follow_or_not(
             wait_until(lambda: absorbing.reader.counts.finished == size, interval=0.005)
             return time.monotonic() - began
 
-    assert min(seconds() for _ in range(3)) < READ_WAITS / 2
+    assert min(seconds() for _ in range(3)) < READ_TIMEOUT / 2
 
 
 # What is told meanwhile
