@@ -45,8 +45,18 @@ def watched(worker: Worker) -> Monitor:
     return monitor
 
 
+def await_linked(worker: Http) -> None:
+    """A worker is ready with its first connection to nsqd; the others may be an instant behind."""
+
+    def links(state: str) -> float:
+        return worker.metric("subkeeper_nsqd_links", state=state)
+
+    wait_until(lambda: links("connected") == links("wanted") > 0, what="all connections to nsqd")
+
+
 def await_ready(worker: Worker) -> Worker:
     wait_until(worker.is_ready)
+    await_linked(worker)
     wait_until(lambda: shows(worker, "subkeeper_oldest_unsettled_seconds"))
     return worker
 
@@ -108,6 +118,7 @@ def test_a_key_that_is_refused_at_the_start_pages(stack: Stack, tmp_path: Path) 
     worker = stack.start_worker(STRIPE_SECRET_KEY="sk_test_wrong")
     await_away(worker, "stripe")
     wait_until(lambda: worker.part("nsqd")[0], what="it absorbs")
+    await_linked(worker)
     monitor = Monitor({"a": worker})
     monitor.scrape(minutes=6)
     assert monitor.firing() == {"SubkeeperPartDown", "SubkeeperSettlingHalted"}
@@ -175,6 +186,7 @@ def test_one_nsqd_of_two_that_is_away_pages_and_the_other_s_messages_are_still_s
     stack.setup()
     worker = stack.start_worker(STRIPE_SECRET_KEY="")  # billing is disabled: messages stay in their channels
     wait_until(worker.is_ready)
+    await_linked(worker)
     stack.publish(*[profile(name) for name in users(1001)])
     wait_until(lambda: worker.metric("subkeeper_channel_depth", lane="live") == 1001, 30)
     monitor = Monitor({"a": worker})
