@@ -81,8 +81,8 @@ class Http:
 class Worker(Http):
     """`Process` in a thread of the test's."""
 
-    def __init__(self, settings: Settings, rng: random.Random) -> None:
-        self.process = Process(settings, rng)
+    def __init__(self, settings: Settings, what: str, rng: random.Random) -> None:
+        self.process = Process(settings, what, rng)
         self.port = self.process.http.port
         self.code: int | None = None
         self.error: Exception | None = None
@@ -226,9 +226,9 @@ class Stack:
         """`subkeeper setup`."""
         return list(setup(self.settings(**environ), self._rng))
 
-    def start_worker(self, **environ: str) -> Worker:
+    def start_worker(self, what: str = "profiles", **environ: str) -> Worker:
         """A worker in this process, at work or trying to be."""
-        worker = Worker(self.settings(**environ), random.Random(self._rng.random()))
+        worker = Worker(self.settings(**environ), what, random.Random(self._rng.random()))
         self._closing.callback(worker.end)
         return worker.start()
 
