@@ -46,6 +46,7 @@ class Metrics:
         self._about_absorbing()
         self._about_settling()
         self._about_stripe()
+        self._about_events()
 
     def _about_the_process(self, version: str) -> None:
         r = self.registry
@@ -98,6 +99,30 @@ class Metrics:
         rates = {"scope": ["account"]}
         self._rate = r.gauge("limiter_rate_per_second", "Requests per second the limiter allows now", rates)
         self._processes = r.reading("processes", "Processes that share Stripe's rate, this one included")
+
+    def _about_events(self) -> None:
+        r = self.registry
+        self._events = r.counter(
+            "stripe_events", "Stripe's events, by what became of them", {"outcome": labels.EVENT_OUTCOMES}
+        )
+        outcomes = {"outcome": labels.REFRESH_OUTCOMES}
+        self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
+        self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")
+        text = "How long the refresh that is most overdue has been due; 0: none"
+        self._refreshes_overdue = r.reading("refreshes_overdue_seconds", text)
+
+    def events(self, outcome: str, count: int) -> None:
+        """`count` events ended as `outcome` (`labels.EVENT_OUTCOMES`)."""
+        self._events.labels(outcome).inc(count)
+
+    def refreshed(self, outcome: str, seconds: float) -> None:
+        """A leased refresh ended as `outcome` (`labels.REFRESH_OUTCOMES`) after `seconds`."""
+        self._refreshed.labels(outcome).observe(seconds)
+
+    def refreshes(self, waiting: int, overdue: float) -> None:
+        """So many refreshes are marked, and the one longest due has been so for `overdue` seconds."""
+        self._refreshes.set(waiting)
+        self._refreshes_overdue.set(overdue)
 
     def messages(self, topic: str, outcome: str, count: int = 1) -> None:
         """`count` messages of a topic ended as `outcome` (`labels.MESSAGE_OUTCOMES`)."""
@@ -160,7 +185,15 @@ class Metrics:
 
     def forget_queues(self) -> None:
         """The ledger can't be read: what was last read of it is no longer shown."""
-        for each in (self._depth, self._age, self._oldest, self._unopenable, self._in_quarantine):
+        for each in (
+            self._depth,
+            self._age,
+            self._oldest,
+            self._unopenable,
+            self._in_quarantine,
+            self._refreshes,
+            self._refreshes_overdue,
+        ):
             each.forget()
 
     def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:

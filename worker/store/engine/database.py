@@ -27,6 +27,10 @@ _TICK = 0.1
 """Seconds between two looks at the clock while nothing arrives (psycopg's own)."""
 
 
+Transaction: TypeAlias = Connection
+"""What the functions of `worker.store` write in; the caller commits it."""
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """Closes itself, with an OperationalError, when one exchange takes longer than `patience` seconds; None: never.
 
