@@ -7,6 +7,7 @@ sending and answering.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -51,6 +52,16 @@ class Subscription:
     def columns(self) -> dict[str, Value]:
         """All that a change can change."""
         return {**self.state, **charge_columns(self.charge), "last_notified": self.last_notified}
+
+
+def as_json(columns: Mapping[str, Value]) -> str:
+    """A row's columns for the outbox; times in RFC 3339."""
+    return _encode(
+        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
+    )
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def charge_columns(charge: Charge | None) -> dict[str, Value]:

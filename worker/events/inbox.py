@@ -44,7 +44,7 @@ class EventInbox:
         *,
         namespace: str,
         plan_of: PlanOf,
-        livemode: Callable[[], bool],
+        livemode: bool,
         wake: Callable[[], None],
         quarantine_for: timedelta,
         now: Callable[[], datetime],
@@ -163,7 +163,7 @@ class EventInbox:
 
     def _set_aside(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
         """Events of the other mode, and such as no partition holds; and those that are judged."""
-        livemode = self._livemode()
+        livemode = self._livemode
         aside = [each for each in said if each.event.livemode != livemode or not self._is_kept(each.event)]
         taken = {each.event.id for each in aside}
         return aside, [each for each in said if each.event.id not in taken]
@@ -173,7 +173,7 @@ class EventInbox:
 
     def _is_late(self, said: Said) -> bool:
         """What no partition holds is passed, and its subscription is fetched instead."""
-        return not self._is_kept(said.event) and said.event.livemode == self._livemode()
+        return not self._is_kept(said.event) and said.event.livemode == self._livemode
 
     def _tell(self, said: dict[str, Said], decided: Decided, refused: Sequence[tuple[Message, Rejected]]) -> None:
         for outcome, count in Counter(decided.outcomes.values()).items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -82,7 +83,7 @@ class Refresher:
         try:
             return self._run(lease)
         except LeaseLost:
-            self._log.warning("lease.lost", stripe_subscription_id=lease.refresh.stripe_subscription_id)
+            self._log.warning("refresh.lost", stripe_subscription_id=lease.refresh.stripe_subscription_id)
             return Ended("lease_lost")
 
     def give_back(self, lease: RefreshLease) -> None:
@@ -92,7 +93,8 @@ class Refresher:
         self._log.critical(
             "refresh.crashed", stripe_subscription_id=lease.refresh.stripe_subscription_id, exc_info=error
         )
-        self._put_off(lease, TryLater(f"crashed: {type(error).__name__}"))
+        with suppress(SubkeeperError):  # the lease runs out by itself
+            self._put_off(lease, TryLater(f"crashed: {type(error).__name__}"))
 
     # What was refused is nobody's doubt here: a read changes nothing, and each mark is tried again by itself
 

@@ -52,10 +52,11 @@ class Process:
         self._outside = outside
         self._jobs = jobs(what)
         parts = list(dict.fromkeys(part for job in self._jobs for part in job.parts))
-        self._asks_stripe = "stripe" in parts
+        self._asking = [job.asks for job in self._jobs if job.asks is not None]
         self._is_disabled = settings.stripe_secret_key() is None
-        self.health = Health([part for part in parts if part == "nsqd" or not self._is_disabled])
-        self.metrics = Metrics(VERSION, self.health, topic_lanes(settings.nsq))
+        self.health = Health([part for part in parts if part.startswith("nsqd") or not self._is_disabled])
+        topics = {**topic_lanes(settings.nsq), settings.nsq.events_topic: None}
+        self.metrics = Metrics(VERSION, self.health, topics)
         self.http = health_server(settings.health, self.health, self.metrics)
         self._rng = rng
         self._stopping = threading.Event()
@@ -128,7 +129,7 @@ class Process:
                 closing.callback(services[-1].close)
             closing.callback(self._leave_budget, resources)
             if self._open(resources, services):
-                self._serve([*services, Upkeep(resources, asks_stripe=self._asks_stripe)])
+                self._serve([*services, Upkeep(resources, asks_stripe=bool(self._asking))])
         self._log.info("process.stopped")
 
     def _serve(self, services: Sequence[Service]) -> None:
@@ -153,11 +154,12 @@ class Process:
         answered meanwhile.
         """
         opened = self._pass("postgres", resources.require_schema, services)
-        if not self._asks_stripe:
+        if not self._asking:
             return opened
         if self._pass("postgres", resources.budget.join, services):
             self._keepers.spawn("budget", resources.budget.run)
-        return self._pass("stripe", resources.require_deployment, services)
+        part = self._asking[0]
+        return self._pass(part, lambda: resources.require_deployment(part), services)
 
     def _pass(self, part: str, gate: Callable[[], None], services: Sequence[Service]) -> bool:
         while not self._stopping.is_set():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.broker.reader import Reader
+from worker.runtime.events import ABSORBING, ASKING, NSQD, StripeEvents, event_reader
 from worker.runtime.provisioning import Provisioning, profile_reader
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
@@ -36,17 +37,19 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`build` connects to nothing yet. `parts`: what must have reported before the process counts as ready; only where
-    Stripe is among them does the process ask Stripe anything, and have a part of its rate. `reader` reads the topics
-    whose channel is kept while billing is disabled."""
+    """`build` connects to nothing yet. `parts`: what must have reported before the process counts as ready. `asks`: the
+    one of them that tells whether Stripe answers; only with one does the process ask Stripe anything, and share in its
+    rate. `reader` reads the topics whose channel is kept while billing is disabled."""
 
     build: Callable[[Resources], Service]
     parts: tuple[str, ...]
+    asks: str | None = None
     reader: Callable[[NsqSettings, random.Random, Metrics], Reader] | None = None
 
 
 JOBS: Mapping[str, Job] = {
-    "profiles": Job(Provisioning, ("postgres", "nsqd", "stripe"), profile_reader),
+    "profiles": Job(Provisioning, ("postgres", "nsqd", "stripe"), "stripe", profile_reader),
+    "events": Job(StripeEvents, ("postgres", NSQD, ABSORBING, ASKING), ASKING, event_reader),
 }
 
 

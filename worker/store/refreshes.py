@@ -36,12 +36,16 @@ _LEASE = text("""
         AS version
 """)
 
+_BACKLOG = text("""
+    SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() - min(due_at)), 0)) FROM subscription_refreshes
+""")
+
 _FENCE = "WHERE stripe_subscription_id = :id AND lease_token = :token"
 
 _POSTPONE = text(f"""
     UPDATE subscription_refreshes
-    SET lease_token = 0, lease_until = NULL, due_at = now() + :delay, last_error = :error,
-        attempts = CASE WHEN :error IS NULL THEN 0 ELSE attempts END
+    SET lease_token = 0, lease_until = NULL, due_at = now() + :delay, last_error = CAST(:error AS text),
+        attempts = CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE attempts END
     {_FENCE} RETURNING 1
 """)  # noqa: S608 - the fence is a constant
 
@@ -70,6 +74,12 @@ def lease(tx: Connection, count: int, length: timedelta) -> list[Refresh]:
     """Up to `count` due marks, the longest due first, for `length`."""
     rows = tx.execute(_LEASE, {"count": count, "lease": length})
     return [Refresh(row.stripe_subscription_id, row.wanted, row.lease_token, row.attempts, row.version) for row in rows]
+
+
+def backlog(tx: Connection) -> tuple[int, float]:
+    """How many are marked, and for how many seconds the one longest due has been so."""
+    waiting, overdue = tx.execute(_BACKLOG).one()
+    return int(waiting), float(overdue)
 
 
 def hold(tx: Connection, refresh: Refresh) -> int:

@@ -6,14 +6,13 @@ The caller gives ids and rows sorted: two transactions in opposite orders would 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.invoice import Charge, Charged
-from worker.domain.subscription import Change, State, Subscription, Value, charge_columns
+from worker.domain.subscription import Change, State, Subscription, Value, as_json, charge_columns
 from worker.store.engine import arrays
 
 STATE = (
@@ -119,18 +118,6 @@ def insert(
     return tx.execute(_INSERT, parameters).one_or_none() is not None
 
 
-def as_json(columns: Mapping[str, Value] | None) -> str | None:
-    """A row's columns for the outbox; times in RFC 3339."""
-    if columns is None:
-        return None
-    return _encode(
-        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
-    )
-
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
 def _subscription(row: Row[tuple[object, ...]]) -> Subscription:
     charge = None
     if row.charge_invoice is not None:
@@ -187,7 +174,7 @@ def _change_arrays(changes: Sequence[Change]) -> dict[str, str]:
         "users": arrays.texts(change.user_id for change in changes),
         "changed": arrays.texts(change.subscription_id for change in changes),
         "change_versions": arrays.numbers(change.version for change in changes),
-        "before": arrays.texts(as_json(change.before) for change in changes),
+        "before": arrays.texts(None if change.before is None else as_json(change.before) for change in changes),
         "after": arrays.texts(as_json(change.after) for change in changes),
         "causes": arrays.texts(change.cause for change in changes),
     }

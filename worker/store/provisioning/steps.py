@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 
 from worker.domain.provisioning import Provisioning, Requested, State
 from worker.domain.stripe_facts import Answer, SubscriptionFact
-from worker.domain.subscription import charge_columns
-from worker.store import customers, refreshes, subscriptions
+from worker.domain.subscription import as_json, charge_columns
+from worker.store import customers, refreshes
 from worker.store.engine.errors import LeaseLost
 from worker.store.provisioning.leases import FENCE
 
@@ -121,7 +121,7 @@ def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact]
             "seen_from": fact.created if answer.replayed else answer.seen_from,
             "seen_to": fact.created if answer.replayed else answer.seen_to,
             "stripe_created": fact.created,
-            "after": subscriptions.as_json({**state, **charge_columns(None), "last_notified": None}),
+            "after": as_json({**state, **charge_columns(None), "last_notified": None}),
             "cause": cause,
         }
     )
