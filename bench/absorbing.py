@@ -7,10 +7,12 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.meter import Meter
 from bench.site import Site, wait_until
+from worker.runtime.events import StripeEvents
 from worker.runtime.process import SWITCH_INTERVAL
 from worker.runtime.provisioning import Provisioning
 from worker.runtime.resources import Resources
@@ -46,12 +48,19 @@ class _Stopwatch(Metrics):
 
 
 def absorb(site: Site, count: int, rng: random.Random) -> Absorbed:
-    """Absorbs the `count` messages that wait, with everything a worker process has but its settling threads, which
+    """Absorbs the `count` profiles that wait."""
+    return consume(site, count, rng, Provisioning)
+
+
+def consume(
+    site: Site, count: int, rng: random.Random, build: Callable[[Resources], Provisioning | StripeEvents]
+) -> Absorbed:
+    """Takes in the `count` messages that wait, with everything a worker process has but its working threads, which
     would compete for the cores: so no row is leased as it is inserted."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     stopwatch = _Stopwatch()
     resources = Resources(site.settings, stopwatch, Health(["nsqd"]), rng)
-    service = Provisioning(resources)
+    service = build(resources)
     thread = threading.Thread(target=service.consumer.run, name="absorber", daemon=True)
     meter = Meter({"worker": os.getpid(), "postgres": site.postgres, "nsqd": site.nsqd})
     thread.start()

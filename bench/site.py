@@ -103,12 +103,12 @@ class Site:
             process.terminate()
             process.wait()
 
-    def publish(self, bodies: Sequence[bytes], rng: random.Random) -> None:
-        """Publishes these profiles, and returns once nsqd has them all."""
+    def publish(self, bodies: Sequence[bytes], rng: random.Random, topic: str | None = None) -> None:
+        """Publishes these, profiles unless another topic is given, and returns once nsqd has them all."""
         publisher = Publisher(self.settings.nsq, rng=rng)
         try:
             for start in range(0, len(bodies), _FRAME):
-                publisher.publish(self.settings.nsq.profile_topic, bodies[start : start + _FRAME], timeout=60)
+                publisher.publish(topic or self.settings.nsq.profile_topic, bodies[start : start + _FRAME], timeout=60)
         finally:
             publisher.close()
 
