@@ -7,6 +7,7 @@ import random
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHORT = 14  # customers, products, subscription items, requests
 _LONG = 24  # everything newer
+_SECRET = 32
 
 
 class Identifiers:
@@ -31,10 +32,14 @@ class Identifiers:
         """`sub_1…`, `price_1…`, `in_1…`, `evt_1…`: 25 characters."""
         return f"{prefix}_1{self._draw(_LONG)}"
 
+    def secret(self, prefix: str) -> str:
+        """`whsec_…`: 32 characters."""
+        return f"{prefix}_{self._draw(_SECRET)}"
+
 
 def secret_key(seed: str) -> str:
     """The sandbox's default secret key."""
-    return f"sk_test_{Identifiers(f'secret:{seed}')._draw(32)}"  # noqa: SLF001 - same module
+    return Identifiers(f"secret:{seed}").secret("sk_test")
 
 
 def account_id(seed: str) -> str:

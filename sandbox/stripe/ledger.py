@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sandbox.stripe.events.deliveries import Deliveries, Outcome, recipients
+from sandbox.stripe.events.previous import previous_attributes
 from sandbox.stripe.idempotency import IdempotencyStore, Saved
 from sandbox.stripe.identifiers import Identifiers
 from sandbox.stripe.journal import Journal
-from sandbox.stripe.objects import Obj, event
+from sandbox.stripe.objects import API_VERSION, Obj, event
 from sandbox.stripe.search import SearchIndex
 from sandbox.stripe.table import Table
 
@@ -22,6 +24,7 @@ _INDEXES = {
     "subscription": ("customer",),
     "invoice": ("customer",),
     "event": (),
+    "webhook_endpoint": (),
 }
 _PREFIXES = {
     "cus": "customer",
@@ -48,27 +51,33 @@ class Transaction:
         return obj
 
     def emit(self, kind: str, obj: Obj, previous: Obj | None = None) -> None:
-        """Records an event of `kind` about `obj` as it is now; `previous` holds the changed fields' old values."""
+        """Records an event of `kind` about `obj` as it is now; `previous` is what it was. An event that no field's
+        change makes (`paused`, `resumed`, …) doesn't tell the old values; whatever ends in `.updated` does."""
         data: Obj = {"object": obj}
-        if previous is not None:
-            data["previous_attributes"] = {name: old for name, old in previous.items() if obj.get(name) != old}
+        if previous is not None and kind.endswith(".updated"):
+            data["previous_attributes"] = previous_attributes(previous, obj)
         request = {"id": self.request_id, "idempotency_key": self.idempotency_key}
         self.put(event(self.ids.long("evt"), self.now, kind, data, request))
 
 
 class Ledger:
-    """Objects by kind, the idempotency store, the search index and the agenda of what time will change."""
+    """Objects by kind, the idempotency store, the search index, the agenda of what time will change, and the
+    deliveries to webhook endpoints. `event_lag`: how late a list may show an event, in seconds."""
 
     def __init__(self, seed: str, journal: Journal | None) -> None:
         self._seed = seed
         self._journal = journal
         self._generation = 0
+        self.deliveries = Deliveries()
         self._clear()
 
     def _clear(self) -> None:
         self.tables = {kind: Table(fields) for kind, fields in _INDEXES.items()}
         self.idempotency = IdempotencyStore()
         self.search = SearchIndex()
+        self.deliveries.clear()
+        self.api_version = API_VERSION
+        self.event_lag = 0.0
         self._agenda: list[tuple[int, str]] = []
         self._noted: set[tuple[int, str]] = set()
         self.ids = Identifiers(f"{self._seed}:{self._generation}:0")
@@ -80,6 +89,10 @@ class Ledger:
             self._apply(entry.get("put", ()), entry.get("at", 0))
             if "save" in entry:
                 self.idempotency.keep(Saved(**entry["save"]))
+            if "attempt" in entry:
+                event, endpoint, outcome = entry["attempt"]
+                self._finish(event, endpoint, outcome, entry["at"])
+            self.api_version = entry.get("version", self.api_version)
             offset = entry.get("clock", offset)
         if self._journal is not None:
             self._journal.open()
@@ -88,7 +101,7 @@ class Ledger:
 
     def commit(self, tx: Transaction, saved: Saved | None = None) -> None:
         """Applies a transaction and its idempotency result, journal first."""
-        puts = list(tx.puts.values())
+        puts = [self._addressed(obj) if obj["object"] == "event" else obj for obj in tx.puts.values()]
         if self._journal is not None and (puts or saved):
             entry: dict[str, Any] = {"at": tx.now, "put": puts}
             if saved is not None:
@@ -98,10 +111,21 @@ class Ledger:
         if saved is not None:
             self.idempotency.keep(saved)
 
+    def _addressed(self, event: Obj) -> Obj:
+        """The event with the account's version, and how many endpoints it is for."""
+        waiting = len(self._recipients(event))
+        return {**event, "api_version": self.api_version, "pending_webhooks": waiting}
+
+    def _recipients(self, event: Obj) -> list[str]:
+        return recipients(self.tables["webhook_endpoint"].all(), event["type"])
+
     def _apply(self, puts: Iterable[Obj], now: int) -> None:
         for obj in puts:
             kind = obj["object"]
             self.tables[kind].put(obj)
+            if kind == "event":
+                for endpoint in self._recipients(obj):
+                    self.deliveries.add(obj["id"], endpoint)
             if kind in ("customer", "subscription"):
                 self.search.put(obj, now)
             if kind == "subscription":
@@ -125,6 +149,23 @@ class Ledger:
         entry = heapq.heappop(self._agenda)
         self._noted.discard(entry)
         return entry
+
+    def finish(self, event: str, endpoint: str, outcome: Outcome, at: float) -> None:
+        """Takes the outcome of an attempt to deliver an event; `at` by the sandbox's clock."""
+        if self._journal is not None:
+            self._journal.append({"attempt": [event, endpoint, outcome], "at": at})
+        self._finish(event, endpoint, outcome, at)
+
+    def _finish(self, event: str, endpoint: str, outcome: Outcome, at: float) -> None:
+        if self.deliveries.finish(event, endpoint, outcome, at):
+            row = self.tables["event"].rows[event]
+            self.tables["event"].put({**row, "pending_webhooks": row["pending_webhooks"] - 1})
+
+    def set_api_version(self, version: str) -> None:
+        """The account's version: new events have its shape, unless their endpoint has another."""
+        if self._journal is not None:
+            self._journal.append({"version": version})
+        self.api_version = version
 
     def remember_clock(self, offset: float) -> None:
         if self._journal is not None:

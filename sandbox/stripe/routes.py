@@ -9,6 +9,8 @@ from typing import TypeAlias
 from sandbox.stripe import changes, customers, prices, products, reading, subscriptions
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import ApiError
+from sandbox.stripe.events import endpoints
+from sandbox.stripe.events import reading as events
 from sandbox.stripe.lists import EXPAND, SEARCH
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import Spec
@@ -56,8 +58,13 @@ def _routes() -> dict[tuple[str, str], Route]:
         ("POST", "/v1/subscriptions/*/resume", "subscription", changes.RESUME, changes.resume),
         ("GET", "/v1/invoices", "invoice", reading.INVOICE_LIST, reading.list_invoices),
         ("GET", "/v1/invoices/*", "invoice", _READ, reading.retrieve_invoice),
-        ("GET", "/v1/events", "event", reading.EVENT_LIST, reading.list_events),
-        ("GET", "/v1/events/*", "event", _READ, reading.retrieve_event),
+        ("GET", "/v1/events", "event", events.LIST, events.list_all),
+        ("GET", "/v1/events/*", "event", _READ, events.retrieve),
+        ("POST", "/v1/webhook_endpoints", "webhook", endpoints.CREATE, endpoints.create),
+        ("GET", "/v1/webhook_endpoints", "webhook", endpoints.LIST, endpoints.list_all),
+        ("GET", "/v1/webhook_endpoints/*", "webhook", _READ, endpoints.retrieve),
+        ("POST", "/v1/webhook_endpoints/*", "webhook", endpoints.UPDATE, endpoints.update),
+        ("DELETE", "/v1/webhook_endpoints/*", "webhook", _NONE, endpoints.delete),
     ]
     return {
         (method, path): Route(

@@ -6,7 +6,7 @@ from typing import Any
 
 from sandbox.stripe import objects
 from sandbox.stripe.call import Context
-from sandbox.stripe.errors import refused
+from sandbox.stripe.errors import invalid, refused
 from sandbox.stripe.lists import EXPAND
 from sandbox.stripe.params import (
     Check,
@@ -51,6 +51,9 @@ KEPT = ("cancel_at_period_end", "collection_method", "days_until_due", "descript
 
 def trial_end_of(ctx: Context) -> int | None:
     """When the trial that was asked for ends: after now, within two years (400, param `trial_end`)."""
+    if {"trial_end", "trial_period_days"} <= ctx.params.keys():
+        message = "Received both trial_end and trial_period_days parameters. Please pass in only one."
+        raise invalid(message, param="trial_end")
     sent = ctx.params.get("trial_end")
     if sent is None and "trial_period_days" in ctx.params:
         sent = ctx.now + ctx.params["trial_period_days"] * DAY

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from sandbox.stripe.control import Control
+from sandbox.stripe.events.types import TYPES
 from sandbox.stripe.routes import ROUTES
 from tests.integration.sandbox_stripe.raw import Raw
-from tests.stripe_spec import answer_problem, known_parameters, object_problem, paths
+from tests.stripe_spec import answer_problem, event_types, known_parameters, object_problem, paths
 
 
 @pytest.fixture
@@ -67,6 +68,20 @@ def test_a_subscription_after_its_trial_and_its_invoices_fit(
     control.jump(40 * 86_400)
     assert object_problem("subscription", raw.get(f"/v1/subscriptions/{identifier}").body) is None
     assert answer_problem("GET", "/v1/invoices", raw.get("/v1/invoices").body) is None
+
+
+def test_webhook_endpoints_fit(raw: Raw) -> None:
+    path, named = "/v1/webhook_endpoints", "/v1/webhook_endpoints/{webhook_endpoint}"
+    made = raw("POST", path, {"url": "http://127.0.0.1:9/hook", "enabled_events[0]": "customer.created"}).body
+    assert answer_problem("POST", path, made) is None
+    assert answer_problem("GET", path, raw.get(path).body) is None
+    assert answer_problem("POST", named, raw.post(f"{path}/{made['id']}", disabled="true").body) is None
+    assert answer_problem("GET", named, raw.get(f"{path}/{made['id']}").body) is None
+    assert answer_problem("DELETE", named, raw("DELETE", f"{path}/{made['id']}").body) is None
+
+
+def test_an_endpoint_may_listen_to_every_type_that_stripe_has() -> None:
+    assert TYPES | {"*"} == event_types()
 
 
 def test_what_is_deleted_or_canceled_fits(raw: Raw, order: dict[str, object]) -> None:
