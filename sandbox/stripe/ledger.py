@@ -13,7 +13,7 @@ from sandbox.stripe.idempotency import IdempotencyStore, Saved
 from sandbox.stripe.identifiers import Identifiers
 from sandbox.stripe.journal import Journal
 from sandbox.stripe.objects import API_VERSION, Obj, event
-from sandbox.stripe.search import SearchIndex
+from sandbox.stripe.search import FIELDS, SearchIndex
 from sandbox.stripe.table import Table
 
 _NOTICE = 3 * 86_400  # seconds between the announcement of a trial's end and the end
@@ -126,7 +126,7 @@ class Ledger:
             if kind == "event":
                 for endpoint in self._recipients(obj):
                     self.deliveries.add(obj["id"], endpoint)
-            if kind in ("customer", "subscription"):
+            if kind in FIELDS:
                 self.search.put(obj, now)
             if kind == "subscription":
                 self._schedule(obj, now)
@@ -151,7 +151,10 @@ class Ledger:
         return entry
 
     def finish(self, event: str, endpoint: str, outcome: Outcome, at: float) -> None:
-        """Takes the outcome of an attempt to deliver an event; `at` by the sandbox's clock."""
+        """Takes the outcome of an attempt to deliver an event (not of an account that was reset meanwhile); `at` by the
+        sandbox's clock."""
+        if not self.deliveries.knows(event, endpoint):
+            return
         if self._journal is not None:
             self._journal.append({"attempt": [event, endpoint, outcome], "at": at})
         self._finish(event, endpoint, outcome, at)

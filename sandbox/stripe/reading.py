@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sandbox.stripe import objects
 from sandbox.stripe.call import Context
-from sandbox.stripe.lists import alive, answer_list, list_spec
+from sandbox.stripe.lists import alive, answer_list, answer_search, list_spec
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import choice, text
 
@@ -33,3 +33,7 @@ def list_invoices(ctx: Context) -> Obj:
         return status in (None, obj["status"]) and subscription in (None, owner)
 
     return answer_list(ctx, "invoice", where=ctx.fields("customer"), keep=keep)
+
+
+def search_invoices(ctx: Context) -> Obj:
+    return answer_search(ctx, "invoice")

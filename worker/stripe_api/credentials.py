@@ -17,8 +17,8 @@ from worker.stripe_api.limiter.limiter import LIVE_PREFIXES
 API_VERSION = "2026-08-26.dahlia"
 """Pinned: the shape of what we send and read, of the events that we take and of our webhook endpoint.
 
-The newest that Stripe's OpenAPI description is had for, so that tests hold all of it to that; the `stripe` package would
-send a newer one. Raised on purpose; a test fails where pin, description and sandbox differ.
+The newest that Stripe's OpenAPI description is had for, so that tests hold all of it to that; by itself the `stripe`
+package sends a newer one. Raised on purpose; a test fails where pin, description and sandbox differ.
 """
 
 

@@ -87,6 +87,10 @@ class Deliveries:
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else None
 
+    def knows(self, event: str, endpoint: str) -> bool:
+        """Whether that is still to arrive, or was given up."""
+        return (event, endpoint) in self._open
+
     def finish(self, event: str, endpoint: str, outcome: Outcome, at: float) -> bool:
         """Takes an attempt's outcome; True if its event has one endpoint less to wait for."""
         delivery = self._open.get((event, endpoint))

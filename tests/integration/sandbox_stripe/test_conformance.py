@@ -44,10 +44,11 @@ def test_a_list_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
     assert answer_problem("GET", f"/v1/{kind}", answer.body) is None
 
 
-@pytest.mark.parametrize("kind", ["customers", "subscriptions"])
+@pytest.mark.parametrize("kind", ["customers", "invoices", "prices", "products", "subscriptions"])
 def test_a_search_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
     raw("POST", "/v1/subscriptions", order)
-    answer = raw.get(f"/v1/{kind}/search", query="created>0")
+    query = "active:'true'" if kind in ("prices", "products") else "created>0"
+    answer = raw.get(f"/v1/{kind}/search", query=query)
     assert answer.body["data"]
     assert answer_problem("GET", f"/v1/{kind}/search", answer.body) is None
 
