@@ -135,6 +135,11 @@ class Control:
         result: list[LoggedDelivery] = self._ask("GET", f"deliveries?since={since}")["deliveries"]
         return result
 
+    def listen(self, url: str, *types: str, secret: str | None = None) -> dict[str, Any]:
+        """Registers a webhook endpoint for `types` (all), without a key; with a `secret` that is agreed already, its
+        receiver may start first. Returns the endpoint with its `id` and `secret`."""
+        return self._ask("POST", "listen", {"url": url, "enabled_events": types or ("*",), "secret": secret})
+
     def webhooks(self, **settings: Any) -> None:
         """Any of `schedule` (`test`, `live`), `timeout` (seconds), `at_once` (attempts an endpoint), `skew` (seconds
         that signatures are off)."""

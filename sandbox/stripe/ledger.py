@@ -51,11 +51,16 @@ class Transaction:
         return obj
 
     def emit(self, kind: str, obj: Obj, previous: Obj | None = None) -> None:
-        """Records an event of `kind` about `obj` as it is now; `previous` is what it was. An event that no field's
-        change makes (`paused`, `resumed`, …) doesn't tell the old values; whatever ends in `.updated` does."""
+        """Records an event of `kind` about `obj` as it is now; `previous` is what it was.
+
+        Whatever ends in `.updated` tells the old values, and isn't there if nothing has changed; `paused`, `resumed` and
+        the others don't tell them.
+        """
         data: Obj = {"object": obj}
         if previous is not None and kind.endswith(".updated"):
             data["previous_attributes"] = previous_attributes(previous, obj)
+            if not data["previous_attributes"]:
+                return
         request = {"id": self.request_id, "idempotency_key": self.idempotency_key}
         self.put(event(self.ids.long("evt"), self.now, kind, data, request))
 

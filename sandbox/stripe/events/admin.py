@@ -1,6 +1,6 @@
 """The control endpoint's part for events and their deliveries.
 
-GET deliveries?since=N; POST webhooks, mishaps, resend, roll, events, version; DELETE mishaps.
+GET deliveries?since=N; POST listen, webhooks, mishaps, resend, roll, events, version; DELETE mishaps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ _Json: TypeAlias = dict[str, Any]
 
 def _deliveries(service: Service, given: _Json) -> _Json:
     return {"deliveries": service.webhooks.log.since(int(given.get("since", 0)))}
+
+
+def _listen(service: Service, given: _Json) -> _Json:
+    """An endpoint at `url` for `enabled_events` (all), which signs with `secret`, if one is given."""
+    return service.webhooks.listen(str(given["url"]), given.get("enabled_events", ["*"]), given.get("secret"))
 
 
 def _webhooks(service: Service, given: _Json) -> _Json:
@@ -66,6 +71,7 @@ def _version(service: Service, given: _Json) -> _Json:
 
 EVENT_ACTIONS: dict[tuple[str, str], Callable[[Service, _Json], _Json]] = {
     ("GET", "deliveries"): _deliveries,
+    ("POST", "listen"): _listen,
     ("POST", "webhooks"): _webhooks,
     ("POST", "mishaps"): _mishaps,
     ("DELETE", "mishaps"): _clear_mishaps,

@@ -12,6 +12,7 @@ from sandbox.stripe.call import Context
 from sandbox.stripe.errors import invalid, no_such, refused
 from sandbox.stripe.events.types import TYPES
 from sandbox.stripe.forms import Tree
+from sandbox.stripe.ledger import Transaction
 from sandbox.stripe.lists import EXPAND, answer_list
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import Spec, boolean, clearable, integer, list_of, metadata, text
@@ -68,22 +69,25 @@ def create(ctx: Context) -> Obj:
     """The endpoint, with its secret: this answer alone has it."""
     if ctx.ledger.tables["webhook_endpoint"].count() >= MAX_ENDPOINTS:
         raise refused(f"You have reached the maximum of {MAX_ENDPOINTS} test webhook endpoints.")
-    secret = ctx.tx.ids.secret("whsec")
+    return add(ctx.tx, {**ctx.fields(*_FIELDS, "api_version"), **ctx.metadata({})}, ctx.tx.ids.secret("whsec"))
+
+
+def add(tx: Transaction, fields: Obj, secret: str) -> Obj:
+    """A new endpoint that signs with `secret`, shown with it; `fields` has `url` and `enabled_events` at least."""
     endpoint = {
-        "id": ctx.tx.ids.long("we"),
+        "id": tx.ids.long("we"),
         "object": "webhook_endpoint",
         "api_version": None,
         "application": None,
-        "created": ctx.now,
+        "created": tx.now,
         "description": None,
         "livemode": False,
         "metadata": {},
         "status": "enabled",
-        **ctx.fields(*_FIELDS, "api_version"),
-        **ctx.metadata({}),
+        **fields,
         "_secrets": [[secret, None]],
     }
-    return {**shown(ctx.tx.put(endpoint)), "secret": secret}
+    return {**shown(tx.put(endpoint)), "secret": secret}
 
 
 def shown(endpoint: Obj) -> Obj:

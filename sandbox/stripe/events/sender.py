@@ -168,9 +168,17 @@ async def sending(webhooks: Webhooks, changed: asyncio.Event) -> AsyncIterator[N
     )  # a kept connection that broke would be a failed attempt
     async with aiohttp.ClientSession(connector=connector) as session:
         task = asyncio.create_task(Sender(webhooks, session, changed).run())
+        task.add_done_callback(_tell)
         try:
             yield
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Says at once what ended the deliveries by itself; leaving the block raises it, too."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        what = {"message": "no more events are delivered", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(what)

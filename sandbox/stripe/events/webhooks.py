@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sandbox.stripe.clock import Clock
 from sandbox.stripe.events.deliveries import SCHEDULES, Delivery, Outcome
 from sandbox.stripe.events.delivery_log import DeliveryLog
+from sandbox.stripe.events.endpoints import add
 from sandbox.stripe.events.mishaps import Fate, Mishaps
 from sandbox.stripe.events.signature import signature
 from sandbox.stripe.ledger import Ledger, Transaction
@@ -138,15 +139,25 @@ class Webhooks:
             self._ledger.deliveries.add(event, identifier, counted=False)
         return len(chosen)
 
+    def listen(self, url: str, kinds: Sequence[str], secret: str | None) -> Obj:
+        """Registers an endpoint as the API does; with a `secret` that its receiver knows already, if one is given."""
+        tx = self._transaction()
+        endpoint = add(tx, {"url": url, "enabled_events": list(kinds)}, secret or tx.ids.secret("whsec"))
+        self._ledger.commit(tx)
+        return endpoint
+
     def roll(self, endpoint: str, keep_seconds: float) -> str:
         """A new signing secret, as the dashboard's: the old ones sign beside it for `keep_seconds` (its clock)."""
         row = self._ledger.tables["webhook_endpoint"].live(endpoint)
         if row is None:
             raise ValueError(f"no such endpoint: {endpoint!r}")
-        tx = Transaction(self._clock.now(), self._ledger.ids)
-        until = self._clock.time() + keep_seconds
+        tx, now = self._transaction(), self._clock.time()
+        until = now + keep_seconds
         old = [[secret, min(until, end or until)] for secret, end in row["_secrets"]]
         secret = tx.ids.secret("whsec")
-        tx.put({**row, "_secrets": [[secret, None], *(entry for entry in old if entry[1] > self._clock.time())]})
+        tx.put({**row, "_secrets": [[secret, None], *(entry for entry in old if entry[1] > now)]})
         self._ledger.commit(tx)
         return secret
+
+    def _transaction(self) -> Transaction:
+        return Transaction(self._clock.now(), self._ledger.ids)

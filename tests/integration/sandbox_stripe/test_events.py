@@ -34,6 +34,12 @@ def test_an_update_tells_the_old_values_of_what_changed_and_of_nothing_else(raw:
     assert told["object"]["items"]["data"][0]["quantity"] == 2
 
 
+def test_an_update_that_changes_nothing_makes_no_event(raw: Raw) -> None:
+    customer = raw("POST", "/v1/customers", {"name": "Ada", "metadata[a]": "1"}).body["id"]
+    raw("POST", f"/v1/customers/{customer}", {"name": "Ada", "metadata[a]": "1"})
+    assert [event["type"] for event in _events(raw)] == ["customer.created"]
+
+
 def test_events_that_no_update_made_tell_no_old_values(raw: Raw, control: Control, price: str) -> None:
     behavior = "trial_settings[end_behavior][missing_payment_method]"
     path = f"/v1/subscriptions/{_subscribe(raw, price, **{behavior: 'pause'})['id']}"

@@ -218,3 +218,13 @@ def test_an_event_is_sent_again_on_demand(raw: Raw, control: Control, receiver: 
     assert json.loads(receiver.wait(2)[1].body)["id"] == json.loads(first.body)["id"]
     wait_until(lambda: len(control.deliveries()) == 2)
     assert _pending(raw, success=True) == [0]
+
+
+def test_an_endpoint_can_sign_with_a_secret_that_was_agreed_before(
+    raw: Raw, control: Control, receiver: Receiver
+) -> None:
+    made = control.listen(receiver.url, "customer.created", secret="whsec_agreed")
+    raw.post("/v1/products", name="P")
+    raw.post("/v1/customers")
+    assert receiver.wait(1)[0].event("whsec_agreed").type == "customer.created"
+    assert raw.get(f"{PATH}/{made['id']}").body == {name: value for name, value in made.items() if name != "secret"}
