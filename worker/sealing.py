@@ -23,6 +23,7 @@ MIN_KEY_CHARACTERS = 32
 
 _VERSION = b"\x01"
 _FINGERPRINT_LABEL = b"subkeeper/fingerprint/v1/key"
+_SIGNATURE_LABEL = b"subkeeper/signature/v1/key"
 _KEY_LABEL = b"subkeeper/sealing/v1/key"
 _ID_LABEL = b"subkeeper/sealing/v1/id"
 _ID_BYTES = 4
@@ -85,6 +86,17 @@ class Sealer:
         stands for cannot be guessed and tried."""
         return hmac.digest(self._keyring.fingerprint_key, content, "sha256")
 
+    def sign(self, content: bytes) -> bytes:
+        """32 bytes that only a holder of the first key can make for this content."""
+        return hmac.digest(self._keyring.signature_keys[0], content, "sha256")
+
+    def is_signed(self, content: bytes, hexadecimal: bytes) -> bool:
+        """Whether this is a signature of `content` under any of the keys, in hexadecimal; compares in constant time."""
+        return any(
+            hmac.compare_digest(hmac.digest(key, content, "sha256").hex().encode(), hexadecimal)
+            for key in self._keyring.signature_keys
+        )
+
 
 class _Keyring:
     """What is derived from the keys; the first one seals."""
@@ -99,6 +111,7 @@ class _Keyring:
         self.keys = tuple(keys)
         self.first = ciphers[0]
         self.ciphers = dict(reversed(ciphers))
+        self.signature_keys = [_derive(key, _SIGNATURE_LABEL, 32) for key in keys]
         self.fingerprint_key = _derive(keys[0], _FINGERPRINT_LABEL, 32)
 
 

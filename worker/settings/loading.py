@@ -20,8 +20,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from worker.domain.address import NotAnAddress
 from worker.errors import Misconfigured
+from worker.settings.kinds import BadValueError
 from worker.settings.secrets import passwords_of, read_text
-from worker.settings.sections import BadValueError
 
 KeyPath = tuple[str, ...]
 ANY = "*"

@@ -10,9 +10,9 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_valid
 
 from worker.errors import Misconfigured
 from worker.settings import sections
+from worker.settings.kinds import Section, Slug
 from worker.settings.loading import SECRETS, Gathered, InvalidSettings, KeyPath, gather, keys_of, translated, variable
 from worker.settings.secrets import Secret, check_stripe_key, masked_url, passwords_of, split_secret_keys
-from worker.settings.sections import Section, Slug
 
 LEASE_MARGIN = 5.0
 """Seconds that a lease keeps beyond one request: commits, clock steps, scheduling. Each step's commit renews it."""
