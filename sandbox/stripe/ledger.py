@@ -67,7 +67,10 @@ class Transaction:
 
 class Ledger:
     """Objects by kind, the idempotency store, the search index, the agenda of what time will change, and the
-    deliveries to webhook endpoints. `event_lag`: how late a list may show an event, in seconds."""
+    deliveries to webhook endpoints.
+
+    `event_lag`: how late a list may show an event, in seconds; `undelivered`: events that some endpoint has not taken.
+    """
 
     def __init__(self, seed: str, journal: Journal | None) -> None:
         self._seed = seed
@@ -81,6 +84,7 @@ class Ledger:
         self.idempotency = IdempotencyStore()
         self.search = SearchIndex()
         self.deliveries.clear()
+        self.undelivered: set[str] = set()
         self.api_version = API_VERSION
         self.event_lag = 0.0
         self._agenda: list[tuple[int, str]] = []
@@ -130,6 +134,7 @@ class Ledger:
             self.tables[kind].put(obj)
             if kind == "event":
                 for endpoint in self._recipients(obj):
+                    self.undelivered.add(obj["id"])
                     self.deliveries.add(obj["id"], endpoint)
             if kind in FIELDS:
                 self.search.put(obj, now)
@@ -168,6 +173,8 @@ class Ledger:
         if self.deliveries.finish(event, endpoint, outcome, at):
             row = self.tables["event"].rows[event]
             self.tables["event"].put({**row, "pending_webhooks": row["pending_webhooks"] - 1})
+            if row["pending_webhooks"] == 1:
+                self.undelivered.discard(event)
 
     def set_api_version(self, version: str) -> None:
         """The account's version: new events have its shape, unless their endpoint has another."""

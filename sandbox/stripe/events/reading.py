@@ -44,11 +44,12 @@ def list_all(ctx: Context) -> Obj:
     def keep(event: Obj) -> bool:
         if event["created"] <= oldest or not asked(event["type"]):
             return False
-        if delivered is not None and delivered != (event["pending_webhooks"] == 0):
+        if delivered and event["pending_webhooks"]:
             return False
         return _visible(event, ctx.ledger.event_lag, ctx.now)
 
-    page = answer_list(ctx, "event", keep=keep)
+    among = list(ctx.ledger.undelivered) if delivered is False else None
+    page = answer_list(ctx, "event", keep=keep, among=among)
     return {**page, "data": [_shown(ctx, event) for event in page["data"]]}
 
 

@@ -228,3 +228,19 @@ def test_an_endpoint_can_sign_with_a_secret_that_was_agreed_before(
     raw.post("/v1/customers")
     assert receiver.wait(1)[0].event("whsec_agreed").type == "customer.created"
     assert raw.get(f"{PATH}/{made['id']}").body == {name: value for name, value in made.items() if name != "secret"}
+
+
+def test_what_was_missed_is_listed_page_by_page(raw: Raw, control: Control, receiver: Receiver) -> None:
+    _listen(raw, receiver, "customer.created")
+    control.mishap("drop", match={"type": "customer.created"}, times=2)
+    made = []
+    for _ in range(3):
+        made.append(raw.post("/v1/customers").body["id"])
+        raw.post("/v1/products", name="P")
+    receiver.wait(1)
+    wait_until(lambda: len(_pending(raw, success=False)) == 2)
+    newest = raw.get("/v1/events", delivery_success="false", limit=1).body
+    rest = raw.get("/v1/events", delivery_success="false", starting_after=newest["data"][0]["id"]).body
+    found = [event["data"]["object"]["id"] for event in newest["data"] + rest["data"]]
+    assert (found, newest["has_more"], rest["has_more"]) == (made[1::-1], True, False)
+    assert len(_pending(raw, success=True)) == 4
