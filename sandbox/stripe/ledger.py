@@ -53,8 +53,8 @@ class Transaction:
     def emit(self, kind: str, obj: Obj, previous: Obj | None = None) -> None:
         """Records an event of `kind` about `obj` as it is now; `previous` is what it was.
 
-        Whatever ends in `updated` tells the old values, and isn't there if nothing has changed; `detached` tells whose the
-        card was; the others (`paused`, `resumed`, …) don't tell them.
+        Whatever ends in `updated` tells the old values, and isn't there if nothing has changed; `detached` tells whose
+        the card was; the others (`paused`, `resumed`, …) don't tell them.
         """
         data: Obj = {"object": obj}
         if previous is not None and kind.endswith(("updated", "detached")):
