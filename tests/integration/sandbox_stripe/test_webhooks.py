@@ -244,3 +244,13 @@ def test_what_was_missed_is_listed_page_by_page(raw: Raw, control: Control, rece
     found = [event["data"]["object"]["id"] for event in newest["data"] + rest["data"]]
     assert (found, newest["has_more"], rest["has_more"]) == (made[1::-1], True, False)
     assert len(_pending(raw, success=True)) == 4
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://127.0.0.1:9/", "http://nowhere.invalid/", "http://☃/"])
+def test_an_endpoint_that_cannot_be_reached_has_failed(raw: Raw, control: Control, url: str) -> None:
+    raw("POST", PATH, {"url": url, "enabled_events[0]": "*"})
+    raw.post("/v1/customers")
+    wait_until(lambda: len(control.deliveries()) == 1)
+    (attempt,) = control.deliveries()
+    assert (attempt["status"], attempt["problem"] is None) == (0, False)
+    assert _pending(raw, success=False) == [1]
