@@ -1,4 +1,4 @@
-"""What can only be read: the account, invoices, events."""
+"""What can only be read: the account, events."""
 
 from __future__ import annotations
 
@@ -7,35 +7,14 @@ from sandbox.stripe.call import Context
 from sandbox.stripe.errors import invalid
 from sandbox.stripe.lists import alive, answer_list, list_spec
 from sandbox.stripe.objects import Obj
-from sandbox.stripe.params import boolean, choice, list_of, text
+from sandbox.stripe.params import boolean, list_of, text
 
 EVENTS_KEPT_SECONDS = 30 * 86_400
-INVOICE_LIST = list_spec(
-    {
-        "customer": text(),
-        "status": choice("draft", "open", "paid", "uncollectible", "void"),
-        "subscription": text(),
-    }
-)
 EVENT_LIST = list_spec({"delivery_success": boolean, "type": text(), "types": list_of(text(), limit=20)})
 
 
 def account(ctx: Context) -> Obj:
     return objects.account(ctx.account)
-
-
-def retrieve_invoice(ctx: Context) -> Obj:
-    return alive(ctx, "invoice", ctx.identifier)
-
-
-def list_invoices(ctx: Context) -> Obj:
-    status, subscription = ctx.params.get("status"), ctx.params.get("subscription")
-
-    def keep(obj: Obj) -> bool:
-        owner = obj["parent"]["subscription_details"]["subscription"]
-        return status in (None, obj["status"]) and subscription in (None, owner)
-
-    return answer_list(ctx, "invoice", where=ctx.fields("customer"), keep=keep)
 
 
 def retrieve_event(ctx: Context) -> Obj:
