@@ -159,6 +159,8 @@ def resume(ctx: Context) -> Obj:
     before = alive(ctx, "subscription", ctx.identifier)
     if before["status"] != "paused":
         raise refused("Only paused subscriptions can be resumed.")
+    if ctx.tx.get(before["latest_invoice"])["status"] == "open":
+        raise refused("This subscription is being resumed: its invoice is open.")
     if before["collection_method"] != "charge_automatically":
         raise refused("Only subscriptions that are charged automatically can be resumed.")
     if ctx.params.get("billing_cycle_anchor") == "unchanged":

@@ -46,6 +46,7 @@ def finalize(ctx: Context) -> Obj:
     bill = alive(ctx, "invoice", ctx.identifier)
     if bill["status"] != "draft":
         raise refused("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
+    alive(ctx, "customer", bill["customer"], "customer")
     opened = collection.finalize(ctx.tx, bill)
     if opened["status"] == "open":
         opened = _collected_later(ctx.tx, opened, advance=bool(ctx.params.get("auto_advance", bill["auto_advance"])))
@@ -55,12 +56,15 @@ def finalize(ctx: Context) -> Obj:
 def _collected_later(tx: Transaction, bill: Obj, *, advance: bool) -> Obj:
     charged = advance and bill["collection_method"] == "charge_automatically"
     when = tx.now + HOUR if charged else None
-    return tx.put({**bill, "auto_advance": advance, "next_payment_attempt": when})
+    after = tx.put({**bill, "auto_advance": advance, "next_payment_attempt": when})
+    tx.emit("invoice.updated", after, bill)
+    return after
 
 
 def pay(ctx: Context) -> Obj:
     """One attempt, now (402 for a declined card); a draft is finalized first."""
     bill = alive(ctx, "invoice", ctx.identifier)
+    alive(ctx, "customer", bill["customer"], "customer")
     method = _method(ctx, bill)
     if bill["status"] == "draft":
         bill = collection.finalize(ctx.tx, bill)
@@ -83,7 +87,7 @@ def _method(ctx: Context, bill: Obj) -> Obj | None:
     if "payment_method" in ctx.params:
         own(ctx, ctx.params["payment_method"], bill["customer"], "payment_method")
         return ctx.tx.get(ctx.params["payment_method"])
-    return method_of(ctx.tx, subscription_of(ctx.tx, bill), bill) if ctx.tx.find(bill["customer"]) else None
+    return method_of(ctx.tx, subscription_of(ctx.tx, bill), bill)
 
 
 def _no_method() -> ApiError:

@@ -165,7 +165,9 @@ class Ledger:
                 self.search.put(obj, wall)
             if kind == CLOCK:
                 self._follow(obj)
-            self.agenda.note(obj.get("test_clock"), ((when, obj["id"]) for when in due_times(obj) if when > now))
+            times = due_times(obj)
+            if times:
+                self.agenda.note(obj.get("test_clock"), [(when, obj["id"]) for when in times if when > now])
 
     def _follow(self, clock: Obj) -> None:
         if clock.get("status") == "advancing":

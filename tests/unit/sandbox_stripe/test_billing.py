@@ -308,6 +308,29 @@ def test_a_trial_s_end_is_paid_by_the_card_or_left_to_the_trial_s_settings(
         assert "previous_attributes" not in account.events(before)[1]["data"]
 
 
+def test_a_card_that_is_attached_and_nobody_s_default_pays_nothing(account: Account) -> None:
+    customer = account.customer()
+    account.post("/v1/payment_methods/pm_card_visa/attach", customer=customer)
+    settings = {"trial_settings[end_behavior][missing_payment_method]": "cancel"}
+    subscription = account.subscribe(customer, trial_period_days=1, **settings)["id"]
+    account.wait(DAY)
+    assert account.subscription(subscription)["status"] == "canceled"
+
+
+def test_an_invoice_of_a_customer_that_is_deleted_is_neither_finalized_nor_paid(account: Account) -> None:
+    customer = account.customer("pm_card_visa")
+    subscription = account.subscribe(customer)["id"]
+    to_period_end(account, subscription)
+    bill = account.latest(subscription)["id"]
+    account.delete(f"/v1/customers/{customer}")
+    for verb in ("finalize", "pay"):
+        with pytest.raises(Refused) as refusal:
+            account.post(f"/v1/invoices/{bill}/{verb}")
+        assert refusal.value.code == "resource_missing"
+    account.wait(2 * HOUR)
+    assert account.get(f"/v1/invoices/{bill}")["status"] == "draft"
+
+
 def test_a_trial_that_is_ended_now_is_paid_now(account: Account) -> None:
     subscription = account.subscribe(account.customer("pm_card_visa"), trial_period_days=31)["id"]
     account.wait(DAY)
@@ -343,6 +366,8 @@ def test_a_subscription_resumed_without_a_card_stays_paused_until_its_invoice_is
     assert account.post(f"/v1/subscriptions/{subscription}/resume")["status"] == "paused"
     bill = account.latest(subscription)
     assert (bill["status"], bill["attempted"]) == ("open", False)
+    with pytest.raises(Refused):
+        account.post(f"/v1/subscriptions/{subscription}/resume")
     use(account, customer, "pm_card_visa")
     account.post(f"/v1/invoices/{bill['id']}/pay")
     resumed = account.subscription(subscription)
