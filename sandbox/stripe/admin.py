@@ -1,7 +1,7 @@
 """The control endpoint under `/_sandbox/`: JSON in and out, for tests and the demo; serve it on loopback only.
 
 GET health, state, requests?since=N; POST reset, faults, latency, chaos, clock, keys, limits, retries, search; DELETE
-faults.
+faults. What events and their deliveries have beside these: `sandbox.stripe.events.admin`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from sandbox.stripe.call import Answer
 from sandbox.stripe.dunning import Retries
+from sandbox.stripe.events.admin import EVENT_ACTIONS
 from sandbox.stripe.faults import parse_fault, parse_rule
 from sandbox.stripe.service import Service
 
@@ -98,7 +99,13 @@ def _chaos(service: Service, given: _Json) -> _Json:
 
 
 def _clock(service: Service, given: _Json) -> _Json:
-    service.jump(float(given["jump"]))
+    """`jump` in seconds; `freeze` true stops the clock, false lets it go on."""
+    if not given.keys() & {"jump", "freeze"}:
+        raise KeyError("jump")
+    if "freeze" in given:
+        service.clock.freeze(frozen=bool(given["freeze"]))
+    if "jump" in given:
+        service.jump(float(given["jump"]))
     return {"now": service.clock.time()}
 
 
@@ -142,4 +149,5 @@ _ACTIONS: dict[tuple[str, str], Callable[[Service, _Json], _Json]] = {
     ("POST", "limits"): _limits,
     ("POST", "retries"): _retries,
     ("POST", "search"): _search,
+    **EVENT_ACTIONS,
 }

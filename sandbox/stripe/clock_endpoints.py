@@ -10,7 +10,8 @@ from sandbox.stripe.agenda import DAY
 from sandbox.stripe.call import Context
 from sandbox.stripe.customers import delete_now
 from sandbox.stripe.errors import refused, underway
-from sandbox.stripe.ledger import CLOCK, Transaction
+from sandbox.stripe.kinds import CLOCK
+from sandbox.stripe.ledger import Transaction
 from sandbox.stripe.lifecycle import next_period
 from sandbox.stripe.lists import EXPAND, PAGE, alive, answer_list
 from sandbox.stripe.objects import Obj

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sandbox.stripe.ledger import CLOCK, Ledger, Transaction
+from sandbox.stripe.kinds import CLOCK
+from sandbox.stripe.ledger import Ledger, Transaction
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.passing_time import apply
 

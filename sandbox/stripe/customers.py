@@ -7,7 +7,8 @@ from typing import Any
 from sandbox.stripe import objects
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import refused
-from sandbox.stripe.ledger import CLOCK, CUSTOMERS_PER_CLOCK, Transaction
+from sandbox.stripe.kinds import CLOCK
+from sandbox.stripe.ledger import CUSTOMERS_PER_CLOCK, Transaction
 from sandbox.stripe.lifecycle import TERMINAL, end_now
 from sandbox.stripe.lists import EXPAND, alive, answer_list, answer_search, list_spec
 from sandbox.stripe.objects import Obj

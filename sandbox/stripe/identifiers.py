@@ -8,6 +8,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [first + second for second in _ALPHABET for first in _ALPHABET]
 _SHORT = 14  # customers, products, subscription items, requests
 _LONG = 24  # everything newer
+_SECRET = 32
 
 
 class Identifiers:
@@ -33,10 +34,14 @@ class Identifiers:
         """`sub_1…`, `price_1…`, `in_1…`, `evt_1…`: 25 characters."""
         return f"{prefix}_1{self._draw(_LONG)}"
 
+    def secret(self, prefix: str) -> str:
+        """`whsec_…`: 32 characters."""
+        return f"{prefix}_{self._draw(_SECRET)}"
+
 
 def secret_key(seed: str) -> str:
     """The sandbox's default secret key."""
-    return f"sk_test_{Identifiers(f'secret:{seed}')._draw(32)}"  # noqa: SLF001 - same module
+    return Identifiers(f"secret:{seed}").secret("sk_test")
 
 
 def account_id(seed: str) -> str:

@@ -8,7 +8,7 @@ from sandbox.stripe.call import Context
 from sandbox.stripe.errors import ApiError, refused
 from sandbox.stripe.ledger import Transaction
 from sandbox.stripe.lifecycle import method_of
-from sandbox.stripe.lists import EXPAND, alive, answer_list, list_spec
+from sandbox.stripe.lists import EXPAND, alive, answer_list, answer_search, list_spec
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import Spec, boolean, choice, text
 from sandbox.stripe.payment_methods import own
@@ -39,6 +39,10 @@ def list_all(ctx: Context) -> Obj:
         return equal.items() <= obj.items() and subscription in (None, owner)
 
     return answer_list(ctx, "invoice", where=ctx.fields("customer"), keep=keep)
+
+
+def search(ctx: Context) -> Obj:
+    return answer_search(ctx, "invoice")
 
 
 def finalize(ctx: Context) -> Obj:

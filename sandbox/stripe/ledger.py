@@ -8,42 +8,18 @@ from typing import Any
 
 from sandbox.stripe.agenda import Agenda, Due, due_times
 from sandbox.stripe.dunning import Retries
+from sandbox.stripe.events.deliveries import Deliveries, Outcome, recipients
+from sandbox.stripe.events.previous import previous_attributes
 from sandbox.stripe.idempotency import IdempotencyStore, Saved
 from sandbox.stripe.identifiers import Identifiers
 from sandbox.stripe.journal import Journal
-from sandbox.stripe.objects import Obj, event
-from sandbox.stripe.search import SearchIndex
+from sandbox.stripe.kinds import CLOCK, INDEXES, PREFIXES
+from sandbox.stripe.objects import API_VERSION, Obj, event
+from sandbox.stripe.search import FIELDS, SearchIndex
 from sandbox.stripe.table import Table
 
-CLOCK = "test_helpers.test_clock"
 CUSTOMERS_PER_CLOCK = 3
 SUBSCRIPTIONS_PER_CUSTOMER = 3  # on a test clock
-_INDEXES = {
-    "customer": ("email", "test_clock"),
-    "product": (),
-    "price": ("lookup_key", "product"),
-    "subscription": ("customer", "test_clock"),
-    "invoice": ("customer",),
-    "invoice_payment": ("invoice",),
-    "payment_intent": (),
-    "payment_method": ("customer",),
-    "setup_intent": ("customer",),
-    CLOCK: (),
-    "event": (),
-}
-_PREFIXES = {
-    "cus": "customer",
-    "prod": "product",
-    "price": "price",
-    "sub": "subscription",
-    "in": "invoice",
-    "inpay": "invoice_payment",
-    "pi": "payment_intent",
-    "pm": "payment_method",
-    "seti": "setup_intent",
-    "clock": CLOCK,
-    "evt": "event",
-}
 
 
 @dataclass(slots=True)
@@ -89,10 +65,16 @@ class Transaction:
             self.clock, self.now = known["id"], int(known["frozen_time"])
 
     def emit(self, kind: str, obj: Obj, previous: Obj | None = None) -> None:
-        """Records an event of `kind` about `obj` as it is now; `previous` holds the changed fields' old values."""
+        """Records an event of `kind` about `obj` as it is now; `previous` is what it was.
+
+        Whatever ends in `.updated` tells the old values, and isn't there if nothing has changed; so does a card that is
+        detached, of its customer. The others (`paused`, `resumed`, …) don't tell them.
+        """
         data: Obj = {"object": obj}
-        if previous is not None:
-            data["previous_attributes"] = {name: old for name, old in previous.items() if obj.get(name) != old}
+        if previous is not None and (kind.endswith(".updated") or kind == "payment_method.detached"):
+            data["previous_attributes"] = previous_attributes(previous, obj)
+            if not data["previous_attributes"]:
+                return
         request = {"id": self.request_id, "idempotency_key": self.idempotency_key}
         self.put(event(self.ids.long("evt"), event_created(self), kind, data, request))
 
@@ -108,22 +90,31 @@ def event_created(tx: Transaction) -> int:
 
 
 class Ledger:
-    """Objects by kind, the idempotency store, the search index and the agenda of what time will change."""
+    """Objects by kind, the idempotency store, the search index, the agenda of what time will change, and the
+    deliveries to webhook endpoints.
+
+    `event_lag`: how late a list may show an event, in seconds; `undelivered`: events that some endpoint has not taken.
+    """
 
     def __init__(self, seed: str, journal: Journal | None) -> None:
         self._seed = seed
         self.unlimited_test_clocks = False  # whether Stripe's limits of objects on one are lifted
         self._journal = journal
         self._generation = 0
+        self.deliveries = Deliveries()
         self._clear()
 
     def _clear(self) -> None:
-        self.tables = {kind: Table(fields) for kind, fields in _INDEXES.items()}
+        self.tables = {kind: Table(fields) for kind, fields in INDEXES.items()}
         self.idempotency = IdempotencyStore()
         self.search = SearchIndex()
         self.agenda = Agenda()
         self.advancing: set[str] = set()
         self.retries = Retries()
+        self.deliveries.clear()
+        self.undelivered: set[str] = set()
+        self.api_version = API_VERSION
+        self.event_lag = 0.0
         self.ids = Identifiers(f"{self._seed}:{self._generation}:0")
 
     def load(self) -> float:
@@ -137,6 +128,10 @@ class Ledger:
                 self.idempotency.keep(Saved(**entry["save"]))
             if "retries" in entry:
                 self.retries = Retries(tuple(entry["retries"]["days"]), entry["retries"]["then"])
+            if "attempt" in entry:
+                event, endpoint, outcome = entry["attempt"]
+                self._finish(event, endpoint, outcome, entry["at"])
+            self.api_version = entry.get("version", self.api_version)
             offset = entry.get("clock", offset)
         if self._journal is not None:
             self._journal.open()
@@ -145,7 +140,7 @@ class Ledger:
 
     def commit(self, tx: Transaction, saved: Saved | None = None) -> None:
         """Applies a transaction and its idempotency result, journal first."""
-        puts = list(tx.puts.values())
+        puts = [self._addressed(obj) if obj["object"] == "event" else obj for obj in tx.puts.values()]
         if self._journal is not None and (puts or saved):
             entry: dict[str, Any] = {"at": tx.now, "wall": tx.wall, "put": puts}
             if tx.due is not None:
@@ -157,11 +152,23 @@ class Ledger:
         if saved is not None:
             self.idempotency.keep(saved)
 
+    def _addressed(self, event: Obj) -> Obj:
+        """The event with the account's version, and how many endpoints it is for."""
+        waiting = len(self._recipients(event))
+        return {**event, "api_version": self.api_version, "pending_webhooks": waiting}
+
+    def _recipients(self, event: Obj) -> list[str]:
+        return recipients(self.tables["webhook_endpoint"].all(), event["type"])
+
     def _apply(self, puts: Iterable[Obj], now: int, wall: int) -> None:
         for obj in puts:
             kind = obj["object"]
             self.tables[kind].put(obj)
-            if kind in ("customer", "subscription"):
+            if kind == "event":
+                for endpoint in self._recipients(obj):
+                    self.undelivered.add(obj["id"])
+                    self.deliveries.add(obj["id"], endpoint)
+            if kind in FIELDS:
                 self.search.put(obj, wall)
             if kind == CLOCK:
                 self._follow(obj)
@@ -176,6 +183,28 @@ class Ledger:
             self.advancing.discard(clock["id"])
         if clock.get("deleted"):
             self.agenda.forget(clock["id"])
+
+    def finish(self, event: str, endpoint: str, outcome: Outcome, at: float) -> None:
+        """Takes the outcome of an attempt to deliver an event (not of an account that was reset meanwhile); `at` by the
+        sandbox's clock."""
+        if not self.deliveries.knows(event, endpoint):
+            return
+        if self._journal is not None:
+            self._journal.append({"attempt": [event, endpoint, outcome], "at": at})
+        self._finish(event, endpoint, outcome, at)
+
+    def _finish(self, event: str, endpoint: str, outcome: Outcome, at: float) -> None:
+        if self.deliveries.finish(event, endpoint, outcome, at):
+            row = self.tables["event"].rows[event]
+            self.tables["event"].put({**row, "pending_webhooks": row["pending_webhooks"] - 1})
+            if row["pending_webhooks"] == 1:
+                self.undelivered.discard(event)
+
+    def set_api_version(self, version: str) -> None:
+        """The account's version: new events have its shape, unless their endpoint has another."""
+        if self._journal is not None:
+            self._journal.append({"version": version})
+        self.api_version = version
 
     def remember_clock(self, offset: float) -> None:
         if self._journal is not None:
@@ -199,5 +228,5 @@ class Ledger:
 
     def find(self, identifier: str) -> Obj | None:
         """Any object by its id; a deleted one as what remains of it."""
-        kind = _PREFIXES.get(identifier.partition("_")[0])
+        kind = PREFIXES.get(identifier.partition("_")[0])
         return self.tables[kind].rows.get(identifier) if kind else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sandbox.stripe.call import Context
@@ -37,8 +37,9 @@ def answer_list(
     where: Mapping[str, Any] | None = None,
     keep: Callable[[Obj], bool] = lambda _: True,
     url: str | None = None,
+    among: Iterable[str] | None = None,
 ) -> Obj:
-    """One page, newest first. `where` compares indexed fields, `keep` anything else."""
+    """One page, newest first. `where` compares indexed fields, `keep` anything else, of all or of those `among`."""
     data, more = ctx.ledger.tables[kind].page(
         ctx.params.get("limit", 10),
         keep,
@@ -46,6 +47,7 @@ def answer_list(
         created=ctx.params.get("created", {}),
         after=_cursor(ctx, kind, "starting_after"),
         before=_cursor(ctx, kind, "ending_before"),
+        among=among,
     )
     return listing(url or f"/v1/{kind}s", data, has_more=more)
 

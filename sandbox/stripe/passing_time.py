@@ -8,7 +8,8 @@ from __future__ import annotations
 from sandbox.stripe import collection, periods, standing
 from sandbox.stripe.agenda import FIRST_PAYMENT, NOTICE, Due
 from sandbox.stripe.clock_endpoints import remove
-from sandbox.stripe.ledger import CLOCK, Ledger, Transaction
+from sandbox.stripe.kinds import CLOCK
+from sandbox.stripe.ledger import Ledger, Transaction
 from sandbox.stripe.lifecycle import end_now, method_of, move
 from sandbox.stripe.objects import Obj
 

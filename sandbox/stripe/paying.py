@@ -8,7 +8,7 @@ from sandbox.stripe import clock_endpoints as clocks
 from sandbox.stripe import invoice_endpoints as invoices
 from sandbox.stripe import payment_methods, setup_intents
 from sandbox.stripe.call import Context
-from sandbox.stripe.lists import EXPAND
+from sandbox.stripe.lists import EXPAND, SEARCH
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import Spec
 
@@ -39,6 +39,7 @@ ROUTES: list[tuple[str, str, str, Spec, Callable[[Context], Obj]]] = [
     ("POST", f"{_SETUPS}/*/confirm", "setup_intent", setup_intents.CONFIRM, setup_intents.confirm),
     ("POST", f"{_SETUPS}/*/cancel", "setup_intent", setup_intents.CANCEL, setup_intents.cancel),
     ("GET", _BILLS, "invoice", invoices.LIST, invoices.list_all),
+    ("GET", f"{_BILLS}/search", "invoice", SEARCH, invoices.search),
     ("GET", f"{_BILLS}/*", "invoice", _READ, invoices.retrieve),
     ("POST", f"{_BILLS}/*/finalize", "invoice", invoices.FINALIZE, invoices.finalize),
     ("POST", f"{_BILLS}/*/pay", "invoice", invoices.PAY, invoices.pay),

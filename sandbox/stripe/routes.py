@@ -9,6 +9,8 @@ from typing import TypeAlias
 from sandbox.stripe import changes, customers, paying, prices, products, reading, subscriptions
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import ApiError
+from sandbox.stripe.events import endpoints
+from sandbox.stripe.events import reading as events
 from sandbox.stripe.lists import EXPAND, SEARCH
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import Spec
@@ -41,11 +43,13 @@ def _routes() -> dict[tuple[str, str], Route]:
         ("DELETE", "/v1/customers/*", "customer", _NONE, customers.delete),
         ("POST", "/v1/products", "product", products.CREATE, products.create),
         ("GET", "/v1/products", "product", products.LIST, products.list_all),
+        ("GET", "/v1/products/search", "product", SEARCH, products.search),
         ("GET", "/v1/products/*", "product", _READ, products.retrieve),
         ("POST", "/v1/products/*", "product", products.UPDATE, products.update),
         ("DELETE", "/v1/products/*", "product", _NONE, products.delete),
         ("POST", "/v1/prices", "plan", prices.CREATE, prices.create),
         ("GET", "/v1/prices", "plan", prices.LIST, prices.list_all),
+        ("GET", "/v1/prices/search", "plan", SEARCH, prices.search),
         ("GET", "/v1/prices/*", "plan", _READ, prices.retrieve),
         ("POST", "/v1/prices/*", "plan", prices.UPDATE, prices.update),
         ("POST", "/v1/subscriptions", "subscription", subscriptions.CREATE, subscriptions.create),
@@ -55,8 +59,13 @@ def _routes() -> dict[tuple[str, str], Route]:
         ("POST", "/v1/subscriptions/*", "subscription", changes.UPDATE, changes.update),
         ("DELETE", "/v1/subscriptions/*", "subscription", subscriptions.CANCEL, subscriptions.cancel),
         ("POST", "/v1/subscriptions/*/resume", "subscription", changes.RESUME, changes.resume),
-        ("GET", "/v1/events", "event", reading.EVENT_LIST, reading.list_events),
-        ("GET", "/v1/events/*", "event", _READ, reading.retrieve_event),
+        ("GET", "/v1/events", "event", events.LIST, events.list_all),
+        ("GET", "/v1/events/*", "event", _READ, events.retrieve),
+        ("POST", "/v1/webhook_endpoints", "webhook", endpoints.CREATE, endpoints.create),
+        ("GET", "/v1/webhook_endpoints", "webhook", endpoints.LIST, endpoints.list_all),
+        ("GET", "/v1/webhook_endpoints/*", "webhook", _READ, endpoints.retrieve),
+        ("POST", "/v1/webhook_endpoints/*", "webhook", endpoints.UPDATE, endpoints.update),
+        ("DELETE", "/v1/webhook_endpoints/*", "webhook", _NONE, endpoints.delete),
     ]
     return {
         (method, path): Route(

@@ -13,6 +13,7 @@ from typing import Self
 
 from aiohttp import web
 
+from sandbox.stripe.events.sender import sending
 from sandbox.stripe.service import Service
 from sandbox.stripe.web import Handler
 
@@ -42,7 +43,9 @@ async def _turn(service: Service) -> None:
 
 @contextlib.asynccontextmanager
 async def _listening(service: Service, host: str, port: int) -> AsyncIterator[str]:
-    """Listens on `host`:`port` (0 for a free one) and yields the base URL."""
+    """Listens on `host`:`port` (0 for a free one) and yields the base URL; delivers events meanwhile."""
+    changed = asyncio.Event()
+    service.ledger.deliveries.changed = changed.set
     server = web.Server(Handler(service), access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=_GOODBYE_SECONDS)
     await runner.setup()
@@ -51,8 +54,11 @@ async def _listening(service: Service, host: str, port: int) -> AsyncIterator[st
         await site.start()
         turning = asyncio.create_task(_turn(service))
         bound = runner.addresses[0]
-        yield f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}"
-        turning.cancel()
+        try:
+            async with sending(service.webhooks, changed):
+                yield f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}"
+        finally:
+            turning.cancel()
     finally:
         await runner.cleanup()
         service.ledger.close()

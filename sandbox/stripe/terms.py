@@ -63,6 +63,9 @@ def card_fields(ctx: Context, known: dict[str, Any]) -> dict[str, Any]:
 
 def trial_end_of(ctx: Context) -> int | None:
     """When the trial that was asked for ends: after now, within two years (400, param `trial_end`)."""
+    if {"trial_end", "trial_period_days"} <= ctx.params.keys():
+        message = "Received both trial_end and trial_period_days parameters. Please pass in only one."
+        raise invalid(message, param="trial_end")
     sent = ctx.params.get("trial_end")
     if sent is not None and "trial_period_days" in ctx.params:
         message = "You may only specify one of these parameters: trial_end, trial_period_days."

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from sandbox.stripe.control import Control
+from sandbox.stripe.events.types import TYPES
 from sandbox.stripe.routes import ROUTES
 from tests.integration.sandbox_stripe.raw import Raw
-from tests.stripe_spec import answer_problem, known_parameters, object_problem, paths
+from tests.stripe_spec import answer_problem, event_types, known_parameters, object_problem, paths
 
 
 @pytest.fixture
@@ -43,10 +44,11 @@ def test_a_list_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
     assert answer_problem("GET", f"/v1/{kind}", answer.body) is None
 
 
-@pytest.mark.parametrize("kind", ["customers", "subscriptions"])
+@pytest.mark.parametrize("kind", ["customers", "invoices", "prices", "products", "subscriptions"])
 def test_a_search_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
     raw("POST", "/v1/subscriptions", order)
-    answer = raw.get(f"/v1/{kind}/search", query="created>0")
+    query = "active:'true'" if kind in ("prices", "products") else "created>0"
+    answer = raw.get(f"/v1/{kind}/search", query=query)
     assert answer.body["data"]
     assert answer_problem("GET", f"/v1/{kind}/search", answer.body) is None
 
@@ -106,6 +108,20 @@ def test_a_test_clock_fits_in_each_of_its_states(raw: Raw) -> None:
         assert object_problem("test_helpers.test_clock", answer) is None
     assert answer_problem("GET", path, raw.get(path).body) is None
     assert object_problem("deleted_test_helpers.test_clock", raw("DELETE", f"{path}/{clock['id']}").body) is None
+
+
+def test_webhook_endpoints_fit(raw: Raw) -> None:
+    path, named = "/v1/webhook_endpoints", "/v1/webhook_endpoints/{webhook_endpoint}"
+    made = raw("POST", path, {"url": "http://127.0.0.1:9/hook", "enabled_events[0]": "customer.created"}).body
+    assert answer_problem("POST", path, made) is None
+    assert answer_problem("GET", path, raw.get(path).body) is None
+    assert answer_problem("POST", named, raw.post(f"{path}/{made['id']}", disabled="true").body) is None
+    assert answer_problem("GET", named, raw.get(f"{path}/{made['id']}").body) is None
+    assert answer_problem("DELETE", named, raw("DELETE", f"{path}/{made['id']}").body) is None
+
+
+def test_an_endpoint_may_listen_to_every_type_that_stripe_has() -> None:
+    assert TYPES | {"*"} == event_types()
 
 
 def test_what_is_deleted_or_canceled_fits(raw: Raw, order: dict[str, object]) -> None:
