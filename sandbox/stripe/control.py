@@ -194,6 +194,10 @@ class Control:
         """Requests per second; None for no limit."""
         self._ask("POST", "limits", {"account_rate": account_rate, "endpoint_rate": endpoint_rate})
 
+    def retries(self, *days: int, then: str = "cancel") -> None:
+        """Days from each failed payment to the next attempt, and what follows the last: cancel, past_due or unpaid."""
+        self._ask("POST", "retries", {"days": days, "then": then})
+
     def search_lag(self, seconds: float) -> None:
         """How far Search is behind, by its clock."""
         self._ask("POST", "search", {"lag_seconds": seconds})

@@ -47,6 +47,8 @@ class Expander:
     def _child(self, node: Obj, name: str, path: str) -> Any:
         if (node.get("object"), name) == ("customer", "subscriptions"):
             return self._subscriptions(node["id"])
+        if (node.get("object"), name) == ("invoice", "payments"):
+            return self._payments(node["id"])
         if name not in node:
             raise _not_expandable(path)
         child = node[name]
@@ -61,6 +63,14 @@ class Expander:
         data = [sub for sub in reversed(subs) if sub["status"] != "canceled"]
         data = rendered(data, self._version, self._ledger.find)
         return listing(f"/v1/customers/{customer}/subscriptions", data[:10], has_more=len(data) > 10)
+
+    def _payments(self, bill: str) -> Obj:
+        """An invoice's payments, newest first; part of it only when expanded."""
+        known = {row["id"]: row for row in self._ledger.tables["invoice_payment"].by("invoice", bill)}
+        for obj in self._fresh.values():
+            if obj["object"] == "invoice_payment" and obj["invoice"] == bill:
+                known[obj["id"]] = obj
+        return listing("/v1/invoice_payments", list(known.values())[::-1], has_more=False)
 
 
 def _not_expandable(path: str) -> ApiError:

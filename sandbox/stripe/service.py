@@ -15,7 +15,8 @@ from typing import Any
 from sandbox.stripe import identifiers
 from sandbox.stripe.call import Answer, Call, Context
 from sandbox.stripe.clock import Clock
-from sandbox.stripe.errors import ApiError, lock_timeout, no_such, rate_limited, server_error
+from sandbox.stripe.clockwork import Clockwork
+from sandbox.stripe.errors import ApiError, lock_timeout, no_such, rate_limited, server_error, underway
 from sandbox.stripe.events.webhooks import Webhooks
 from sandbox.stripe.expand import Expander
 from sandbox.stripe.faults import Fault, Faults
@@ -45,12 +46,15 @@ class Service:
         state_file: Path | None,
         now: Callable[[], float],
         monotonic: Callable[[], float],
+        unlimited_test_clocks: bool = False,
     ) -> None:
         self.secret_key = secret_key or identifiers.secret_key(seed)
         self.account = identifiers.account_id(seed)
         self.clock = Clock(now)
         self.monotonic = monotonic
         self.ledger = Ledger(seed, Journal(state_file) if state_file else None)
+        self.ledger.unlimited_test_clocks = unlimited_test_clocks
+        self.clockwork = Clockwork(monotonic)
         self.clock.offset = self.ledger.load()
         self.log = RequestLog()
         self.faults = Faults(seed)
@@ -82,6 +86,10 @@ class Service:
         self.clock.jump(seconds)
         self.ledger.remember_clock(self.clock.offset)
         self.ledger.deliveries.changed()
+
+    def turn(self) -> bool:
+        """A part of what advances test clocks; whether there is more to do."""
+        return self.clockwork.turn(self.ledger, self.clock.now())
 
     def open(self, method: str, path: str, form: bytes, headers: Mapping[str, str]) -> Call:
         """The request as read; what is wrong with it is said later (`begin`)."""
@@ -139,13 +147,15 @@ class Service:
         """Does what the request asks and keeps the answer under its key; `fault` may replace effect or answer."""
         now = self.clock.now()
         settle(self.ledger, now)
-        tx = Transaction(now, self.ledger.ids, call.request_id, call.key)
+        self.clockwork.turn(self.ledger, now)
+        tx = Transaction(self.ledger, now, now, call.request_id, call.key)
         failing = fault if fault is not None and fault.kind == "status" else None
         try:
             body = self._run(call, tx, failing)
             status, saved = 200, True
         except ApiError as error:
-            tx.puts.clear()
+            if not error.keeps:
+                tx.puts.clear()
             body, status, saved = error.body(call.request_id, self.account), error.status, error.saved
         answer = self._answer(call, status, body)
         kept = answer
@@ -163,6 +173,8 @@ class Service:
             raise _fault_error(failing, call)
         ctx = Context(self.ledger, tx, params, identifier, self.keys.account(call.authorization))
         result = rendered(endpoint.endpoint(ctx), call.version, self.ledger.find)
+        if tx.clock in self.ledger.advancing and tx.puts and tx.clock not in tx.puts:
+            raise underway(tx.clock)
         if not params.get("expand"):
             return result
         return Expander(self.ledger, tx.puts, call.version).expand(result, params["expand"])

@@ -160,4 +160,5 @@ class Webhooks:
         return secret
 
     def _transaction(self) -> Transaction:
-        return Transaction(self._clock.now(), self._ledger.ids)
+        now = self._clock.now()
+        return Transaction(self._ledger, now, now)

@@ -71,6 +71,45 @@ def test_a_subscription_after_its_trial_and_its_invoices_fit(
     assert answer_problem("GET", "/v1/invoices", raw.get("/v1/invoices").body) is None
 
 
+def test_cards_and_what_they_pay_fit(raw: Raw, control: Control) -> None:
+    """Each kind of card, from its attachment over a renewal to the last attempt."""
+    sent = {"currency": "usd", "unit_amount": 500, "recurring[interval]": "month", "product_data[name]": "Paid"}
+    price = raw("POST", "/v1/prices", sent).body["id"]
+    cards = ("pm_card_visa", "pm_card_chargeCustomerFail", "pm_card_authenticationRequired")
+    for card in cards:
+        customer = raw.post("/v1/customers").body["id"]
+        intent = raw.post("/v1/setup_intents", customer=customer).body
+        confirmed = raw.post(f"/v1/setup_intents/{intent['id']}/confirm", payment_method=card).body
+        assert (object_problem("setup_intent", intent), object_problem("setup_intent", confirmed)) == (None, None)
+        method = raw.post(f"/v1/payment_methods/{card}/attach", customer=customer).body
+        assert object_problem("payment_method", method) is None
+        order = {"customer": customer, "items[0][price]": price, "default_payment_method": method["id"]}
+        subscription = raw("POST", "/v1/subscriptions", {**order, "expand[0]": "latest_invoice.payments"}).body
+        assert object_problem("subscription", subscription) is None
+        payment = subscription["latest_invoice"]["payments"]["data"][0]["payment"]["payment_intent"]
+        assert (
+            answer_problem("GET", "/v1/payment_intents/{intent}", raw.get(f"/v1/payment_intents/{payment}").body)
+            is None
+        )
+        listed = raw.get("/v1/payment_methods", customer=customer).body
+        assert answer_problem("GET", "/v1/payment_methods", listed) is None
+    declined = raw.post("/v1/payment_methods/pm_card_chargeDeclined/attach", customer=customer)
+    assert (declined.status, object_problem("error", declined.body)) == (402, None)
+    control.jump(50 * 86_400)
+    for kind in ("invoices", "subscriptions", "invoice_payments", "events"):
+        assert answer_problem("GET", f"/v1/{kind}", raw.get(f"/v1/{kind}", limit=100).body) is None
+
+
+def test_a_test_clock_fits_in_each_of_its_states(raw: Raw) -> None:
+    path = "/v1/test_helpers/test_clocks"
+    clock = raw.post(path, frozen_time=1_800_000_000).body
+    advanced = raw.post(f"{path}/{clock['id']}/advance", frozen_time=1_800_000_001).body
+    for answer in (clock, advanced, raw.get(f"{path}/{clock['id']}").body):
+        assert object_problem("test_helpers.test_clock", answer) is None
+    assert answer_problem("GET", path, raw.get(path).body) is None
+    assert object_problem("deleted_test_helpers.test_clock", raw("DELETE", f"{path}/{clock['id']}").body) is None
+
+
 def test_webhook_endpoints_fit(raw: Raw) -> None:
     path, named = "/v1/webhook_endpoints", "/v1/webhook_endpoints/{webhook_endpoint}"
     made = raw("POST", path, {"url": "http://127.0.0.1:9/hook", "enabled_events[0]": "customer.created"}).body

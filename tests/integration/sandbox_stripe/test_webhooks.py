@@ -254,3 +254,29 @@ def test_an_endpoint_that_cannot_be_reached_has_failed(raw: Raw, control: Contro
     (attempt,) = control.deliveries()
     assert (attempt["status"], attempt["problem"] is None) == (0, False)
     assert _pending(raw, success=False) == [1]
+
+
+def test_what_an_advanced_test_clock_does_is_delivered_while_nobody_asks(raw: Raw, receiver: Receiver) -> None:
+    clock = raw.post("/v1/test_helpers/test_clocks", frozen_time=int(time.time())).body
+    price = raw(
+        "POST",
+        "/v1/prices",
+        {"currency": "usd", "unit_amount": 500, "recurring[interval]": "month", "product_data[name]": "Paid"},
+    ).body["id"]
+    customer = raw.post("/v1/customers", test_clock=clock["id"]).body["id"]
+    trial = {"customer": customer, "items[0][price]": price, "trial_period_days": 10}
+    subscription = raw("POST", "/v1/subscriptions", trial).body
+    kinds = ("customer.subscription.trial_will_end", "customer.subscription.updated", "invoice.payment_failed")
+    _listen(raw, receiver, *kinds, "test_helpers.test_clock.ready")
+    raw.post(f"/v1/test_helpers/test_clocks/{clock['id']}/advance", frozen_time=subscription["trial_end"] + HOUR)
+    events = [json.loads(each.body) for each in receiver.wait(5)]
+    assert sorted(event["type"] for event in events) == [
+        "customer.subscription.trial_will_end",
+        "customer.subscription.updated",
+        "customer.subscription.updated",
+        "invoice.payment_failed",
+        "test_helpers.test_clock.ready",
+    ]
+    assert all(abs(event["created"] - time.time()) < 60 for event in events)
+    (ready,) = (event for event in events if event["type"] == "test_helpers.test_clock.ready")
+    assert ready["data"]["object"]["status"] == "ready"
