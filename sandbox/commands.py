@@ -58,7 +58,10 @@ def up(as_json: bool, seed: str, stripe_latency: float) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="Where to listen; 0 for a free port.")
 @click.option("--seed", default="sandbox", show_default=True, help="What its chance is drawn from.")
 @click.option("--state-file", type=click.Path(path_type=Path), help="Keep its objects there; else in memory.")
-def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
+@click.option(
+    "--unlimited-test-clocks", is_flag=True, help="Any number of customers and subscriptions on a test clock."
+)
+def stripe(host: str, port: int, seed: str, state_file: Path | None, unlimited_test_clocks: bool) -> None:
     own_key = os.environ.get("STRIPE_SECRET_KEY")
     secret_key = own_key or DEFAULT_SECRET_KEY
     unwritable: list[OSError] = []
@@ -72,7 +75,15 @@ def stripe(host: str, port: int, seed: str, state_file: Path | None) -> None:
             raise
 
     try:
-        serve(host, port, secret_key=secret_key, seed=seed, ready=ready, state_file=state_file)
+        serve(
+            host,
+            port,
+            secret_key=secret_key,
+            seed=seed,
+            ready=ready,
+            state_file=state_file,
+            unlimited_test_clocks=unlimited_test_clocks,
+        )
     except OSError as error:
         if error in unwritable:
             raise

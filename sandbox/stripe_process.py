@@ -16,9 +16,12 @@ class StripeProcess(Part):
 
     name: ClassVar[str] = "stripe"
 
-    def __init__(self, workspace: Workspace, *, secret_key: str, seed: str = "sandbox") -> None:
+    def __init__(
+        self, workspace: Workspace, *, secret_key: str, seed: str = "sandbox", unlimited_test_clocks: bool = False
+    ) -> None:
         super().__init__(workspace)
         self.secret_key = secret_key
+        self._flags = ["--unlimited-test-clocks"] if unlimited_test_clocks else []
         self._seed = seed
 
     @property
@@ -41,6 +44,7 @@ class StripeProcess(Part):
             f"--port={self.port}",
             f"--seed={self._seed}",
             f"--state-file={self.directory / 'state'}",
+            *self._flags,
         ]
 
     def environment(self) -> dict[str, str]:

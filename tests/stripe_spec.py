@@ -64,6 +64,29 @@ def known_parameters(method: str, path: str) -> set[str]:
     return names
 
 
+def event_types() -> set[str]:
+    """Every type of event that an endpoint may listen to, `*` for all."""
+    return set(_endpoint_parameters()["enabled_events"]["items"]["enum"])
+
+
+def endpoint_versions() -> set[str]:
+    """The API versions that an endpoint may be created at."""
+    return set(_endpoint_parameters()["api_version"]["enum"])
+
+
+def _endpoint_parameters() -> dict[str, Any]:
+    body = _description()["paths"]["/v1/webhook_endpoints"]["post"]["requestBody"]
+    (content,) = body["content"].values()
+    parameters: dict[str, Any] = content["schema"]["properties"]
+    return parameters
+
+
+def version() -> str:
+    """The API version that is described."""
+    described: str = _description()["info"]["version"]
+    return described
+
+
 def paths() -> list[str]:
     """Every path that the description knows."""
     return list(_description()["paths"])

@@ -22,6 +22,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--seed", default="sandbox")
     parser.add_argument("--state-file", type=Path)
+    parser.add_argument(
+        "--unlimited-test-clocks", action="store_true", help="any number of customers and subscriptions on one"
+    )
     given = parser.parse_args()
     own_key = os.environ.get("STRIPE_SECRET_KEY")
     key = own_key or secret_key(given.seed)
@@ -31,7 +34,15 @@ def main() -> None:
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
 
-    serve(given.host, given.port, secret_key=key, seed=given.seed, ready=ready, state_file=given.state_file)
+    serve(
+        given.host,
+        given.port,
+        secret_key=key,
+        seed=given.seed,
+        ready=ready,
+        state_file=given.state_file,
+        unlimited_test_clocks=given.unlimited_test_clocks,
+    )
 
 
 if __name__ == "__main__":

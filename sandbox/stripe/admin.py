@@ -1,6 +1,7 @@
 """The control endpoint under `/_sandbox/`: JSON in and out, for tests and the demo; serve it on loopback only.
 
-GET health, state, requests?since=N; POST reset, faults, latency, chaos, clock, keys, limits, search; DELETE faults.
+GET health, state, requests?since=N; POST reset, faults, latency, chaos, clock, keys, limits, retries, search; DELETE
+faults. What events and their deliveries have beside these: `sandbox.stripe.events.admin`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 from sandbox.stripe.call import Answer
+from sandbox.stripe.dunning import Retries
+from sandbox.stripe.events.admin import EVENT_ACTIONS
 from sandbox.stripe.faults import parse_fault, parse_rule
 from sandbox.stripe.service import Service
 
@@ -96,7 +99,13 @@ def _chaos(service: Service, given: _Json) -> _Json:
 
 
 def _clock(service: Service, given: _Json) -> _Json:
-    service.jump(float(given["jump"]))
+    """`jump` in seconds; `freeze` true stops the clock, false lets it go on."""
+    if not given.keys() & {"jump", "freeze"}:
+        raise KeyError("jump")
+    if "freeze" in given:
+        service.clock.freeze(frozen=bool(given["freeze"]))
+    if "jump" in given:
+        service.jump(float(given["jump"]))
     return {"now": service.clock.time()}
 
 
@@ -109,6 +118,15 @@ def _keys(service: Service, given: _Json) -> _Json:
 
 def _limits(service: Service, given: _Json) -> _Json:
     service.set_limits(given.get("account_rate"), given.get("endpoint_rate"))
+    return {}
+
+
+def _retries(service: Service, given: _Json) -> _Json:
+    """What follows a payment that failed: `days` from each attempt to the next, `then` cancel, past_due or unpaid."""
+    known = service.ledger.retries
+    service.ledger.remember_retries(
+        Retries(tuple(map(int, given.get("days", known.days))), given.get("then", known.then))
+    )
     return {}
 
 
@@ -129,5 +147,7 @@ _ACTIONS: dict[tuple[str, str], Callable[[Service, _Json], _Json]] = {
     ("POST", "clock"): _clock,
     ("POST", "keys"): _keys,
     ("POST", "limits"): _limits,
+    ("POST", "retries"): _retries,
     ("POST", "search"): _search,
+    **EVENT_ACTIONS,
 }

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sandbox.stripe import cards, periods
 from sandbox.stripe.call import Context
-from sandbox.stripe.errors import no_such, refused
+from sandbox.stripe.errors import ApiError, no_such, refused, unsupported
+from sandbox.stripe.invoices import amount_of
+from sandbox.stripe.lifecycle import TERMINAL, method_of
 from sandbox.stripe.lists import EXPAND, alive
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import (
@@ -21,10 +24,9 @@ from sandbox.stripe.params import (
     text,
     timestamp,
 )
-from sandbox.stripe.passing_time import start_period
 from sandbox.stripe.prices import usable_price
-from sandbox.stripe.subscriptions import TERMINAL, announce_short_trial, new_item
-from sandbox.stripe.terms import DETAILS, KEPT, SHARED, cancel_fields, trial_end_of
+from sandbox.stripe.subscriptions import announce_short_trial, new_item, no_card
+from sandbox.stripe.terms import DETAILS, KEPT, SHARED, cancel_fields, card_fields, trial_end_of
 
 _ITEM = Spec({"id": text(), "price": text(), "quantity": integer(0), "deleted": boolean, "metadata": metadata})
 _PAUSE = Spec(
@@ -47,15 +49,52 @@ def update(ctx: Context) -> Obj:
     before = alive(ctx, "subscription", ctx.identifier)
     if before["status"] in TERMINAL and not ctx.params.keys() <= _AFTER_THE_END:
         raise refused("A canceled subscription can only update its cancellation_details and metadata.")
-    sub = {**before, **ctx.fields(*KEPT), **_changed(ctx, before)}
+    sub = {**before, **ctx.fields(*KEPT), **_changed(ctx, before), **card_fields(ctx, before)}
     sub = _with_items(ctx, sub)
+    if ctx.params.get("trial_end") == "now" and before["status"] == "trialing":
+        return _bill_now(ctx, before, {**sub, "trial_end": ctx.now}, "subscription_cycle")
     if "trial_end" in ctx.params:
         sub = _with_trial(ctx, sub)
+    if _rebills(before, sub):
+        return _bill_now(ctx, before, sub, "subscription_update")
     ctx.tx.put(sub)
     ctx.tx.emit("customer.subscription.updated", sub, before)
     if "trial_end" in ctx.params:
         announce_short_trial(ctx, sub)
     return sub
+
+
+def _rebills(before: Obj, after: Obj) -> bool:
+    """From free to paid or back, and to another interval, a new period begins at once; otherwise with the next one.
+
+    Source: https://docs.stripe.com/billing/subscriptions/change-price (prorations are not modelled).
+    """
+    if after["status"] not in ("active", "past_due"):
+        return False
+    old, new = before["items"]["data"], after["items"]["data"]
+    intervals = [
+        [(item["price"]["recurring"]["interval"], item["price"]["recurring"]["interval_count"]) for item in items[:1]]
+        for items in (old, new)
+    ]
+    return (amount_of(old) == 0) != (amount_of(new) == 0) or intervals[0] != intervals[1]
+
+
+def _bill_now(ctx: Context, before: Obj, sub: Obj, reason: str) -> Obj:
+    """A new period, paid for as `payment_behavior` says."""
+    behavior = ctx.params.get("payment_behavior", "allow_incomplete")
+    charged = sub["collection_method"] == "charge_automatically" and amount_of(sub["items"]["data"]) > 0
+    if charged and behavior in ("error_if_incomplete", "pending_if_incomplete"):
+        method = method_of(ctx.tx, sub)
+        if method is None:
+            raise no_card()
+        outcome = cards.charging(method, ctx.now)
+        if outcome != "paid":
+            raise _pending() if behavior == "pending_if_incomplete" else cards.declined(outcome, method)
+    return periods.start_now(ctx.tx, before, sub, reason=reason, pays=behavior != "default_incomplete")
+
+
+def _pending() -> ApiError:
+    return unsupported("updates that stay pending until their payment")
 
 
 def _changed(ctx: Context, before: Obj) -> dict[str, Any]:
@@ -100,11 +139,10 @@ def _change_item(ctx: Context, sub: Obj, items: dict[str, Obj], sent: Mapping[st
 
 
 def _with_trial(ctx: Context, sub: Obj) -> Obj:
-    """`trial_end`: a new end of the trial, or `now`."""
+    """`trial_end`: a new end of the trial; `now` ends nothing where no trial runs."""
     trial_end = trial_end_of(ctx)
     if trial_end is None:
-        ended = {**sub, "trial_end": ctx.now if sub["trial_end"] else None, "billing_cycle_anchor": ctx.now}
-        return start_period(ctx.tx, ctx.ledger, ended) if sub["status"] == "trialing" else sub
+        return sub
     items = [{**item, "current_period_end": trial_end} for item in sub["items"]["data"]]
     return {
         **sub,
@@ -117,11 +155,14 @@ def _with_trial(ctx: Context, sub: Obj) -> Obj:
 
 
 def resume(ctx: Context) -> Obj:
-    """A paused subscription goes on, active, with a new period."""
+    """A paused subscription goes on with a new period, once that is paid for."""
     before = alive(ctx, "subscription", ctx.identifier)
     if before["status"] != "paused":
         raise refused("Only paused subscriptions can be resumed.")
-    sub = ctx.tx.put(start_period(ctx.tx, ctx.ledger, before))
-    ctx.tx.emit("customer.subscription.resumed", sub, before)
-    ctx.tx.emit("customer.subscription.updated", sub, before)
-    return sub
+    if ctx.tx.get(before["latest_invoice"])["status"] == "open":
+        raise refused("This subscription is being resumed: its invoice is open.")
+    if before["collection_method"] != "charge_automatically":
+        raise refused("Only subscriptions that are charged automatically can be resumed.")
+    if ctx.params.get("billing_cycle_anchor") == "unchanged":
+        raise unsupported("resuming in the old billing cycle")
+    return periods.resume(ctx.tx, before)

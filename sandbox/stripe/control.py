@@ -55,6 +55,21 @@ class LoggedRequest(TypedDict):
     handled_ms: float | None
 
 
+class LoggedDelivery(TypedDict):
+    """See `sandbox.stripe.events.delivery_log.Attempt`."""
+
+    n: int
+    time: float
+    event: str
+    type: str
+    endpoint: str
+    attempt: int
+    status: int
+    problem: str | None
+    ms: float
+    mishaps: list[str]
+
+
 class Control:
     """Talks to `/_sandbox/` of the Stripe at `url`. OSError: it cannot be reached; ValueError: it refuses."""
 
@@ -111,6 +126,58 @@ class Control:
         """Moves its clock; returns its time."""
         return float(self._ask("POST", "clock", {"jump": seconds})["now"])
 
+    def freeze(self, *, frozen: bool = True) -> None:
+        """Stops its clock, so that all that happens carries one second (it still jumps); or lets it go on."""
+        self._ask("POST", "clock", {"freeze": frozen})
+
+    def deliveries(self, since: int = 0) -> list[LoggedDelivery]:
+        """The attempts to deliver events, after number `since`, oldest first."""
+        result: list[LoggedDelivery] = self._ask("GET", f"deliveries?since={since}")["deliveries"]
+        return result
+
+    def listen(self, url: str, *types: str, secret: str | None = None) -> dict[str, Any]:
+        """Registers a webhook endpoint for `types` (all), without a key; with a `secret` that is agreed already, its
+        receiver may start first. Returns the endpoint with its `id` and `secret`."""
+        return self._ask("POST", "listen", {"url": url, "enabled_events": types or ("*",), "secret": secret})
+
+    def webhooks(self, **settings: Any) -> None:
+        """Any of `schedule` (`test`, `live`), `timeout` (seconds), `at_once` (attempts an endpoint), `skew` (seconds
+        that signatures are off)."""
+        self._ask("POST", "webhooks", settings)
+
+    def mishap(
+        self,
+        kind: str,
+        *,
+        match: Mapping[str, str] | None = None,
+        times: int | None = None,
+        probability: float = 1.0,
+        **details: Any,
+    ) -> None:
+        """Adds a rule for deliveries; kinds, details and matches as in `sandbox.stripe.events.mishaps`."""
+        rule = {"match": dict(match or {}), "times": times, "probability": probability}
+        self._ask("POST", "mishaps", {**rule, "mishap": {"kind": kind, **details}})
+
+    def clear_mishaps(self) -> None:
+        self._ask("DELETE", "mishaps")
+
+    def resend(self, event: str, endpoint: str | None = None) -> int:
+        """Delivers an event again, to one endpoint or to all; to how many."""
+        return int(self._ask("POST", "resend", {"event": event, "endpoint": endpoint})["sent"])
+
+    def roll_secret(self, endpoint: str, keep_seconds: float = 0.0) -> str:
+        """An endpoint's new secret; the old ones sign beside it for `keep_seconds`."""
+        given = {"endpoint": endpoint, "keep_seconds": keep_seconds}
+        return str(self._ask("POST", "roll", given)["secret"])
+
+    def event_lag(self, seconds: float) -> None:
+        """How late lists may show an event, each by its own time."""
+        self._ask("POST", "events", {"lag_seconds": seconds})
+
+    def account_version(self, api_version: str) -> None:
+        """The version that the account's events are rendered at from now on."""
+        self._ask("POST", "version", {"api_version": api_version})
+
     def put_key(
         self,
         key: str,
@@ -126,6 +193,10 @@ class Control:
     def limits(self, account_rate: float | None = None, endpoint_rate: float | None = None) -> None:
         """Requests per second; None for no limit."""
         self._ask("POST", "limits", {"account_rate": account_rate, "endpoint_rate": endpoint_rate})
+
+    def retries(self, *days: int, then: str = "cancel") -> None:
+        """Days from each failed payment to the next attempt, and what follows the last: cancel, past_due or unpaid."""
+        self._ask("POST", "retries", {"days": days, "then": then})
 
     def search_lag(self, seconds: float) -> None:
         """How far Search is behind, by its clock."""

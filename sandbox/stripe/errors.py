@@ -14,7 +14,10 @@ INVALID = "invalid_request_error"
 
 
 class ApiError(Exception):
-    """An error answer: HTTP `status`, and the fields of Stripe's error object."""
+    """An error answer: HTTP `status`, and the fields of Stripe's error object; `details` are those that few have.
+
+    `keeps`: what the request did until then stays done (a declined payment was attempted).
+    """
 
     def __init__(
         self,
@@ -26,6 +29,8 @@ class ApiError(Exception):
         kind: str = INVALID,
         saved: bool = False,
         headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+        keeps: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -35,10 +40,12 @@ class ApiError(Exception):
         self.kind = kind
         self.saved = saved
         self.headers = dict(headers or {})
+        self.details = dict(details or {})
+        self.keeps = keeps
 
     def body(self, request_id: str, account: str) -> dict[str, Any]:
         """The JSON body, with the links Stripe adds."""
-        error: dict[str, Any] = {"type": self.kind, "message": self.message}
+        error: dict[str, Any] = {"type": self.kind, "message": self.message, **self.details}
         if self.code is not None:
             error["code"] = self.code
             error["doc_url"] = f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}"
@@ -62,6 +69,16 @@ def no_such(kind: str, identifier: str, param: str = "id") -> ApiError:
     """`resource_missing`: 404 for the object that the URL names, 400 for one that a parameter names."""
     status = 404 if param == "id" else 400
     return ApiError(status, f"No such {kind}: '{identifier}'", code="resource_missing", param=param, saved=True)
+
+
+def underway(clock: str) -> ApiError:
+    """429 for what would change an object whose test clock advances."""
+    return ApiError(429, f"Test clock advancement underway - cannot perform modifications: {clock}")
+
+
+def unsupported(what: str) -> ApiError:
+    """Stripe would do it and this one doesn't: refused, so that nobody takes it for done."""
+    return ApiError(400, f"The sandbox's Stripe does not model {what}.", saved=True)
 
 
 def unauthorized(message: str, code: str | None = None) -> ApiError:

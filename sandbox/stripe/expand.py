@@ -8,16 +8,21 @@ from typing import Any
 from sandbox.stripe.errors import ApiError, invalid
 from sandbox.stripe.ledger import Ledger
 from sandbox.stripe.objects import Obj, listing
+from sandbox.stripe.shapes import rendered
 
 _MAX_LEVELS = 4
 
 
 class Expander:
-    """Expands answers; `fresh` holds the objects of the transaction at hand, which the ledger does not have yet."""
+    """Expands answers; `fresh` holds the objects of the transaction at hand, which the ledger does not have yet.
 
-    def __init__(self, ledger: Ledger, fresh: Mapping[str, Obj]) -> None:
+    Each object that comes in is in the shape of API version `version`.
+    """
+
+    def __init__(self, ledger: Ledger, fresh: Mapping[str, Obj], version: str) -> None:
         self._ledger = ledger
         self._fresh = fresh
+        self._version = version
 
     def expand(self, obj: Obj, paths: Sequence[str]) -> Obj:
         """A copy of `obj` in which each of `paths` (`data.customer`, `latest_invoice`, …) is expanded."""
@@ -42,16 +47,30 @@ class Expander:
     def _child(self, node: Obj, name: str, path: str) -> Any:
         if (node.get("object"), name) == ("customer", "subscriptions"):
             return self._subscriptions(node["id"])
+        if (node.get("object"), name) == ("invoice", "payments"):
+            return self._payments(node["id"])
         if name not in node:
             raise _not_expandable(path)
         child = node[name]
-        return self._fresh.get(child) or self._ledger.find(child) or child if isinstance(child, str) else child
+        if not isinstance(child, str):
+            return child
+        found = self._fresh.get(child) or self._ledger.find(child)
+        return rendered(found, self._version, self._ledger.find) if found else child
 
     def _subscriptions(self, customer: str) -> Obj:
         """A customer's subscriptions that are not canceled, newest first; part of a customer only when expanded."""
         subs = self._ledger.tables["subscription"].by("customer", customer)
         data = [sub for sub in reversed(subs) if sub["status"] != "canceled"]
+        data = rendered(data, self._version, self._ledger.find)
         return listing(f"/v1/customers/{customer}/subscriptions", data[:10], has_more=len(data) > 10)
+
+    def _payments(self, bill: str) -> Obj:
+        """An invoice's payments, newest first; part of it only when expanded."""
+        known = {row["id"]: row for row in self._ledger.tables["invoice_payment"].by("invoice", bill)}
+        for obj in self._fresh.values():
+            if obj["object"] == "invoice_payment" and obj["invoice"] == bill:
+                known[obj["id"]] = obj
+        return listing("/v1/invoice_payments", list(known.values())[::-1], has_more=False)
 
 
 def _not_expandable(path: str) -> ApiError:

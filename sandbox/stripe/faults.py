@@ -7,7 +7,7 @@ other kind. The faults, by `kind` (times in milliseconds):
 - `latency`: `dist` fixed (`ms`), uniform (`low`, `high`) or lognormal (`median`, `sigma`)
 - `status`: `status` (429, 500, 503, …), `when` before or after the effect, `sticky` (kept under the idempotency key;
   by default 500s are and everything else isn't), `reason` (of a 429) or `code: lock_timeout`, `param` (of a 400: what
-  it is about); a 400 with `code: resource_missing` denies that the customer is there
+  it is about); a 400 with `code: resource_missing` denies that the customer is there; a 409 is that of a key in use
 - `drop`: the connection is cut, `when` before or after the effect
 - `hang`: never answers, `when` before or after the effect
 - `slow_body`: the body trickles for `ms`; `finish: false` never sends its last byte

@@ -53,7 +53,7 @@ class IdempotencyStore:
         _compare(key, known, fingerprint, path)
         if isinstance(known, Saved):
             return known
-        raise _in_use(key, known.request_id)
+        raise key_in_use(key, known.request_id)
 
     def _prune(self, key: str, now: float) -> None:
         saved = self._saved.get(key)
@@ -93,10 +93,11 @@ def _compare(key: str, known: Saved | _InUse, fingerprint: str, path: str) -> No
     raise ApiError(400, message, kind="idempotency_error", headers=headers)
 
 
-def _in_use(key: str, request_id: str) -> ApiError:
+def key_in_use(key: str, request_id: str | None = None) -> ApiError:
+    """409: the request that has this key (`request_id`, if known) is still under way."""
     message = (
         f"There is currently another in-progress request using this Idempotent Key ({key}) (that probably means you"
         " submitted twice, and the other request is still going through). Please try again later."
     )
-    headers = {"Original-Request": request_id}
+    headers = {"Original-Request": request_id} if request_id else {}
     return ApiError(409, message, code="idempotency_key_in_use", headers=headers)

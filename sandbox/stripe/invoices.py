@@ -1,10 +1,11 @@
-"""Invoices, as far as subscriptions make them: the first one (a trial's is $0 and paid at once) and the next."""
+"""The shape of an invoice, as subscriptions make them (`collection.py` has its life)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.stripe.agenda import HOUR
 from sandbox.stripe.objects import Obj, listing
 
 
@@ -14,7 +15,7 @@ def amount_of(items: Sequence[Obj]) -> int:
 
 
 def invoice(identifier: str, created: int, sub: Obj, customer: Obj, *, reason: str, trial: bool) -> Obj:
-    """The invoice of `sub`'s current period; $0 for a trial. What costs nothing is paid, the rest open."""
+    """A draft of the invoice of `sub`'s current period; $0 for a trial."""
     items = sub["items"]["data"]
     lines = [_line(f"il_{identifier[3:]}{place}", identifier, sub, item, trial) for place, item in enumerate(items)]
     total = sum(line["amount"] for line in lines)
@@ -24,11 +25,10 @@ def invoice(identifier: str, created: int, sub: Obj, customer: Obj, *, reason: s
         "created": created,
         "currency": sub["currency"],
         "lines": listing(f"/v1/invoices/{identifier}/lines", lines, has_more=False),
-        "number": f"{customer['invoice_prefix']}-{created}",
         **_money(total),
-        **_status(created, total),
-        **_whose(sub, customer, reason),
+        **_DRAFT,
         **_EMPTY,
+        **_whose(sub, customer, reason),
         "period_end": created,
         "period_start": created,
     }
@@ -48,20 +48,15 @@ def _money(total: int) -> Obj:
     return {**paid, **dict.fromkeys(zeros, 0), **sums, "ending_balance": 0}
 
 
-def _status(created: int, total: int) -> Obj:
-    paid = total == 0
+def waiting(bill: Obj) -> Obj:
+    """The draft as one that is finalized by itself, an hour after it was made."""
+    when = bill["created"] + HOUR
+    charged = bill["collection_method"] == "charge_automatically"
     return {
-        "attempt_count": 0,
-        "attempted": paid,
-        "auto_advance": not paid,
-        "effective_at": created,
-        "status": "paid" if paid else "open",
-        "status_transitions": {
-            "finalized_at": created,
-            "marked_uncollectible_at": None,
-            "paid_at": created if paid else None,
-            "voided_at": None,
-        },
+        **bill,
+        "auto_advance": True,
+        "automatically_finalizes_at": when,
+        "next_payment_attempt": when if charged else None,
     }
 
 
@@ -82,6 +77,7 @@ def _whose(sub: Obj, customer: Obj, reason: str) -> Obj:
         "customer_shipping": customer["shipping"],
         "customer_tax_exempt": customer["tax_exempt"],
         "parent": parent,
+        "test_clock": sub["test_clock"],
     }
 
 
@@ -126,6 +122,15 @@ def _pricing(item: Obj, amount: int) -> Obj:
     return {"price_details": details, "type": "price_details", "unit_amount_decimal": unit}
 
 
+_DRAFT: dict[str, Any] = {
+    "attempt_count": 0,
+    "attempted": False,
+    "auto_advance": False,
+    "effective_at": None,
+    "number": None,
+    "status": "draft",
+    "status_transitions": dict.fromkeys(("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")),
+}
 _EMPTY: dict[str, Any] = {
     "account_country": "US",
     "account_name": None,
@@ -158,7 +163,6 @@ _EMPTY: dict[str, Any] = {
     "shipping_cost": None,
     "shipping_details": None,
     "statement_descriptor": None,
-    "test_clock": None,
     "total_discount_amounts": [],
     "total_pretax_credit_amounts": [],
     "total_taxes": [],

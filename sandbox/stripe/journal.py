@@ -46,7 +46,7 @@ class Journal:
             entry: dict[str, Any] = json.loads(line)
         except ValueError:
             entry = {}
-        if not entry.keys() & {"put", "clock"}:
+        if not entry.keys() & {"put", "clock", "retries", "attempt", "version"}:
             raise UnusableJournalError(f"{self._path} holds something else")
         return entry
 

@@ -1,7 +1,8 @@
 """API keys: which are known, revoked, or restricted to some permissions.
 
 A restricted key's permissions are `<resource>_read` and `<resource>_write` (which includes reading) for account,
-customer, product, plan (prices), subscription, invoice and event.
+customer, product, plan (prices), subscription, invoice, payment_method, payment_intent, setup_intent, test_clock, event
+and webhook (endpoints).
 """
 
 from __future__ import annotations

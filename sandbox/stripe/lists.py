@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sandbox.stripe.call import Context
@@ -11,12 +11,20 @@ from sandbox.stripe.objects import Obj, listing, search_result
 from sandbox.stripe.params import Check, Spec, integer, list_of, text, window
 
 EXPAND = list_of(text(200), limit=20)
+_NAMES = {"payment_method": "PaymentMethod", "setup_intent": "setupintent", "test_helpers.test_clock": "test clock"}
+
+
+PAGE: dict[str, Check] = {
+    "starting_after": text(),
+    "ending_before": text(),
+    "limit": integer(1, 100),
+    "expand": EXPAND,
+}
 
 
 def list_spec(filters: Mapping[str, Check]) -> Spec:
-    """The parameters of a list endpoint: `filters` and what all of them share."""
-    cursors = {"starting_after": text(), "ending_before": text()}
-    return Spec({**cursors, "limit": integer(1, 100), "created": window, "expand": EXPAND, **filters})
+    """The parameters of a list endpoint: `filters` and what nearly all of them share."""
+    return Spec({**PAGE, "created": window, **filters})
 
 
 SEARCH = Spec({"query": text(), "limit": integer(1, 100), "page": text(), "expand": EXPAND}, required=("query",))
@@ -29,8 +37,9 @@ def answer_list(
     where: Mapping[str, Any] | None = None,
     keep: Callable[[Obj], bool] = lambda _: True,
     url: str | None = None,
+    among: Iterable[str] | None = None,
 ) -> Obj:
-    """One page, newest first. `where` compares indexed fields, `keep` anything else."""
+    """One page, newest first. `where` compares indexed fields, `keep` anything else, of all or of those `among`."""
     data, more = ctx.ledger.tables[kind].page(
         ctx.params.get("limit", 10),
         keep,
@@ -38,6 +47,7 @@ def answer_list(
         created=ctx.params.get("created", {}),
         after=_cursor(ctx, kind, "starting_after"),
         before=_cursor(ctx, kind, "ending_before"),
+        among=among,
     )
     return listing(url or f"/v1/{kind}s", data, has_more=more)
 
@@ -72,8 +82,12 @@ def _offset(page: str | None) -> int:
 
 
 def alive(ctx: Context, kind: str, identifier: str, param: str = "id") -> Obj:
-    """The object, or `resource_missing` for one that never was or is deleted."""
+    """The object, or `resource_missing` for one that never was or is deleted.
+
+    One on a test clock takes the request to that clock's time.
+    """
     obj = ctx.ledger.tables[kind].live(identifier)
     if obj is None:
-        raise no_such(kind, identifier, param)
+        raise no_such(_NAMES.get(kind, kind), identifier, param)
+    ctx.tx.enter(obj.get("test_clock"))
     return obj

@@ -1,4 +1,4 @@
-"""The shapes of Stripe's objects (API version 2026-10-28.endive); a test holds them to Stripe's published OpenAPI.
+"""The shapes of Stripe's objects (API version 2026-08-26.dahlia); a test holds them to Stripe's published OpenAPI.
 
 Each function returns a new dict. An object in the ledger is never changed in place: an update builds a new one, so
 events may keep the old. Times are whole seconds since the epoch, amounts are minor currency units.
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 Obj: TypeAlias = dict[str, Any]
 
-API_VERSION = "2026-10-28.endive"
+API_VERSION = "2026-08-26.dahlia"
 
 
 def account(identifier: str) -> Obj:
@@ -199,10 +199,11 @@ def subscription_item(
 
 
 def event(identifier: str, created: int, kind: str, data: Obj, request: Obj) -> Obj:
+    """Its version, and how many endpoints wait for it, are known once it is committed."""
     return {
         "id": identifier,
         "object": "event",
-        "api_version": API_VERSION,
+        "api_version": None,
         "created": created,
         "data": data,
         "livemode": False,

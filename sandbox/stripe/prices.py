@@ -7,7 +7,7 @@ from typing import Any
 from sandbox.stripe import objects
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import ApiError, invalid, no_such, refused
-from sandbox.stripe.lists import EXPAND, alive, answer_list, list_spec
+from sandbox.stripe.lists import EXPAND, alive, answer_list, answer_search, list_spec
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import (
     Check,
@@ -153,3 +153,7 @@ def usable_price(ctx: Context, identifier: str, param: str) -> Obj:
         message = "The price specified is set to `type=one_time` but this field only accepts `type=recurring`."
         raise refused(message, param=param)
     return price
+
+
+def search(ctx: Context) -> Obj:
+    return answer_search(ctx, "price")

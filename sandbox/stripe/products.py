@@ -7,7 +7,7 @@ from typing import Any
 from sandbox.stripe import objects
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import refused
-from sandbox.stripe.lists import EXPAND, alive, answer_list, list_spec
+from sandbox.stripe.lists import EXPAND, alive, answer_list, answer_search, list_spec
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import Check, Spec, boolean, clearable, list_of, metadata, text
 
@@ -65,3 +65,7 @@ def list_all(ctx: Context) -> Obj:
     return answer_list(
         ctx, "product", keep=lambda obj: (ids is None or obj["id"] in ids) and active.items() <= obj.items()
     )
+
+
+def search(ctx: Context) -> Obj:
+    return answer_search(ctx, "product")

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sandbox.stripe import changes, customers, prices, products, reading, subscriptions
+from sandbox.stripe import changes, customers, paying, prices, products, reading, subscriptions
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import ApiError
+from sandbox.stripe.events import endpoints
+from sandbox.stripe.events import reading as events
 from sandbox.stripe.lists import EXPAND, SEARCH
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.params import Spec
@@ -31,20 +33,23 @@ class Route:
 
 def _routes() -> dict[tuple[str, str], Route]:
     table: list[tuple[str, str, str, Spec, Endpoint]] = [
+        *paying.ROUTES,
         ("GET", "/v1/account", "account", _READ, reading.account),
-        ("POST", "/v1/customers", "customer", customers.WRITE, customers.create),
+        ("POST", "/v1/customers", "customer", customers.CREATE, customers.create),
         ("GET", "/v1/customers", "customer", customers.LIST, customers.list_all),
         ("GET", "/v1/customers/search", "customer", SEARCH, customers.search),
         ("GET", "/v1/customers/*", "customer", _READ, customers.retrieve),
-        ("POST", "/v1/customers/*", "customer", customers.WRITE, customers.update),
+        ("POST", "/v1/customers/*", "customer", customers.UPDATE, customers.update),
         ("DELETE", "/v1/customers/*", "customer", _NONE, customers.delete),
         ("POST", "/v1/products", "product", products.CREATE, products.create),
         ("GET", "/v1/products", "product", products.LIST, products.list_all),
+        ("GET", "/v1/products/search", "product", SEARCH, products.search),
         ("GET", "/v1/products/*", "product", _READ, products.retrieve),
         ("POST", "/v1/products/*", "product", products.UPDATE, products.update),
         ("DELETE", "/v1/products/*", "product", _NONE, products.delete),
         ("POST", "/v1/prices", "plan", prices.CREATE, prices.create),
         ("GET", "/v1/prices", "plan", prices.LIST, prices.list_all),
+        ("GET", "/v1/prices/search", "plan", SEARCH, prices.search),
         ("GET", "/v1/prices/*", "plan", _READ, prices.retrieve),
         ("POST", "/v1/prices/*", "plan", prices.UPDATE, prices.update),
         ("POST", "/v1/subscriptions", "subscription", subscriptions.CREATE, subscriptions.create),
@@ -54,10 +59,13 @@ def _routes() -> dict[tuple[str, str], Route]:
         ("POST", "/v1/subscriptions/*", "subscription", changes.UPDATE, changes.update),
         ("DELETE", "/v1/subscriptions/*", "subscription", subscriptions.CANCEL, subscriptions.cancel),
         ("POST", "/v1/subscriptions/*/resume", "subscription", changes.RESUME, changes.resume),
-        ("GET", "/v1/invoices", "invoice", reading.INVOICE_LIST, reading.list_invoices),
-        ("GET", "/v1/invoices/*", "invoice", _READ, reading.retrieve_invoice),
-        ("GET", "/v1/events", "event", reading.EVENT_LIST, reading.list_events),
-        ("GET", "/v1/events/*", "event", _READ, reading.retrieve_event),
+        ("GET", "/v1/events", "event", events.LIST, events.list_all),
+        ("GET", "/v1/events/*", "event", _READ, events.retrieve),
+        ("POST", "/v1/webhook_endpoints", "webhook", endpoints.CREATE, endpoints.create),
+        ("GET", "/v1/webhook_endpoints", "webhook", endpoints.LIST, endpoints.list_all),
+        ("GET", "/v1/webhook_endpoints/*", "webhook", _READ, endpoints.retrieve),
+        ("POST", "/v1/webhook_endpoints/*", "webhook", endpoints.UPDATE, endpoints.update),
+        ("DELETE", "/v1/webhook_endpoints/*", "webhook", _NONE, endpoints.delete),
     ]
     return {
         (method, path): Route(
@@ -76,10 +84,11 @@ def route(method: str, path: str) -> tuple[Route, str]:
     if exact is not None:
         return exact, ""
     segments = path.split("/")
-    if len(segments) > 3:
-        pattern = "/".join((*segments[:3], "*", *segments[4:]))
+    place = 4 if path.startswith("/v1/test_helpers/") else 3
+    if len(segments) > place:
+        pattern = "/".join((*segments[:place], "*", *segments[place + 1 :]))
         found = ROUTES.get((method, pattern))
-        if found is not None and segments[3]:
-            return found, segments[3]
+        if found is not None and segments[place]:
+            return found, segments[place]
     message = f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs."
     raise ApiError(404, message)

@@ -18,9 +18,24 @@ Predicate: TypeAlias = Callable[[Obj], bool]
 
 FIELDS = {
     "customer": {"created", "email", "metadata", "name", "phone"},
+    "invoice": {
+        "created",
+        "currency",
+        "customer",
+        "metadata",
+        "number",
+        "receipt_number",
+        "status",
+        "subscription",
+        "total",
+    },
+    "price": {"active", "currency", "lookup_key", "metadata", "product", "type"},
+    "product": {"active", "description", "metadata", "name", "shippable", "url"},
     "subscription": {"canceled_at", "created", "metadata", "status"},
 }
-_NUMERIC = {"created", "canceled_at"}
+_NUMERIC = {"created", "canceled_at", "total"}
+_TEXTS = {"description", "email", "name", "phone"}
+"""The fields that `~` looks into."""
 _CLAUSE = re.compile(
     r"""\s*(?P<join>AND\b|OR\b)?\s*(?P<negated>-)?(?P<field>[a-z_]+)
         (?:\[(?P<q>["'])(?P<key>(?:\\.|(?!(?P=q)).)*)(?P=q)\])?
@@ -87,10 +102,17 @@ def _clause(kind: str, match: re.Match[str], query: str) -> Predicate:
     name = _unescape(key) if key is not None else None
 
     def matches(obj: Obj) -> bool:
-        actual = obj[field].get(name) if name is not None else obj[field]
+        actual = obj[field].get(name) if name is not None else _actual(obj, field)
         return compare(actual) != negated
 
     return matches
+
+
+def _actual(obj: Obj, field: str) -> Any:
+    """The field as a query compares it: an invoice's subscription is under its parent, a boolean is a word."""
+    if (obj["object"], field) == ("invoice", "subscription"):
+        return ((obj["parent"] or {}).get("subscription_details") or {}).get("subscription")
+    return str(obj[field]).lower() if isinstance(obj[field], bool) else obj[field]
 
 
 def _value(match: re.Match[str], query: str) -> str | int | None:
@@ -104,7 +126,7 @@ def _value(match: re.Match[str], query: str) -> str | int | None:
 def _comparison(operator: str, value: str | int | None, field: str, query: str) -> Callable[[Any], bool]:
     if operator in (":", "="):
         return lambda actual: _folded(actual) == _folded(value)
-    if operator == "~" and isinstance(value, str) and len(value) >= 3 and field in ("email", "name", "phone"):
+    if operator == "~" and isinstance(value, str) and len(value) >= 3 and field in _TEXTS:
         return lambda actual: actual is not None and value.lower() in actual.lower()
     if operator != "~" and isinstance(value, int):
         tests: dict[str, Callable[[Any], bool]] = {

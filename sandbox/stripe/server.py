@@ -13,27 +13,52 @@ from typing import Self
 
 from aiohttp import web
 
+from sandbox.stripe.events.sender import sending
 from sandbox.stripe.service import Service
 from sandbox.stripe.web import Handler
 
 _GOODBYE_SECONDS = 0.2  # for open requests when the server stops; hanging ones are cut
 
 
-def _service(secret_key: str | None, seed: str, state_file: Path | None) -> Service:
-    return Service(secret_key=secret_key, seed=seed, state_file=state_file, now=time.time, monotonic=time.monotonic)
+_TURN_SECONDS = 0.02  # between two looks at test clocks
+
+
+def _service(secret_key: str | None, seed: str, state_file: Path | None, unlimited_test_clocks: bool) -> Service:
+    return Service(
+        secret_key=secret_key,
+        seed=seed,
+        state_file=state_file,
+        now=time.time,
+        monotonic=time.monotonic,
+        unlimited_test_clocks=unlimited_test_clocks,
+    )
+
+
+async def _turn(service: Service) -> None:
+    """Test clocks advance whether anybody asks or not."""
+    while True:
+        service.turn()
+        await asyncio.sleep(_TURN_SECONDS)
 
 
 @contextlib.asynccontextmanager
 async def _listening(service: Service, host: str, port: int) -> AsyncIterator[str]:
-    """Listens on `host`:`port` (0 for a free one) and yields the base URL."""
+    """Listens on `host`:`port` (0 for a free one) and yields the base URL; delivers events meanwhile."""
+    changed = asyncio.Event()
+    service.ledger.deliveries.changed = changed.set
     server = web.Server(Handler(service), access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=_GOODBYE_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, backlog=1024, reuse_address=True)
         await site.start()
+        turning = asyncio.create_task(_turn(service))
         bound = runner.addresses[0]
-        yield f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}"
+        try:
+            async with sending(service.webhooks, changed):
+                yield f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}"
+        finally:
+            turning.cancel()
     finally:
         await runner.cleanup()
         service.ledger.close()
@@ -47,12 +72,14 @@ def serve(
     seed: str,
     ready: Callable[[str], None],
     state_file: Path | None = None,
+    unlimited_test_clocks: bool = False,
 ) -> None:
     """Serves until SIGTERM or SIGINT; calls `ready` with the base URL once it listens. Call it in the main thread.
 
     `secret_key` None: one drawn from `seed`. With `state_file`, objects and idempotency results survive a kill.
+    `unlimited_test_clocks` lifts Stripe's limits of customers and subscriptions on a test clock.
     """
-    service = _service(secret_key, seed, state_file)
+    service = _service(secret_key, seed, state_file, unlimited_test_clocks)
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -77,8 +104,9 @@ class StripeServer:
         host: str = "127.0.0.1",
         port: int = 0,
         state_file: Path | None = None,
+        unlimited_test_clocks: bool = False,
     ) -> None:
-        self.service = _service(secret_key, seed, state_file)
+        self.service = _service(secret_key, seed, state_file, unlimited_test_clocks)
         self.secret_key = self.service.secret_key
         self.account = self.service.account
         self.url = ""

@@ -7,7 +7,6 @@ Between them the server may wait (latency) or cut the connection; the idempotenc
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,21 +15,23 @@ from typing import Any
 from sandbox.stripe import identifiers
 from sandbox.stripe.call import Answer, Call, Context
 from sandbox.stripe.clock import Clock
-from sandbox.stripe.errors import ApiError, lock_timeout, no_such, rate_limited, server_error
+from sandbox.stripe.clockwork import Clockwork
+from sandbox.stripe.errors import ApiError, lock_timeout, no_such, rate_limited, server_error, underway
+from sandbox.stripe.events.webhooks import Webhooks
 from sandbox.stripe.expand import Expander
 from sandbox.stripe.faults import Fault, Faults
 from sandbox.stripe.forms import decode, fingerprint, text_at
-from sandbox.stripe.idempotency import Saved
+from sandbox.stripe.idempotency import Saved, key_in_use
 from sandbox.stripe.journal import Journal
 from sandbox.stripe.keys import Keys
 from sandbox.stripe.ledger import Ledger, Transaction
 from sandbox.stripe.limits import Limits
-from sandbox.stripe.objects import API_VERSION
 from sandbox.stripe.passing_time import settle
 from sandbox.stripe.request_log import RequestLog
 from sandbox.stripe.routes import route
+from sandbox.stripe.shapes import rendered
+from sandbox.stripe.versions import known
 
-_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(?:\.(acacia|basil|clover|dahlia|endive))?")
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -45,15 +46,19 @@ class Service:
         state_file: Path | None,
         now: Callable[[], float],
         monotonic: Callable[[], float],
+        unlimited_test_clocks: bool = False,
     ) -> None:
         self.secret_key = secret_key or identifiers.secret_key(seed)
         self.account = identifiers.account_id(seed)
         self.clock = Clock(now)
         self.monotonic = monotonic
         self.ledger = Ledger(seed, Journal(state_file) if state_file else None)
+        self.ledger.unlimited_test_clocks = unlimited_test_clocks
+        self.clockwork = Clockwork(monotonic)
         self.clock.offset = self.ledger.load()
         self.log = RequestLog()
         self.faults = Faults(seed)
+        self.webhooks = Webhooks(self.ledger, self.clock, seed)
         self._seed = seed
         self._request_ids = identifiers.Identifiers(f"{seed}:requests:{secrets.token_hex(8) if state_file else ''}")
         self.reset_access()
@@ -68,7 +73,9 @@ class Service:
         self.ledger.reset()
         self.log = RequestLog()
         self.faults.clear()
+        self.webhooks.reset()
         self.clock.offset = 0.0
+        self.clock.freeze(frozen=False)
         self.reset_access()
 
     def set_limits(self, account_rate: float | None, endpoint_rate: float | None) -> None:
@@ -78,6 +85,11 @@ class Service:
     def jump(self, seconds: float) -> None:
         self.clock.jump(seconds)
         self.ledger.remember_clock(self.clock.offset)
+        self.ledger.deliveries.changed()
+
+    def turn(self) -> bool:
+        """A part of what advances test clocks; whether there is more to do."""
+        return self.clockwork.turn(self.ledger, self.clock.now())
 
     def open(self, method: str, path: str, form: bytes, headers: Mapping[str, str]) -> Call:
         """The request as read; what is wrong with it is said later (`begin`)."""
@@ -88,7 +100,7 @@ class Service:
             params={},
             request_id=self._request_ids.short("req"),
             authorization=headers.get("Authorization", ""),
-            version=headers.get("Stripe-Version", API_VERSION),
+            version=headers.get("Stripe-Version", self.ledger.api_version),
             key=key,
             user_id=None,
         )
@@ -106,7 +118,7 @@ class Service:
             self.keys.check(call.authorization, endpoint.permission)
             _check_version(call.version)
             if fault is not None and fault.kind == "status" and fault.when == "before" and not fault.sticky:
-                raise _fault_error(fault)
+                raise _fault_error(fault, call)
             self.limits.check(endpoint.name, self.monotonic())
             if call.malformed is not None:
                 raise call.malformed
@@ -135,18 +147,20 @@ class Service:
         """Does what the request asks and keeps the answer under its key; `fault` may replace effect or answer."""
         now = self.clock.now()
         settle(self.ledger, now)
-        tx = Transaction(now, self.ledger.ids, call.request_id, call.key)
+        self.clockwork.turn(self.ledger, now)
+        tx = Transaction(self.ledger, now, now, call.request_id, call.key)
         failing = fault if fault is not None and fault.kind == "status" else None
         try:
             body = self._run(call, tx, failing)
             status, saved = 200, True
         except ApiError as error:
-            tx.puts.clear()
+            if not error.keeps:
+                tx.puts.clear()
             body, status, saved = error.body(call.request_id, self.account), error.status, error.saved
         answer = self._answer(call, status, body)
         kept = answer
         if failing is not None and failing.when == "after":
-            answer = self._error(call, _fault_error(failing))
+            answer = self._error(call, _fault_error(failing, call))
             kept, saved = (answer, saved) if failing.sticky else (kept, saved)
         self.ledger.commit(tx, self._saved(call, kept) if saved and call.key else None)
         self.abandon(call)
@@ -156,10 +170,14 @@ class Service:
         endpoint, identifier = route(call.method, call.path)
         params = endpoint.spec.check(call.params)
         if failing is not None and failing.when == "before":
-            raise _fault_error(failing)
+            raise _fault_error(failing, call)
         ctx = Context(self.ledger, tx, params, identifier, self.keys.account(call.authorization))
-        result = endpoint.endpoint(ctx)
-        return Expander(self.ledger, tx.puts).expand(result, params["expand"]) if params.get("expand") else result
+        result = rendered(endpoint.endpoint(ctx), call.version, self.ledger.find)
+        if tx.clock in self.ledger.advancing and tx.puts and tx.clock not in tx.puts:
+            raise underway(tx.clock)
+        if not params.get("expand"):
+            return result
+        return Expander(self.ledger, tx.puts, call.version).expand(result, params["expand"])
 
     def _saved(self, call: Call, answer: Answer) -> Saved:
         assert call.key is not None
@@ -201,16 +219,16 @@ class Service:
 
 
 def _check_version(version: str) -> None:
-    """400 for a version that is none, or newer than the one modelled here."""
-    match = _VERSION.fullmatch(version)
-    if match is None or match[1] > API_VERSION[:10]:
+    if not known(version):
         raise ApiError(400, f"Invalid Stripe API version: {version[:50]}")
 
 
-def _fault_error(fault: Fault) -> ApiError:
+def _fault_error(fault: Fault, call: Call) -> ApiError:
     error = server_error(fault.status)
     if fault.code == "resource_missing":
         error = no_such("customer", "cus_denied", "customer")
+    if fault.status == 409:
+        error = key_in_use(call.key or "")
     if fault.status == 429:
         error = lock_timeout() if fault.code == "lock_timeout" else rate_limited(fault.reason)
     if fault.param is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sandbox.stripe.objects import Obj
@@ -81,12 +81,14 @@ class Table:
         created: Mapping[str, int],
         after: str | None = None,
         before: str | None = None,
+        among: Iterable[str] | None = None,
     ) -> tuple[list[Obj], bool]:
         """Up to `limit` objects that `keep`, newest first, and whether there are more in the direction asked.
 
-        `where` compares indexed fields; `created` bounds (`gt`, `gte`, `lt`, `lte`); `after`, `before` are cursors.
+        `where` compares indexed fields; `created` bounds (`gt`, `gte`, `lt`, `lte`); `after`, `before` are cursors;
+        `among` are the ids of all that can match, where that is known to be few.
         """
-        places = self._candidates(where)
+        places = self._candidates(where) if among is None else sorted(self._places[identifier] for identifier in among)
         low, high = _bounds(places, created)
         if after is not None:
             high = min(high, bisect_left(places, self._places[after]))

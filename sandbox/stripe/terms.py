@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox.stripe import objects
+from sandbox.stripe.agenda import DAY
 from sandbox.stripe.call import Context
-from sandbox.stripe.errors import refused
+from sandbox.stripe.errors import invalid, refused
 from sandbox.stripe.lists import EXPAND
 from sandbox.stripe.params import (
     Check,
@@ -20,11 +21,9 @@ from sandbox.stripe.params import (
     text,
     timestamp,
 )
+from sandbox.stripe.payment_methods import own
 
-DAY = 86_400
 MAX_TRIAL = 730 * DAY
-NOTICE = 3 * DAY
-
 
 _END = Spec(
     {"missing_payment_method": choice("cancel", "create_invoice", "pause")}, required=("missing_payment_method",)
@@ -35,6 +34,7 @@ SHARED: dict[str, Check] = {
     "cancel_at_period_end": boolean,
     "collection_method": choice("charge_automatically", "send_invoice"),
     "days_until_due": integer(0),
+    "default_payment_method": clearable(text()),
     "description": clearable(text(500)),
     "expand": EXPAND,
     "metadata": metadata,
@@ -42,6 +42,7 @@ SHARED: dict[str, Check] = {
     "payment_behavior": choice(
         "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
     ),
+    "payment_settings": Spec({"save_default_payment_method": choice("off", "on_subscription")}),
     "proration_behavior": choice("always_invoice", "create_prorations", "none"),
     "trial_end": now_or(timestamp),
     "trial_settings": Spec({"end_behavior": _END}, required=("end_behavior",)),
@@ -49,9 +50,26 @@ SHARED: dict[str, Check] = {
 KEPT = ("cancel_at_period_end", "collection_method", "days_until_due", "description", "trial_settings")
 
 
+def card_fields(ctx: Context, known: dict[str, Any]) -> dict[str, Any]:
+    """What was sent about paying, for a subscription (`known`) of which at least the customer is known."""
+    fields: dict[str, Any] = {}
+    if "default_payment_method" in ctx.params:
+        sent = ctx.params["default_payment_method"]
+        fields["default_payment_method"] = own(ctx, sent, known["customer"], "default_payment_method")
+    if "payment_settings" in ctx.params:
+        fields["payment_settings"] = {**known["payment_settings"], **ctx.params["payment_settings"]}
+    return fields
+
+
 def trial_end_of(ctx: Context) -> int | None:
     """When the trial that was asked for ends: after now, within two years (400, param `trial_end`)."""
+    if {"trial_end", "trial_period_days"} <= ctx.params.keys():
+        message = "Received both trial_end and trial_period_days parameters. Please pass in only one."
+        raise invalid(message, param="trial_end")
     sent = ctx.params.get("trial_end")
+    if sent is not None and "trial_period_days" in ctx.params:
+        message = "You may only specify one of these parameters: trial_end, trial_period_days."
+        raise invalid(message, code="parameters_exclusive")
     if sent is None and "trial_period_days" in ctx.params:
         sent = ctx.now + ctx.params["trial_period_days"] * DAY
     if sent is None or sent == "now":

@@ -9,6 +9,7 @@ import stripe
 
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StripeServer
+from tests.support.waiting import wait_until
 
 DAY = 86_400
 
@@ -153,3 +154,30 @@ def test_events_tell_the_story_in_order(client: stripe.StripeClient, price: str)
     assert found[2].data.to_dict()["previous_attributes"] == {"name": "Ada"}
     assert found[0].request is not None
     assert found[0].request.id is not None
+
+
+def test_a_trial_ends_on_a_test_clock_with_a_card_that_pays_and_one_that_does_not(
+    client: stripe.StripeClient, server: StripeServer
+) -> None:
+    """The clock advances while nobody asks."""
+    clock = client.v1.test_helpers.test_clocks.create({"frozen_time": int(time.time())})
+    price = client.v1.prices.create(
+        {"currency": "usd", "unit_amount": 500, "recurring": {"interval": "month"}, "product_data": {"name": "Paid"}}
+    )
+    subscriptions = {}
+    for card in ("pm_card_visa", "pm_card_chargeCustomerFail"):
+        customer = client.v1.customers.create({"test_clock": clock.id})
+        method = client.v1.payment_methods.attach(card, {"customer": customer.id})
+        client.v1.customers.update(customer.id, {"invoice_settings": {"default_payment_method": method.id}})
+        subscriptions[card] = _trial(client, customer.id, price.id)
+    end = subscriptions["pm_card_visa"].trial_end
+    assert end is not None
+    client.v1.test_helpers.test_clocks.advance(clock.id, {"frozen_time": end + 7200})
+    wait_until(lambda: not server.service.ledger.advancing)
+    assert client.v1.test_helpers.test_clocks.retrieve(clock.id).status == "ready"
+    found = {card: client.v1.subscriptions.retrieve(row.id).status for card, row in subscriptions.items()}
+    assert found == {"pm_card_visa": "active", "pm_card_chargeCustomerFail": "past_due"}
+    with pytest.raises(stripe.CardError) as caught:
+        client.v1.payment_methods.attach("pm_card_chargeDeclined", {"customer": customer.id})
+    assert (caught.value.http_status, caught.value.code) == (402, "card_declined")
+    client.v1.test_helpers.test_clocks.delete(clock.id)

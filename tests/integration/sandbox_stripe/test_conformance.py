@@ -7,9 +7,10 @@ import re
 import pytest
 
 from sandbox.stripe.control import Control
+from sandbox.stripe.events.types import TYPES
 from sandbox.stripe.routes import ROUTES
 from tests.integration.sandbox_stripe.raw import Raw
-from tests.stripe_spec import answer_problem, known_parameters, object_problem, paths
+from tests.stripe_spec import answer_problem, event_types, known_parameters, object_problem, paths
 
 
 @pytest.fixture
@@ -43,10 +44,11 @@ def test_a_list_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
     assert answer_problem("GET", f"/v1/{kind}", answer.body) is None
 
 
-@pytest.mark.parametrize("kind", ["customers", "subscriptions"])
+@pytest.mark.parametrize("kind", ["customers", "invoices", "prices", "products", "subscriptions"])
 def test_a_search_fits(raw: Raw, order: dict[str, object], kind: str) -> None:
     raw("POST", "/v1/subscriptions", order)
-    answer = raw.get(f"/v1/{kind}/search", query="created>0")
+    query = "active:'true'" if kind in ("prices", "products") else "created>0"
+    answer = raw.get(f"/v1/{kind}/search", query=query)
     assert answer.body["data"]
     assert answer_problem("GET", f"/v1/{kind}/search", answer.body) is None
 
@@ -67,6 +69,59 @@ def test_a_subscription_after_its_trial_and_its_invoices_fit(
     control.jump(40 * 86_400)
     assert object_problem("subscription", raw.get(f"/v1/subscriptions/{identifier}").body) is None
     assert answer_problem("GET", "/v1/invoices", raw.get("/v1/invoices").body) is None
+
+
+def test_cards_and_what_they_pay_fit(raw: Raw, control: Control) -> None:
+    """Each kind of card, from its attachment over a renewal to the last attempt."""
+    sent = {"currency": "usd", "unit_amount": 500, "recurring[interval]": "month", "product_data[name]": "Paid"}
+    price = raw("POST", "/v1/prices", sent).body["id"]
+    cards = ("pm_card_visa", "pm_card_chargeCustomerFail", "pm_card_authenticationRequired")
+    for card in cards:
+        customer = raw.post("/v1/customers").body["id"]
+        intent = raw.post("/v1/setup_intents", customer=customer).body
+        confirmed = raw.post(f"/v1/setup_intents/{intent['id']}/confirm", payment_method=card).body
+        assert (object_problem("setup_intent", intent), object_problem("setup_intent", confirmed)) == (None, None)
+        method = raw.post(f"/v1/payment_methods/{card}/attach", customer=customer).body
+        assert object_problem("payment_method", method) is None
+        order = {"customer": customer, "items[0][price]": price, "default_payment_method": method["id"]}
+        subscription = raw("POST", "/v1/subscriptions", {**order, "expand[0]": "latest_invoice.payments"}).body
+        assert object_problem("subscription", subscription) is None
+        payment = subscription["latest_invoice"]["payments"]["data"][0]["payment"]["payment_intent"]
+        assert (
+            answer_problem("GET", "/v1/payment_intents/{intent}", raw.get(f"/v1/payment_intents/{payment}").body)
+            is None
+        )
+        listed = raw.get("/v1/payment_methods", customer=customer).body
+        assert answer_problem("GET", "/v1/payment_methods", listed) is None
+    declined = raw.post("/v1/payment_methods/pm_card_chargeDeclined/attach", customer=customer)
+    assert (declined.status, object_problem("error", declined.body)) == (402, None)
+    control.jump(50 * 86_400)
+    for kind in ("invoices", "subscriptions", "invoice_payments", "events"):
+        assert answer_problem("GET", f"/v1/{kind}", raw.get(f"/v1/{kind}", limit=100).body) is None
+
+
+def test_a_test_clock_fits_in_each_of_its_states(raw: Raw) -> None:
+    path = "/v1/test_helpers/test_clocks"
+    clock = raw.post(path, frozen_time=1_800_000_000).body
+    advanced = raw.post(f"{path}/{clock['id']}/advance", frozen_time=1_800_000_001).body
+    for answer in (clock, advanced, raw.get(f"{path}/{clock['id']}").body):
+        assert object_problem("test_helpers.test_clock", answer) is None
+    assert answer_problem("GET", path, raw.get(path).body) is None
+    assert object_problem("deleted_test_helpers.test_clock", raw("DELETE", f"{path}/{clock['id']}").body) is None
+
+
+def test_webhook_endpoints_fit(raw: Raw) -> None:
+    path, named = "/v1/webhook_endpoints", "/v1/webhook_endpoints/{webhook_endpoint}"
+    made = raw("POST", path, {"url": "http://127.0.0.1:9/hook", "enabled_events[0]": "customer.created"}).body
+    assert answer_problem("POST", path, made) is None
+    assert answer_problem("GET", path, raw.get(path).body) is None
+    assert answer_problem("POST", named, raw.post(f"{path}/{made['id']}", disabled="true").body) is None
+    assert answer_problem("GET", named, raw.get(f"{path}/{made['id']}").body) is None
+    assert answer_problem("DELETE", named, raw("DELETE", f"{path}/{made['id']}").body) is None
+
+
+def test_an_endpoint_may_listen_to_every_type_that_stripe_has() -> None:
+    assert TYPES | {"*"} == event_types()
 
 
 def test_what_is_deleted_or_canceled_fits(raw: Raw, order: dict[str, object]) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StripeServer
 from tests.integration.sandbox_stripe.raw import Raw
+from tests.integration.sandbox_stripe.receiver import Receiver
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -96,3 +98,22 @@ def test_a_given_key_is_taken_and_not_repeated() -> None:
             assert Raw(json.loads(line)["stripe_api_base"], "sk_test_mine").get("/v1/account").status == 200
         finally:
             process.kill()
+
+
+def test_a_kill_loses_no_delivery_and_no_endpoint(tmp_path: Path) -> None:
+    state_file = tmp_path / "stripe.jsonl"
+    with Receiver(status=500) as receiver:
+        with _process(state_file) as (process, raw, control):
+            made = raw("POST", "/v1/webhook_endpoints", {"url": receiver.url, "enabled_events[0]": "*"}).body
+            raw.post("/v1/customers")
+            wait_until(lambda: len(control.deliveries()) == 1)
+            process.kill()
+        receiver.status = 200
+        with _process(state_file) as (process, raw, control):
+            raw.post("/v1/customers")
+            receiver.wait(2)
+            control.jump(10 * 60 + 1)
+            bodies = [json.loads(each.body)["id"] for each in receiver.wait(3)]
+            assert (bodies[2], len(set(bodies))) == (bodies[0], 2)
+            assert receiver.taken[1].event(made["secret"]).id == bodies[1]
+            wait_until(lambda: raw.get("/v1/events", delivery_success="false").body["data"] == [])

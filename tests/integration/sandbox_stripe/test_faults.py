@@ -32,6 +32,13 @@ def test_a_503_after_the_effect_keeps_the_true_answer_under_the_key(raw: Raw, co
     assert (again.status, again.headers["Idempotent-Replayed"]) == (200, "true")
 
 
+def test_a_409_says_that_its_key_is_in_use(raw: Raw, control: Control) -> None:
+    control.fault("status", status=409, times=1)
+    refused = raw.post("/v1/customers", key="k")
+    assert (refused.status, refused.body["error"]["code"]) == (409, "idempotency_key_in_use")
+    assert raw.post("/v1/customers", key="k").status == 200
+
+
 @pytest.mark.parametrize(("when", "effect"), [("before", 0), ("after", 1)])
 def test_a_dropped_connection_answers_nothing(raw: Raw, control: Control, when: str, effect: int) -> None:
     control.fault("drop", when=when, times=1)

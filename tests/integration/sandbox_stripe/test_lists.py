@@ -87,6 +87,25 @@ def test_a_search_sees_the_past(raw: Raw, control: Control) -> None:
     assert _ids(raw.get(f"{CUSTOMERS}/search", query=query).body) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "query", "found"),
+    [
+        ("prices", "active:'true' AND lookup_key:'pending' type:'recurring'", True),
+        ("prices", "active:'false' OR currency:'eur'", False),
+        ("products", "name~'pend'", True),
+        ("products", "-active:'true' OR description:'x'", False),
+        ("invoices", "total:0 AND status:'paid' AND currency:'usd'", True),
+        ("invoices", "total>0 OR number:null", False),
+    ],
+)
+def test_prices_products_and_invoices_are_searched(raw: Raw, price: str, kind: str, query: str, found: bool) -> None:
+    terms = {"customer": raw.post(CUSTOMERS).body["id"], "items[0][price]": price, "trial_period_days": 3}
+    subscription = raw("POST", "/v1/subscriptions", terms).body
+    assert len(_ids(raw.get(f"/v1/{kind}/search", query=query).body)) == found
+    mine = raw.get("/v1/invoices/search", query=f"subscription:'{subscription['id']}'").body
+    assert _ids(mine) == [subscription["latest_invoice"]]
+
+
 def test_a_search_is_paged(raw: Raw) -> None:
     ids = [raw.post(CUSTOMERS, name=f"Customer {n}").body["id"] for n in range(5)]
     first = raw.get(f"{CUSTOMERS}/search", query="name~'customer'", limit=3).body

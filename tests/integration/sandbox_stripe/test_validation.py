@@ -50,6 +50,7 @@ def test_a_customer_at_every_limit_is_taken(raw: Raw) -> None:
         ({"trial_end": "soon"}, None, "trial_end"),
         ({"trial_end": str(int(time.time()) - 10)}, None, "trial_end"),
         ({"trial_end": str(int(time.time()) + 731 * 86_400)}, None, "trial_end"),
+        ({"trial_end": str(int(time.time()) + 86_400), "trial_period_days": "3"}, None, "trial_end"),
         ({"currency": "eur"}, None, "currency"),
         ({"billing_mode[type]": "odd"}, None, "billing_mode[type]"),
         ({"trial_settings[end_behavior][x]": "y"}, "parameter_missing", None),

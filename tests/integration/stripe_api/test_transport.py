@@ -171,7 +171,7 @@ def test_what_is_sent(new_gateway: NewGateway) -> None:
         create(new_gateway(peer.url))
     sent = peer.requests[0]
     assert (sent.method, sent.path, sent.params) == ("POST", "/v1/customers", {"email": "ada@example.org"})
-    assert sent.headers["stripe-version"] == "2026-10-28.endive"
+    assert sent.headers["stripe-version"] == "2026-08-26.dahlia"
     assert sent.headers["authorization"] == "Bearer sk_test_1"
     assert "x-stripe-client-telemetry" not in sent.headers
     assert "telemetry_id" not in sent.headers["x-stripe-client-user-agent"]

@@ -84,3 +84,15 @@ def test_an_index_names_the_rows_of_now(steps: list[tuple[str, int, str | None]]
     table, rows = _filled(steps)
     assert table.by("email", email) == [row for row in rows[::-1] if row["email"] == email]
     assert table.count() == len(rows)
+
+
+@given(_STEPS, st.sets(st.integers(0, 24)), st.integers(0, 24))
+def test_a_page_among_some_holds_those_after_its_cursor(
+    steps: list[tuple[str, int, str | None]], some: set[int], cursor: int
+) -> None:
+    table, rows = _filled(steps)
+    among = [row["id"] for row in rows if row["arrival"] in some]
+    after = rows[cursor]["id"] if cursor < len(rows) else None
+    page, _ = table.page(1000, lambda _: True, where={}, created={}, after=after, among=among)
+    wanted = rows if after is None else rows[cursor + 1 :]
+    assert page == [row for row in wanted if row["id"] in among]

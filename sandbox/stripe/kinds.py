@@ -1,0 +1,32 @@
+"""The kinds of objects that there are: by which fields lists find them, and how their ids begin."""
+
+from __future__ import annotations
+
+CLOCK = "test_helpers.test_clock"
+INDEXES = {
+    "customer": ("email", "test_clock"),
+    "product": (),
+    "price": ("lookup_key", "product"),
+    "subscription": ("customer", "test_clock"),
+    "invoice": ("customer",),
+    "invoice_payment": ("invoice",),
+    "payment_intent": (),
+    "payment_method": ("customer",),
+    "setup_intent": ("customer",),
+    CLOCK: (),
+    "event": (),
+    "webhook_endpoint": (),
+}
+PREFIXES = {
+    "cus": "customer",
+    "prod": "product",
+    "price": "price",
+    "sub": "subscription",
+    "in": "invoice",
+    "inpay": "invoice_payment",
+    "pi": "payment_intent",
+    "pm": "payment_method",
+    "seti": "setup_intent",
+    "clock": CLOCK,
+    "evt": "event",
+}
