@@ -56,12 +56,10 @@ class Subscription:
 
 def as_json(columns: Mapping[str, Value]) -> str:
     """A row's columns for the outbox; times in RFC 3339."""
-    return _encode(
-        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
-    )
+    return _encode(columns)
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), default=datetime.isoformat).encode
 
 
 def charge_columns(charge: Charge | None) -> dict[str, Value]:

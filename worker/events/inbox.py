@@ -72,7 +72,7 @@ class EventInbox:
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
         """Opens and reads `batch`; what it returns commits that, on any thread. Committing raises `Unavailable` or
         `TryLater`: then nothing is known to be committed, and the same batch may be prepared and committed again."""
-        said: dict[str, Said] = {}
+        heard: dict[str, Event] = {}
         firsts: dict[str, Message] = {}
         refused: list[tuple[Message, Rejected]] = []
         for message in batch:
@@ -81,16 +81,16 @@ class EventInbox:
             except Rejected as refusal:
                 refused.append((message, refusal))
                 continue
-            if event.id not in said:
-                said[event.id] = read(event, self._plan_of)
+            if event.id not in heard:
+                heard[event.id] = event
                 firsts[event.id] = message
 
         def commit() -> Absorbed:
             try:
-                decided = self._commit(list(said.values()), firsts, refused, lock_timeout)
+                decided = self._commit(list(heard.values()), firsts, refused, lock_timeout)
             except (Rejected, Conflict, Unforeseen) as refusal:
                 return self._absorb_one_by_one(batch, refusal)
-            self._tell(said, decided, refused)
+            self._tell(len(heard), decided, refused)
             outcomes = Counter((message.topic, "known") for message in batch)
             counted = [(firsts[each].topic, "new") for each in decided.outcomes]
             counted += [(message.topic, "quarantined") for message, _ in refused]
@@ -127,22 +127,22 @@ class EventInbox:
             return absorbed
         if isinstance(refusal, Rejected):
             self._commit([], {}, [(batch[0], refusal)], None)
-            self._tell({}, Decided({}), [(batch[0], refusal)])
+            self._tell(0, Decided({}), [(batch[0], refusal)])
             return Absorbed(Counter({(batch[0].topic, "quarantined"): 1}))
         self._log.critical("event.unforeseen", exc_info=refusal)
         return requeued(batch)
 
     def _commit(
         self,
-        said: Sequence[Said],
+        heard: Sequence[Event],
         firsts: dict[str, Message],
         refused: Sequence[tuple[Message, Rejected]],
         lock_timeout: float | None,
     ) -> Decided:
         now = self._now()
         with self._database.transaction(lock_timeout) as tx:
-            known = events.known(tx, [each.event for each in said]) if said else set()
-            fresh = [each for each in said if each.event.id not in known]
+            known = events.known(tx, heard) if heard else set()
+            fresh = [read(event, self._plan_of) for event in heard if event.id not in known]
             set_aside, fit = self._set_aside(fresh)
             ids = sorted({each.subscription_id for each in fit if each.subscription_id is not None})
             rows = subscriptions.locked(tx, ids) if ids else {}
@@ -175,11 +175,11 @@ class EventInbox:
         """What no partition holds is passed, and its subscription is fetched instead."""
         return not self._is_kept(said.event) and said.event.livemode == self._livemode
 
-    def _tell(self, said: dict[str, Said], decided: Decided, refused: Sequence[tuple[Message, Rejected]]) -> None:
+    def _tell(self, heard: int, decided: Decided, refused: Sequence[tuple[Message, Rejected]]) -> None:
         for outcome, count in Counter(decided.outcomes.values()).items():
             self._metrics.events(outcome, count)
         self._metrics.events("waiting", len(decided.waiting))
-        self._metrics.events("duplicate", len(said) - len(decided.outcomes) - len(decided.waiting))
+        self._metrics.events("duplicate", heard - len(decided.outcomes) - len(decided.waiting))
         for customer_id, other in decided.conflicts:
             self._log.error("customer.conflicting", stripe_customer_id=customer_id, other=other)
         if wrong := [each for each, outcome in decided.outcomes.items() if outcome == "wrong_mode"]:

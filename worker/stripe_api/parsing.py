@@ -42,11 +42,11 @@ class Fields:
 
     __slots__ = ("_data", "_what")
 
-    def __init__(self, what: str, data: object) -> None:
-        """`what` names the object in errors: its type and, once it is known, its id."""
+    def __init__(self, what: object, data: object) -> None:
+        """`what` names the object in errors, beside its id: its type, or its name in the object that it is in."""
         if not isinstance(data, Mapping):
             raise AnswerIncomplete(f"{what} is not an object")
-        self._what = f"{what} {data.get('id', '')}".rstrip()
+        self._what = what
         self._data = data
 
     def get(self, name: str, kind: type[T]) -> T:
@@ -70,10 +70,11 @@ class Fields:
         return None if seconds is None else _utc(seconds)
 
     def object(self, name: str) -> Fields:
-        return Fields(f"{self._what} {name}", self._data.get(name))
+        return Fields(_Inner(self, name), self._data.get(name))
 
     def objects(self, name: str) -> list[Fields]:
-        return [Fields(f"{self._what} {name}", each) for each in self.get(name, list)]
+        inner = _Inner(self, name)
+        return [Fields(inner, each) for each in self.get(name, list)]
 
     def digest(self) -> str | None:
         """Whose object this is: `metadata.subkeeper`."""
@@ -90,7 +91,23 @@ class Fields:
         return self._data.get(name) is True
 
     def incomplete(self, name: str) -> AnswerIncomplete:
-        return AnswerIncomplete(f"{self._what} lacks {name}")
+        return AnswerIncomplete(f"{self} lacks {name}")
+
+    def __str__(self) -> str:
+        return f"{self._what} {self._data.get('id', '')}".rstrip()
+
+
+class _Inner:
+    """The name of an object in another one, put together where it is told only: that is read far more often."""
+
+    __slots__ = ("_name", "_of")
+
+    def __init__(self, of: Fields, name: str) -> None:
+        self._of = of
+        self._name = name
+
+    def __str__(self) -> str:
+        return f"{self._of} {self._name}"
 
 
 def customer_fact(data: object) -> CustomerFact:

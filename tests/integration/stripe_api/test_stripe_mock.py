@@ -70,6 +70,7 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "walk": lambda stripe, lane, by: stripe.customers_page(until=NOW, after="cus_1", lane=lane, deadline=by),
     "search": lambda stripe, lane, by: stripe.customers_by_digest_search(["d1", "d2"], lane=lane, deadline=by),
     "subscriptions": lambda stripe, lane, by: stripe.subscriptions_of("cus_1", lane=lane, deadline=by).value[0],
+    "subscription": lambda stripe, lane, by: stripe.subscription("sub_1", lane=lane, deadline=by),
     "price": lambda stripe, _lane, by: stripe.price_by_lookup_key("pending", deadline=by),
     "product": lambda stripe, _lane, by: stripe.product("prod_1", deadline=by),
     "create_product": lambda stripe, _lane, by: stripe.create_product(
