@@ -7,6 +7,7 @@ hand in `schema/migrations/`; `subkeeper db check` and a test hold the two to ea
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -25,9 +26,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    event,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from schema.partitions import MAINTAIN_EVENT_PARTITIONS
 
 metadata = MetaData(
     naming_convention={
@@ -124,6 +128,10 @@ billing_subscriptions = Table(
     Column("version", BigInteger, nullable=False, server_default=text("1")),
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("updated_at", _Time, nullable=False, server_default=_now),
+    # Which trials' ends were told of, as cause@time.
+    Column("notices", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # When Stripe made it: of several that could be the user's, the earliest is. NULL: before this was kept.
+    Column("stripe_created", _Time),
 )
 
 subscription_refreshes = Table(
@@ -134,6 +142,8 @@ subscription_refreshes = Table(
     Column("due_at", _Time, nullable=False, server_default=_now, index=True),
     Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
     Column("lease_until", _Time),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
 )
 
 subscription_changes = Table(
@@ -229,13 +239,26 @@ provisionings = Table(
 processed_stripe_events = Table(
     "processed_stripe_events",
     metadata,
+    # An event's `created` never changes, so it may be part of the key that its partition is chosen by.
     Column("stripe_event_id", Text, primary_key=True),
+    Column("created", _Time, primary_key=True),
     Column("type", Text, nullable=False),
     Column("object_id", Text),
-    Column("created", _Time, nullable=False),
     Column("source", Text, nullable=False),
     Column("outcome", Text, nullable=False),
-    Column("processed_at", _Time, nullable=False, server_default=_now, index=True),
+    Column("processed_at", _Time, nullable=False, server_default=_now),
+    postgresql_partition_by="RANGE (created)",
+    comment="The events that were heard, and what became of each: nothing is taken in twice",
+)
+event.listen(processed_stripe_events, "after_create", DDL(MAINTAIN_EVENT_PARTITIONS))  # type: ignore[no-untyped-call]
+
+unmatched_subscriptions = Table(
+    "unmatched_subscriptions",
+    metadata,
+    Column("stripe_subscription_id", Text, primary_key=True),
+    Column("stripe_customer_id", Text, nullable=False, index=True),
+    Column("recorded_at", _Time, nullable=False, server_default=_now),
+    comment="Subscriptions of customers that are nobody's we know: fetched once their customer appears",
 )
 
 stripe_event_cursor = Table(

@@ -16,6 +16,8 @@ POINTS = frozenset(
     {
         "commit:Budget._leave",
         "commit:Budget.renew",
+        "commit:EventInbox._commit",
+        "commit:EventInbox.maintain",
         "commit:Leases.complete",
         "commit:Leases.freeze_subscription_request",
         "commit:Leases.keep",
@@ -35,6 +37,9 @@ POINTS = frozenset(
         "commit:Quarantine.retry_messages",
         "commit:Quarantine.retry_profiles",
         "commit:Quarantine.set_aside_unopenable",
+        "commit:Refresher._lease",
+        "commit:Refresher._postpone",
+        "commit:Refresher._write",
         "commit:Watch._forget_expired",
         "commit:publishing.take_census",
         "commit:restored.look_first",
@@ -60,6 +65,7 @@ POINTS = frozenset(
         "stripe:products.update",
         "stripe:subscriptions.create",
         "stripe:subscriptions.list",
+        "stripe:subscriptions.retrieve",
     }
 )
 

@@ -23,7 +23,7 @@ from worker.sealing import Sealer
 from worker.store import quarantine
 from worker.store.engine.database import Database
 
-RUN = ("run", "profiles")
+RUN, RUN_ALL = ("run", "profiles"), ("run", "all")
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 
 
@@ -268,6 +268,27 @@ def _file(stack: Stack) -> Mapping[str, str]:
     return completed(*names)
 
 
+def _events(stack: Stack) -> Mapping[str, str]:
+    """A signup is done, Stripe's side of it has changed within the same second, and Stripe doesn't answer at first."""
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    path = f"{SUBSCRIPTIONS}/{stack.ledger('user-0')['stripe_subscription_id']}"
+    stack.call_stripe("POST", path, cancel_at_period_end="true")
+    stack.control.fault("status", match={"path": path, "method": "GET"}, status=503, times=6)
+    stack.hear(*stack.events("customer.created", "customer.subscription.created", "customer.subscription.updated"))
+    return completed("user-0")
+
+
+def _events_are_heard(stack: Stack) -> Mapping[str, str]:
+    """Each once, and of each change is told once."""
+    wait_until(lambda: len(stack.outcomes()) == 3 and not stack.rows("SELECT 1 FROM subscription_refreshes"), 30)
+    row = stack.subscription_row(stack.ledger("user-0")["stripe_subscription_id"])
+    assert (row["canceling"], row["version"]) == (True, 2)
+    told = stack.rows("SELECT version FROM subscription_changes ORDER BY version")
+    assert [each["version"] for each in told] == [1, 2]
+    return {}
+
+
 def _before_setup(stack: Stack) -> Mapping[str, str]:
     """nsqd keeps the message for the first channel of its topic."""
     stack.publish(profile("user-0"))
@@ -409,6 +430,19 @@ SCENARIOS: Mapping[str, Scenario] = {
         (Kill("nsq:CLS"), Kill("nsq:REQ"), Kill("commit:Budget._leave")),
         during=_stop_while_absorbing_waits,
         environ={"SUBKEEPER_DATABASE__LOCK_TIMEOUT": "0.3"},
+    ),
+    "events": Scenario(
+        _events,
+        (
+            Kill("commit:EventInbox.maintain"),
+            Kill("commit:EventInbox._commit"),
+            Kill("commit:Refresher._lease"),
+            Kill("stripe:subscriptions.retrieve"),
+            Kill("commit:Refresher._postpone"),
+            Kill("commit:Refresher._write"),
+        ),
+        command=lambda _: RUN_ALL,
+        afterwards=_events_are_heard,
     ),
     "publish": Scenario(
         _nothing_yet,

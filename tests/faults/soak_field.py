@@ -125,7 +125,8 @@ def soak_field(directory: Path, profiles: int, seconds: float, rng: random.Rando
         }
         stack = Stack(
             closing, directory=directory, database_url=servers.postgres.create_database("subkeeper"),
-            nsqd=servers.nsqd, topics=("profile_created", "profile_backfill"), stripe=OwnStripe(servers.stripe),
+            nsqd=servers.nsqd, topics=("profile_created", "profile_backfill", "stripe_events"),
+            stripe=OwnStripe(servers.stripe),
             rng=rng, environ=QUICK,
         )  # fmt: skip
         stack.setup()

@@ -28,7 +28,7 @@ KILLS = [
 UNLISTED = {f"read:{name}" for name in READS} | {point.replace("commit:", "read:") for point in POINTS}
 """What may be passed without being a point: transactions that wrote nothing."""
 
-TOPICS = ("profiles", "profiles.backfill")
+TOPICS = ("profiles", "profiles.backfill", "stripe_events")
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +65,13 @@ def recover(launcher: Launcher, stack: Stack, scenario: Scenario, expected: dict
     """
     passed: list[str] = []
     command = scenario.command(stack)
-    if command != RUN:
+    runs = command[0] == "run"
+    if not runs:
         again = launcher.start(stack.environ, command)
         assert again.await_end() == 0, again.text
         passed += again.passed()
     stack.expire_leases()
-    worker = launcher.start(stack.environ, RUN)
+    worker = launcher.start(stack.environ, command if runs else RUN)
     expected |= scenario.afterwards(stack)
     await_states(stack, expected, 20, scenario.refused)
     worker.kill()

@@ -24,8 +24,10 @@ from psycopg.rows import dict_row
 from sandbox.nsq import Nsqd
 from sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
 from tests.support.waiting import wait_until
+from worker.events.envelope import Envelopes, pruned
 from worker.runtime.process import Process
 from worker.runtime.setup import setup
+from worker.sealing import Sealer
 from worker.settings.model import Settings
 from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined
@@ -81,8 +83,8 @@ class Http:
 class Worker(Http):
     """`Process` in a thread of the test's."""
 
-    def __init__(self, settings: Settings, rng: random.Random) -> None:
-        self.process = Process(settings, rng)
+    def __init__(self, settings: Settings, what: str, rng: random.Random) -> None:
+        self.process = Process(settings, what, rng)
         self.port = self.process.http.port
         self.code: int | None = None
         self.error: Exception | None = None
@@ -180,7 +182,7 @@ class Stack:
     """Everything around the workers. `environ` is how they are configured; `open_for` closes it all."""
 
     def __init__(
-        self, closing: ExitStack, *, directory: Path, database_url: str, nsqd: Nsqd, topics: tuple[str, str],
+        self, closing: ExitStack, *, directory: Path, database_url: str, nsqd: Nsqd, topics: tuple[str, str, str],
         stripe: StripeAccount, rng: random.Random, environ: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._closing = closing
@@ -188,7 +190,7 @@ class Stack:
         self._rng = rng
         self.database_url = database_url
         self.nsqd = nsqd
-        self.topic, self.backfill_topic = topics
+        self.topic, self.backfill_topic, self.events_topic = topics
         self.stripe = stripe
         self.control = Control(stripe.url)
         self.environ = {
@@ -198,6 +200,7 @@ class Stack:
             "SUBKEEPER_NSQ__NSQD_HTTP_ADDRESSES": nsqd.http_address,
             "SUBKEEPER_NSQ__PROFILE_TOPIC": self.topic,
             "SUBKEEPER_NSQ__BACKFILL_TOPIC": self.backfill_topic,
+            "SUBKEEPER_NSQ__EVENTS_TOPIC": self.events_topic,
             "SUBKEEPER_NSQ__RECONNECT_MAX": "0.3",
             "SUBKEEPER_STRIPE__API_BASE": stripe.url,
             "SUBKEEPER_STRIPE__REQUESTS_PER_SECOND": "1000",
@@ -226,9 +229,9 @@ class Stack:
         """`subkeeper setup`."""
         return list(setup(self.settings(**environ), self._rng))
 
-    def start_worker(self, **environ: str) -> Worker:
+    def start_worker(self, what: str = "profiles", **environ: str) -> Worker:
         """A worker in this process, at work or trying to be."""
-        worker = Worker(self.settings(**environ), random.Random(self._rng.random()))
+        worker = Worker(self.settings(**environ), what, random.Random(self._rng.random()))
         self._closing.callback(worker.end)
         return worker.start()
 
@@ -248,6 +251,30 @@ class Stack:
     def publish(self, *profiles: Mapping[str, Any] | bytes, topic: str | None = None) -> None:
         bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in profiles]
         self.nsqd.publish(topic or self.topic, *bodies)
+
+    def events(self, *types: str) -> list[dict[str, Any]]:
+        """What Stripe has told so far (of these types), oldest first, as many as a page holds."""
+        query = urlencode([("limit", "100"), *(("types[]", each) for each in types)])
+        found: list[dict[str, Any]] = self.call_stripe("GET", f"/v1/events?{query}")["data"]
+        return found[::-1]
+
+    def hear(self, *events: Mapping[str, Any], source: str = "webhook") -> None:
+        """Publishes Stripe's events as the webhook and the poller do."""
+        envelopes = Envelopes(Sealer(self.settings().secret_keys()))
+        self.nsqd.publish(self.events_topic, *[envelopes.seal(pruned(event, source)) for event in events])
+
+    def outcomes(self) -> dict[str, str]:
+        """What became of each event, by its id."""
+        rows = self.rows("SELECT stripe_event_id, outcome FROM processed_stripe_events")
+        return {row["stripe_event_id"]: row["outcome"] for row in rows}
+
+    def await_heard(self, *events: Mapping[str, Any], timeout: float = 15.0) -> None:
+        wait_until(lambda: self.outcomes().keys() >= {event["id"] for event in events}, timeout, "events are heard")
+
+    def subscription_row(self, subscription_id: str) -> dict[str, Any]:
+        """Our row; {} if there is none."""
+        query = "SELECT * FROM billing_subscriptions WHERE stripe_subscription_id = %s"
+        return next(iter(self.rows(query, subscription_id)), {})
 
     def is_drained(self, topic: str | None = None) -> bool:
         """Whether every message of the topic was finished."""
@@ -288,6 +315,7 @@ class Stack:
         """What the database's clock does to the leases of a worker that is dead: they are over."""
         unfinished = "state IN ('pending', 'customer_created')"
         self.rows(f"UPDATE provisionings SET due_at = now(), lease_until = now() WHERE {unfinished}")
+        self.rows("UPDATE subscription_refreshes SET due_at = now(), lease_until = now()")
 
     def forget_claim(self) -> None:
         """The database is a new one, which nobody has claimed, and Stripe's product names none."""

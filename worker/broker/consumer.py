@@ -30,7 +30,8 @@ class StuckBatch:
     It is reported once it fails again: a deadlock that the next attempt gets over is no outage.
     """
 
-    def __init__(self, size: int, read_at: float, metrics: Metrics, report: Report) -> None:
+    def __init__(self, part: str, size: int, read_at: float, metrics: Metrics, report: Report) -> None:
+        self._part = part
         self._size = size
         self._read_at = read_at
         self._metrics = metrics
@@ -43,7 +44,7 @@ class StuckBatch:
         self._failures += 1
         if self._failures > 1:
             self._metrics.batch_retried()
-            self._report(PART, False, f"{self._size} messages in hand cannot be committed: {_reason(error)}")
+            self._report(self._part, False, f"{self._size} messages in hand cannot be committed: {_reason(error)}")
         foreseen = isinstance(error, SubkeeperError) and not isinstance(error, Unforeseen)
         if not foreseen and not self._told_unforeseen:
             self._told_unforeseen = True
@@ -53,12 +54,12 @@ class StuckBatch:
 
     def show(self) -> None:
         """Keeps the gauge of its age current."""
-        self._metrics.batch_in_hand(time.monotonic() - self._read_at)
+        self._metrics.batch_in_hand(time.monotonic() - self._read_at, self._part)
 
     def over(self) -> None:
         """It is committed."""
-        self._metrics.batch_in_hand(0.0)
-        self._report(PART, True, "")
+        self._metrics.batch_in_hand(0.0, self._part)
+        self._report(self._part, True, "")
 
 
 def _reason(error: Exception) -> str:
@@ -103,7 +104,7 @@ class _Batch(NamedTuple):
 
 
 class Consumer:
-    """Owns `reader` from `run` on. `report` hears of the brokers' connections (`nsqd`) and of `absorbing`."""
+    """Owns `reader` from `run` on. `report` hears of the brokers' connections (`nsqd`) and of `part`."""
 
     def __init__(
         self,
@@ -116,8 +117,10 @@ class Consumer:
         rng: random.Random,
         report: Report,
         watchdog: Watchdog,
+        part: str = PART,
     ) -> None:
         self._reader = reader
+        self._part = part
         self._prepare = prepare
         self._absorb_apart = absorb_apart
         self._metrics = metrics
@@ -139,7 +142,7 @@ class Consumer:
         """Absorbs until `stop`, then gives back what is left and closes every connection."""
         self._began = True
         self._reader.resume()
-        self._report(PART, True, "")
+        self._report(self._part, True, "")
         with self._watchdog.work(), ThreadPoolExecutor(1, thread_name_prefix="committer") as committer:
             following: _Batch | None = None
             while not self._stopping.is_set():
@@ -187,7 +190,7 @@ class Consumer:
     def _retried(self, batch: _Batch, error: Exception, committer: Executor) -> Absorbed | None:
         """What a batch came to that could not be committed at first; None when the process stops before it can be:
         closing the reader gives it back."""
-        stuck = StuckBatch(len(batch.messages), batch.read_at, self._metrics, self._report)
+        stuck = StuckBatch(self._part, len(batch.messages), batch.read_at, self._metrics, self._report)
         apart = False
         self._reader.pause()
         while True:
@@ -245,6 +248,6 @@ class Consumer:
 
     def _report_connections(self) -> None:
         links = self._reader.links
-        self._metrics.nsqd_links(connected=links.connected, wanted=links.wanted)
+        self._metrics.nsqd_links(connected=links.connected, wanted=links.wanted, part=self._part)
         said = [f"{links.connected} of {links.wanted} connections", *self._reader.troubles[:TROUBLES_SHOWN]]
         self._report("nsqd", self._reader.connected, "; ".join(said))

@@ -8,18 +8,19 @@ import click
 
 from worker.cli.common import explained, loaded, seeded
 from worker.runtime.process import Process
+from worker.runtime.services import ALL, JOBS
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["profiles", "all"]))
+@click.argument("what", type=click.Choice([*JOBS, ALL]))
 @click.pass_context
-def run(context: click.Context, what: str) -> None:  # noqa: ARG001 - `all` is `profiles` until there is more to run
+def run(context: click.Context, what: str) -> None:
     """Run a worker until SIGTERM, SIGINT or SIGHUP: it drains within 25 s. A second signal ends it at once.
 
     Exit codes: 0 drained; 1 failed, a restart may mend it; 2 the settings or the command line must be changed.
     """
     with explained():
         settings = loaded(context, sys.stdout)
-        process = Process(settings, seeded())
+        process = Process(settings, what, seeded())
         process.stop_on_signals()
         sys.exit(process.run())

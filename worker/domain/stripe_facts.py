@@ -81,6 +81,27 @@ class SubscriptionFact:
 
 
 @dataclass(frozen=True, slots=True)
+class InvoiceFact:
+    """A Stripe invoice. `total` is in minor currency units; `attempt_count` counts the attempts to charge it."""
+
+    id: str
+    subscription_id: str | None
+    status: str
+    total: int
+    attempt_count: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedSubscription:
+    """A subscription with its latest invoice. `user_id`: whose it says it is (`metadata.user_id`)."""
+
+    fact: SubscriptionFact
+    user_id: str | None
+    latest_invoice: InvoiceFact | None
+
+
+@dataclass(frozen=True, slots=True)
 class PriceFact:
     """A Stripe price. `unit_amount` is in minor currency units; None where the price has no fixed amount."""
 

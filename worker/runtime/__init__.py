@@ -1,7 +1,9 @@
 """Builds everything from `Settings`, starts it, drains it: the one composition root, which tests use too.
 
 process       one process from start to exit; start here
+services      what a process can be told to do: the table of its jobs, and the shape that they have
 resources     what a process has once, whatever it does
+upkeep        what a process does once, whatever it is told to do
 provisioning  the main job's parts, put together: a service, which starts, stops and closes
 watch         gauges, and what has expired
 ownership     whose the database is

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.operations import message_shape
-from worker.runtime.provisioning import Provisioning, profile_reader
 from worker.runtime.resources import Resources
+from worker.runtime.services import JOBS, Job
 from worker.settings.loading import InvalidSettings
 from worker.settings.model import Settings
 from worker.telemetry import Health, Metrics
@@ -26,7 +27,7 @@ def require_usable(settings: Settings, rng: random.Random) -> None:
     metrics, health = Metrics(VERSION), Health()
     builds: list[Callable[[], object]] = [
         lambda: message_shape(settings),
-        lambda: profile_reader(settings.nsq, rng, metrics).close(timeout=0),
+        *(partial(_read, job, settings, rng, metrics) for job in JOBS.values()),
         lambda: _listen(settings),
     ]
     if billing:
@@ -39,9 +40,15 @@ def require_usable(settings: Settings, rng: random.Random) -> None:
         raise InvalidSettings(problems)
 
 
+def _read(job: Job, settings: Settings, rng: random.Random, metrics: Metrics) -> None:
+    if job.reader is not None:
+        job.reader(settings.nsq, rng, metrics).close(timeout=0)
+
+
 def _build(resources: Resources) -> None:
     try:
-        Provisioning(resources).close()
+        for job in JOBS.values():
+            job.build(resources).close()
     finally:
         resources.close()
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import structlog
 
+from worker.broker.reader import Reader
 from worker.domain.backoff import backoff
 from worker.errors import TryLater, Unavailable
 from worker.runtime import signals
 from worker.runtime.outside import OUTSIDE, Outside
-from worker.runtime.provisioning import Provisioning, profile_reader, topic_lanes
+from worker.runtime.provisioning import topic_lanes
 from worker.runtime.resources import Resources
+from worker.runtime.services import Service, jobs
+from worker.runtime.upkeep import Upkeep
 from worker.runtime.watch import DepthWatch
 from worker.settings.model import Settings
 from worker.stripe_api.errors import Unauthorized
@@ -34,17 +39,24 @@ SWITCH_INTERVAL = 0.001
 committed while the next one is decoded, and would wait that long for its turn after each answer of Postgres."""
 
 OPENING_PAUSE = 1.0
+KEPT_INTERVAL = 1.0
+KEPT = "billing is disabled: messages are kept in their channel"
 
 
 class Process:
-    """`run` returns the exit code; `stop` may be called from any thread, but not from a signal handler."""
+    """Does `what` it is told (`worker.runtime.services`): `run` returns the exit code; `stop` may be called from any
+    thread, but not from a signal handler."""
 
-    def __init__(self, settings: Settings, rng: random.Random, outside: Outside = OUTSIDE) -> None:
+    def __init__(self, settings: Settings, what: str, rng: random.Random, outside: Outside = OUTSIDE) -> None:
         self.settings = settings
         self._outside = outside
-        billing = settings.stripe_secret_key() is not None
-        self.health = Health(["postgres", "nsqd", "stripe"] if billing else ["nsqd"])
-        self.metrics = Metrics(VERSION, self.health, topic_lanes(settings.nsq))
+        self._jobs = jobs(what)
+        parts = list(dict.fromkeys(part for job in self._jobs for part in job.parts))
+        self._asking = [job.asks for job in self._jobs if job.asks is not None]
+        self._is_disabled = settings.stripe_secret_key() is None
+        self.health = Health([part for part in parts if part.startswith("nsqd") or not self._is_disabled])
+        topics = {**topic_lanes(settings.nsq), settings.nsq.events_topic: None}
+        self.metrics = Metrics(VERSION, self.health, topics)
         self.http = health_server(settings.health, self.health, self.metrics)
         self._rng = rng
         self._stopping = threading.Event()
@@ -66,10 +78,10 @@ class Process:
         sys.setswitchinterval(SWITCH_INTERVAL)
         self.http.start()
         try:
-            if self.settings.stripe_secret_key() is None:
+            if self._is_disabled:
                 self._run_disabled()
             else:
-                self._run_provisioning()
+                self._run_services()
         finally:
             self.http.stop()
         return 1 if self._failed else 0
@@ -80,58 +92,89 @@ class Process:
         self._stopping.set()
 
     def _run_disabled(self) -> None:
-        """Keeps the channel, so that nothing published meanwhile is lost; consumes nothing; reports its depth."""
+        """Keeps the channels, so that nothing published meanwhile is lost; consumes nothing; reports their depth."""
         nsq = self.settings.nsq
         self._log.warning("billing.disabled", channel=nsq.channel)
         depths = DepthWatch(nsq, self.metrics, Watchdog(self.health))
         self._threads.spawn("depths", lambda: depths.run(self._stopping))
-        reader = profile_reader(nsq, self._rng, self.metrics)
-        reader.pause()
+        readers = [job.reader(nsq, self._rng, self.metrics) for job in self._jobs if job.reader]
+        for reader in readers:
+            reader.pause()
         while not self._stopping.is_set():
-            reader.read(1, timeout=1.0)
-            kept = "billing is disabled: messages are kept in their channel"
-            self.health.set("nsqd", ok=reader.connected, detail="; ".join([kept, *reader.troubles]))
-            self.metrics.nsqd_links(connected=reader.links.connected, wanted=reader.links.wanted)
-        reader.close(timeout=2.0)
+            self._keep(readers)
+        for reader in readers:
+            reader.close(timeout=2.0)
         self._threads.join(DRAIN_SECONDS)
 
-    def _run_provisioning(self) -> None:
+    def _keep(self, readers: Sequence[Reader]) -> None:
+        if not readers:
+            self._stopping.wait(KEPT_INTERVAL)
+            return
+        for reader in readers:
+            reader.read(1, timeout=KEPT_INTERVAL / len(readers))
+        told = [KEPT, *dict.fromkeys(trouble for reader in readers for trouble in reader.troubles)]
+        self.health.set("nsqd", ok=all(reader.connected for reader in readers), detail="; ".join(told))
+        links = [reader.links for reader in readers]
+        self.metrics.nsqd_links(
+            connected=sum(each.connected for each in links), wanted=sum(each.wanted for each in links)
+        )
+
+    def _run_services(self) -> None:
         resources = Resources(self.settings, self.metrics, self.health, self._rng, self._outside)
-        service = Provisioning(resources)
-        try:
-            if self._open(resources, service):
-                service.start(self._threads)
-                self._log.info("process.started", version=VERSION)
-                self._stopping.wait()
-                self._log.info("process.draining")
-                service.stop()
-                if left := self._threads.join(DRAIN_SECONDS):
-                    self._log.warning("process.cut_short", threads=left)
-        finally:
-            resources.budget.stop(drained=not self._threads.alive())
-            self._keepers.join(KEEPERS_SECONDS)
-            service.close()
-            resources.close()
+        with ExitStack() as closing:
+            closing.callback(resources.close)
+            services: list[Service] = []
+            for job in self._jobs:
+                services.append(job.build(resources))
+                closing.callback(services[-1].close)
+            closing.callback(self._leave_budget, resources)
+            if self._open(resources, services):
+                self._serve([*services, Upkeep(resources, asks_stripe=bool(self._asking))])
         self._log.info("process.stopped")
 
-    def _open(self, resources: Resources, service: Provisioning) -> bool:
+    def _serve(self, services: Sequence[Service]) -> None:
+        for service in services:
+            service.start(self._threads)
+        self._log.info("process.started", version=VERSION)
+        self._stopping.wait()
+        self._log.info("process.draining")
+        for service in reversed(services):
+            service.stop()
+        if left := self._threads.join(DRAIN_SECONDS):
+            self._log.warning("process.cut_short", threads=left)
+
+    def _leave_budget(self, resources: Resources) -> None:
+        resources.budget.stop(drained=not self._threads.alive())
+        self._keepers.join(KEEPERS_SECONDS)
+
+    def _open(self, resources: Resources, services: Sequence[Service]) -> bool:
         """Waits until schema and deployment are known to be ours; False if stopped before that.
 
         Raises `Misconfigured` where they are not. A key that Stripe refuses is waited for: it may be replaced. nsqd is
         answered meanwhile.
         """
-        self._pass("postgres", resources.require_schema, service)
-        if self._pass("postgres", resources.budget.join, service):
+        opened = self._pass("postgres", resources.require_schema, services)
+        if not self._asking:
+            return opened
+        if self._pass("postgres", resources.budget.join, services):
             self._keepers.spawn("budget", resources.budget.run)
-        return self._pass("stripe", resources.require_deployment, service)
+        part = self._asking[0]
+        return self._pass(part, lambda: resources.require_deployment(part), services)
 
-    def _pass(self, part: str, gate: Callable[[], None], service: Provisioning) -> bool:
+    def _pass(self, part: str, gate: Callable[[], None], services: Sequence[Service]) -> bool:
         while not self._stopping.is_set():
             try:
                 gate()
             except (Unavailable, TryLater, Unauthorized) as away:
                 self.health.away(part, away)
-                service.wait(backoff(1, OPENING_PAUSE, OPENING_PAUSE, self._rng))
+                self._wait(services, backoff(1, OPENING_PAUSE, OPENING_PAUSE, self._rng))
             else:
                 return not self._stopping.is_set()
         return False
+
+    def _wait(self, services: Sequence[Service], timeout: float) -> None:
+        """In turn, since whatever must be kept is one thread's: the heartbeats of nsqd are far longer than that."""
+        deadline = time.monotonic() + timeout
+        for service in services:
+            service.wait(timeout / len(services))
+        self._stopping.wait(max(0.0, deadline - time.monotonic()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from contextlib import suppress
 from datetime import timedelta
 
@@ -20,9 +19,7 @@ from worker.provisioning.provisioner import Provisioner
 from worker.provisioning.subscription_step import SubscriptionStep
 from worker.runtime.operations import message_shape
 from worker.runtime.resources import Resources, lane_weights
-from worker.runtime.watch import DepthWatch, Watch
 from worker.settings.sections import NsqSettings
-from worker.store.provisioning.backlog import Queues
 from worker.stripe_api.catalogue import UnusablePlan
 from worker.telemetry import Metrics
 from worker.threads import Threads
@@ -42,19 +39,15 @@ def profile_reader(settings: NsqSettings, rng: random.Random, metrics: Metrics) 
 
 
 class Provisioning:
-    """A service of a process: `start`, `stop`, `close`, once the gates of `resources` are passed."""
+    """A `Service` of a process."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._stopping = threading.Event()
-        settings, keys = resources.settings, resources.keys
-        self._watch = Watch(resources, Queues(openable=keys.openable))
-        self._depths = DepthWatch(settings.nsq, resources.metrics, resources.watchdog)
         leases = Leases(
             resources.database,
-            length=timedelta(seconds=settings.settle.lease),
+            length=timedelta(seconds=resources.settings.settle.lease),
             now=resources.gateway.clock.now,
-            openable=keys.openable,
+            openable=resources.keys.openable,
             progress=resources.watchdog.progress,
             clock=resources.clock,
         )
@@ -162,16 +155,9 @@ class Provisioning:
     def start(self, threads: Threads) -> None:
         self.dispatcher.start(threads.spawn)
         threads.spawn("absorber", self.consumer.run)
-        threads.spawn("watchdog", self._resources.watchdog.run)
-        threads.spawn("catalogue", lambda: self._resources.catalogue.keep_fresh(self._stopping))
-        threads.spawn("watcher", lambda: self._watch.run(threads.alive))
-        threads.spawn("depths", lambda: self._depths.run(self._stopping))
 
     def stop(self) -> None:
         """Takes no new work; the threads end once what they hold is finished or given back."""
-        self._stopping.set()
-        self._watch.stop()
-        self._resources.watchdog.stop()
         self.consumer.stop()
         self.dispatcher.stop()
 

@@ -68,11 +68,12 @@ class Resources:
         self.clock_watch.ask_postgres(self.database)
         self.health.set("postgres", ok=True)
 
-    def require_deployment(self) -> None:
+    def require_deployment(self, part: str = "stripe") -> None:
         """Raises `Misconfigured` where the database belongs to another Stripe account, mode or namespace.
 
         Where Stripe can't tell the account (it is away, or refuses the key) a database that was claimed before is
         enough to absorb, and settling makes up for the comparison; one that was not is refused with Stripe's reason.
+        `part` tells of it.
         """
         recorded = self.ownership.is_recorded()
         self.health.set("postgres", ok=True)
@@ -81,7 +82,7 @@ class Resources:
         except SubkeeperError as unknown:
             if not recorded or not _is_stripes_silence(unknown):
                 raise
-            self.health.away("stripe", unknown)
+            self.health.away(part, unknown)
 
     def close(self) -> None:
         self.gateway.close()

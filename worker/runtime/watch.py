@@ -12,7 +12,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
-from worker.store import processes, quarantine
+from worker.store import processes, quarantine, refreshes
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
 from worker.telemetry import Metrics, Watchdog
@@ -71,6 +71,7 @@ class Watch:
         """What could not be counted is not set, and soon left out."""
         with self._database.transaction() as tx:
             state = self._queues.state(tx)
+            self._metrics.refreshes(*refreshes.backlog(tx))
         for lane, waiting in state.lanes.items():
             self._metrics.queue(lane, waiting.depth, waiting.age)
         if state.lanes.keys() >= _PROMPT:
@@ -92,7 +93,7 @@ class DepthWatch:
     """Shows how deep our channels are, whether anything reads them or not."""
 
     def __init__(self, nsq: NsqSettings, metrics: Metrics, watchdog: Watchdog) -> None:
-        self._channels = ChannelDepths(nsq, [nsq.profile_topic, nsq.backfill_topic])
+        self._channels = ChannelDepths(nsq, [nsq.profile_topic, nsq.backfill_topic, nsq.events_topic])
         self._metrics = metrics
         self._watchdog = watchdog
 

@@ -38,6 +38,7 @@ class Settings(Section):
     trial: sections.TrialSettings = sections.TrialSettings()
     stripe: sections.StripeSettings = sections.StripeSettings()
     settle: sections.SettleSettings = sections.SettleSettings()
+    events: sections.EventsSettings = sections.EventsSettings()
     absorb: sections.AbsorbSettings = sections.AbsorbSettings()
     quarantine: sections.QuarantineSettings = sections.QuarantineSettings()
     health: sections.HealthSettings = sections.HealthSettings()

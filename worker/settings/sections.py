@@ -130,6 +130,10 @@ class SettleSettings(Section):
     backfill_weight: Annotated[int, Field(ge=1)] = 5
 
 
+class EventsSettings(Section):
+    refresh_threads: Annotated[int, Field(ge=1, le=50)] = 4
+
+
 class AbsorbSettings(Section):
     batch: Annotated[int, Field(ge=1, le=10_000)] = 500
 

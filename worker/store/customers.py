@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from schema.tables import billing_customers as customers
 from worker.store.engine.errors import CustomerAlreadyExists, StripeCustomerAlreadyExists
@@ -27,3 +31,36 @@ def mark_deleted(tx: Connection, stripe_customer_id: str) -> None:
         .where(customers.c.stripe_customer_id == stripe_customer_id, customers.c.deleted_at.is_(None))
         .values(deleted_at=func.now())
     )
+
+
+def add(tx: Connection, user_id: str, stripe_customer_id: str) -> bool:
+    """A customer for a user who has none; False: the user has one, or the customer is another's."""
+    added = insert(customers).values(user_id=user_id, stripe_customer_id=stripe_customer_id).on_conflict_do_nothing()
+    return tx.execute(added.returning(customers.c.id)).one_or_none() is not None
+
+
+class Owner(NamedTuple):
+    """Whose customer it is. `deleted`: at Stripe; its tombstone is kept for ever."""
+
+    user_id: str
+    deleted: bool
+
+
+def owners(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, Owner]:
+    """Those of these customers that are ours, by Stripe's id."""
+    found = tx.execute(
+        select(customers.c.stripe_customer_id, customers.c.user_id, customers.c.deleted_at).where(
+            customers.c.stripe_customer_id.in_(stripe_customer_ids)
+        )
+    )
+    return {row.stripe_customer_id: Owner(row.user_id, row.deleted_at is not None) for row in found}
+
+
+def living(tx: Connection, user_ids: Sequence[str]) -> dict[str, str]:
+    """The customer that each of these users has at Stripe, where it isn't deleted."""
+    found = tx.execute(
+        select(customers.c.user_id, customers.c.stripe_customer_id).where(
+            customers.c.user_id.in_(user_ids), customers.c.deleted_at.is_(None)
+        )
+    )
+    return {row.user_id: row.stripe_customer_id for row in found}

@@ -1,20 +1,180 @@
-"""SQL of `billing_subscriptions` and of the marks for a refresh."""
+"""SQL of `billing_subscriptions`: rows are read under their locks, changed as `worker.domain.subscription` says, and
+written back together with the outbox.
+
+The caller gives ids and rows sorted: two transactions in opposite orders would deadlock.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func
-from sqlalchemy.dialects.postgresql import insert
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from schema.tables import subscription_refreshes as refreshes
+from sqlalchemy import Connection, Row, text
 
+from worker.domain.invoice import Charge, Charged
+from worker.domain.subscription import Change, State, Subscription, Value, as_json, charge_columns
+from worker.store.engine import arrays
 
-def mark_refresh(tx: Connection, stripe_subscription_id: str) -> None:
-    """Asks for the subscription to be fetched: `wanted + 1`, by Stripe's id, since our row may not exist yet."""
-    tx.execute(
-        insert(refreshes)
-        .values(stripe_subscription_id=stripe_subscription_id)
-        .on_conflict_do_update(
-            index_elements=["stripe_subscription_id"],
-            set_={"wanted": refreshes.c.wanted + 1, "due_at": func.least(refreshes.c.due_at, func.now())},
-        )
+STATE = (
+    "plan",
+    "stripe_subscription_status",
+    "canceling",
+    "trial_start",
+    "trial_end",
+    "period_start",
+    "period_end",
+    "canceled_at",
+    "ended_at",
+)
+"""The columns that a snapshot of Stripe's gives."""
+
+_ROWS = f"""
+    SELECT c.user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
+        s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
+        s.charge_invoice_paid, s.last_notified, s.notices, s.seen_from, s.seen_to, s.version
+    FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
+    WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[]))
+    ORDER BY s.stripe_subscription_id
+"""  # noqa: S608 - constants
+
+_LOCKED = text(_ROWS + "FOR UPDATE OF s")
+
+_WRITE = text("""
+    WITH written AS (
+        UPDATE billing_subscriptions s
+        SET plan = new.plan, stripe_subscription_status = new.status, canceling = new.canceling,
+            trial_start = new.trial_start, trial_end = new.trial_end,
+            period_start = new.period_start, period_end = new.period_end,
+            canceled_at = new.canceled_at, ended_at = new.ended_at,
+            failed_charge_attempts = new.attempts, last_failed_charge = new.failed_at,
+            charge_invoice = new.invoice, charge_invoice_created = new.invoice_created,
+            charge_invoice_paid = new.paid,
+            last_notified = new.last_notified, notices = string_to_array(new.notices, ' '),
+            seen_from = new.seen_from, seen_to = new.seen_to, version = new.version,
+            updated_at = CASE WHEN s.version = new.version THEN s.updated_at ELSE now() END
+        FROM unnest(
+            CAST(:ids AS text[]), CAST(:plans AS text[]), CAST(:statuses AS text[]), CAST(:canceling AS boolean[]),
+            CAST(:trial_starts AS timestamptz[]), CAST(:trial_ends AS timestamptz[]),
+            CAST(:period_starts AS timestamptz[]), CAST(:period_ends AS timestamptz[]),
+            CAST(:canceled_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]),
+            CAST(:attempts AS int[]), CAST(:failed_at AS timestamptz[]), CAST(:invoices AS text[]),
+            CAST(:invoices_created AS timestamptz[]), CAST(:paid AS boolean[]),
+            CAST(:last_notified AS timestamptz[]), CAST(:notices AS text[]),
+            CAST(:seen_from AS timestamptz[]), CAST(:seen_to AS timestamptz[]), CAST(:versions AS bigint[])
+        ) AS new (id, plan, status, canceling, trial_start, trial_end, period_start, period_end, canceled_at, ended_at,
+                  attempts, failed_at, invoice, invoice_created, paid, last_notified, notices, seen_from, seen_to,
+                  version)
+        WHERE s.stripe_subscription_id = new.id
     )
+    INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, after, cause)
+    SELECT user_id, id, version, CAST(before AS jsonb), CAST(after AS jsonb), cause
+    FROM unnest(CAST(:users AS text[]), CAST(:changed AS text[]), CAST(:change_versions AS bigint[]),
+                CAST(:before AS text[]), CAST(:after AS text[]), CAST(:causes AS text[]))
+         AS change (user_id, id, version, before, after, cause)
+""")
+
+_INSERT = text("""
+    INSERT INTO billing_subscriptions
+        (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
+         trial_start, trial_end, period_start, period_end, canceled_at, ended_at, seen_from, seen_to, stripe_created)
+    SELECT id, :stripe_subscription_id, :plan, :stripe_subscription_status, :canceling,
+           :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to,
+           :stripe_created
+    FROM billing_customers WHERE stripe_customer_id = :stripe_customer_id AND deleted_at IS NULL
+    ON CONFLICT (stripe_subscription_id) DO NOTHING
+    RETURNING version
+""")
+
+
+def locked(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:
+    """The rows that are there, by Stripe's id, locked until the transaction ends."""
+    found = tx.execute(_LOCKED, {"ids": arrays.texts(stripe_subscription_ids)})
+    return {row.stripe_subscription_id: _subscription(row) for row in found}
+
+
+def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:
+    """Writes locked rows back, and their `changes` into the outbox."""
+    tx.execute(_WRITE, {**_arrays(rows), **_change_arrays(changes)})
+
+
+def insert(
+    tx: Connection,
+    stripe_subscription_id: str,
+    stripe_customer_id: str,
+    state: State,
+    *,
+    seen: tuple[datetime, datetime],
+    stripe_created: datetime,
+) -> bool:
+    """A row for a customer of ours that isn't deleted; False: there is none, or the row was there."""
+    parameters = {
+        **state,
+        "stripe_subscription_id": stripe_subscription_id,
+        "stripe_customer_id": stripe_customer_id,
+        "seen_from": seen[0],
+        "seen_to": seen[1],
+        "stripe_created": stripe_created,
+    }
+    return tx.execute(_INSERT, parameters).one_or_none() is not None
+
+
+def _subscription(row: Row[tuple[object, ...]]) -> Subscription:
+    charge = None
+    if row.charge_invoice is not None:
+        charged = {False: Charged.FAILING, None: Charged.GIVEN_UP, True: Charged.PAID}[row.charge_invoice_paid]
+        charge = Charge(
+            row.charge_invoice, row.charge_invoice_created, charged, row.failed_charge_attempts, row.last_failed_charge
+        )
+    return Subscription(
+        id=row.stripe_subscription_id,
+        user_id=row.user_id,
+        state={name: getattr(row, name) for name in STATE},
+        seen_from=row.seen_from,
+        seen_to=row.seen_to,
+        version=row.version,
+        charge=charge,
+        notices=tuple(row.notices),
+        last_notified=row.last_notified,
+    )
+
+
+def _arrays(rows: Sequence[Subscription]) -> dict[str, str]:
+    states = [row.state for row in rows]
+    charges = [charge_columns(row.charge) for row in rows]
+
+    def times(name: str, source: Sequence[Mapping[str, Value]]) -> str:
+        return arrays.times([each[name] for each in source])  # type: ignore[misc]  # a column of times
+
+    return {
+        "ids": arrays.texts(row.id for row in rows),
+        "plans": arrays.texts([str(state["plan"]) for state in states]),
+        "statuses": arrays.texts([str(state["stripe_subscription_status"]) for state in states]),
+        "canceling": arrays.booleans([bool(state["canceling"]) for state in states]),
+        "trial_starts": times("trial_start", states),
+        "trial_ends": times("trial_end", states),
+        "period_starts": times("period_start", states),
+        "period_ends": times("period_end", states),
+        "canceled_at": times("canceled_at", states),
+        "ended_at": times("ended_at", states),
+        "attempts": arrays.numbers(row.charge.attempts if row.charge else 0 for row in rows),
+        "failed_at": times("last_failed_charge", charges),
+        "invoices": arrays.texts(row.charge.invoice_id if row.charge else None for row in rows),
+        "invoices_created": times("charge_invoice_created", charges),
+        "paid": arrays.booleans([each["charge_invoice_paid"] for each in charges]),  # type: ignore[misc]  # or None
+        "last_notified": arrays.times(row.last_notified for row in rows),
+        "notices": arrays.texts(" ".join(row.notices) for row in rows),
+        "seen_from": arrays.times(row.seen_from for row in rows),
+        "seen_to": arrays.times(row.seen_to for row in rows),
+        "versions": arrays.numbers(row.version for row in rows),
+    }
+
+
+def _change_arrays(changes: Sequence[Change]) -> dict[str, str]:
+    return {
+        "users": arrays.texts(change.user_id for change in changes),
+        "changed": arrays.texts(change.subscription_id for change in changes),
+        "change_versions": arrays.numbers(change.version for change in changes),
+        "before": arrays.texts(None if change.before is None else as_json(change.before) for change in changes),
+        "after": arrays.texts(as_json(change.after) for change in changes),
+        "causes": arrays.texts(change.cause for change in changes),
+    }

@@ -17,7 +17,15 @@ from urllib.parse import quote
 from worker.domain.clocks import StripeClock
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
-from worker.domain.stripe_facts import AccountFact, Answer, CustomerFact, CustomerPage, PriceFact, SubscriptionFact
+from worker.domain.stripe_facts import (
+    AccountFact,
+    Answer,
+    CustomerFact,
+    CustomerPage,
+    FetchedSubscription,
+    PriceFact,
+    SubscriptionFact,
+)
 from worker.settings.sections import StripeSettings
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
@@ -28,6 +36,7 @@ from worker.stripe_api.parsing import (
     ProductFact,
     customer_fact,
     customer_unless_deleted,
+    fetched_subscription,
     price_fact,
     product_fact,
     subscription_fact,
@@ -150,6 +159,13 @@ class StripeGateway:
             replayed=False,
             request_id=pages[-1].request_id,
         )
+
+    def subscription(self, subscription_id: str, *, lane: Lane, deadline: Deadline) -> Answer[FetchedSubscription]:
+        """The subscription with its latest invoice. Raises `Refused` where there is none (one that has ended is)."""
+        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        params = {"expand": ["latest_invoice"]}
+        call = Call("subscriptions.retrieve", "get", path, params, lane, deadline)
+        return self._requestor.send(call).answer(fetched_subscription)
 
     def price_by_lookup_key(self, lookup_key: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> PriceFact | None:
         """The price with this lookup key, active or not. Stripe lets one price at a time have it."""

@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from worker.domain.stripe_facts import AccountFact, CustomerFact, PriceFact, SubscriptionFact
+from worker.domain.stripe_facts import (
+    AccountFact,
+    CustomerFact,
+    FetchedSubscription,
+    InvoiceFact,
+    PriceFact,
+    SubscriptionFact,
+)
 from worker.stripe_api.errors import AnswerIncomplete
 
 T = TypeVar("T")
 DIGEST = "subkeeper"
 """The metadata key under which our objects carry the digest of namespace and user id."""
+OWNER = "user_id"
+"""The metadata key under which our objects carry the user's id, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,11 @@ class Fields:
         digest = self.get("metadata", Mapping).get(DIGEST)  # type: ignore[type-abstract]  # isinstance works on it
         return digest if isinstance(digest, str) else None
 
+    def owner(self) -> str | None:
+        """Whose object it says it is: `metadata.user_id`, worth what `digest` is."""
+        user_id = self.get("metadata", Mapping).get(OWNER)  # type: ignore[type-abstract]  # isinstance works on it
+        return user_id if isinstance(user_id, str) else None
+
     def flag(self, name: str) -> bool:
         """A field that is there only when it is true (`deleted`)."""
         return self._data.get(name) is True
@@ -112,6 +126,30 @@ def subscription_fact(data: object) -> SubscriptionFact:
         period_end=max(item.time("current_period_end") for item in items),
         canceled_at=fields.maybe_time("canceled_at"),
         ended_at=fields.maybe_time("ended_at"),
+        created=fields.time("created"),
+    )
+
+
+def fetched_subscription(data: object) -> FetchedSubscription:
+    """A subscription whose `latest_invoice` was expanded."""
+    fields = Fields("subscription", data)
+    invoice = fields.maybe("latest_invoice", dict)
+    return FetchedSubscription(
+        subscription_fact(data), fields.owner(), None if invoice is None else invoice_fact(invoice)
+    )
+
+
+def invoice_fact(data: object) -> InvoiceFact:
+    """An invoice; since API version 2025-03-31 its subscription is under its parent."""
+    fields = Fields("invoice", data)
+    parent = fields.maybe("parent", dict) or {}
+    details = parent.get("subscription_details") or {}
+    return InvoiceFact(
+        id=fields.get("id", str),
+        subscription_id=details.get("subscription"),
+        status=fields.get("status", str),
+        total=fields.get("total", int),
+        attempt_count=fields.get("attempt_count", int),
         created=fields.time("created"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
@@ -44,21 +44,22 @@ class LogCounter(Collector):
 
 
 class BrokerCounters(Collector):
-    """`counts`, as counters."""
+    """What each reader counts, added up, as counters."""
 
-    def __init__(self, counts: BrokerCounts, registry: CollectorRegistry) -> None:
-        self._counts = counts
+    def __init__(self, readers: Sequence[BrokerCounts], registry: CollectorRegistry) -> None:
+        self._readers = readers
         registry.register(self)
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        counts = self._counts
+        redelivered = sum(counts.redelivered for counts in self._readers)
+        requeued = sum(counts.requeued for counts in self._readers)
         for name, text, value in (
-            ("redeliveries", "Messages that nsqd delivered not for the first time", counts.redelivered),
-            ("requeues", "Messages given back to nsqd, to be delivered again", counts.requeued),
+            ("redeliveries", "Messages that nsqd delivered not for the first time", redelivered),
+            ("requeues", "Messages given back to nsqd, to be delivered again", requeued),
         ):
             yield CounterMetricFamily(f"subkeeper_nsqd_{name}", text, value=value)
         text = "Connections to nsqd that were lost"
         disconnects = CounterMetricFamily("subkeeper_nsqd_disconnects", text, labels=("reason",))
-        for reason, count in counts.disconnects.copy().items():
-            disconnects.add_metric((reason,), count)
+        for reason in DISCONNECT_REASONS:
+            disconnects.add_metric((reason,), sum(counts.disconnects[reason] for counts in self._readers))
         yield disconnects

@@ -70,6 +70,16 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "message.quarantined": ("topic", "reason", "detail"),
     # A batch cannot be committed for what nobody foresaw (a bug, a table changed by hand): it is tried again and again.
     "batch.refused": ("messages",),
+    # A bug, or a table changed by hand: the event comes again after a while, the others go on.
+    "event.unforeseen": (),
+    # Events of the mode that our key isn't of (test for live): recorded, and nothing else.
+    "event.wrong_mode": ("events", "first"),
+    # A customer that was made elsewhere names a user of ours who has another one.
+    "customer.conflicting": ("stripe_customer_id", "other"),
+    # Stripe knows no such subscription, or won't tell: it is asked again, ever more rarely. A bug: the same.
+    "refresh.refused": ("stripe_subscription_id", "reason"),
+    "refresh.crashed": ("stripe_subscription_id",),
+    "refresh.lost": ("stripe_subscription_id",),
     # Somebody's transaction holds these users' rows: nsqd delivers their messages again, in so many seconds at first.
     "message.requeued": ("messages", "seconds"),
     # What came of leasing a profile's row. `seconds`: until it is tried again.

@@ -28,9 +28,21 @@ QUARANTINE_REASONS = (
     "customer_gone", "object_of_another_user", "plan_unusable", "trial_refused",
 )  # fmt: skip
 
+EVENT_OUTCOMES = (
+    "applied", "confirmed", "stale", "refreshing", "recorded", "unmatched", "conflicting", "tombstoned", "wrong_mode",
+    "out_of_range", "duplicate", "waiting",
+)  # fmt: skip
+"""`worker.events.absorption`; the first nine are kept in `processed_stripe_events`."""
+
+REFRESH_OUTCOMES = (
+    "changed", "unchanged", "adopted", "overtaken", "unmatched", "waiting", "missing", "postponed", "lease_lost",
+    "given_back", "halted", "crashed", "unrecorded",
+)  # fmt: skip
+
 STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search", "prices.create",
     "prices.list", "products.create", "products.list", "products.update", "subscriptions.create", "subscriptions.list",
+    "subscriptions.retrieve",
 )  # fmt: skip
 
 STRIPE_OUTCOMES = (

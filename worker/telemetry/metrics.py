@@ -23,6 +23,9 @@ _LONG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
 
 
+EVENTS = "events"
+
+
 def _name(lane: Lane) -> str:
     return lane.name.lower()
 
@@ -33,19 +36,25 @@ _LANES = tuple(map(_name, Lane))
 class Metrics:
     """All metrics of one process, on a registry of their own. Every method is safe from any thread.
 
-    `broker` is written by the thread that reads nsqd.
+    `broker` is written by the thread that reads profiles, `events_broker` by the one that reads events.
     """
 
-    def __init__(self, version: str, health: Health | None = None, topics: Mapping[str, Lane] | None = None) -> None:
-        """`health` is rendered too, part by part. `topics`: those that are read, each with the lane it feeds."""
+    def __init__(
+        self, version: str, health: Health | None = None, topics: Mapping[str, Lane | None] | None = None
+    ) -> None:
+        """`health` is rendered too, part by part. `topics`: those that are read, each with the lane it feeds (None: it
+        holds Stripe's events)."""
         self.registry = Registry()
-        self.broker = BrokerCounts()
+        self.broker, self.events_broker = BrokerCounts(), BrokerCounts()
+        self._each_links: dict[str, tuple[int, int]] = {}
+        self._each_in_hand: dict[str, float] = {}
         self._health = health or Health()
-        self._lanes = {topic: _name(lane) for topic, lane in (topics or {}).items()}
+        self._lanes = {topic: EVENTS if lane is None else _name(lane) for topic, lane in (topics or {}).items()}
         self._about_the_process(version)
         self._about_absorbing()
         self._about_settling()
         self._about_stripe()
+        self._about_events()
 
     def _about_the_process(self, version: str) -> None:
         r = self.registry
@@ -68,7 +77,7 @@ class Metrics:
         self._clock_skew = r.reading("clock_skew_seconds", "How far a clock is ahead of what most clocks tell", "clock")
         text = "Messages waiting in our channel, at all nsqds that tell"
         self._channel_depth = r.reading("channel_depth", text, "topic", "lane")
-        BrokerCounters(self.broker, r)
+        BrokerCounters([self.broker, self.events_broker], r)
 
     def _about_settling(self) -> None:
         r = self.registry
@@ -99,6 +108,30 @@ class Metrics:
         self._rate = r.gauge("limiter_rate_per_second", "Requests per second the limiter allows now", rates)
         self._processes = r.reading("processes", "Processes that share Stripe's rate, this one included")
 
+    def _about_events(self) -> None:
+        r = self.registry
+        self._events = r.counter(
+            "stripe_events", "Stripe's events, by what became of them", {"outcome": labels.EVENT_OUTCOMES}
+        )
+        outcomes = {"outcome": labels.REFRESH_OUTCOMES}
+        self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
+        self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")
+        text = "How long the refresh that is most overdue has been due; 0: none"
+        self._refreshes_overdue = r.reading("refreshes_overdue_seconds", text)
+
+    def events(self, outcome: str, count: int) -> None:
+        """`count` events ended as `outcome` (`labels.EVENT_OUTCOMES`)."""
+        self._events.labels(outcome).inc(count)
+
+    def refreshed(self, outcome: str, seconds: float) -> None:
+        """A leased refresh ended as `outcome` (`labels.REFRESH_OUTCOMES`) after `seconds`."""
+        self._refreshed.labels(outcome).observe(seconds)
+
+    def refreshes(self, waiting: int, overdue: float) -> None:
+        """So many refreshes are marked, and the one longest due has been so for `overdue` seconds."""
+        self._refreshes.set(waiting)
+        self._refreshes_overdue.set(overdue)
+
     def messages(self, topic: str, outcome: str, count: int = 1) -> None:
         """`count` messages of a topic ended as `outcome` (`labels.MESSAGE_OUTCOMES`)."""
         self._messages.labels(topic, outcome).inc(count)
@@ -112,9 +145,10 @@ class Metrics:
         """A batch that could not be committed was tried again, in vain."""
         self._retries.inc()
 
-    def batch_in_hand(self, seconds: float) -> None:
-        """A batch that was read `seconds` ago cannot be committed; 0: there is none."""
-        self._in_hand.set(seconds)
+    def batch_in_hand(self, seconds: float, part: str = "") -> None:
+        """A batch that `part` has read `seconds` ago cannot be committed; 0: there is none. The oldest one is shown."""
+        self._each_in_hand[part] = seconds
+        self._in_hand.set(max(self._each_in_hand.values()))
 
     def persisted(self, seconds: float) -> None:
         """A message was committed `seconds` after nsqd's timestamp of it; our clock may be behind, that counts as 0."""
@@ -160,7 +194,15 @@ class Metrics:
 
     def forget_queues(self) -> None:
         """The ledger can't be read: what was last read of it is no longer shown."""
-        for each in (self._depth, self._age, self._oldest, self._unopenable, self._in_quarantine):
+        for each in (
+            self._depth,
+            self._age,
+            self._oldest,
+            self._unopenable,
+            self._in_quarantine,
+            self._refreshes,
+            self._refreshes_overdue,
+        ):
             each.forget()
 
     def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:
@@ -188,10 +230,11 @@ class Metrics:
         """The limiter now allows `per_second` requests for `scope` (`account`, or an endpoint)."""
         self._rate.labels(scope).set(per_second)
 
-    def nsqd_links(self, *, connected: int, wanted: int) -> None:
-        """Of `wanted` links (a topic on an nsqd each) so many are `connected`."""
-        self._links.set(connected, "connected")
-        self._links.set(wanted, "wanted")
+    def nsqd_links(self, *, connected: int, wanted: int, part: str = "") -> None:
+        """Of `wanted` links of `part` (a topic on an nsqd each) so many are `connected`. All parts' are shown."""
+        self._each_links[part] = connected, wanted
+        for state, links in zip(("connected", "wanted"), zip(*self._each_links.values(), strict=True), strict=True):
+            self._links.set(sum(links), state)
 
     def channel_depths(self, depths: Mapping[str, int]) -> None:
         """So many messages wait in our channel of each topic. A topic that is missing can't be told."""

@@ -40,6 +40,7 @@ class Dispatcher(Generic[LeaseT]):
         sweep_interval: float,
         watchdog: Watchdog,
         clock: Clock = boot_time,
+        name: str = "settler",
     ) -> None:
         self._owner = owner
         self._schedule = schedule
@@ -49,6 +50,7 @@ class Dispatcher(Generic[LeaseT]):
         self._halting = halting
         self._watchdog = watchdog
         self._clock = clock
+        self._name = name
         self._tally = Tally()
         self._log = structlog.get_logger(__name__)
         # Two conditions on one lock, so that a row that comes wakes the one thread that takes it, and one that is done
@@ -64,9 +66,9 @@ class Dispatcher(Generic[LeaseT]):
         self._stopping = False
 
     def start(self, spawn: Callable[[str, Callable[[], None]], None]) -> None:
-        spawn("sweeper", self._sweep_for_ever)
+        spawn("sweeper" if self._name == "settler" else f"{self._name}-sweeper", self._sweep_for_ever)
         for number in range(self._threads):
-            spawn(f"settler-{number}", self._settle_for_ever)
+            spawn(f"{self._name}-{number}", self._settle_for_ever)
 
     def stop(self) -> None:
         """Takes no more work: rows under way are finished, waiting ones given back. The threads then end."""
@@ -97,6 +99,12 @@ class Dispatcher(Generic[LeaseT]):
                 self._wake_sweeper()
             if ended:  # meanwhile: nobody else gives them back
                 self._give_back_waiting()
+
+    def more_is_due(self, lane: Lane) -> None:
+        """Rows of `lane` have been committed that are due: they needn't wait for the next sweep."""
+        with self._changed:
+            self._backlog.add(lane)
+            self._wake_sweeper()
 
     def _room(self, lane: Lane) -> int:
         if self._halting.halted or self._stopping:

@@ -37,7 +37,7 @@ def stack(
             directory=directory,
             database_url=database_url,
             nsqd=quick_nsqd,
-            topics=(new_topic(), new_topic()),
+            topics=(new_topic(), new_topic(), new_topic()),
             stripe=closing.enter_context(StripeServer(seed=secrets.token_hex(8))),
             rng=rng,
             environ={},

@@ -28,7 +28,7 @@ class NewStack(Protocol):
         nsqd: Nsqd | None = None,
         database_url: str | None = None,
         stripe: StripeAccount | None = None,
-        topics: tuple[str, str] | None = None,
+        topics: tuple[str, str, str] | None = None,
         **environ: str,
     ) -> Stack: ...
 
@@ -56,7 +56,7 @@ def new_stack(
         nsqd: Nsqd | None = None,
         database_url: str | None = None,
         stripe: StripeAccount | None = None,
-        topics: tuple[str, str] | None = None,
+        topics: tuple[str, str, str] | None = None,
         **environ: str,
     ) -> Stack:
         return Stack(
@@ -64,7 +64,7 @@ def new_stack(
             directory=tmp_path,
             database_url=database_url or own_database_url,
             nsqd=nsqd or shared_nsqd,
-            topics=topics or (new_topic(), new_topic()),
+            topics=topics or (new_topic(), new_topic(), new_topic()),
             stripe=stripe or closing.enter_context(StripeServer(seed=secrets.token_hex(8))),
             rng=rng,
             environ=environ,

@@ -19,6 +19,8 @@ from worker.runtime.clocks import ClockWatch
 from worker.runtime.outside import Outside
 from worker.runtime.provisioning import Provisioning
 from worker.runtime.resources import Resources
+from worker.runtime.services import Service
+from worker.runtime.upkeep import Upkeep
 from worker.store.engine.database import Database
 from worker.telemetry import Health, Metrics
 from worker.threads import Threads
@@ -44,17 +46,20 @@ def a_worker(stack: Stack, rng: random.Random, *, ahead: timedelta) -> Iterator[
     """A worker whose machine's clock is so far ahead."""
     metrics, health = Metrics("test"), Health([])
     resources = Resources(stack.settings(), metrics, health, rng, Outside(local_time=lambda: datetime.now(UTC) + ahead))
-    service = Provisioning(resources)
+    services: list[Service] = [Provisioning(resources), Upkeep(resources)]
     threads = Threads(on_failure=lambda name: None)
     resources.require_schema()
     resources.require_deployment()
-    service.start(threads)
+    for service in services:
+        service.start(threads)
     try:
         yield metrics
     finally:
-        service.stop()
+        for service in services:
+            service.stop()
         assert threads.join(20) == []
-        service.close()
+        for service in services:
+            service.close()
         resources.close()
 
 

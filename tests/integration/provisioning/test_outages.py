@@ -124,7 +124,7 @@ def test_a_subscription_is_kept_while_postgres_is_away_at_the_start(
     postgres.stop()
     settings = stack.settings()
     nsq = settings.nsq.model_copy(update={"heartbeat_interval": 1.0})
-    worker = Worker(settings.model_copy(update={"nsq": nsq}), rng)
+    worker = Worker(settings.model_copy(update={"nsq": nsq}), "profiles", rng)
     closing.callback(worker.end)
     worker.start()
 

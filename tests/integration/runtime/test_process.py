@@ -17,7 +17,7 @@ import random, signal, sys
 from worker.runtime.process import Process
 from worker.settings.model import Settings
 from worker.settings.sections import HealthSettings
-process = Process(Settings(health=HealthSettings(port=0)), random.Random())
+process = Process(Settings(health=HealthSettings(port=0)), "profiles", random.Random())
 process.stop_on_signals()
 with process._stopping._cond:  # as Event.wait holds it, for moments
     signal.raise_signal(signal.SIGTERM)

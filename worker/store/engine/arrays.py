@@ -10,9 +10,18 @@ from collections.abc import Iterable
 from datetime import datetime
 
 
-def texts(values: Iterable[str]) -> str:
-    """A literal of `text[]`."""
-    return "{" + ",".join(['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]) + "}"
+def texts(values: Iterable[str | None]) -> str:
+    """A literal of `text[]`; None is NULL."""
+    return (
+        "{"
+        + ",".join(
+            [
+                "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+                for value in values
+            ]
+        )
+        + "}"
+    )
 
 
 def byteas(values: Iterable[bytes]) -> str:
@@ -30,6 +39,6 @@ def numbers(values: Iterable[int]) -> str:
     return "{" + ",".join([str(int(value)) for value in values]) + "}"
 
 
-def booleans(values: Iterable[bool]) -> str:
-    """A literal of `boolean[]`."""
-    return "{" + ",".join(["t" if value else "f" for value in values]) + "}"
+def booleans(values: Iterable[bool | None]) -> str:
+    """A literal of `boolean[]`; None is NULL."""
+    return "{" + ",".join(["NULL" if value is None else "t" if value else "f" for value in values]) + "}"

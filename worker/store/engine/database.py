@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
@@ -25,6 +25,10 @@ Result = TypeVar("Result")
 
 _TICK = 0.1
 """Seconds between two looks at the clock while nothing arrives (psycopg's own)."""
+
+
+Transaction: TypeAlias = Connection
+"""What the functions of `worker.store` write in; the caller commits it."""
 
 
 class PatientConnection(psycopg.Connection[Any]):

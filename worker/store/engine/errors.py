@@ -11,6 +11,7 @@ Unavailable    no connection, no disk, no primary
 └── AccessRefused                      the role, its password or a privilege: a person must act
 Contended      a lock timeout, a deadlock: somebody else's transaction is in the way
 TryLater       a statement timeout, a serialization failure: the same transaction may work now
+└── EventsHeardTwice                   another process has recorded some of the same events meanwhile
 Rejected       a value that Postgres cannot store
 Unforeseen     anything else: a bug of ours, or a schema that was changed by hand
 """
@@ -45,6 +46,13 @@ class PaymentMethodAlreadyExists(Conflict):
 
 class LeaseLost(SubkeeperError):
     """The row's fencing token has moved: another worker leased it, and its word counts."""
+
+
+class EventsHeardTwice(TryLater):
+    """Another process has recorded some of the same events meanwhile: what is left of the batch is told anew."""
+
+    def __init__(self) -> None:
+        super().__init__("another process is recording the same events")
 
 
 _BY_CONSTRAINT: dict[str, type[Conflict]] = {

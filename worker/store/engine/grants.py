@@ -14,9 +14,11 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "processes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "provisionings": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "billing_customers": ("SELECT", "INSERT", "UPDATE"),
-    "billing_subscriptions": ("SELECT", "INSERT"),
+    "billing_subscriptions": ("SELECT", "INSERT", "UPDATE"),
     "subscription_changes": ("INSERT",),
-    "subscription_refreshes": ("SELECT", "INSERT", "UPDATE"),
+    "subscription_refreshes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "processed_stripe_events": ("SELECT", "INSERT"),
+    "unmatched_subscriptions": ("SELECT", "INSERT", "DELETE"),
     "quarantined_messages": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 """Privileges by table, the commands for people included. Identity columns need no grant on their sequences."""

@@ -5,7 +5,6 @@ They are on the way of every signup, and a round trip to Postgres costs about 0.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,7 +12,8 @@ from sqlalchemy import Connection, text
 
 from worker.domain.provisioning import Provisioning, Requested, State
 from worker.domain.stripe_facts import Answer, SubscriptionFact
-from worker.store import customers, subscriptions
+from worker.domain.subscription import as_json, charge_columns
+from worker.store import customers, refreshes
 from worker.store.engine.errors import LeaseLost
 from worker.store.provisioning.leases import FENCE
 
@@ -31,6 +31,10 @@ _RECORD_CUSTOMER = text(f"""
         INSERT INTO billing_customers (user_id, stripe_customer_id) SELECT user_id, :customer_id FROM fenced
         ON CONFLICT DO NOTHING
         RETURNING id
+    ), revisited AS (
+        INSERT INTO subscription_refreshes (stripe_subscription_id)
+        SELECT stripe_subscription_id FROM unmatched_subscriptions, inserted WHERE stripe_customer_id = :customer_id
+        ON CONFLICT DO NOTHING
     )
     SELECT (SELECT count(*) FROM fenced) AS fenced, (SELECT count(*) FROM inserted) AS inserted
 """)  # noqa: S608 - the fence is a constant
@@ -45,9 +49,11 @@ _COMPLETE = text(f"""
     ), inserted AS (
         INSERT INTO billing_subscriptions
             (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
-             trial_start, trial_end, period_start, period_end, canceled_at, ended_at, seen_from, seen_to)
+             trial_start, trial_end, period_start, period_end, canceled_at, ended_at, seen_from, seen_to,
+             stripe_created)
         SELECT id, :stripe_subscription_id, :plan, :stripe_subscription_status, :canceling,
-               :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to
+               :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to,
+               :stripe_created
         FROM billing_customers, fenced WHERE stripe_customer_id = :stripe_customer_id
         ON CONFLICT (stripe_subscription_id) DO NOTHING
         RETURNING version
@@ -114,7 +120,8 @@ def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact]
             "stripe_subscription_id": fact.id,
             "seen_from": fact.created if answer.replayed else answer.seen_from,
             "seen_to": fact.created if answer.replayed else answer.seen_to,
-            "after": json.dumps({name: _json(value) for name, value in state.items()}),
+            "stripe_created": fact.created,
+            "after": as_json({**state, **charge_columns(None), "last_notified": None}),
             "cause": cause,
         }
     )
@@ -122,8 +129,4 @@ def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact]
     if not done.fenced:
         raise LeaseLost(row.user_id)
     if not done.inserted or answer.replayed:
-        subscriptions.mark_refresh(tx, fact.id)
-
-
-def _json(value: str | bool | datetime | None) -> str | bool | None:
-    return value.isoformat() if isinstance(value, datetime) else value
+        refreshes.mark(tx, [fact.id])

@@ -1,0 +1,274 @@
+"""What Stripe tells becomes our rows: each event once, in any order, beside the signups that cause most of them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.stack import Stack, Worker, profile, users
+from tests.support.waiting import wait_until
+from worker.stripe_api.credentials import API_VERSION
+
+
+def start(stack: Stack, *user_ids: str) -> Worker:
+    """A process that does everything, in which these users have their subscriptions."""
+    worker = stack.start_worker("all")
+    wait_until(worker.is_ready)
+    stack.publish(*[profile(user_id) for user_id in user_ids])
+    stack.await_completed(*user_ids)
+    return worker
+
+
+def of(stack: Stack, user_id: str) -> str:
+    return str(stack.subscriptions(user_id)[0]["id"])
+
+
+def reads(stack: Stack) -> int:
+    """How often Stripe was asked for one subscription."""
+    return sum(each["path"].startswith("/v1/subscriptions/") for each in stack.control.requests())
+
+
+def subscribe(stack: Stack, customer: str) -> dict[str, Any]:
+    """What the dashboard does."""
+    form = {"customer": customer, "items[0][price]": stack.price()["id"], "trial_period_days": "9"}
+    return stack.call_stripe("POST", "/v1/subscriptions", **form)
+
+
+def later(stack: Stack, event: dict[str, Any], seconds: int = 60) -> dict[str, Any]:
+    """The event as if it had been made so much later: its second tells it apart from the row's."""
+    return {**event, "created": event["created"] + seconds}
+
+
+def test_our_own_signups_events_are_confirmed_and_cost_no_read(stack: Stack) -> None:
+    start(stack, *users(3))
+    events = stack.events("customer.created", "customer.subscription.created")
+    assert len(events) == 6
+    stack.hear(*events, *events)
+    stack.await_heard(*events)
+    assert set(stack.outcomes().values()) == {"confirmed"}
+    assert reads(stack) == 0
+
+
+def test_an_event_that_comes_before_its_own_signup_is_done_waits_for_it(new_stack: NewStack) -> None:
+    """It would otherwise cost a read, and be judged against nothing."""
+    stack = new_stack()
+    stack.setup()
+    worker = stack.start_worker("all")
+    wait_until(worker.is_ready)
+    stack.control.fault("latency", match={"path": "/v1/subscriptions", "method": "POST"}, ms=1500, times=1)
+    stack.publish(profile("ada"))
+    wait_until(lambda: stack.events("customer.created"))
+    stack.hear(*stack.events("customer.created"))
+    wait_until(lambda: stack.events("customer.subscription.created") or stack.is_completed("ada"))
+    stack.hear(*stack.events("customer.subscription.created"))
+    stack.await_completed("ada")
+    wait_until(lambda: len(stack.outcomes()) == 2, 20)
+    assert set(stack.outcomes().values()) <= {"confirmed", "recorded"}
+    assert reads(stack) == 0
+
+
+def test_a_later_snapshot_is_applied_once_and_told_in_the_outbox(stack: Stack) -> None:
+    start(stack, "ada")
+    subscription = of(stack, "ada")
+    stack.call_stripe("POST", f"/v1/subscriptions/{subscription}", cancel_at_period_end="true")
+    event = later(stack, stack.events("customer.subscription.updated")[-1])
+    stack.hear(event, event)
+    stack.hear(event)
+    stack.await_heard(event)
+    wait_until(lambda: stack.is_drained(stack.events_topic))
+    assert stack.outcomes() == {event["id"]: "applied"}
+    row = stack.subscription_row(subscription)
+    assert (row["canceling"], row["version"]) == (True, 2)
+    changes = stack.rows("SELECT version, before, after, cause FROM subscription_changes ORDER BY version")
+    assert [(each["version"], each["cause"]) for each in changes[1:]] == [(2, "customer.subscription.updated")]
+    assert (changes[1]["before"]["canceling"], changes[1]["after"]["canceling"]) == (False, True)
+    assert changes[0]["after"].keys() == changes[1]["after"].keys()
+
+
+def test_what_is_older_than_the_row_changes_nothing(stack: Stack) -> None:
+    start(stack, "ada")
+    created = stack.events("customer.subscription.created")[0]
+    old = {**later(stack, created, -60), "data": {"object": {**created["data"]["object"], "status": "canceled"}}}
+    stack.hear(old)
+    stack.await_heard(old)
+    assert stack.outcomes() == {old["id"]: "stale"}
+    assert stack.subscription_row(of(stack, "ada"))["stripe_subscription_status"] == "trialing"
+
+
+def test_what_cannot_be_put_in_order_is_asked_for(stack: Stack) -> None:
+    start(stack, "ada")
+    subscription = of(stack, "ada")
+    stack.call_stripe("POST", f"/v1/subscriptions/{subscription}", cancel_at_period_end="true")
+    event = stack.events("customer.subscription.updated")[-1]  # within a second or two of the signup
+    stack.hear(event)
+    wait_until(lambda: stack.subscription_row(subscription)["canceling"])
+    assert stack.outcomes() == {event["id"]: "refreshing"}
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    assert stack.rows("SELECT cause FROM subscription_changes WHERE version = 2") == [{"cause": "refresh"}]
+
+
+def test_an_event_of_another_api_version_is_never_guessed_at(stack: Stack) -> None:
+    start(stack, "ada")
+    event = {**later(stack, stack.events("customer.subscription.created")[0]), "api_version": "2020-08-27"}
+    assert event["api_version"] != API_VERSION
+    stack.hear(event)
+    stack.await_heard(event)
+    assert stack.outcomes() == {event["id"]: "refreshing"}
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    assert reads(stack) == 1
+
+
+def test_in_whatever_order_five_changes_come_the_row_ends_as_stripe_has_it(stack: Stack) -> None:
+    names = users(8)
+    start(stack, *names)
+    orders = random.Random(7).sample(list(itertools.permutations(range(5))), len(names))
+    heard = []
+    for name, order in zip(names, orders, strict=True):
+        path = f"/v1/subscriptions/{of(stack, name)}"
+        for flag in ("true", "false", "true", "false", "true"):
+            stack.call_stripe("POST", path, cancel_at_period_end=flag)
+        mine = [each for each in stack.events("customer.subscription.updated") if each["data"]["object"]["id"] in path]
+        spread = [later(stack, each, 30 * place) for place, each in enumerate(mine[-5:], start=1)]
+        heard += [spread[place] for place in order]
+    for event in heard:
+        stack.hear(event)
+    stack.await_heard(*heard)
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    for name in names:
+        assert stack.subscription_row(of(stack, name))["canceling"] is True
+    versions = stack.rows("""
+        SELECT array_agg(c.version ORDER BY c.id) AS told, max(s.version) AS last FROM subscription_changes c
+        JOIN billing_subscriptions s USING (stripe_subscription_id) GROUP BY stripe_subscription_id
+    """)
+    assert all(each["told"] == list(range(1, each["last"] + 1)) for each in versions), "every change once, in order"
+
+
+def test_a_subscription_made_elsewhere_is_adopted(stack: Stack) -> None:
+    start(stack, "ada")
+    first, customer = of(stack, "ada"), str(stack.customers("ada")[0]["id"])
+    made = stack.call_stripe(
+        "POST",
+        "/v1/subscriptions",
+        customer=customer,
+        **{"items[0][price]": stack.price()["id"]},
+        trial_period_days="9",
+    )
+    stack.hear(*stack.events("customer.subscription.created"))
+    wait_until(lambda: stack.subscription_row(made["id"]))
+    assert stack.ledger("ada")["stripe_subscription_id"] == first, "the first one lives"
+    stack.call_stripe("DELETE", f"/v1/subscriptions/{first}")
+    stack.hear(later(stack, stack.events("customer.subscription.deleted")[-1]))
+    wait_until(lambda: stack.ledger("ada")["stripe_subscription_id"] == made["id"], what="the other one is the user's")
+    causes = stack.rows("SELECT cause FROM subscription_changes WHERE stripe_subscription_id = %s", made["id"])
+    assert [each["cause"] for each in causes] == ["adopted", "became_current"]
+
+
+def test_what_is_nobodys_is_recorded_and_costs_no_read(stack: Stack) -> None:
+    start(stack)
+    customer = stack.call_stripe("POST", "/v1/customers")["id"]
+    subscribe(stack, customer)
+    events = stack.events("customer.created", "customer.subscription.created")
+    stack.hear(*events)
+    stack.await_heard(*events)
+    assert set(stack.outcomes().values()) == {"unmatched"}
+    assert reads(stack) == 0
+    assert [each["stripe_customer_id"] for each in stack.rows("SELECT * FROM unmatched_subscriptions")] == [customer]
+
+
+def test_a_deleted_customer_leaves_a_tombstone_that_no_event_revives(stack: Stack) -> None:
+    start(stack, "ada")
+    created = stack.events("customer.subscription.created")[0]
+    stack.call_stripe("DELETE", f"/v1/customers/{stack.customers('ada')[0]['id']}")
+    told = stack.events("customer.deleted")
+    stack.hear(*told)
+    stack.await_heard(*told)
+    assert stack.rows("SELECT deleted_at FROM billing_customers")[0]["deleted_at"] is not None
+    stranger = {**created, "id": "evt_late", "data": {"object": {**created["data"]["object"], "id": "sub_late"}}}
+    stack.hear(stranger)
+    stack.await_heard(stranger)
+    assert stack.outcomes()["evt_late"] == "tombstoned"
+    assert stack.subscription_row("sub_late") == {}
+
+
+def test_forged_messages_are_set_aside_and_the_others_go_on(stack: Stack) -> None:
+    worker = start(stack, "ada")
+    event = stack.events("customer.subscription.created")[0]
+    stack.nsqd.publish(stack.events_topic, b'{"id": "evt_forged"}', b"0" * 64 + b'.{"id": "evt_forged"}')
+    stack.hear(event)
+    stack.await_heard(event)
+    wait_until(lambda: stack.is_drained(stack.events_topic))
+    reasons = stack.rows("SELECT reason FROM quarantined_messages")
+    assert [each["reason"] for each in reasons] == ["envelope_forged"] * 2
+    assert worker.metric("subkeeper_quarantined_total", reason="envelope_forged") == 2
+
+
+def test_events_of_the_other_mode_are_recorded_and_change_nothing(stack: Stack) -> None:
+    start(stack, "ada")
+    event = {**later(stack, stack.events("customer.subscription.created")[0]), "livemode": True}
+    stack.hear(event)
+    stack.await_heard(event)
+    assert stack.outcomes() == {event["id"]: "wrong_mode"}
+
+
+def test_an_event_that_no_partition_holds_is_passed_and_its_subscription_fetched(stack: Stack) -> None:
+    start(stack, "ada")
+    stack.hear(later(stack, stack.events("customer.subscription.created")[0], -40 * 86_400))
+    wait_until(lambda: reads(stack) == 1, what="it was fetched")
+    wait_until(lambda: stack.is_drained(stack.events_topic))
+    assert stack.outcomes() == {}
+
+
+def test_a_failed_payment_and_its_recovery_reach_the_row_in_any_order(stack: Stack) -> None:
+    start(stack, "ada")
+    subscription = of(stack, "ada")
+    paid = invoice_event(stack, subscription, "invoice.paid", "evt_paid", status="paid", attempt_count=2)
+    failed = invoice_event(stack, subscription, "invoice.payment_failed", "evt_failed", status="open", attempt_count=1)
+    stack.hear(failed)
+    stack.await_heard(failed)
+    row = stack.subscription_row(subscription)
+    assert (row["failed_charge_attempts"], row["charge_invoice_paid"], row["charge_invoice"]) == (1, False, "in_1")
+    stack.hear(paid)
+    stack.await_heard(paid)
+    late = {**failed, "id": "evt_again"}
+    stack.hear(late)
+    stack.await_heard(late)
+    row = stack.subscription_row(subscription)
+    assert (row["failed_charge_attempts"], row["charge_invoice_paid"]) == (0, True)
+    assert stack.outcomes() == {"evt_failed": "applied", "evt_paid": "applied", "evt_again": "confirmed"}
+
+
+def invoice_event(stack: Stack, subscription: str, kind: str, identifier: str, **fields: Any) -> dict[str, Any]:
+    event = stack.events("customer.subscription.created")[0]
+    invoice = {
+        "id": "in_1",
+        "object": "invoice",
+        "created": event["created"],
+        "customer": stack.customers("ada")[0]["id"],
+        "total": 900,
+        "parent": {"type": "subscription_details", "subscription_details": {"subscription": subscription}},
+        **fields,
+    }
+    return {**event, "id": identifier, "type": kind, "data": {"object": invoice}}
+
+
+def test_of_a_trials_end_is_told_once(stack: Stack) -> None:
+    start(stack, "ada")
+    subscription = of(stack, "ada")
+    created = stack.events("customer.subscription.created")[0]
+    will_end = {**created, "id": "evt_will", "type": "customer.subscription.trial_will_end"}
+    active = {**created["data"]["object"], "status": "active"}
+    ended = {
+        **later(stack, created),
+        "id": "evt_end",
+        "type": "customer.subscription.updated",
+        "data": {"object": active},
+    }
+    for event in (will_end, {**will_end, "id": "evt_will_2"}, ended, {**later(stack, ended, 99), "id": "evt_end_2"}):
+        stack.hear(event)
+        stack.await_heard(event)
+    causes = [each["cause"] for each in stack.rows("SELECT cause FROM subscription_changes ORDER BY version")]
+    assert causes[1:] == ["trial_will_end", "trial_ended"]
+    row = stack.subscription_row(subscription)
+    assert row["last_notified"] == row["trial_end"]

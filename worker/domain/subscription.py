@@ -1,0 +1,169 @@
+"""A subscription's row, and how it changes by what Stripe says (docs/design.md, *How state never goes back*).
+
+What we know of a subscription was true somewhere in [`seen_from`, `seen_to`] of Stripe's time: for an event's snapshot
+both are its `created`; for an answer they are `Date` - elapsed - 1 s and `Date` + 1 s, since its effect lies between
+sending and answering.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from worker.domain.invoice import Charge, Charged, merged
+from worker.domain.stripe_facts import TERMINAL_STATUSES
+
+Value: TypeAlias = str | bool | int | datetime | None
+State: TypeAlias = Mapping[str, Value]
+"""The columns that a snapshot of Stripe's gives: `SubscriptionFact.columns`."""
+
+SLACK = timedelta(seconds=2)
+"""Whole seconds on both sides: what lies closer can't be put in order."""
+
+WILL_END, ENDED = "trial_will_end", "trial_ended"
+"""What is told once of each trial's end, as the cause of a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A row of `billing_subscriptions`. `notices`: of which trials' ends was told, as `cause@time`.
+
+    `version` counts its changes, from 1.
+    """
+
+    id: str
+    user_id: str
+    state: State
+    seen_from: datetime
+    seen_to: datetime
+    version: int
+    charge: Charge | None = None
+    notices: tuple[str, ...] = ()
+    last_notified: datetime | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.state["stripe_subscription_status"] in TERMINAL_STATUSES
+
+    def columns(self) -> dict[str, Value]:
+        """All that a change can change."""
+        return {**self.state, **charge_columns(self.charge), "last_notified": self.last_notified}
+
+
+def as_json(columns: Mapping[str, Value]) -> str:
+    """A row's columns for the outbox; times in RFC 3339."""
+    return _encode(
+        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
+    )
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def charge_columns(charge: Charge | None) -> dict[str, Value]:
+    """What a row keeps of its charges; `charge_invoice_paid` is NULL for an invoice that was given up."""
+    return {
+        "failed_charge_attempts": charge.attempts if charge else 0,
+        "last_failed_charge": charge.failed_at if charge else None,
+        "charge_invoice": charge.invoice_id if charge else None,
+        "charge_invoice_created": charge.created if charge else None,
+        "charge_invoice_paid": None if charge is None else _PAID[charge.charged],
+    }
+
+
+_PAID = {Charged.FAILING: False, Charged.GIVEN_UP: None, Charged.PAID: True}
+
+
+class Change(NamedTuple):
+    """A row's change, for the outbox. `before` is None for a row that is new."""
+
+    user_id: str
+    subscription_id: str
+    version: int
+    before: Mapping[str, Value] | None
+    after: Mapping[str, Value]
+    cause: str
+
+
+class Verdict(StrEnum):
+    """What becomes of an event's snapshot."""
+
+    STALE = "stale"
+    """The row knows better already."""
+    APPLIED = "applied"
+    CONFIRMED = "confirmed"
+    """The row says the same."""
+    REFRESHING = "refreshing"
+    """It can't be told which is newer: Stripe is asked."""
+
+
+def judge(row: Subscription | None, created: datetime, snapshot: State | None) -> Verdict:
+    """An event's snapshot against the row. `snapshot` is None where it can't be compared: rendered at another API
+    version, incomplete, or of a test clock, whose events are not in the order of `created`."""
+    if row is None:
+        return Verdict.REFRESHING
+    if snapshot is not None and created < row.seen_from - SLACK:
+        return Verdict.STALE
+    if snapshot is None:
+        return Verdict.REFRESHING
+    if created > row.seen_to + SLACK:
+        return Verdict.APPLIED
+    return Verdict.CONFIRMED if snapshot == row.state else Verdict.REFRESHING
+
+
+def applied(row: Subscription, snapshot: State, created: datetime, cause: str) -> tuple[Subscription, Change | None]:
+    """The row as an event's snapshot has it, whose time is known to be later."""
+    return _changed(row, replace(row, state=snapshot, seen_from=created, seen_to=created), cause)
+
+
+def fetched(
+    row: Subscription, snapshot: State, charge: Charge | None, seen: tuple[datetime, datetime], cause: str
+) -> tuple[Subscription, Change | None]:
+    """The row as an answer has it that was asked for after the row was last written."""
+    seen_from, seen_to = seen
+    new = replace(row, state=snapshot, charge=merged(row.charge, charge), seen_from=seen_from, seen_to=seen_to)
+    return _changed(row, new, cause)
+
+
+def charged(row: Subscription, charge: Charge | None, cause: str) -> tuple[Subscription, Change | None]:
+    """The row with what an invoice says, whenever it said so."""
+    return _changed(row, replace(row, charge=merged(row.charge, charge)), cause)
+
+
+def told_of_trial(row: Subscription, trial_end: datetime, created: datetime) -> tuple[Subscription, Change | None]:
+    """The row of which was told that its trial will end; nothing changes where that was told before."""
+    return _changed(row, _noticed(row, WILL_END, trial_end, created), WILL_END)
+
+
+def pointed(row: Subscription) -> tuple[Subscription, Change]:
+    """The row that has become the one that its user has: no column changes, and yet readers must hear of it."""
+    new = replace(row, version=row.version + 1)
+    return new, Change(row.user_id, row.id, new.version, row.columns(), row.columns(), "became_current")
+
+
+def _changed(before: Subscription, after: Subscription, cause: str) -> tuple[Subscription, Change | None]:
+    trial_end = after.state["trial_end"]
+    if _on_trial(before) and not _on_trial(after) and isinstance(trial_end, datetime):
+        noticed = _noticed(after, ENDED, trial_end, trial_end)
+        after, cause = noticed, ENDED if noticed is not after else cause
+    columns_before, columns_after = before.columns(), after.columns()
+    if columns_before == columns_after:
+        return after, None
+    after = replace(after, version=before.version + 1)
+    return after, Change(after.user_id, after.id, after.version, columns_before, columns_after, cause)
+
+
+def _noticed(row: Subscription, notice: str, trial_end: datetime, at: datetime) -> Subscription:
+    mark = f"{notice}@{trial_end.isoformat()}"
+    if mark in row.notices:
+        return row
+    last = at if row.last_notified is None else max(at, row.last_notified)
+    return replace(row, notices=(*row.notices, mark), last_notified=last)
+
+
+def _on_trial(row: Subscription) -> bool:
+    return row.state["stripe_subscription_status"] == "trialing"

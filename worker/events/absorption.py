@@ -1,0 +1,211 @@
+"""What a batch of events does to the database: decided row by row, written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from worker.domain.provisioning import user_digest
+from worker.domain.subscription import (
+    WILL_END,
+    Change,
+    Subscription,
+    Verdict,
+    applied,
+    charged,
+    judge,
+    pointed,
+    told_of_trial,
+)
+from worker.events.snapshots import Said
+from worker.store import customers, events, refreshes, subscriptions
+from worker.store.customers import Owner
+from worker.store.engine.database import Transaction
+from worker.store.provisioning import following
+
+MOST_WAITS = 6
+"""So often an event is requeued that may be our own doing, before Stripe is asked: some five minutes."""
+
+
+@dataclass(slots=True)
+class Decided:
+    """What is to be written. `outcomes` by the event's id; those in `waiting` are to come again."""
+
+    rows: dict[str, Subscription]
+    changes: list[Change] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    marked: set[str] = field(default_factory=set)
+    unmatched: dict[str, str] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
+    conflicts: list[tuple[str, str]] = field(default_factory=list)
+
+    def write_row(self, row: Subscription, change: Change | None) -> None:
+        self.rows[row.id] = row
+        self.touched.add(row.id)
+        if change is not None:
+            self.changes.append(change)
+
+
+class Surroundings:
+    """What a batch's events are judged by: whose objects they are about, and who is being provisioned."""
+
+    def __init__(self, tx: Transaction, namespace: str, said: Sequence[Said], rows: Mapping[str, Subscription]) -> None:
+        self._namespace = namespace
+        foreign = [each for each in said if each.subscription_id not in rows]
+        customer_ids = sorted({each.customer_id for each in foreign if each.customer_id is not None})
+        self._owners = customers.owners(tx, customer_ids) if customer_ids else {}
+        users = {user for each in foreign if (user := self.user_of(each)) is not None}
+        self._unfinished = following.unfinished(tx, sorted(users)) if users else set()
+        claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}
+        self._living = customers.living(tx, sorted(claimed)) if claimed else {}
+
+    def owner(self, said: Said) -> Owner | None:
+        """Of the customer that the event names."""
+        return self._owners.get(said.customer_id or "")
+
+    def user_of(self, said: Said) -> str | None:
+        """Whose it is: its customer's user, else who its metadata names, if the digest with it is ours."""
+        owner = self.owner(said)
+        return owner.user_id if owner is not None else self._claimed(said)
+
+    def is_unfinished(self, user_id: str) -> bool:
+        return user_id in self._unfinished
+
+    def other_customer(self, said: Said) -> str | None:
+        """Another customer that the user has whom this customer's metadata names."""
+        user_id = self._claimed(said)
+        other = self._living.get(user_id) if user_id is not None else None
+        return other if other != said.customer_id else None
+
+    def _claimed(self, said: Said) -> str | None:
+        if said.user_id is None or said.digest != user_digest(self._namespace, said.user_id):
+            return None
+        return said.user_id
+
+
+def decide(
+    said: Sequence[Said],
+    rows: Mapping[str, Subscription],
+    around: Surroundings,
+    attempts: Callable[[str], int],
+) -> Decided:
+    """What becomes of events in the order of `created`. `attempts`: how often one has been delivered, by its id."""
+    decided = Decided(dict(rows))
+    for each in sorted(said, key=lambda one: (one.event.created, one.event.id)):
+        outcome = _decide(each, decided, around, may_wait=attempts(each.event.id) <= MOST_WAITS)
+        if outcome is None:
+            decided.waiting.add(each.event.id)
+        else:
+            decided.outcomes[each.event.id] = outcome
+    return decided
+
+
+def _decide(said: Said, decided: Decided, around: Surroundings, *, may_wait: bool) -> str | None:
+    kind = said.event.type
+    if said.subscription_id is not None:
+        row = decided.rows.get(said.subscription_id)
+        if row is None:
+            return _of_unknown(said, said.subscription_id, decided, around, may_wait=may_wait)
+        if kind.startswith("invoice."):
+            return _charged(said, row, decided)
+        return _snapshot(said, row, decided)
+    if kind.startswith("customer."):
+        return _of_customer(said, decided, around)
+    return "recorded"
+
+
+def _snapshot(said: Said, row: Subscription, decided: Decided) -> str:
+    created = said.event.created
+    verdict = judge(row, created, said.state)
+    if verdict is Verdict.APPLIED and said.state is not None:
+        row, change = applied(row, said.state, created, said.event.type)
+        decided.write_row(row, change)
+    if verdict is Verdict.REFRESHING:
+        decided.marked.add(row.id)
+    trial_end = said.fact.trial_end if said.fact is not None else row.state["trial_end"]
+    if said.event.type == f"customer.subscription.{WILL_END}" and isinstance(trial_end, datetime):
+        told, change = told_of_trial(row, trial_end, created)
+        decided.write_row(told, change)
+    return str(verdict)
+
+
+def _charged(said: Said, row: Subscription, decided: Decided) -> str:
+    if not said.comparable:
+        decided.marked.add(row.id)
+        return str(Verdict.REFRESHING)
+    new, change = charged(row, said.charge, said.event.type)
+    if change is None:
+        return str(Verdict.CONFIRMED)
+    decided.write_row(new, change)
+    return str(Verdict.APPLIED)
+
+
+def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundings, *, may_wait: bool) -> str | None:
+    """Of a subscription that has no row. Our own signup's is about to have one: that is waited for, and costs no read.
+    So is a row that a fetch will make, where a notice has to be written to it."""
+    is_invoice = said.event.type.startswith("invoice.")
+    if is_invoice and said.comparable and said.charge is None:
+        return "recorded"  # a trial's, of 0
+    owner, user_id = around.owner(said), around.user_of(said)
+    if owner is not None and owner.deleted:
+        return "tombstoned"
+    if user_id is None:
+        if said.customer_id is not None:
+            decided.unmatched[identifier] = said.customer_id
+        return "unmatched"
+    if may_wait and not is_invoice and around.is_unfinished(user_id):
+        return None
+    decided.marked.add(identifier)
+    if may_wait and said.event.type.endswith(WILL_END):
+        return None
+    return str(Verdict.REFRESHING)
+
+
+def _of_customer(said: Said, decided: Decided, around: Surroundings) -> str:
+    owner, customer_id = around.owner(said), said.event.object_id
+    if said.event.type == "customer.deleted":
+        if owner is None:
+            return "recorded"
+        decided.deleted.append(customer_id)
+        return str(Verdict.APPLIED)
+    if owner is not None:
+        return str(Verdict.CONFIRMED)
+    if other := around.other_customer(said):
+        decided.conflicts.append((customer_id, other))
+        return "conflicting"
+    user_id = around.user_of(said)
+    return "recorded" if user_id is not None and around.is_unfinished(user_id) else "unmatched"
+
+
+def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
+    """Everything in key order. Raises `EventsHeardTwice`."""
+    done = sorted((each.event for each in said if each.event.id in decided.outcomes), key=lambda event: event.id)
+    if decided.touched:
+        subscriptions.write(tx, [decided.rows[each] for each in sorted(decided.touched)], decided.changes)
+        move_pointers(tx, {change.user_id for change in decided.changes if _ends_or_begins(change)})
+    for customer_id in sorted(decided.deleted):
+        customers.mark_deleted(tx, customer_id)
+    if done:
+        events.record(tx, done, [decided.outcomes[event.id] for event in done])
+    if decided.unmatched:
+        events.add_unmatched(tx, sorted(decided.unmatched.items()))
+    if decided.marked:
+        refreshes.mark(tx, sorted(decided.marked))
+
+
+def move_pointers(tx: Transaction, user_ids: set[str]) -> None:
+    """Sees to it that each of these users is at a subscription that lives, if there is one; a move is a change."""
+    moved = following.move_pointers(tx, sorted(user_ids)) if user_ids else []
+    if moved:
+        rows = subscriptions.locked(tx, moved)
+        changed = [pointed(row) for row in rows.values()]
+        subscriptions.write(tx, [row for row, _ in changed], [change for _, change in changed])
+
+
+def _ends_or_begins(change: Change) -> bool:
+    """Whether it can move a user from one subscription to another."""
+    name = "stripe_subscription_status"
+    return change.before is None or change.before[name] != change.after[name]

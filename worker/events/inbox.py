@@ -1,0 +1,201 @@
+"""Takes Stripe's events from NSQ into our tables; a message is finished only after what it says is committed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from worker.domain.event import Event
+from worker.domain.messages import Absorbed, Message, requeued
+from worker.errors import Conflict, Contended, Rejected, SubkeeperError, Unforeseen
+from worker.events import absorption
+from worker.events.absorption import Decided, Surroundings
+from worker.events.envelope import Envelopes
+from worker.events.snapshots import PlanOf, Said, read
+from worker.sealing import Sealer
+from worker.store import events, quarantine, refreshes, subscriptions
+from worker.store.engine.database import Database
+from worker.store.events import Days
+from worker.store.quarantine import QuarantinedMessage
+from worker.telemetry import Metrics
+
+LOCK_TIMEOUT = 0.3
+"""Seconds to wait for somebody's lock where a batch is absorbed one by one."""
+
+_NO_DAYS = Days(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
+
+
+class EventInbox:
+    """Absorbs batches: `prepare`, then what it returned; `absorb_apart` where a lock keeps a batch out again.
+
+    `livemode`: the mode of our key. `wake` hears that Stripe is to be asked for something. `apart_within`: seconds that
+    absorbing one by one may take.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        metrics: Metrics,
+        *,
+        namespace: str,
+        plan_of: PlanOf,
+        livemode: bool,
+        wake: Callable[[], None],
+        quarantine_for: timedelta,
+        now: Callable[[], datetime],
+        apart_within: float,
+    ) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._envelopes = Envelopes(sealer)
+        self._metrics = metrics
+        self._namespace = namespace
+        self._plan_of = plan_of
+        self._livemode = livemode
+        self._wake = wake
+        self._quarantine_for = quarantine_for
+        self._now = now
+        self._apart_within = apart_within
+        self._days = _NO_DAYS
+        self._log = structlog.get_logger(__name__)
+
+    def maintain(self) -> None:
+        """Makes the partitions of the days to come, and drops those that are past. At the start, and each hour."""
+        with self._database.transaction() as tx:
+            self._days = events.maintain_days(tx)
+
+    def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
+        """Opens and reads `batch`; what it returns commits that, on any thread. Committing raises `Unavailable` or
+        `TryLater`: then nothing is known to be committed, and the same batch may be prepared and committed again."""
+        said: dict[str, Said] = {}
+        firsts: dict[str, Message] = {}
+        refused: list[tuple[Message, Rejected]] = []
+        for message in batch:
+            try:
+                event = self._envelopes.open(message.body)
+            except Rejected as refusal:
+                refused.append((message, refusal))
+                continue
+            if event.id not in said:
+                said[event.id] = read(event, self._plan_of)
+                firsts[event.id] = message
+
+        def commit() -> Absorbed:
+            try:
+                decided = self._commit(list(said.values()), firsts, refused, lock_timeout)
+            except (Rejected, Conflict, Unforeseen) as refusal:
+                return self._absorb_one_by_one(batch, refusal)
+            self._tell(said, decided, refused)
+            outcomes = Counter((message.topic, "known") for message in batch)
+            counted = [(firsts[each].topic, "new") for each in decided.outcomes]
+            counted += [(message.topic, "quarantined") for message, _ in refused]
+            waiting = requeued([firsts[each] for each in sorted(decided.waiting)])
+            outcomes.subtract((topic, "known") for topic, _ in (*counted, *waiting.counts.elements()))
+            waiting.counts.update(counted)
+            waiting.counts += outcomes
+            return waiting
+
+        return commit
+
+    def absorb_apart(self, batch: Sequence[Message]) -> Absorbed:
+        """Absorbs one by one a batch that met somebody's lock; what still does is to come again. Raises `Contended`
+        where everything does."""
+        until = time.monotonic() + self._apart_within
+        absorbed = Absorbed()
+        for message in batch:
+            try:
+                if time.monotonic() > until:
+                    raise Contended("there is no time left for it")  # noqa: TRY301 - handled as what it stands for
+                absorbed.add(self.prepare([message], LOCK_TIMEOUT)())
+            except Contended:
+                absorbed.add(requeued([message]))
+        if len(absorbed.requeued) == len(batch):
+            raise Contended("everything that was heard is locked by somebody")
+        return absorbed
+
+    def _absorb_one_by_one(self, batch: Sequence[Message], refusal: SubkeeperError) -> Absorbed:
+        """Postgres refused something: find the message, so that the others get in."""
+        absorbed = Absorbed()
+        if len(batch) > 1:
+            for message in batch:
+                absorbed.add(self.prepare([message])())
+            return absorbed
+        if isinstance(refusal, Rejected):
+            self._commit([], {}, [(batch[0], refusal)], None)
+            self._tell({}, Decided({}), [(batch[0], refusal)])
+            return Absorbed(Counter({(batch[0].topic, "quarantined"): 1}))
+        self._log.critical("event.unforeseen", exc_info=refusal)
+        return requeued(batch)
+
+    def _commit(
+        self,
+        said: Sequence[Said],
+        firsts: dict[str, Message],
+        refused: Sequence[tuple[Message, Rejected]],
+        lock_timeout: float | None,
+    ) -> Decided:
+        now = self._now()
+        with self._database.transaction(lock_timeout) as tx:
+            known = events.known(tx, [each.event for each in said]) if said else set()
+            fresh = [each for each in said if each.event.id not in known]
+            set_aside, fit = self._set_aside(fresh)
+            ids = sorted({each.subscription_id for each in fit if each.subscription_id is not None})
+            rows = subscriptions.locked(tx, ids) if ids else {}
+            around = Surroundings(tx, self._namespace, fit, rows)
+            decided = absorption.decide(fit, rows, around, lambda event_id: firsts[event_id].attempts)
+            decided.outcomes.update({each.event.id: "wrong_mode" for each in set_aside if self._is_kept(each.event)})
+            absorption.write(tx, fresh, decided)
+            if late := sorted(
+                {each.subscription_id for each in set_aside if each.subscription_id and self._is_late(each)}
+            ):
+                refreshes.mark(tx, late)
+            if refused:
+                quarantine.add(tx, [self._quarantined(message, refusal, now) for message, refusal in refused])
+        decided.outcomes.update({each.event.id: "out_of_range" for each in set_aside if not self._is_kept(each.event)})
+        if decided.marked or late:
+            self._wake()
+        return decided
+
+    def _set_aside(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+        """Events of the other mode, and such as no partition holds; and those that are judged."""
+        livemode = self._livemode
+        aside = [each for each in said if each.event.livemode != livemode or not self._is_kept(each.event)]
+        taken = {each.event.id for each in aside}
+        return aside, [each for each in said if each.event.id not in taken]
+
+    def _is_kept(self, event: Event) -> bool:
+        return self._days.hold(event.created)
+
+    def _is_late(self, said: Said) -> bool:
+        """What no partition holds is passed, and its subscription is fetched instead."""
+        return not self._is_kept(said.event) and said.event.livemode == self._livemode
+
+    def _tell(self, said: dict[str, Said], decided: Decided, refused: Sequence[tuple[Message, Rejected]]) -> None:
+        for outcome, count in Counter(decided.outcomes.values()).items():
+            self._metrics.events(outcome, count)
+        self._metrics.events("waiting", len(decided.waiting))
+        self._metrics.events("duplicate", len(said) - len(decided.outcomes) - len(decided.waiting))
+        for customer_id, other in decided.conflicts:
+            self._log.error("customer.conflicting", stripe_customer_id=customer_id, other=other)
+        if wrong := [each for each, outcome in decided.outcomes.items() if outcome == "wrong_mode"]:
+            self._log.error("event.wrong_mode", events=len(wrong), first=wrong[0])
+        for message, refusal in refused:
+            self._metrics.quarantined(refusal.reason)
+            self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
+
+    def _quarantined(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:
+        return QuarantinedMessage(
+            topic=message.topic,
+            nsq_message_id=message.id.decode("ascii", "replace"),
+            reason=refusal.reason,
+            detail=refusal.detail,
+            sealed_body=self._sealer.seal(message.body, message.topic.encode()),
+            body_digest=self._sealer.fingerprint(message.body),
+            published_at=message.published_at,
+            expires_at=now + self._quarantine_for,
+        )

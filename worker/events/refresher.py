@@ -1,0 +1,215 @@
+"""Asks Stripe for the subscriptions that are marked, and writes what it says.
+
+Leased work, as provisioning is: each mark is one process's until a deadline, and at most one fetch of a subscription is
+in flight.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from worker.domain.deadline import Clock, Deadline, OutOfTime, boot_time
+from worker.domain.doubt import Refusal
+from worker.domain.invoice import charge
+from worker.domain.lanes import Lane
+from worker.domain.provisioning import retry_delay, user_digest
+from worker.domain.stripe_facts import Answer, FetchedSubscription
+from worker.domain.subscription import Change, fetched
+from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
+from worker.events.absorption import move_pointers
+from worker.events.snapshots import PlanOf, plan_name
+from worker.store import customers, events, refreshes, subscriptions
+from worker.store.engine.database import Database, Transaction
+from worker.store.engine.errors import LeaseLost
+from worker.store.provisioning import following
+from worker.store.refreshes import Refresh
+from worker.stripe_api.gateway import StripeGateway
+from worker.work.owner import Ended
+
+WAITING = timedelta(minutes=1)
+"""After so long a subscription is fetched again whose user's provisioning isn't finished: that decides first."""
+
+UNDER_WAY = frozenset({"pending", "customer_created"})
+NOBODYS = frozenset({"erasing", "erased"})
+
+
+@dataclass(slots=True)
+class RefreshLease:
+    """A mark that this process alone may fetch for, until the deadline."""
+
+    refresh: Refresh
+    deadline: Deadline
+    lane: Lane = field(default=Lane.RETRY)
+
+
+class Refresher:
+    """Leases of `length`. `rng` jitters retries."""
+
+    def __init__(
+        self,
+        database: Database,
+        gateway: StripeGateway,
+        *,
+        namespace: str,
+        plan_of: PlanOf,
+        length: timedelta,
+        rng: random.Random,
+        clock: Clock = boot_time,
+    ) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._namespace = namespace
+        self._plan_of = plan_of
+        self._length = length
+        self._rng = rng
+        self._clock = clock
+        self._log = structlog.get_logger(__name__)
+
+    # As the owner of leased work
+
+    def lease_due(self, wanted: Mapping[Lane, int]) -> list[RefreshLease]:
+        """Up to so many due marks, the longest due first; all of them are of one lane."""
+        count = wanted.get(Lane.RETRY, 0)
+        return self._lease(count) if count else []
+
+    def run(self, lease: RefreshLease) -> Ended:
+        """Fetches, and writes what there is to write."""
+        try:
+            return self._run(lease)
+        except LeaseLost:
+            self._log.warning("refresh.lost", stripe_subscription_id=lease.refresh.stripe_subscription_id)
+            return Ended("lease_lost")
+
+    def give_back(self, lease: RefreshLease) -> None:
+        self._postpone(lease, timedelta(), None)
+
+    def crashed(self, lease: RefreshLease, error: Exception) -> None:
+        self._log.critical(
+            "refresh.crashed", stripe_subscription_id=lease.refresh.stripe_subscription_id, exc_info=error
+        )
+        with suppress(SubkeeperError):  # the lease runs out by itself
+            self._put_off(lease, TryLater(f"crashed: {type(error).__name__}"))
+
+    # What was refused is nobody's doubt here: a read changes nothing, and each mark is tried again by itself
+
+    def refusals(self) -> list[Refusal]:
+        return []
+
+    def release_refused(self, began: float, whole: float | None) -> int:  # noqa: ARG002 - as `Refusals` has it
+        return 0
+
+    def lease_untried(self, *, newest: bool) -> RefreshLease | None:  # noqa: ARG002 - as `Refusals` has it
+        return next(iter(self._lease(1)), None)
+
+    def lease_refused(self) -> RefreshLease | None:
+        return None
+
+    # The work
+
+    def _lease(self, count: int) -> list[RefreshLease]:
+        deadline = Deadline.after(self._length.total_seconds(), self._clock)
+        with self._database.transaction() as tx:
+            return [RefreshLease(each, deadline) for each in refreshes.lease(tx, count, self._length)]
+
+    def _run(self, lease: RefreshLease) -> Ended:
+        try:
+            answer = self._gateway.subscription(
+                lease.refresh.stripe_subscription_id, lane=lease.lane, deadline=lease.deadline
+            )
+        except Misconfigured:  # the key: nothing can be fetched
+            self.give_back(lease)
+            raise
+        except OutOfTime as late:
+            self._postpone(lease, timedelta(seconds=late.after), None)
+            return Ended("postponed")
+        except TryLater as later:
+            self._put_off(lease, later)
+            return Ended("postponed")
+        except Rejected as refused:
+            self._put_off(lease, refused)
+            self._log.error(
+                "refresh.refused", stripe_subscription_id=lease.refresh.stripe_subscription_id, reason=str(refused)
+            )
+            return Ended("missing")
+        return Ended(self._write(lease, answer), passed=True)
+
+    def _put_off(self, lease: RefreshLease, why: SubkeeperError) -> None:
+        """Tried again ever more rarely, every hour at last."""
+        attempts = lease.refresh.attempts
+        delay = min(3600.0, retry_delay(min(attempts, 10), self._rng) * 2 ** max(0, min(attempts - 10, 10)))
+        self._postpone(lease, timedelta(seconds=max(delay, why.after if isinstance(why, TryLater) else 0.0)), str(why))
+
+    def _postpone(self, lease: RefreshLease, delay: timedelta, error: str | None) -> None:
+        with self._database.transaction() as tx:
+            refreshes.postpone(tx, lease.refresh, delay, error)
+
+    def _write(self, lease: RefreshLease, answer: Answer[FetchedSubscription]) -> str:
+        """The row first, then the mark, in the order in which events lock them."""
+        refresh, found = lease.refresh, answer.value
+        with self._database.transaction() as tx:
+            row = subscriptions.locked(tx, [refresh.stripe_subscription_id]).get(refresh.stripe_subscription_id)
+            wanted = refreshes.hold(tx, refresh)
+            if (row.version if row is not None else None) != refresh.version:
+                refreshes.postpone(tx, refresh, timedelta(), None)
+                return "overtaken"
+            if row is None:
+                outcome = self._adopt(tx, answer)
+            else:
+                state = found.fact.columns(plan_name(found.fact, self._plan_of))
+                told = charge(found.latest_invoice) if found.latest_invoice is not None else None
+                new, change = fetched(row, state, told, (answer.seen_from, answer.seen_to), "refresh")
+                subscriptions.write(tx, [new], [change] if change is not None else [])
+                move_pointers(tx, {row.user_id})
+                outcome = "changed" if change is not None else "unchanged"
+            if outcome == "waiting":
+                refreshes.postpone(tx, refresh, WAITING, None)
+            elif wanted == refresh.wanted:
+                refreshes.clear(tx, refresh)
+            else:
+                refreshes.postpone(tx, refresh, timedelta(), None)
+        return outcome
+
+    def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription]) -> str:
+        """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has.
+
+        Nobody's is recorded, and fetched again once its customer is somebody's.
+        """
+        found, fact = answer.value, answer.value.fact
+        owner = customers.owners(tx, [fact.customer_id]).get(fact.customer_id)
+        if owner is not None and owner.deleted:
+            return "unmatched"
+        user_id = owner.user_id if owner is not None else self._claimed(found)
+        state = following.state_of(tx, user_id) if user_id is not None else None
+        if state in UNDER_WAY:
+            return "waiting"
+        if user_id is None or state in NOBODYS or not (owner or customers.add(tx, user_id, fact.customer_id)):
+            events.add_unmatched(tx, [(fact.id, fact.customer_id)])
+            return "unmatched"
+        self._insert(tx, user_id, answer)
+        events.matched(tx, fact.id)
+        return "adopted"
+
+    def _claimed(self, found: FetchedSubscription) -> str | None:
+        """Whose its metadata says it is, if the digest with it is ours."""
+        if found.user_id is None or found.fact.user_digest != user_digest(self._namespace, found.user_id):
+            return None
+        return found.user_id
+
+    def _insert(self, tx: Transaction, user_id: str, answer: Answer[FetchedSubscription]) -> None:
+        """The row, its change, and the ledger's word that it is the user's, where it has none that lives."""
+        found, fact = answer.value, answer.value.fact
+        state = fact.columns(plan_name(fact, self._plan_of))
+        seen = (answer.seen_from, answer.seen_to)
+        subscriptions.insert(tx, fact.id, fact.customer_id, state, seen=seen, stripe_created=fact.created)
+        row = subscriptions.locked(tx, [fact.id])[fact.id]
+        told = charge(found.latest_invoice) if found.latest_invoice is not None else None
+        new, _ = fetched(row, state, told, seen, "adopted")
+        subscriptions.write(tx, [new], [Change(user_id, fact.id, new.version, None, new.columns(), "adopted")])
+        following.adopt(tx, user_id, fact.id)
+        move_pointers(tx, {user_id})

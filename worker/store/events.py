@@ -1,0 +1,93 @@
+"""SQL of `processed_stripe_events`, the dedupe table, and of subscriptions that are nobody's yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from worker.domain.event import Event
+from worker.store.engine import arrays
+from worker.store.engine.errors import EventsHeardTwice
+
+
+class Days(NamedTuple):
+    """The table has partitions for events that were created from `first` to before `end` (UTC)."""
+
+    first: datetime
+    end: datetime
+
+    def hold(self, created: datetime) -> bool:
+        return self.first <= created < self.end
+
+
+_MAINTAIN = text("SELECT first, last FROM maintain_event_partitions()")
+
+_KNOWN = text("""
+    SELECT p.stripe_event_id FROM unnest(CAST(:ids AS text[]), CAST(:created AS timestamptz[])) AS new (id, created)
+    JOIN processed_stripe_events p ON p.stripe_event_id = new.id AND p.created = new.created
+""")
+
+_RECORD = text("""
+    INSERT INTO processed_stripe_events (stripe_event_id, created, type, object_id, source, outcome)
+    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:created AS timestamptz[]), CAST(:types AS text[]),
+                         CAST(:objects AS text[]), CAST(:sources AS text[]), CAST(:outcomes AS text[]))
+    ON CONFLICT DO NOTHING
+    RETURNING stripe_event_id
+""")
+
+_UNMATCHED = text("""
+    INSERT INTO unmatched_subscriptions (stripe_subscription_id, stripe_customer_id)
+    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:customers AS text[]))
+    ON CONFLICT DO NOTHING
+""")
+
+_MATCHED = text("DELETE FROM unmatched_subscriptions WHERE stripe_subscription_id = :id")
+
+
+def maintain_days(tx: Connection) -> Days:
+    """Makes the partitions that will be needed, and drops those that are past."""
+    found = tx.execute(_MAINTAIN).one()
+    first, last = (datetime.combine(day, time(), UTC) for day in found)
+    return Days(first, last + timedelta(days=1))
+
+
+def known(tx: Connection, events: Sequence[Event]) -> set[str]:
+    """The ids of those that were heard before."""
+    return set(tx.execute(_KNOWN, {"ids": _ids(events), "created": _created(events)}).scalars())
+
+
+def record(tx: Connection, events: Sequence[Event], outcomes: Sequence[str]) -> None:
+    """Records what became of events that weren't known, sorted by id. Raises `EventsHeardTwice` where somebody else has
+    recorded one of them since: then nothing of this transaction may stay."""
+    parameters = {
+        "ids": _ids(events),
+        "created": _created(events),
+        "types": arrays.texts(event.type for event in events),
+        "objects": arrays.texts(event.object_id for event in events),
+        "sources": arrays.texts(event.source for event in events),
+        "outcomes": arrays.texts(outcomes),
+    }
+    if len(tx.execute(_RECORD, parameters).all()) < len(events):
+        raise EventsHeardTwice
+
+
+def add_unmatched(tx: Connection, subscriptions: Sequence[tuple[str, str]]) -> None:
+    """Subscriptions (in order) with their customers, who are nobody's we know."""
+    ids, customers = (arrays.texts(column) for column in zip(*subscriptions, strict=True))
+    tx.execute(_UNMATCHED, {"ids": ids, "customers": customers})
+
+
+def matched(tx: Connection, stripe_subscription_id: str) -> None:
+    """It is somebody's now."""
+    tx.execute(_MATCHED, {"id": stripe_subscription_id})
+
+
+def _ids(events: Sequence[Event]) -> str:
+    return arrays.texts(event.id for event in events)
+
+
+def _created(events: Sequence[Event]) -> str:
+    return arrays.times(event.created for event in events)

@@ -1,0 +1,105 @@
+"""SQL of `subscription_refreshes`: which subscriptions Stripe is to be asked for, and who asks.
+
+A mark is `wanted + 1`, by Stripe's id, since our row may not exist yet. Whoever fetches reads `wanted` and the row's
+`version` first, writes only if `version` is unmoved, and clears the mark only if `wanted` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, text
+
+from worker.store.engine import arrays
+from worker.store.engine.errors import LeaseLost
+
+_MARK = text("""
+    INSERT INTO subscription_refreshes AS r (stripe_subscription_id, due_at)
+    SELECT id, now() FROM unnest(CAST(:ids AS text[])) AS id
+    ON CONFLICT (stripe_subscription_id) DO UPDATE
+    SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END
+""")
+
+_LEASE = text("""
+    UPDATE subscription_refreshes r
+    SET lease_token = floor(random() * 9e18)::bigint, lease_until = now() + :lease, due_at = now() + :lease,
+        attempts = r.attempts + 1
+    FROM (
+        SELECT stripe_subscription_id FROM subscription_refreshes
+        WHERE due_at <= now() ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE r.stripe_subscription_id = due.stripe_subscription_id
+    RETURNING r.stripe_subscription_id, r.wanted, r.lease_token, r.attempts,
+        (SELECT s.version FROM billing_subscriptions s WHERE s.stripe_subscription_id = r.stripe_subscription_id)
+        AS version
+""")
+
+_BACKLOG = text("""
+    SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() - min(due_at)), 0)) FROM subscription_refreshes
+""")
+
+_FENCE = "WHERE stripe_subscription_id = :id AND lease_token = :token"
+
+_POSTPONE = text(f"""
+    UPDATE subscription_refreshes
+    SET lease_token = 0, lease_until = NULL, due_at = now() + :delay, last_error = CAST(:error AS text),
+        attempts = CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE attempts END
+    {_FENCE} RETURNING 1
+""")  # noqa: S608 - the fence is a constant
+
+_HELD = text(f"SELECT wanted FROM subscription_refreshes {_FENCE} FOR UPDATE")  # noqa: S608 - as above
+
+_CLEAR = text(f"DELETE FROM subscription_refreshes {_FENCE}")  # noqa: S608 - as above
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A leased mark. `version`: of the row as it was then; None where there is none. `attempts` counts from 1."""
+
+    stripe_subscription_id: str
+    wanted: int
+    token: int
+    attempts: int
+    version: int | None
+
+
+def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
+    """Asks for these (in order) to be fetched as soon as possible; one that is being fetched, once more after that."""
+    tx.execute(_MARK, {"ids": arrays.texts(stripe_subscription_ids)})
+
+
+def lease(tx: Connection, count: int, length: timedelta) -> list[Refresh]:
+    """Up to `count` due marks, the longest due first, for `length`."""
+    rows = tx.execute(_LEASE, {"count": count, "lease": length})
+    return [Refresh(row.stripe_subscription_id, row.wanted, row.lease_token, row.attempts, row.version) for row in rows]
+
+
+def backlog(tx: Connection) -> tuple[int, float]:
+    """How many are marked, and for how many seconds the one longest due has been so."""
+    waiting, overdue = tx.execute(_BACKLOG).one()
+    return int(waiting), float(overdue)
+
+
+def hold(tx: Connection, refresh: Refresh) -> int:
+    """Locks a leased mark; returns its `wanted` now. Raises `LeaseLost`."""
+    wanted: int | None = tx.execute(_HELD, _fence(refresh)).scalar_one_or_none()
+    if wanted is None:
+        raise LeaseLost(refresh.stripe_subscription_id)
+    return wanted
+
+
+def clear(tx: Connection, refresh: Refresh) -> None:
+    """What was wanted has been fetched. The mark is held (`hold`)."""
+    tx.execute(_CLEAR, _fence(refresh))
+
+
+def postpone(tx: Connection, refresh: Refresh, delay: timedelta, error: str | None) -> None:
+    """Due again after `delay`; without an `error` it counts as not tried. Raises `LeaseLost`."""
+    if tx.execute(_POSTPONE, _fence(refresh) | {"delay": delay, "error": error}).one_or_none() is None:
+        raise LeaseLost(refresh.stripe_subscription_id)
+
+
+def _fence(refresh: Refresh) -> dict[str, object]:
+    return {"id": refresh.stripe_subscription_id, "token": refresh.token}
