@@ -120,6 +120,12 @@ def applied(row: Subscription, snapshot: State, created: datetime, cause: str) -
     return _changed(row, replace(row, state=snapshot, seen_from=created, seen_to=created), cause)
 
 
+def confirmed(row: Subscription, created: datetime) -> Subscription:
+    """The row of which an event says that it is right: so was it then, and what is as old as that can't be put in order
+    with it."""
+    return replace(row, seen_to=max(row.seen_to, created))
+
+
 def fetched(
     row: Subscription, snapshot: State, charge: Charge | None, seen: tuple[datetime, datetime], cause: str
 ) -> tuple[Subscription, Change | None]:

@@ -14,6 +14,7 @@ from worker.domain.subscription import (
     Verdict,
     applied,
     charged,
+    confirmed,
     judge,
     pointed,
     told_of_trial,
@@ -30,12 +31,17 @@ MOST_WAITS = 6
 
 @dataclass(slots=True)
 class Decided:
-    """What is to be written. `outcomes` by the event's id; those in `waiting` are to come again."""
+    """What is to be written. `outcomes` by the event's id; those in `waiting` are to come again.
+
+    `confirmed`: rows of which was heard that they are right. None of their columns changes, but an answer that was
+    asked for before may be older than that, and must not be written.
+    """
 
     rows: dict[str, Subscription]
     changes: list[Change] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     marked: set[str] = field(default_factory=set)
+    confirmed: set[str] = field(default_factory=set)
     unmatched: dict[str, str] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -123,6 +129,13 @@ def _snapshot(said: Said, row: Subscription, decided: Decided) -> str:
     if verdict is Verdict.APPLIED and said.state is not None:
         row, change = applied(row, said.state, created, said.event.type)
         decided.write_row(row, change)
+        if change is None:
+            decided.confirmed.add(row.id)
+    if verdict is Verdict.CONFIRMED:
+        decided.confirmed.add(row.id)
+        if created > row.seen_to:
+            row = confirmed(row, created)
+            decided.write_row(row, None)
     if verdict is Verdict.REFRESHING:
         decided.marked.add(row.id)
     trial_end = said.fact.trial_end if said.fact is not None else row.state["trial_end"]
@@ -194,6 +207,8 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
         events.add_unmatched(tx, sorted(decided.unmatched.items()))
     if decided.marked:
         refreshes.mark(tx, sorted(decided.marked))
+    if decided.confirmed:
+        refreshes.confirm(tx, sorted(decided.confirmed))
 
 
 def move_pointers(tx: Transaction, user_ids: set[str]) -> None:

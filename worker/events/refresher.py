@@ -154,8 +154,9 @@ class Refresher:
         refresh, found = lease.refresh, answer.value
         with self._database.transaction() as tx:
             row = subscriptions.locked(tx, [refresh.stripe_subscription_id]).get(refresh.stripe_subscription_id)
-            wanted = refreshes.hold(tx, refresh)
-            if (row.version if row is not None else None) != refresh.version:
+            held = refreshes.hold(tx, refresh)
+            version = row.version if row is not None else None
+            if (version, held.confirmed) != (refresh.version, refresh.confirmed):
                 refreshes.postpone(tx, refresh, timedelta(), None)
                 return "overtaken"
             if row is None:
@@ -169,7 +170,7 @@ class Refresher:
                 outcome = "changed" if change is not None else "unchanged"
             if outcome == "waiting":
                 refreshes.postpone(tx, refresh, WAITING, None)
-            elif wanted == refresh.wanted:
+            elif held.wanted == refresh.wanted:
                 refreshes.clear(tx, refresh)
             else:
                 refreshes.postpone(tx, refresh, timedelta(), None)

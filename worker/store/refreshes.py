@@ -1,7 +1,8 @@
 """SQL of `subscription_refreshes`: which subscriptions Stripe is to be asked for, and who asks.
 
-A mark is `wanted + 1`, by Stripe's id, since our row may not exist yet. Whoever fetches reads `wanted` and the row's
-`version` first, writes only if `version` is unmoved, and clears the mark only if `wanted` is.
+A mark is `wanted + 1`, by Stripe's id, since our row may not exist yet. Whoever fetches reads `wanted`, `confirmed`
+and the row's `version` first, writes only if `version` and `confirmed` are unmoved, and clears the mark only if
+`wanted` is.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from worker.store.engine import arrays
 from worker.store.engine.errors import LeaseLost
@@ -22,6 +24,11 @@ _MARK = text("""
     SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END
 """)
 
+_CONFIRM = text("""
+    UPDATE subscription_refreshes SET wanted = wanted + 1, confirmed = confirmed + 1
+    WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
+""")
+
 _LEASE = text("""
     UPDATE subscription_refreshes r
     SET lease_token = floor(random() * 9e18)::bigint, lease_until = now() + :lease, due_at = now() + :lease,
@@ -31,7 +38,7 @@ _LEASE = text("""
         WHERE due_at <= now() ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
     ) AS due
     WHERE r.stripe_subscription_id = due.stripe_subscription_id
-    RETURNING r.stripe_subscription_id, r.wanted, r.lease_token, r.attempts,
+    RETURNING r.stripe_subscription_id, r.wanted, r.confirmed, r.lease_token, r.attempts,
         (SELECT s.version FROM billing_subscriptions s WHERE s.stripe_subscription_id = r.stripe_subscription_id)
         AS version
 """)
@@ -49,7 +56,7 @@ _POSTPONE = text(f"""
     {_FENCE} RETURNING 1
 """)  # noqa: S608 - the fence is a constant
 
-_HELD = text(f"SELECT wanted FROM subscription_refreshes {_FENCE} FOR UPDATE")  # noqa: S608 - as above
+_HELD = text(f"SELECT wanted, confirmed FROM subscription_refreshes {_FENCE} FOR UPDATE")  # noqa: S608 - as above
 
 _CLEAR = text(f"DELETE FROM subscription_refreshes {_FENCE}")  # noqa: S608 - as above
 
@@ -60,6 +67,7 @@ class Refresh:
 
     stripe_subscription_id: str
     wanted: int
+    confirmed: int
     token: int
     attempts: int
     version: int | None
@@ -70,10 +78,16 @@ def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
     tx.execute(_MARK, {"ids": arrays.texts(stripe_subscription_ids)})
 
 
+def confirm(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
+    """The rows of these are known to be right. Where one is being fetched, the answer may be older than that: it is not
+    to be written, and asked for again."""
+    tx.execute(_CONFIRM, {"ids": arrays.texts(stripe_subscription_ids)})
+
+
 def lease(tx: Connection, count: int, length: timedelta) -> list[Refresh]:
     """Up to `count` due marks, the longest due first, for `length`."""
     rows = tx.execute(_LEASE, {"count": count, "lease": length})
-    return [Refresh(row.stripe_subscription_id, row.wanted, row.lease_token, row.attempts, row.version) for row in rows]
+    return [_refresh(row) for row in rows]
 
 
 def backlog(tx: Connection) -> tuple[int, float]:
@@ -82,12 +96,19 @@ def backlog(tx: Connection) -> tuple[int, float]:
     return int(waiting), float(overdue)
 
 
-def hold(tx: Connection, refresh: Refresh) -> int:
-    """Locks a leased mark; returns its `wanted` now. Raises `LeaseLost`."""
-    wanted: int | None = tx.execute(_HELD, _fence(refresh)).scalar_one_or_none()
-    if wanted is None:
+class Held(NamedTuple):
+    """A leased mark as it is now."""
+
+    wanted: int
+    confirmed: int
+
+
+def hold(tx: Connection, refresh: Refresh) -> Held:
+    """Locks a leased mark. Raises `LeaseLost`."""
+    row = tx.execute(_HELD, _fence(refresh)).one_or_none()
+    if row is None:
         raise LeaseLost(refresh.stripe_subscription_id)
-    return wanted
+    return Held(row.wanted, row.confirmed)
 
 
 def clear(tx: Connection, refresh: Refresh) -> None:
@@ -99,6 +120,10 @@ def postpone(tx: Connection, refresh: Refresh, delay: timedelta, error: str | No
     """Due again after `delay`; without an `error` it counts as not tried. Raises `LeaseLost`."""
     if tx.execute(_POSTPONE, _fence(refresh) | {"delay": delay, "error": error}).one_or_none() is None:
         raise LeaseLost(refresh.stripe_subscription_id)
+
+
+def _refresh(row: Row[tuple[object, ...]]) -> Refresh:
+    return Refresh(row.stripe_subscription_id, row.wanted, row.confirmed, row.lease_token, row.attempts, row.version)
 
 
 def _fence(refresh: Refresh) -> dict[str, object]:

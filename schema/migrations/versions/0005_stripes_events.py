@@ -73,6 +73,9 @@ def upgrade() -> None:
     op.add_column("billing_subscriptions", _array("notices"))
     op.add_column("billing_subscriptions", sa.Column("stripe_created", sa.DateTime(timezone=True)))
     op.add_column(
+        "subscription_refreshes", sa.Column("confirmed", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
+    )
+    op.add_column(
         "subscription_refreshes", sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False)
     )
     op.add_column("subscription_refreshes", sa.Column("last_error", sa.Text()))
@@ -85,6 +88,7 @@ def _array(name: str) -> sa.Column[list[str]]:
 def downgrade() -> None:
     op.drop_column("subscription_refreshes", "last_error")
     op.drop_column("subscription_refreshes", "attempts")
+    op.drop_column("subscription_refreshes", "confirmed")
     op.drop_column("billing_subscriptions", "stripe_created")
     op.drop_column("billing_subscriptions", "notices")
     op.drop_table("unmatched_subscriptions")

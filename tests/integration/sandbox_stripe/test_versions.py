@@ -105,3 +105,12 @@ def test_an_endpoint_gets_its_own_version_beside_one_that_gets_the_accounts(
     shapes = {body["api_version"]: "current_period_end" in body["data"]["object"] for body in bodies}
     assert shapes == {OLD: True, API_VERSION: False}
     assert len({body["id"] for body in bodies}) == 1
+
+
+def test_all_that_is_listed_is_had_in_the_older_shape(raw: Raw, subscription: dict[str, Any]) -> None:
+    raw("DELETE", f"/v1/customers/{subscription['customer']}")
+    for path in ("customers", "prices", "products", "subscriptions", "invoices", "events", "webhook_endpoints"):
+        assert raw("GET", f"/v1/{path}", Stripe_Version=OLD).status == 200, path
+    ended = raw("GET", "/v1/subscriptions/search", {"query": "status:'canceled'"}, Stripe_Version=OLD).body["data"]
+    assert [row["current_period_end"] for row in ended] == [subscription["trial_end"]]
+    assert raw("GET", f"/v1/customers/{subscription['customer']}", Stripe_Version=OLD).body["deleted"]

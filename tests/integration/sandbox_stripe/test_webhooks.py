@@ -246,6 +246,16 @@ def test_what_was_missed_is_listed_page_by_page(raw: Raw, control: Control, rece
     assert len(_pending(raw, success=True)) == 4
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://127.0.0.1:9/", "http://nowhere.invalid/", "http://☃/"])
+def test_an_endpoint_that_cannot_be_reached_has_failed(raw: Raw, control: Control, url: str) -> None:
+    raw("POST", PATH, {"url": url, "enabled_events[0]": "*"})
+    raw.post("/v1/customers")
+    wait_until(lambda: len(control.deliveries()) == 1)
+    (attempt,) = control.deliveries()
+    assert (attempt["status"], attempt["problem"] is None) == (0, False)
+    assert _pending(raw, success=False) == [1]
+
+
 def test_what_an_advanced_test_clock_does_is_delivered_while_nobody_asks(raw: Raw, receiver: Receiver) -> None:
     clock = raw.post("/v1/test_helpers/test_clocks", frozen_time=int(time.time())).body
     price = raw(
@@ -268,4 +278,5 @@ def test_what_an_advanced_test_clock_does_is_delivered_while_nobody_asks(raw: Ra
         "test_helpers.test_clock.ready",
     ]
     assert all(abs(event["created"] - time.time()) < 60 for event in events)
-    assert events[-1]["data"]["object"]["status"] == "ready"
+    (ready,) = (event for event in events if event["type"] == "test_helpers.test_clock.ready")
+    assert ready["data"]["object"]["status"] == "ready"

@@ -42,9 +42,18 @@ def test_a_mark_that_comes_during_a_fetch_asks_for_another_one(database: Databas
     mark(database, "sub_1")
     assert lease(database) == [], "one fetch at a time"
     with database.transaction() as tx:
-        assert refreshes.hold(tx, held) == held.wanted + 1
+        assert refreshes.hold(tx, held) == (held.wanted + 1, held.confirmed)
     postpone(database, held, timedelta(), None)
     assert lease(database)[0].wanted == 2
+
+
+def test_what_is_confirmed_during_a_fetch_asks_for_another_one_and_without_one_for_none(database: Database) -> None:
+    mark(database, "sub_1")
+    held = lease(database)[0]
+    with database.transaction() as tx:
+        refreshes.confirm(tx, ["sub_1", "sub_2"])
+        assert refreshes.hold(tx, held) == (held.wanted + 1, held.confirmed + 1)
+    assert lease(database) == []
 
 
 @pytest.mark.parametrize(("error", "attempts"), [("stripe_status_503", 2), (None, 1)])
