@@ -13,7 +13,7 @@ from sandbox.stripe.objects import Obj
 from sandbox.stripe.passing_time import apply
 
 ADVANCING_SECONDS = 0.2  # at least; so that who doesn't wait for `ready` notices here
-_ENTRIES = 200  # a turn: other requests are answered in between
+_ENTRIES = 50  # a turn (about 10 ms): other requests are answered in between
 
 
 class Clockwork:

@@ -172,12 +172,22 @@ class Service:
         if failing is not None and failing.when == "before":
             raise _fault_error(failing, call)
         ctx = Context(self.ledger, tx, params, identifier, self.keys.account(call.authorization))
-        result = rendered(endpoint.endpoint(ctx), call.version, self.ledger.find)
-        if tx.clock in self.ledger.advancing and tx.puts and tx.clock not in tx.puts:
-            raise underway(tx.clock)
+        try:
+            result = endpoint.endpoint(ctx)
+        except ApiError as error:
+            if error.keeps:
+                self._check_clock(tx)
+            raise
+        self._check_clock(tx)
+        result = rendered(result, call.version, self.ledger.find)
         if not params.get("expand"):
             return result
         return Expander(self.ledger, tx.puts, call.version).expand(result, params["expand"])
+
+    def _check_clock(self, tx: Transaction) -> None:
+        """429 for what changes an object whose test clock advances, unless the clock itself goes."""
+        if tx.clock in self.ledger.advancing and tx.puts and tx.clock not in tx.puts:
+            raise underway(tx.clock)
 
     def _saved(self, call: Call, answer: Answer) -> Saved:
         assert call.key is not None

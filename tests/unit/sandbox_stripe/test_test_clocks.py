@@ -61,6 +61,18 @@ def test_an_advance_takes_time_in_which_nothing_can_be_changed(account: Account)
     assert told == ["created", "advancing", "ready"]
 
 
+def test_a_payment_that_is_declined_leaves_no_trace_while_its_clock_advances(account: Account) -> None:
+    clock = account.clock()
+    customer = account.customer("pm_card_chargeCustomerFail", test_clock=clock)
+    subscription = account.subscribe(customer)["id"]
+    bill = account.latest(subscription)
+    account.post(f"{CLOCKS}/{clock}/advance", frozen_time=START + HOUR)
+    with pytest.raises(Refused) as refusal:
+        account.post(f"/v1/invoices/{bill['id']}/pay")
+    assert refusal.value.status == 429
+    assert account.latest(subscription) == bill
+
+
 def test_an_advance_does_each_thing_at_its_own_time_and_says_so_in_real_time(account: Account) -> None:
     clock = account.clock()
     customer = account.customer("pm_card_visa", test_clock=clock)
