@@ -32,7 +32,8 @@ def require_usable(settings: Settings, rng: random.Random) -> None:
     ]
     if billing:
         builds.append(settings.secret_keys)
-    problems = [problem for build in builds if (problem := _problem(build)) is not None]
+    found = [problem for build in builds if (problem := _problem(build)) is not None]
+    problems = list({str(problem): problem for problem in found}.values())  # several readers meet the same
     if not problems and billing:
         whole = _problem(lambda: _build(Resources(settings, metrics, health, rng)))
         problems = [whole] if whole is not None else []

@@ -187,7 +187,8 @@ def live(world: World, steps: int) -> bool:
 def diverged(
     rng: random.Random, *, clear_regardless: bool = False, one_date: bool = False, write_regardless: bool = False
 ) -> int:
-    """How many schedules end with a row that is wrong."""
+    """How many schedules end with a row that is wrong. Where the rules are broken, always the same ones are played: it
+    is the test that is tested."""
     wrong = clear_regardless, one_date, write_regardless
     worlds = [World(random.Random(rng.getrandbits(32)), *wrong) for _ in range(SCHEDULES)]
     return sum(not live(world, 40) for world in worlds)
@@ -197,22 +198,22 @@ def test_no_schedule_takes_a_row_back_in_time(rng: random.Random) -> None:
     assert diverged(rng) == 0
 
 
-def test_it_would_be_noticed_if_a_mark_were_cleared_that_is_wanted_anew(rng: random.Random) -> None:
-    assert diverged(rng, clear_regardless=True) > 0
+def test_it_would_be_noticed_if_a_mark_were_cleared_that_is_wanted_anew() -> None:
+    assert diverged(random.Random(1), clear_regardless=True) > 0
 
 
-def test_it_would_be_noticed_if_an_answer_were_as_old_as_its_date(rng: random.Random) -> None:
-    assert diverged(rng, one_date=True) > 0
+def test_it_would_be_noticed_if_an_answer_were_as_old_as_its_date() -> None:
+    assert diverged(random.Random(1), one_date=True) > 0
 
 
-def test_it_would_be_noticed_if_what_is_confirmed_were_overwritten_by_an_older_answer(rng: random.Random) -> None:
+def test_it_would_be_noticed_if_what_is_confirmed_were_overwritten_by_an_older_answer() -> None:
     """The row says the same as an event: nothing is written, and yet more is known than when the fetch was sent."""
-    assert diverged(rng, write_regardless=True) > 0
+    assert diverged(random.Random(1), write_regardless=True) > 0
 
 
-def test_it_would_be_noticed_if_there_were_no_slack(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_would_be_noticed_if_there_were_no_slack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription, "SLACK", timedelta())
-    assert diverged(rng) > 0
+    assert diverged(random.Random(1)) > 0
 
 
 def test_it_would_be_noticed_if_a_stale_snapshot_were_taken(
@@ -220,7 +221,7 @@ def test_it_would_be_noticed_if_a_stale_snapshot_were_taken(
 ) -> None:
     taken = {Verdict.STALE: Verdict.APPLIED}
     monkeypatch.setattr(absorption, "judge", lambda *seen: taken.get(judge(*seen), judge(*seen)))
-    assert diverged(rng) > 0
+    assert diverged(random.Random(1)) > 0
 
 
 def test_all_orders_of_any_five_changes_end_in_one_row(rng: random.Random) -> None:
