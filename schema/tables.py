@@ -142,6 +142,7 @@ subscription_refreshes = Table(
     Column("due_at", _Time, nullable=False, server_default=_now, index=True),
     Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
     Column("lease_until", _Time),
+    Column("marked_at", _Time, nullable=False, server_default=_now),
     # How often the row was heard to be right since: an answer that was asked for before may be older than that.
     Column("confirmed", BigInteger, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),

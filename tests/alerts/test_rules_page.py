@@ -44,13 +44,14 @@ def test_a_rule_is_complete() -> None:
 
 
 def test_the_rules_ask_for_metrics_and_labels_that_exist() -> None:
-    metrics = Metrics("1", Health(["postgres", "nsqd", "stripe"]), {"t": Lane.LIVE})
+    metrics = Metrics("1", Health(["postgres", "nsqd", "nsqd_events", "stripe"]), {"t": Lane.LIVE, "e": None})
     for lane in Lane:
         metrics.queue(lane, 1, 1.0)
     metrics.oldest_unsettled(1.0)
     metrics.unopenable(0)
     metrics.in_quarantine(0, 0)
-    metrics.channel_depths({"t": 1})
+    metrics.channel_depths({"t": 1, "e": 1})
+    metrics.refreshes(0, 0.0)
     metrics.nsqd_links(connected=1, wanted=1)
     metrics.clock_skew("local", 0.0)
     rendered = metrics.render().decode()

@@ -212,6 +212,40 @@ def test_all_nsqds_away_pages(new_stack: NewStack, new_nsqd: NewNsqd) -> None:
     assert monitor.firing() == {"SubkeeperPartDown", "SubkeeperLinksMissing"}
 
 
+def test_events_that_nobody_takes_in_page(stack: Stack) -> None:
+    worker = stack.start_worker("events", STRIPE_SECRET_KEY="")
+    wait_until(worker.is_ready)
+    await_linked(worker)
+    stack.nsqd.publish(stack.events_topic, *[b"waits"] * 1001)
+    wait_until(lambda: worker.metric("subkeeper_channel_depth", lane="events") == 1001, 30)
+    monitor = Monitor({"a": worker})
+    monitor.scrape(minutes=6)
+    assert monitor.firing() == {"SubkeeperEventsWait"}
+
+
+def test_what_events_tell_of_others_mistakes_is_told_and_refreshes_that_wait_page(stack: Stack, tmp_path: Path) -> None:
+    stack.start_worker()
+    stack.publish(profile("ada"))
+    stack.await_completed("ada")
+    event = stack.events("customer.created")[0]
+    second = {**event["data"]["object"], "id": "cus_second"}
+    worker = stack.start_worker("events")
+    wait_until(worker.is_ready)
+    await_linked(worker)
+    monitor = Monitor({"a": worker})
+    monitor.scrape(minutes=20)
+    stack.hear({**event, "id": "evt_2", "data": {"object": second}}, {**event, "id": "evt_3", "livemode": True})
+    wait_until(lambda: len(stack.outcomes()) == 2)
+    stack.control.put_key(stack.stripe.secret_key, revoked=True)
+    stack.rows("INSERT INTO subscription_refreshes (stripe_subscription_id) VALUES ('sub_1')")
+    await_away(worker, "stripe_events")
+    stack.rows("UPDATE subscription_refreshes SET marked_at = now() - interval '10 minutes'")
+    wait_until(lambda: worker.metric("subkeeper_refreshes_oldest_age_seconds") > 300)
+    monitor.scrape(minutes=2)
+    assert monitor.firing() == {"SubkeeperCustomersConflict", "SubkeeperWrongMode", "SubkeeperRefreshesWait"}
+    monitor.agree_with_promtool(tmp_path)
+
+
 def test_the_first_user_in_quarantine_is_told(stack: Stack, tmp_path: Path) -> None:
     monitor = watched(await_ready(stack.start_worker()))
     stack.publish({"email": "nobody@example.org"})

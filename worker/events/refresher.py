@@ -173,7 +173,7 @@ class Refresher:
             elif held.wanted == refresh.wanted:
                 refreshes.clear(tx, refresh)
             else:
-                refreshes.postpone(tx, refresh, timedelta(), None)
+                refreshes.postpone(tx, refresh, timedelta(), None, fetched=True)
         return outcome
 
     def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription]) -> str:

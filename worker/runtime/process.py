@@ -113,7 +113,8 @@ class Process:
         for reader in readers:
             reader.read(1, timeout=KEPT_INTERVAL / len(readers))
         told = [KEPT, *dict.fromkeys(trouble for reader in readers for trouble in reader.troubles)]
-        self.health.set("nsqd", ok=all(reader.connected for reader in readers), detail="; ".join(told))
+        for part in self.health.parts():
+            self.health.set(part, ok=all(reader.connected for reader in readers), detail="; ".join(told))
         links = [reader.links for reader in readers]
         self.metrics.nsqd_links(
             connected=sum(each.connected for each in links), wanted=sum(each.wanted for each in links)

@@ -44,7 +44,7 @@ _LEASE = text("""
 """)
 
 _BACKLOG = text("""
-    SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() - min(due_at)), 0)) FROM subscription_refreshes
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(marked_at)), 0) FROM subscription_refreshes
 """)
 
 _FENCE = "WHERE stripe_subscription_id = :id AND lease_token = :token"
@@ -52,7 +52,8 @@ _FENCE = "WHERE stripe_subscription_id = :id AND lease_token = :token"
 _POSTPONE = text(f"""
     UPDATE subscription_refreshes
     SET lease_token = 0, lease_until = NULL, due_at = now() + :delay, last_error = CAST(:error AS text),
-        attempts = CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE attempts END
+        attempts = CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE attempts END,
+        marked_at = CASE WHEN :fetched THEN now() ELSE marked_at END
     {_FENCE} RETURNING 1
 """)  # noqa: S608 - the fence is a constant
 
@@ -91,9 +92,9 @@ def lease(tx: Connection, count: int, length: timedelta) -> list[Refresh]:
 
 
 def backlog(tx: Connection) -> tuple[int, float]:
-    """How many are marked, and for how many seconds the one longest due has been so."""
-    waiting, overdue = tx.execute(_BACKLOG).one()
-    return int(waiting), float(overdue)
+    """How many are marked, and the age in seconds of the oldest mark that no fetch has answered."""
+    waiting, age = tx.execute(_BACKLOG).one()
+    return int(waiting), float(age)
 
 
 class Held(NamedTuple):
@@ -116,9 +117,11 @@ def clear(tx: Connection, refresh: Refresh) -> None:
     tx.execute(_CLEAR, _fence(refresh))
 
 
-def postpone(tx: Connection, refresh: Refresh, delay: timedelta, error: str | None) -> None:
-    """Due again after `delay`; without an `error` it counts as not tried. Raises `LeaseLost`."""
-    if tx.execute(_POSTPONE, _fence(refresh) | {"delay": delay, "error": error}).one_or_none() is None:
+def postpone(tx: Connection, refresh: Refresh, delay: timedelta, error: str | None, *, fetched: bool = False) -> None:
+    """Due again after `delay`; without an `error` it counts as not tried. `fetched`: Stripe has told, and is wanted to
+    tell again. Raises `LeaseLost`."""
+    parameters = _fence(refresh) | {"delay": delay, "error": error, "fetched": fetched}
+    if tx.execute(_POSTPONE, parameters).one_or_none() is None:
         raise LeaseLost(refresh.stripe_subscription_id)
 
 

@@ -116,8 +116,8 @@ class Metrics:
         outcomes = {"outcome": labels.REFRESH_OUTCOMES}
         self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
         self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")
-        text = "How long the refresh that is most overdue has been due; 0: none"
-        self._refreshes_overdue = r.reading("refreshes_overdue_seconds", text)
+        text = "Age of the oldest mark for a refresh; 0: none"
+        self._refreshes_age = r.reading("refreshes_oldest_age_seconds", text)
 
     def events(self, outcome: str, count: int) -> None:
         """`count` events ended as `outcome` (`labels.EVENT_OUTCOMES`)."""
@@ -127,10 +127,10 @@ class Metrics:
         """A leased refresh ended as `outcome` (`labels.REFRESH_OUTCOMES`) after `seconds`."""
         self._refreshed.labels(outcome).observe(seconds)
 
-    def refreshes(self, waiting: int, overdue: float) -> None:
-        """So many refreshes are marked, and the one longest due has been so for `overdue` seconds."""
+    def refreshes(self, waiting: int, oldest_seconds: float) -> None:
+        """So many refreshes are marked, the oldest `oldest_seconds` ago (0: none)."""
         self._refreshes.set(waiting)
-        self._refreshes_overdue.set(overdue)
+        self._refreshes_age.set(oldest_seconds)
 
     def messages(self, topic: str, outcome: str, count: int = 1) -> None:
         """`count` messages of a topic ended as `outcome` (`labels.MESSAGE_OUTCOMES`)."""
@@ -201,7 +201,7 @@ class Metrics:
             self._unopenable,
             self._in_quarantine,
             self._refreshes,
-            self._refreshes_overdue,
+            self._refreshes_age,
         ):
             each.forget()
 

@@ -73,6 +73,10 @@ def upgrade() -> None:
     op.add_column("billing_subscriptions", _array("notices"))
     op.add_column("billing_subscriptions", sa.Column("stripe_created", sa.DateTime(timezone=True)))
     op.add_column(
+        "subscription_refreshes",
+        sa.Column("marked_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+    )
+    op.add_column(
         "subscription_refreshes", sa.Column("confirmed", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
     )
     op.add_column(
@@ -89,6 +93,7 @@ def downgrade() -> None:
     op.drop_column("subscription_refreshes", "last_error")
     op.drop_column("subscription_refreshes", "attempts")
     op.drop_column("subscription_refreshes", "confirmed")
+    op.drop_column("subscription_refreshes", "marked_at")
     op.drop_column("billing_subscriptions", "stripe_created")
     op.drop_column("billing_subscriptions", "notices")
     op.drop_table("unmatched_subscriptions")
