@@ -157,10 +157,13 @@ subscription_changes = Table(
     Column("stripe_subscription_id", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("before", JSONB),
-    Column("after", JSONB, nullable=False),
+    # NULL: the row was removed; the change has its last version.
+    Column("after", JSONB),
     Column("cause", Text, nullable=False),
     Column("created_at", _Time, nullable=False, server_default=_now),
+    # When nsqd had it; and when nsqd last refused it for its size.
     Column("sent_at", _Time),
+    Column("refused_at", _Time),
     Index("subscription_changes_unsent_idx", "id", postgresql_where=text("sent_at IS NULL")),
     comment="The outbox: every change of a subscription, written in the change's own transaction",
 )

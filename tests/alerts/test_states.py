@@ -276,6 +276,23 @@ def test_a_profile_that_only_a_backfill_brought_is_told_and_a_large_backfill_wak
     monitor.agree_with_promtool(tmp_path)
 
 
+def test_changes_that_nobody_publishes_page_and_one_that_nsqd_refuses_is_told(stack: Stack, tmp_path: Path) -> None:
+    worker = await_ready(stack.start_worker())
+    monitor = watched(worker)
+    stack.rows(
+        "INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, after, cause, created_at)"
+        " VALUES ('ada', 'sub_1', 1, '{}', 'provisioned', now() - interval '1 hour')"
+    )
+    wait_until(lambda: worker.metric("subkeeper_changes_oldest_unsent_seconds") > 3000)
+    monitor.scrape()
+    assert monitor.firing() == {"SubkeeperChangesWait"}
+    stack.rows("UPDATE subscription_changes SET refused_at = now()")
+    wait_until(lambda: worker.metric("subkeeper_changes_refused") == 1)
+    monitor.scrape()
+    assert monitor.firing() == {"SubkeeperChangesRefused"}
+    monitor.agree_with_promtool(tmp_path)
+
+
 def test_profiles_that_no_process_can_open_page(stack: Stack) -> None:
     stack.control.fault("status", match={"path": "/v1/customers", "method": "POST"}, status=503)
     first = stack.start_worker()

@@ -7,7 +7,9 @@ name every point of `points` (`test_points` holds them to it).
 from __future__ import annotations
 
 import json
+import random
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,12 +20,14 @@ from tests.faults.launcher import Fault, Launched
 from tests.faults.tally import SOMEBODY_ELSE
 from tests.support.stack import Stack, profile, users
 from tests.support.waiting import wait_until
+from worker.broker.reader import Reader
 from worker.domain.provisioning import user_digest
 from worker.sealing import Sealer
 from worker.store import quarantine
 from worker.store.engine.database import Database
 
 RUN, RUN_ALL = ("run", "profiles"), ("run", "all")
+LISTENER = "listener"
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 
 
@@ -48,6 +52,9 @@ class Scenario:
     also: tuple[Fault, ...] = ()
     afterwards: Callable[[Stack], Mapping[str, str]] = lambda _: {}
     """Publishes more beside the worker that finishes what is left, and returns what those users are to end in."""
+
+    is_done: Callable[[Stack], bool] | None = None
+    """What is to come true beside the states of the users."""
 
     is_set_up: bool = True
     refused: int = 0
@@ -295,6 +302,38 @@ def _before_setup(stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
+def _changes(stack: Stack) -> Mapping[str, str]:
+    """Two that wait, and one that was sent long ago."""
+    stack.nsqd.create_channel(stack.changes_topic, LISTENER)
+    stack.nsqd.http("POST", "/channel/empty", topic=stack.changes_topic, channel=LISTENER)
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    for version, sent_at in ((2, None), (3, datetime.now(UTC) - timedelta(days=31))):
+        stack.rows(
+            "INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, after, cause, sent_at)"
+            " VALUES ('user-0', 'sub_0', %s, '{}', '{}', 'updated', %s)",
+            version,
+            sent_at,
+        )
+    return completed("user-0")
+
+
+def _are_told(stack: Stack) -> bool:
+    """Whether every change was sent and heard, and the old one is gone. What is heard stays unfinished, so that nsqd
+    has it for the next look, too."""
+    changes = stack.rows("SELECT id, sent_at FROM subscription_changes")
+    if len(changes) != 2 or any(change["sent_at"] is None for change in changes):
+        return False
+    settings = stack.settings(SUBKEEPER_NSQ__CHANNEL=LISTENER).nsq
+    reader = Reader(settings, {stack.changes_topic: 1}, rng=random.Random(0))
+    wanted, heard = {change["id"] for change in changes}, set[int]()
+    deadline = time.monotonic() + 3
+    while not heard >= wanted and time.monotonic() < deadline:
+        heard |= {json.loads(message.body)["id"] for message in reader.read(10, 0.2)}
+    reader.close(0.2)
+    return heard >= wanted
+
+
 # What happens meanwhile
 
 
@@ -448,6 +487,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         _nothing_yet,
         (Kill("nsq:PUB"),),
         command=lambda _: ("publish", "--id", "user-0", "--email", "user-0@example.org"),
+    ),
+    "relay": Scenario(
+        _changes,
+        (Kill("nsq:MPUB"), Kill("commit:Relay.publish_waiting"), Kill("commit:Pruner._step")),
+        command=lambda _: ("run", "relay"),
+        is_done=_are_told,
     ),
     "backfill": Scenario(
         _file,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.faults.seams import When
 from tests.faults.tally import EXACT, await_states, tally
 from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 KILLS = [
     pytest.param(name, kill, when, id=f"{name}-{kill.point}-{kill.nth}-{when}")
@@ -74,6 +76,8 @@ def recover(launcher: Launcher, stack: Stack, scenario: Scenario, expected: dict
     worker = launcher.start(stack.environ, command if runs else RUN)
     expected |= scenario.afterwards(stack)
     await_states(stack, expected, 20, scenario.refused)
+    if scenario.is_done is not None:
+        wait_until(partial(scenario.is_done, stack))
     worker.kill()
     return passed + worker.passed()
 

@@ -191,6 +191,7 @@ class Stack:
         self.database_url = database_url
         self.nsqd = nsqd
         self.topic, self.backfill_topic, self.events_topic = topics
+        self.changes_topic = f"{self.topic}.changes"
         self.stripe = stripe
         self.control = Control(stripe.url)
         self.environ = {
@@ -201,6 +202,7 @@ class Stack:
             "SUBKEEPER_NSQ__PROFILE_TOPIC": self.topic,
             "SUBKEEPER_NSQ__BACKFILL_TOPIC": self.backfill_topic,
             "SUBKEEPER_NSQ__EVENTS_TOPIC": self.events_topic,
+            "SUBKEEPER_NSQ__CHANGES_TOPIC": self.changes_topic,
             "SUBKEEPER_NSQ__RECONNECT_MAX": "0.3",
             "SUBKEEPER_STRIPE__API_BASE": stripe.url,
             "SUBKEEPER_STRIPE__REQUESTS_PER_SECOND": "1000",

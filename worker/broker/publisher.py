@@ -37,6 +37,7 @@ class Publisher:
         self._targets = Targets(settings, rng)
         self._connection: NsqConnection | None = None
         self._tried: Address | None = None
+        self._refused: dict[Address, str] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -55,6 +56,17 @@ class Publisher:
         try:
             for frame in split(bodies):
                 self._deliver(topic, frame, deadline)
+        finally:
+            self._lock.release()
+
+    def connect(self, topic: str, timeout: float = 10.0) -> None:
+        """Makes sure of a connection that could publish to `topic`. Unavailable where the next nsqd can't be had."""
+        if not self._lock.acquire(timeout=max(0.0, timeout)):
+            raise Unavailable("nsqd", "a publication is still waiting for it")
+        try:
+            self._connected(topic, time.monotonic() + timeout)
+        except Broken as broken:
+            raise self._unavailable(broken) from broken
         finally:
             self._lock.release()
 
@@ -87,9 +99,12 @@ class Publisher:
                 attempt += 1
                 wait = backoff(attempt, FIRST_RECONNECT, self._retry_max, self._rng)
                 if time.monotonic() + wait >= deadline or self._closed.wait(wait):
-                    raise Unavailable("nsqd", f"{self._tried}: {broken}" if self._tried else str(broken)) from broken
+                    raise self._unavailable(broken) from broken
             else:
                 return
+
+    def _unavailable(self, broken: Broken) -> Unavailable:
+        return Unavailable("nsqd", f"{self._tried}: {broken}" if self._tried else str(broken))
 
     def _send(self, topic: str, bodies: Sequence[bytes], deadline: float) -> None:
         if self._closed.is_set():
@@ -114,10 +129,17 @@ class Publisher:
             try:
                 self._connection = open_connection(address, replace(self._config, connect_timeout=patience))
             except Broken as broken:
-                self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
+                self._tell_refused(address, broken)
                 raise
+            self._refused.pop(address, None)
             self._log(address).info("nsqd.connected")
         return self._connection
+
+    def _tell_refused(self, address: Address, broken: Broken) -> None:
+        """Once for each reason, until it is connected to: whoever publishes all the time tries all the time."""
+        if self._refused.get(address) != broken.reason:
+            self._refused[address] = broken.reason
+            self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
 
     def _hang_up(self) -> None:
         if self._connection is not None:

@@ -12,7 +12,8 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
-from worker.store import processes, quarantine, refreshes
+from worker.store import outbox, processes, quarantine, refreshes
+from worker.store.engine.looks import Look
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
 from worker.telemetry import Metrics, Watchdog
@@ -32,6 +33,7 @@ class Watch:
         self._database = resources.database
         self._limiter = resources.limiter
         self._queues = queues
+        self._changes = Look[outbox.Waiting]()
         self._clocks = resources.clock_watch
         self._metrics = resources.metrics
         self._health = resources.health
@@ -54,6 +56,7 @@ class Watch:
         for scope, rate in self._limiter.rates().items():
             self._metrics.limiter_rate(scope, rate)
         self._at_postgres(self._watch_queues)
+        self._at_postgres(self._watch_outbox)
         self._at_postgres(partial(self._clocks.ask_postgres, self._database))
         self._clocks.compare()
         self._watchdog.progress()
@@ -81,6 +84,12 @@ class Watch:
         if state.quarantined_rows is not None and state.quarantined_messages is not None:
             self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
         self._health.set("postgres", ok=True)
+
+    def _watch_outbox(self) -> None:
+        with self._database.transaction() as tx:
+            waiting = self._changes.take(partial(outbox.waiting, tx))
+        if waiting is not None:
+            self._metrics.changes_waiting(*waiting)
 
     def _forget_expired(self) -> None:
         with self._database.transaction() as tx:

@@ -40,6 +40,7 @@ class Settings(Section):
     settle: sections.SettleSettings = sections.SettleSettings()
     events: sections.EventsSettings = sections.EventsSettings()
     absorb: sections.AbsorbSettings = sections.AbsorbSettings()
+    changes: sections.ChangesSettings = sections.ChangesSettings()
     quarantine: sections.QuarantineSettings = sections.QuarantineSettings()
     health: sections.HealthSettings = sections.HealthSettings()
     log: sections.LogSettings = sections.LogSettings()

@@ -51,6 +51,7 @@ class NsqSettings(Section):
     profile_topic: Name = "profile_created"
     backfill_topic: Name = "profile_backfill"
     events_topic: Name = "stripe_events"
+    changes_topic: Name = "subscription_changed"
     channel: Name = "subkeeper"
     max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1000
     live_weight: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -79,6 +80,8 @@ class NsqSettings(Section):
         require(apart, "has one topic for both lanes", "Give nsq.backfill_topic a name of its own")
         events = self.events_topic not in {self.profile_topic, self.backfill_topic}
         require(events, "has one topic for events and profiles", "Give nsq.events_topic a name of its own")
+        changes = self.changes_topic not in {self.profile_topic, self.backfill_topic, self.events_topic}
+        require(changes, "would read what it publishes", "Give nsq.changes_topic a name of its own")
         return self
 
 
@@ -136,6 +139,10 @@ class EventsSettings(Section):
 
 class AbsorbSettings(Section):
     batch: Annotated[int, Field(ge=1, le=10_000)] = 500
+
+
+class ChangesSettings(Section):
+    kept_days: Annotated[int, Field(ge=1, le=3650)] = 30
 
 
 class QuarantineSettings(Section):

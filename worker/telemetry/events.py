@@ -108,6 +108,10 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "settling.resumed": (),
     # Rows were refused alike and nobody passed: single rows are tried until it is known whose fault it is.
     "settling.doubted": ("users", "reason"),
+    # A change of a subscription that nsqd refuses for its size: it is tried again each hour. And how many changes that
+    # were sent long ago left the outbox.
+    "change.refused": ("change", "user_id", "reason", "detail"),
+    "changes.pruned": ("changes",),
     # What became of leased rows within the last minute: how many by outcome.
     "rows.settled": ("seconds", "outcomes"),
 }

@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from worker.domain.lanes import Lane
 from worker.telemetry import labels
+from worker.telemetry.change_metrics import ChangeMetrics
 from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health
 from worker.telemetry.readings import Parts
@@ -33,7 +34,7 @@ def _name(lane: Lane) -> str:
 _LANES = tuple(map(_name, Lane))
 
 
-class Metrics:
+class Metrics(ChangeMetrics):
     """All metrics of one process, on a registry of their own. Every method is safe from any thread.
 
     `broker` is written by the thread that reads profiles, `events_broker` by the one that reads events.
@@ -55,6 +56,7 @@ class Metrics:
         self._about_settling()
         self._about_stripe()
         self._about_events()
+        self._about_changes()
 
     def _about_the_process(self, version: str) -> None:
         r = self.registry
@@ -193,16 +195,10 @@ class Metrics:
         self._clock_skew.set(seconds, clock)
 
     def forget_queues(self) -> None:
-        """The ledger can't be read: what was last read of it is no longer shown."""
-        for each in (
-            self._depth,
-            self._age,
-            self._oldest,
-            self._unopenable,
-            self._in_quarantine,
-            self._refreshes,
-            self._refreshes_age,
-        ):
+        """Postgres can't be read: what was last read there is no longer shown."""
+        ledger = (self._depth, self._age, self._oldest, self._unopenable, self._in_quarantine)
+        events = (self._refreshes, self._refreshes_age)
+        for each in (*ledger, *events, *self._of_the_outbox):
             each.forget()
 
     def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:

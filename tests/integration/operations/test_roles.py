@@ -100,11 +100,12 @@ def test_the_documented_grants_are_enough_for_everything_that_runs(
     grant(roles)
     assert as_app("db", "check").code == 0
     assert as_app("setup").code == 0, "where all is there, setup needs no more than running does"
-    worker = stack.spawn_worker(SUBKEEPER_DATABASE__URL=app)
+    worker = stack.spawn("run", "all", SUBKEEPER_DATABASE__URL=app).await_start()
     stack.publish(profile("ada"), profile("bob"), b"poison", b"poison too")
     stack.database_url = owner
     stack.await_completed("ada", "bob")
     wait_until(lambda: len(stack.rows("SELECT 1 FROM quarantined_messages")) == 2)
+    wait_until(lambda: len(stack.rows("SELECT 1 FROM subscription_changes WHERE sent_at IS NOT NULL")) == 2)
     users = as_app.directory / "users.ndjson"
     users.write_text("".join(json.dumps(profile(name)) + "\n" for name in ("ada", "cyd")))
     assert as_app("backfill", users, "--wait").code == 0

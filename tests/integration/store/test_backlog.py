@@ -12,7 +12,8 @@ from worker.domain.lanes import Lane
 from worker.errors import TryLater
 from worker.sealing import HEADER_BYTES
 from worker.store.engine.database import Database
-from worker.store.provisioning import backlog, insert
+from worker.store.engine.looks import LONGEST, LONGEST_AFTER_FAILURE
+from worker.store.provisioning import insert
 from worker.store.provisioning.backlog import Queues, QueueState
 
 OURS = [SEALED[:HEADER_BYTES]]
@@ -95,7 +96,7 @@ def test_a_look_is_taken_every_five_minutes_whatever_it_costs(database: Database
     looks = Queues(lambda: OURS, clock)
     look(database, looks)
     add(database, "a")
-    clock.now += backlog.LONGEST
+    clock.now += LONGEST
     assert look(database, looks).lanes[Lane.LIVE].depth == 1
 
 
@@ -111,5 +112,5 @@ def test_what_could_not_be_counted_is_missing_and_not_old(new_database: Callable
     state = look(database, looks)
     assert state.quarantined_messages is None
     assert state.lanes[Lane.LIVE].depth == 0
-    clock.now += backlog.LONGEST_AFTER_FAILURE
+    clock.now += LONGEST_AFTER_FAILURE
     assert look(database, looks).quarantined_messages == 0

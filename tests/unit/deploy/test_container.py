@@ -60,7 +60,7 @@ def test_it_runs_as_nobody_in_particular_and_is_process_1_itself() -> None:
     [user] = instructions("USER", last_stage())
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "a number, so that Kubernetes can see that it isn't root"
     assert json.loads(instructions("ENTRYPOINT", last_stage())[0]) == ["subkeeper"]
-    assert json.loads(instructions("CMD", last_stage())[0]) == ["run", "profiles"]
+    assert json.loads(instructions("CMD", last_stage())[0]) == ["run", "all"]
     assert instructions("STOPSIGNAL", last_stage()) == ["SIGTERM"]
 
 

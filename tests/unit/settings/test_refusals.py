@@ -39,6 +39,7 @@ def _refused(path: Path | None, environ: Mapping[str, str]) -> InvalidSettings:
         ('[nsq]\nprofile_topic = "t#ephemeral"', "nsq.profile_topic", "ephemeral"),
         ('[nsq]\nbackfill_topic = "a b"', "nsq.backfill_topic", "not a name that nsqd accepts"),
         ('[nsq]\nbackfill_topic = "profile_created"', "nsq", "one topic for both lanes"),
+        ('[nsq]\nchanges_topic = "profile_created"', "nsq", "would read what it publishes"),
         ("[nsq]\nnsqd_tcp_addresses = []", "nsq", "names no broker"),
         ('[nsq]\nnsqd_tcp_addresses = ["a"]', "nsq.nsqd_tcp_addresses", "Write host:port"),
         ('[nsq]\nnsqd_tcp_addresses = ["a:0"]', "nsq.nsqd_tcp_addresses", "Write host:port"),

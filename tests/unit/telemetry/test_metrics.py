@@ -85,6 +85,10 @@ def test_names_have_the_prefix_and_base_units() -> None:
         ),
         (lambda m: m.persisted(0.0007), 'subkeeper_publish_to_persisted_seconds_bucket{le="0.001"} 1.0'),
         (lambda m: m.persisted(-5), "subkeeper_publish_to_persisted_seconds_sum 0.0"),
+        (lambda m: m.change_sent(0.5), "subkeeper_change_to_sent_seconds_sum 0.5"),
+        (lambda m: m.changes_waiting(3, 1.5, 2), "subkeeper_changes_unsent 3.0"),
+        (lambda m: m.changes_waiting(3, 1.5, 2), "subkeeper_changes_oldest_unsent_seconds 1.5"),
+        (lambda m: m.changes_waiting(3, 1.5, 2), "subkeeper_changes_refused 2.0"),
         (lambda m: m.threads_alive(6), "subkeeper_threads_alive 6.0"),
         (lambda m: None, 'subkeeper_build_info{version="1.2.3"} 1.0'),
     ],
@@ -104,13 +108,17 @@ def _samples(metrics: Metrics, name: str) -> dict[str, float]:
 
 def test_what_cannot_be_read_is_left_out_and_comes_back() -> None:
     metrics = Metrics("1")
-    names = ("queue_depth", "queue_oldest_age_seconds", "oldest_unsettled_seconds", "in_quarantine", "channel_depth")
+    names = (
+        "queue_depth", "queue_oldest_age_seconds", "oldest_unsettled_seconds", "in_quarantine", "channel_depth",
+        "changes_unsent", "changes_oldest_unsent_seconds", "changes_refused",
+    )  # fmt: skip
     assert [name for name in names if _samples(metrics, f"subkeeper_{name}")] == [], "nothing was read yet"
     for _ in range(2):
         metrics.queue(Lane.LIVE, 3, 4.0)
         metrics.oldest_unsettled(4.0)
         metrics.in_quarantine(1, 2)
         metrics.channel_depths({"t": 5})
+        metrics.changes_waiting(3, 1.5, 2)
         assert [name for name in names if not _samples(metrics, f"subkeeper_{name}")] == []
         metrics.forget_queues()
         metrics.channel_depths({})

@@ -70,6 +70,7 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings, application_name: str = "subkeeper") -> None:
         self._engine = _engine(settings, application_name)
+        self._autocommitting = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._place = place(self._engine)
         self._settings = settings
 
@@ -89,6 +90,13 @@ class Database:
     def connection(self) -> Iterator[Connection]:
         """A connection whose transactions the caller begins and ends (migrations). Raises as `transaction` does."""
         with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def question(self) -> Iterator[Connection]:
+        """For a statement that only reads and stands alone: one exchange with Postgres in place of a transaction's
+        three. Raises as `transaction` does."""
+        with self._translated(), self._autocommitting.connect() as connection:
             yield connection
 
     def ping(self) -> None:

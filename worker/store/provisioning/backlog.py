@@ -7,22 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from worker.domain.lanes import Lane
 from worker.store.engine import arrays
 from worker.store.engine.clock import transaction_time
+from worker.store.engine.looks import Look
 from worker.store.provisioning.leases import OPENABLE, UNFINISHED
-
-Found = TypeVar("Found")
-
-SHARE = 0.01
-"""Of the time, at most, that one of the looks takes: a million unfinished rows are counted in 0.4 s."""
-
-LONGEST, LONGEST_AFTER_FAILURE = 300.0, 60.0
-"""Seconds between two turns of a look at most, however long it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +63,8 @@ class Queues:
 
     def __init__(self, openable: Callable[[], Sequence[bytes]], clock: Callable[[], float] = time.monotonic) -> None:
         self._openable = openable
-        self._lanes = {lane: _Look[_Counted](clock) for lane in Lane}
-        self._rows, self._messages = _Look[int](clock), _Look[int](clock)
+        self._lanes = {lane: Look[_Counted](clock) for lane in Lane}
+        self._rows, self._messages = Look[int](clock), Look[int](clock)
 
     def state(self, tx: Connection) -> QueueState:
         """What waits, as each look last found it. One that fails raises, and its finding is missing until its next
@@ -92,25 +85,3 @@ class Queues:
     def _count(self, tx: Connection, lane: Lane) -> _Counted:
         parameters = {"lane": int(lane), "openable": arrays.byteas(self._openable())}
         return _Counted(*tx.execute(_UNFINISHED, parameters).one())
-
-
-class _Look(Generic[Found]):
-    """Something that is asked for ever again, and answered from memory until its next turn."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._due = float("-inf")
-        self._found: Found | None = None
-
-    def take(self, ask: Callable[[], Found]) -> Found | None:
-        """What `ask` finds, or found when it last had its turn; None where it then failed. Raises what it raises."""
-        began = self._clock()
-        if began < self._due:
-            return self._found
-        self._found, longest = None, LONGEST_AFTER_FAILURE
-        try:
-            self._found, longest = ask(), LONGEST
-        finally:
-            ended = self._clock()
-            self._due = ended + min((ended - began) / SHARE, longest)
-        return self._found

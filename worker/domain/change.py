@@ -1,0 +1,40 @@
+"""A change of a subscription's row, as other services hear of it (docs/changes.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Columns: TypeAlias = Mapping[str, Any]
+"""A row's columns by name, as JSON has them; times are texts of RFC 3339."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`before` is None for a row that is new, `after` for one that was removed; a removed one keeps its last `version`.
+
+    `subscription` is Stripe's id. `cause` says what happened, in a word; new ones may come at any time.
+    """
+
+    id: int
+    user_id: str
+    subscription: str
+    version: int
+    before: Columns | None
+    after: Columns | None
+    cause: str
+
+    def body(self) -> bytes:
+        """The message on NSQ."""
+        message = {
+            "id": self.id,
+            "user_id": self.user_id,
+            "subscription": self.subscription,
+            "version": self.version,
+            "before": self.before,
+            "after": self.after,
+            "cause": self.cause,
+        }
+        return json.dumps(message, separators=(",", ":")).encode()
