@@ -77,6 +77,7 @@ class Process:
         """Serves until `stop`, or until a thread dies. Raises `Misconfigured` where it must not start."""
         sys.setswitchinterval(SWITCH_INTERVAL)
         self.http.start()
+        self._log.info("health.listening", host=self.http.host, port=self.http.port)
         try:
             if self._is_disabled:
                 self._run_disabled()

@@ -18,6 +18,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "thread.crashed": ("thread",),
     # A thread that has work has made no progress for so long; `at`: where it is, innermost last.
     "thread.stalled": ("thread", "seconds", "at"),
+    # A bug in one request to an HTTP port.
+    "request.crashed": ("path",),
     # The health endpoint.
     "health.listening": ("host", "port"),
     "health.changed": ("part", "ok", "detail"),
