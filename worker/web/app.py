@@ -34,6 +34,9 @@ class Gone(Exception):
     """The peer has left before it said all."""
 
 
+_UNCACHED: Headers = ((b"cache-control", b"no-store"),)
+"""What answers a POST is kept by nobody anyway."""
+
 _CLOSE: Headers = ((b"connection", b"close"),)
 """What is not read of a body would be taken for the next request."""
 
@@ -42,12 +45,12 @@ class Request:
     """What a handler may ask of a request."""
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
-        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self._headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self._receive = receive
 
     def header(self, name: bytes) -> bytes | None:
         """The first of that name (lower case)."""
-        return next((value for key, value in self._headers if key == name), None)
+        return self._headers.get(name)
 
     async def body(self, limit: int) -> bytes:
         """The bytes as they were sent. Raises `Problem` (413) over `limit` bytes, before reading where the length is
@@ -105,7 +108,7 @@ class App:
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", b"%d" % len(answer.body)),
-            (b"cache-control", b"no-store"),
+            *(_UNCACHED if method != "POST" else ()),
             *answer.headers,
         ]
         await send({"type": "http.response.start", "status": answer.status.value, "headers": headers})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from worker.web.problems import problem_bytes
 
 MAX_HEAD_BYTES = 16 * 1024
+_CONTINUE = b"HTTP/1.1 100 "
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,34 @@ class Gate:
             each.transport.abort()
 
 
+class OneWrite:
+    """A transport that sends an answer's head and body in one call of the system: each costs as much as all that
+    uvicorn does for a request. Everything else is the transport's."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        for name in ("is_closing", "pause_reading", "resume_reading", "get_extra_info", "get_write_buffer_size"):
+            setattr(self, name, getattr(transport, name))
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+        if data.startswith(_CONTINUE):  # the peer waits for it
+            self.flush()
+
+    def flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Where there are too many, the one that has waited longest makes way: a real request takes no
     time to arrive, so half-open ones keep nobody out."""
@@ -78,6 +107,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self._one_write = OneWrite(transport)
+        self.transport = cast("asyncio.Transport", self._one_write)
         self._gate.open.add(self)
         if len(self._gate.open) > self._bounds.connections:
             longest = next(iter(self._gate.waiting), None)
@@ -130,6 +161,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._one_write.flush()
         super().on_response_complete()
         if self.cycle.response_complete and not self.cycle.more_body:
             self._wait(self._bounds.idle)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import threading
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import cast
 
 import uvloop
@@ -69,12 +70,16 @@ class HttpServer:
         self._thread = threading.Thread(target=self.serve, name=f"http-{self._name}", daemon=True)
         self._thread.start()
 
-    def serve(self) -> None:
+    def serve(self, beside: AbstractAsyncContextManager[object] | None = None) -> None:
         """Serve until `stop`, on this thread and a loop of its own; the signals are left alone (uvicorn takes them over
-        on the main thread only)."""
+        on the main thread only). `beside` is entered on that loop before, and left when all is answered."""
         self._served = True
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._server.serve([self._socket]))
+            runner.run(self._serve(beside or nullcontext()))
+
+    async def _serve(self, beside: AbstractAsyncContextManager[object]) -> None:
+        async with beside:
+            await self._server.serve([self._socket])
 
     def is_alive(self) -> bool:
         """Whether it is serving."""

@@ -20,7 +20,12 @@ PROCFILE = Path(__file__).parents[3] / "Procfile"
 def honcho(stack: Stack, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`honcho start` as an ops person runs it, the environment's commands on PATH."""
     scripts = Path(sys.executable).parent
-    environ = {**stack.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+    environ = {
+        **stack.environ,
+        "WEB_HEALTH_PORT": "0",
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+    }
     with log.open("wb") as output:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "honcho", "-f", str(PROCFILE), "start"],
@@ -40,14 +45,14 @@ def honcho(stack: Stack, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_the_procfile_runs_a_worker_that_serves_and_drains(stack: Stack, tmp_path: Path) -> None:
     log = tmp_path / "honcho.log"
     with honcho(stack, log) as supervisor:
-        wait_until(lambda: "process.started" in log.read_text(), what="the worker has started")
+        wait_until(lambda: log.read_text().count("process.started") == 3, what="all processes have started")
         stack.publish(profile("ada"))
         stack.await_completed("ada")
         supervisor.send_signal(signal.SIGTERM)
         supervisor.wait(30)
     said = log.read_text()
-    assert '"process.draining"' in said
-    assert '"process.stopped"' in said
+    assert said.count('"process.draining"') == 3
+    assert said.count('"process.stopped"') == 3
     stack.assert_exactly_one("ada")
 
 
