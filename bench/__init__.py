@@ -9,4 +9,6 @@ absorbing  the rate at which the worker's own loop absorbs, and the ceilings bes
 ceilings   what absorbing could reach at best
 settling   the rate at which worker processes settle
 bare_chain the least that a profile costs, as one plain script
+deliveries signed webhooks, as fast as they are answered: a program of its own
+bare_http  the least that one costs
 """

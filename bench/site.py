@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 
 from bench.bare_chain import READY
+from sandbox import ports
 from sandbox.config_file import write_config
 from sandbox.demo.worker import WorkerProcess, environment_without_settings
 from sandbox.nsq import Nsqd, Nsqlookupd
@@ -44,6 +45,29 @@ class BenchWorker(WorkerProcess):
         return super().environment() | self._settings
 
 
+SECRET = "whsec_0123456789abcdef0123456789abcdef"
+
+
+class BenchWeb(BenchWorker):
+    """The web process, with the webhook's secret `SECRET`."""
+
+    name: ClassVar[str] = "web"
+
+    def choose_ports(self) -> None:
+        super().choose_ports()
+        self.web_port = ports.free_port()
+
+    def ports(self) -> set[int]:
+        return {*super().ports(), self.web_port}
+
+    def command(self) -> list[str]:
+        return [*super().command()[:-1], "web"]
+
+    def environment(self) -> dict[str, str]:
+        own = {"SUBKEEPER_WEB__PORT": str(self.web_port), "STRIPE_WEBHOOK_SECRETS": f"main={SECRET}"}
+        return super().environment() | own
+
+
 class Site:
     """See `Stand.site`."""
 
@@ -65,7 +89,7 @@ class Site:
         self.postgres = postgres
         self.stripe = stripe
         self.control = Control(stripe.api_base)
-        self._workspace = workspace
+        self.workspace = workspace
         self._config = write_config(
             directory,
             database_url=database_url,
@@ -78,22 +102,24 @@ class Site:
 
     def worker(self, settings: Mapping[str, str] = UNLIMITED) -> BenchWorker:
         """A worker that is not started yet, `settings` (`SETTLE__THREADS`, …) over the site's configuration."""
-        return BenchWorker(self._workspace, self._config, settings)
+        return BenchWorker(self.workspace, self._config, settings)
+
+    def web(self) -> BenchWeb:
+        """A web process that is not started yet."""
+        return BenchWeb(self.workspace, self._config, {})
 
     def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         """`subkeeper <arguments>` on the site's configuration, its output in a log of the workspace."""
         command = [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
         log = self._config.with_name("command.log")
-        return self._workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
+        return self.workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
 
     @contextmanager
     def bare_chain(self) -> Iterator[subprocess.Popen[bytes]]:
         """`bench.bare_chain` in the place of a worker, for as long as the block takes. Raises where it has ended."""
         log = self._config.with_name("bare-chain.log")
         command = [sys.executable, "-m", "bench.bare_chain", str(self._config)]
-        process = self._workspace.spawn(
-            command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings()
-        )
+        process = self.workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
         try:
             wait_until(lambda: READY in log.read_text() or process.poll() is not None, 30, "the bare chain reads")
             yield process

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tests.integration.provisioning.conftest import closing, new_stack, quick_probes, stack
+from tests.integration.web.conftest import new_endpoint
 
-__all__ = ["closing", "new_stack", "quick_probes", "stack"]
+__all__ = ["closing", "new_endpoint", "new_stack", "quick_probes", "stack"]

@@ -212,6 +212,7 @@ class Stack:
             "SUBKEEPER_SETTLE__LEASE": "15",
             "SUBKEEPER_SETTLE__SWEEP_INTERVAL": "0.1",
             "SUBKEEPER_HEALTH__PORT": "0",
+            "SUBKEEPER_WEB__PORT": "0",
             "SUBKEEPER_LOG__LEVEL": "debug",
             "SUBKEEPER_SECRET_KEY": SECRET_KEY,
             "STRIPE_SECRET_KEY": stripe.secret_key,

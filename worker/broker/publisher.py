@@ -23,7 +23,7 @@ from worker.settings.sections import NsqSettings
 ANSWER_TIMEOUT = 5.0
 """Seconds to wait for nsqd's OK before another connection is tried (an OK takes 1 ms, with a fsync each)."""
 
-_REFUSED_BODY = {"E_BAD_MESSAGE", "E_BAD_BODY"}
+REFUSED_BODY = {"E_BAD_MESSAGE", "E_BAD_BODY"}
 
 
 class Publisher:
@@ -155,7 +155,7 @@ class Publisher:
 def _raise_if_hopeless(broken: Broken, count: int) -> None:
     if broken.reason != "refused":
         return
-    if broken.code in _REFUSED_BODY:
+    if broken.code in REFUSED_BODY:
         which = "the message" if count == 1 else f"one of {count} messages"
         raise Rejected("message_too_big", f"{which} is over nsqd's --max-msg-size ({broken.detail})") from broken
     if broken.code == "E_BAD_TOPIC":

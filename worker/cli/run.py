@@ -8,11 +8,11 @@ import click
 
 from worker.cli.common import explained, loaded, seeded
 from worker.runtime.process import Process
-from worker.runtime.services import ALL, JOBS
+from worker.runtime.services import ALL, FRONTS, JOBS
 
 
 @click.command()
-@click.argument("what", type=click.Choice([*JOBS, ALL]))
+@click.argument("what", type=click.Choice([*JOBS, *FRONTS, ALL]))
 @click.pass_context
 def run(context: click.Context, what: str) -> None:
     """Run a worker until SIGTERM, SIGINT or SIGHUP: it drains within 25 s. A second signal ends it at once.

@@ -159,11 +159,17 @@ def _keep(value: Any, shape: Any) -> Any:
         return [_keep(each, shape[0]) for each in value] if isinstance(value, list) else None
     if not isinstance(value, dict):
         return None
-    return {name: _keep(value[name], inner) for name, inner in shape.items() if name in value}
+    return {
+        name: (_plain(value[name]) if inner is _LEAF else _keep(value[name], inner))
+        for name, inner in shape.items()
+        if name in value
+    }
 
 
 def _plain(value: Any) -> str | int | bool | None:
     """Amounts and times are whole numbers; what is neither that nor a short text is not kept."""
+    if value is None:  # half of them
+        return None
     if isinstance(value, dict):
         value = value.get("id")
     if isinstance(value, str):

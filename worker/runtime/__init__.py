@@ -5,6 +5,7 @@ services      what a process can be told to do: the table of its jobs, and the s
 resources     what a process has once, whatever it does
 upkeep        what a process does once, whatever it is told to do
 provisioning  the main job's parts, put together: a service, which starts, stops and closes
+web           the web process's parts, put together; webhook_secrets are those of STRIPE_WEBHOOK_SECRETS
 watch         gauges, and what has expired
 ownership     whose the database is
 outside       the ways out of a process, and its clocks: what a test gives in their place

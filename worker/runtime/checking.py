@@ -10,7 +10,7 @@ from functools import partial
 from worker.errors import Misconfigured, Unavailable
 from worker.runtime.operations import message_shape
 from worker.runtime.resources import Resources
-from worker.runtime.services import JOBS, Job
+from worker.runtime.services import FRONTS, JOBS, Front, Job
 from worker.settings.loading import InvalidSettings
 from worker.settings.model import Settings
 from worker.telemetry import Health, Metrics
@@ -29,6 +29,7 @@ def require_usable(settings: Settings, rng: random.Random) -> None:
         lambda: message_shape(settings),
         *(partial(_read, job, settings, rng, metrics) for job in JOBS.values()),
         lambda: _listen(settings),
+        *(partial(_stand_in_front, front, settings, metrics, rng) for front in FRONTS.values()),
     ]
     if billing:
         builds.append(settings.secret_keys)
@@ -44,6 +45,13 @@ def require_usable(settings: Settings, rng: random.Random) -> None:
 def _read(job: Job, settings: Settings, rng: random.Random, metrics: Metrics) -> None:
     if job.reader is not None:
         job.reader(settings.nsq, rng, metrics).close(timeout=0)
+
+
+def _stand_in_front(front: Front, settings: Settings, metrics: Metrics, rng: random.Random) -> None:
+    """On a port of its own, as the health endpoint below."""
+    web = settings.web.model_copy(update={"port": settings.web.port if settings.web.port < PRIVILEGED else 0})
+    with suppress(Unavailable):
+        front.build(settings.model_copy(update={"web": web}), metrics, Health(), rng).close()
 
 
 def _build(resources: Resources) -> None:

@@ -18,7 +18,7 @@ from worker.runtime import signals
 from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.provisioning import topic_lanes
 from worker.runtime.resources import Resources
-from worker.runtime.services import Service, jobs
+from worker.runtime.services import Service, fronts, jobs
 from worker.runtime.upkeep import Upkeep
 from worker.runtime.watch import DepthWatch
 from worker.settings.model import Settings
@@ -54,14 +54,21 @@ class Process:
         parts = list(dict.fromkeys(part for job in self._jobs for part in job.parts))
         self._asking = [job.asks for job in self._jobs if job.asks is not None]
         self._is_disabled = settings.stripe_secret_key() is None
-        self.health = Health([part for part in parts if part.startswith("nsqd") or not self._is_disabled])
+        needed = [part for part in parts if part.startswith("nsqd") or not self._is_disabled]
+        self.health = Health([*needed, *(part for front in fronts(what) for part in front.parts)])
         topics = {**topic_lanes(settings.nsq), settings.nsq.events_topic: None}
         self.metrics = Metrics(VERSION, self.health, topics)
-        self.http = health_server(settings.health, self.health, self.metrics)
         self._rng = rng
+        with ExitStack() as closing:
+            self.http = health_server(settings.health, self.health, self.metrics)
+            closing.callback(self.http.stop)
+            self.fronts = [front.build(settings, self.metrics, self.health, rng) for front in fronts(what)]
+            closing.pop_all()
         self._stopping = threading.Event()
         self._failed = False
+        self._drained_by = 0.0
         self._threads = Threads(self._thread_failed)
+        self._front_threads = Threads(self._thread_failed)
         self._keepers = Threads(self._thread_failed)
         self._log = structlog.get_logger(__name__)
 
@@ -77,14 +84,33 @@ class Process:
         """Serves until `stop`, or until a thread dies. Raises `Misconfigured` where it must not start."""
         sys.setswitchinterval(SWITCH_INTERVAL)
         self.http.start()
-        try:
-            if self._is_disabled:
+        self._log.info("health.listening", host=self.http.host, port=self.http.port)
+        with ExitStack() as closing:
+            closing.callback(self.http.stop)
+            for front in self.fronts:
+                closing.callback(front.close)
+                front.start(self._front_threads)
+            closing.callback(self._end_fronts)
+            if not self._jobs:
+                self._serve([])
+            elif self._is_disabled:
                 self._run_disabled()
             else:
                 self._run_services()
-        finally:
-            self.http.stop()
+        self._log.info("process.stopped")
         return 1 if self._failed else 0
+
+    def _end_fronts(self) -> None:
+        """They go on until all else has ended, or with it."""
+        for front in self.fronts:
+            front.stop()
+        self._drain()
+
+    def _drain(self) -> list[str]:
+        """Waits for the threads, for what is left of the time that supervisors grant; returns those that go on."""
+        self._drained_by = self._drained_by or time.monotonic() + DRAIN_SECONDS
+        left = self._threads.join(max(0.0, self._drained_by - time.monotonic()))
+        return [*left, *self._front_threads.join(max(0.0, self._drained_by - time.monotonic()))]
 
     def _thread_failed(self, name: str) -> None:
         self._failed = True
@@ -104,7 +130,6 @@ class Process:
             self._keep(readers)
         for reader in readers:
             reader.close(timeout=2.0)
-        self._threads.join(DRAIN_SECONDS)
 
     def _keep(self, readers: Sequence[Reader]) -> None:
         if not readers:
@@ -131,7 +156,6 @@ class Process:
             closing.callback(self._leave_budget, resources)
             if self._open(resources, services):
                 self._serve([*services, Upkeep(resources, asks_stripe=bool(self._asking))])
-        self._log.info("process.stopped")
 
     def _serve(self, services: Sequence[Service]) -> None:
         for service in services:
@@ -139,9 +163,9 @@ class Process:
         self._log.info("process.started", version=VERSION)
         self._stopping.wait()
         self._log.info("process.draining")
-        for service in reversed(services):
+        for service in reversed([*self.fronts, *services]):
             service.stop()
-        if left := self._threads.join(DRAIN_SECONDS):
+        if left := self._drain():
             self._log.warning("process.cut_short", threads=left)
 
     def _leave_budget(self, resources: Resources) -> None:

@@ -1,4 +1,4 @@
-"""What a process can be told to do (`subkeeper run WHAT`): a new job is one line in `JOBS`."""
+"""What a process can be told to do (`subkeeper run WHAT`): a new job is one line in `JOBS`, or in `FRONTS`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from worker.runtime.events import ABSORBING, ASKING, NSQD, StripeEvents, event_r
 from worker.runtime.provisioning import Provisioning, profile_reader
 from worker.runtime.relay import Relaying
 from worker.runtime.resources import Resources
+from worker.settings.model import Settings
 from worker.settings.sections import NsqSettings
-from worker.telemetry import Metrics
+from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 
 ALL = "all"
@@ -55,6 +56,31 @@ JOBS: Mapping[str, Job] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A service that needs neither Postgres nor Stripe, and so passes no gate: it begins first, whether billing is
+    disabled or not. `build` may listen."""
+
+    build: Callable[[Settings, Metrics, Health, random.Random], Service]
+    parts: tuple[str, ...]
+
+
+def _web(settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> Service:
+    from worker.runtime.web import Web  # noqa: PLC0415 - who runs something else starts without it
+
+    return Web(settings, metrics, health, rng)
+
+
+FRONTS: Mapping[str, Front] = {
+    "web": Front(_web, ("webhook",)),
+}
+
+
 def jobs(what: str) -> list[Job]:
     """Those of a process that runs `what`: a job's name, or `ALL`."""
     return [job for name, job in JOBS.items() if what in {name, ALL}]
+
+
+def fronts(what: str) -> list[Front]:
+    """Likewise."""
+    return [front for name, front in FRONTS.items() if what in {name, ALL}]

@@ -27,13 +27,20 @@ KeyPath = tuple[str, ...]
 ANY = "*"
 """Stands in a key's path for the name of a table that the user chooses (`plans.*.currency`)."""
 
-SECRETS: tuple[KeyPath, ...] = (("secret_key",), ("stripe", "secret_key"), ("nsq", "auth_secret"))
+SECRETS: tuple[KeyPath, ...] = (
+    ("secret_key",),
+    ("stripe", "secret_key"),
+    ("stripe", "webhook_secrets"),
+    ("nsq", "auth_secret"),
+)
 """Keys that the TOML file may not hold: for the environment, or in a file that the key `…_file` names."""
 
 PREFIX = "SUBKEEPER_"
 STRIPE_NAMES: dict[str, KeyPath] = {
     "STRIPE_SECRET_KEY": ("stripe", "secret_key"),
     "STRIPE_SECRET_KEY_FILE": ("stripe", "secret_key_file"),
+    "STRIPE_WEBHOOK_SECRETS": ("stripe", "webhook_secrets"),
+    "STRIPE_WEBHOOK_SECRETS_FILE": ("stripe", "webhook_secrets_file"),
 }
 """Variables whose name is a convention older than ours."""
 

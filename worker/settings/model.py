@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,14 @@ from worker.errors import Misconfigured
 from worker.settings import sections
 from worker.settings.kinds import Section, Slug
 from worker.settings.loading import SECRETS, Gathered, InvalidSettings, KeyPath, gather, keys_of, translated, variable
-from worker.settings.secrets import Secret, check_stripe_key, masked_url, passwords_of, split_secret_keys
+from worker.settings.secrets import (
+    Secret,
+    check_stripe_key,
+    masked_url,
+    passwords_of,
+    split_secret_keys,
+    split_webhook_secrets,
+)
 
 LEASE_MARGIN = 5.0
 """Seconds that a lease keeps beyond one request: commits, clock steps, scheduling. Each step's commit renews it."""
@@ -43,6 +50,7 @@ class Settings(Section):
     changes: sections.ChangesSettings = sections.ChangesSettings()
     quarantine: sections.QuarantineSettings = sections.QuarantineSettings()
     health: sections.HealthSettings = sections.HealthSettings()
+    web: sections.WebSettings = sections.WebSettings()
     log: sections.LogSettings = sections.LogSettings()
 
     _written: dict[KeyPath, str] = PrivateAttr(default_factory=dict)
@@ -93,6 +101,13 @@ class Settings(Section):
             check_stripe_key(secret.name, key, self.written(("stripe", "livemode")), livemode=self.stripe.livemode)
         return key
 
+    def webhook_secrets(self) -> dict[str, str]:
+        """The signing secrets of our webhook endpoints by the names that we gave them, as they are now (a file is read
+        again); none: the webhook is disabled. Raises `Misconfigured`."""
+        secret = self.secret(("stripe", "webhook_secrets"))
+        text = secret.read()
+        return split_webhook_secrets(secret.name, text) if text is not None else {}
+
     def secret_keys(self) -> list[str]:
         """The keys that seal and sign, newest first; at least one. Raises `Misconfigured` where there is none."""
         secret = self.secret(("secret_key",))
@@ -110,7 +125,8 @@ class Settings(Section):
         """Every secret at hand, for the log to mask by value. Raises `Misconfigured` for a file that went away."""
         sealing = self.secret_keys() if self.secret_key or self.secret_key_file else []
         passwords = passwords_of(self.database.url.get_secret_value())
-        secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), *passwords, *sealing)
+        webhook = self.webhook_secrets().values()
+        secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), *passwords, *sealing, *webhook)
         return [secret for secret in secrets if secret]
 
     def effective(self) -> dict[str, Any]:
@@ -162,7 +178,12 @@ def _plan_problems(settings: Settings) -> Iterator[Misconfigured]:
 
 def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
     sealing = settings.secret_key or settings.secret_key_file  # commands that seal nothing run without
-    reads = [settings.stripe_secret_key, settings.nsq_auth_secret, *([settings.secret_keys] if sealing else [])]
+    reads: list[Callable[[], object]] = [
+        settings.stripe_secret_key,
+        settings.nsq_auth_secret,
+        settings.webhook_secrets,
+        *([settings.secret_keys] if sealing else []),
+    ]
     for read in reads:
         try:
             read()

@@ -15,6 +15,8 @@ MIN_SECRET_KEY = 32
 """Characters that one SUBKEEPER_SECRET_KEY must have at least."""
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(?P<mode>live|test)_[A-Za-z0-9_]+")
+_WEBHOOK_NAME = re.compile(r"[a-z0-9_-]{1,32}")
+_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{16,}")
 _MASK = "********"
 _PASSWORDS = (
     re.compile(r"(^(?:[\w+]*:)?//[^:/]*?(?::|%3[Aa]))([^@]+)(?=@)"),
@@ -98,3 +100,17 @@ def split_secret_keys(name: str, text: str) -> list[str]:
         fix = f"Give at least {MIN_SECRET_KEY} random characters each: openssl rand -base64 48"
         raise Misconfigured(name, "is empty or has a key that is too short", fix)
     return keys
+
+
+def split_webhook_secrets(name: str, text: str) -> dict[str, str]:
+    """`name=whsec_…`, several separated by commas or lines. Raises `Misconfigured`, which never repeats one."""
+    found: dict[str, str] = {}
+    fix = "Write name=whsec_…, several separated by commas; a name has 1 to 32 of the characters a-z 0-9 _ -"
+    for entry in re.split(r"[,\s]+", text.strip(", \t\r\n")):
+        label, _, secret = entry.partition("=")
+        if not _WEBHOOK_NAME.fullmatch(label) or not _WEBHOOK_SECRET.fullmatch(secret):
+            raise Misconfigured(name, "holds an entry that is not a name and a signing secret of Stripe", fix)
+        if label in found or secret in found.values():
+            raise Misconfigured(name, "holds a name or a secret twice", "Give each secret once, under its own name")
+        found[label] = secret
+    return found

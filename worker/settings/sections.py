@@ -111,7 +111,8 @@ class TrialSettings(Section):
 
 
 class StripeSettings(Section):
-    """`secret_key` is for the environment (`STRIPE_SECRET_KEY`) alone; without any key, billing is disabled."""
+    """`secret_key` is for the environment (`STRIPE_SECRET_KEY`) alone; without any key, billing is disabled. So is
+    `webhook_secrets` (`STRIPE_WEBHOOK_SECRETS`), without which the webhook is."""
 
     livemode: bool = False
     api_base: ApiBase = "https://api.stripe.com"
@@ -122,6 +123,8 @@ class StripeSettings(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 0.8
     secret_key: SecretStr | None = None
     secret_key_file: Path | None = None
+    webhook_secrets: SecretStr | None = None
+    webhook_secrets_file: Path | None = None
 
 
 class SettleSettings(Section):
@@ -152,6 +155,16 @@ class QuarantineSettings(Section):
 class HealthSettings(Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
+
+
+class WebSettings(Section):
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    max_connections: Annotated[int, Field(ge=10, le=100_000)] = 500
+    max_body_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    receive_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0
+    publish_timeout: Annotated[float, Field(ge=0.1, le=14)] = 5.0
+    signature_tolerance: Annotated[float, Field(ge=1, le=86_400)] = 300.0
 
 
 class LogSettings(Section):

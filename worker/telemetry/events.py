@@ -18,10 +18,20 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "thread.crashed": ("thread",),
     # A thread that has work has made no progress for so long; `at`: where it is, innermost last.
     "thread.stalled": ("thread", "seconds", "at"),
+    # A bug in one request to an HTTP port.
+    "request.crashed": ("path",),
     # The health endpoint.
     "health.listening": ("host", "port"),
     "health.changed": ("part", "ok", "detail"),
     "health.failed": ("reason",),
+    # The web process's port.
+    "web.listening": ("host", "port"),
+    # No STRIPE_WEBHOOK_SECRETS: the webhook answers 503, and events are polled for alone.
+    "webhook.disabled": (),
+    # Deliveries that were not taken (`reason` as in subkeeper_webhook_deliveries_total); the same reason once a minute.
+    "webhook.refused": ("reason", "detail", "left_out"),
+    # Other signing secrets are in force now, under these names of ours.
+    "webhook_secrets.changed": ("secrets",),
     # The broker. `reason` is a constant, `detail` an NSQ error code or the system's words; no `topic` when publishing.
     "nsqd.connected": ("address", "topic"),
     "nsqd.refused": ("address", "topic", "reason", "detail"),

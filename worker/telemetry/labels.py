@@ -55,3 +55,10 @@ DISCONNECT_REASONS = (
     "unreachable",
 )  # fmt: skip
 """`worker.broker.protocol.Broken.reason`."""
+
+WEBHOOK_OUTCOMES = (
+    "published", "connect", "type_unknown",
+    "signature_missing", "signature_malformed", "signature_too_old", "signature_too_new", "signature_wrong",
+    "wrong_mode", "malformed", "too_large", "compressed", "unavailable", "disabled",
+)  # fmt: skip
+"""What came of a delivery: answered 200 (the first line), refused, or to be sent again (the last two)."""

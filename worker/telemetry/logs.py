@@ -9,7 +9,7 @@ over whole:
   an installed library's code. Arguments, f-strings and exceptions' messages can hold a profile, so they never appear.
 - this happens where records are made, so it also holds for handlers that a library adds on its own (nsq-py does).
 - the same line of a library is written once a minute at most, with the number of those that were left out: without
-  descriptors, waitress and urllib3 logged 1.8 MB a second.
+  descriptors, an HTTP server and urllib3 logged 1.8 MB a second.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from worker.telemetry.health import Health
 from worker.telemetry.readings import Parts
 from worker.telemetry.registry import Registry
 from worker.telemetry.stream import LOSSES
+from worker.telemetry.webhook import WebhookMetrics
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CALL = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
@@ -57,6 +58,7 @@ class Metrics(ChangeMetrics):
         self._about_stripe()
         self._about_events()
         self._about_changes()
+        self.webhook = WebhookMetrics(self.registry)
 
     def _about_the_process(self, version: str) -> None:
         r = self.registry

@@ -1,1 +1,2 @@
-"""HTTP: `health` says what is served, `server` serves it."""
+"""HTTP: `app` has the table of what is served, `server` serves it, `protocol` keeps its peers within bounds. What is
+served: `health`, and `stripe_webhook`."""

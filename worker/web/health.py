@@ -8,67 +8,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.settings.sections import HealthSettings
 from worker.telemetry import Health, Metrics
+from worker.web.app import Answer, App, Handler, Request
+from worker.web.protocol import Bounds
 from worker.web.server import HttpServer
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+BOUNDS = Bounds(connections=200, receive=5.0, answer=5.0, idle=5.0)
+"""For probes and a Prometheus, which ask and leave."""
 
 _JSON = "application/json"
-_PROBLEM = "application/problem+json"
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def health_server(settings: HealthSettings, health: Health, metrics: Metrics) -> HttpServer:
     """The endpoint, bound and not yet serving. Raises `Misconfigured` where it cannot listen, `Unavailable` where
     another process does."""
-    return HttpServer(HealthApp(health, metrics), settings.host, settings.port, name="health")
+    pages = HealthPages(health, metrics)
+    routes: dict[str, Callable[[], Answer]] = {
+        "/healthz": pages.healthz,
+        "/readyz": pages.readyz,
+        "/metrics": pages.metrics,
+    }
+    app = App({path: {"GET": _handler(page)} for path, page in routes.items()})
+    return HttpServer(app, settings.host, settings.port, BOUNDS, name="health")
 
 
-class HealthApp:
-    """The endpoint as a WSGI application."""
+def _handler(page: Callable[[], Answer]) -> Handler:
+    async def handle(_request: Request) -> Answer:
+        return page()
 
+    return handle
+
+
+class HealthPages:
     def __init__(self, health: Health, metrics: Metrics) -> None:
         self._health = health
         self._metrics = metrics
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        status, content_type, body = self._answer(environ["PATH_INFO"], environ["REQUEST_METHOD"])
-        headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append(("Allow", "GET, HEAD"))
-        start_response(f"{status.value} {status.phrase}", headers)
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
-
-    def _answer(self, path: str, method: str) -> tuple[HTTPStatus, str, bytes]:
-        pages = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._prometheus}
-        page = pages.get(path)
-        if page is None:
-            return _problem(HTTPStatus.NOT_FOUND)
-        return page() if method in {"GET", "HEAD"} else _problem(HTTPStatus.METHOD_NOT_ALLOWED)
-
-    def _healthz(self) -> tuple[HTTPStatus, str, bytes]:
+    def healthz(self) -> Answer:
         reasons = self._health.reasons()
         return _verdict(ok=not reasons, word="healthy", rest={"reasons": reasons})
 
-    def _readyz(self) -> tuple[HTTPStatus, str, bytes]:
+    def readyz(self) -> Answer:
         parts = {part: {"ok": state.ok, "detail": state.detail} for part, state in self._health.parts().items()}
         return _verdict(ok=self._health.is_ready(), word="ready", rest={"parts": parts})
 
-    def _prometheus(self) -> tuple[HTTPStatus, str, bytes]:
-        return HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", self._metrics.render()
+    def metrics(self) -> Answer:
+        return Answer(HTTPStatus.OK, _PROMETHEUS, self._metrics.render())
 
 
-def _verdict(*, ok: bool, word: str, rest: dict[str, Any]) -> tuple[HTTPStatus, str, bytes]:
+def _verdict(*, ok: bool, word: str, rest: dict[str, Any]) -> Answer:
     status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return status, _JSON, json.dumps({"status": word if ok else f"not {word}", **rest}).encode()
-
-
-def _problem(status: HTTPStatus) -> tuple[HTTPStatus, str, bytes]:
-    """RFC 9457."""
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value}
-    return status, _PROBLEM, json.dumps(body).encode()
+    return Answer(status, _JSON, json.dumps({"status": word if ok else f"not {word}", **rest}).encode())

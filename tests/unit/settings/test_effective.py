@@ -11,6 +11,7 @@ from worker.settings.model import Settings
 SECRETS = {
     "STRIPE_SECRET_KEY": "sk_test_PLANTED",
     "SUBKEEPER_SECRET_KEY": "PLANTED" * 5,
+    "STRIPE_WEBHOOK_SECRETS": "main=whsec_PLANTED1234567890",
     "SUBKEEPER_NSQ__AUTH_SECRET": "PLANTED",
     "SUBKEEPER_DATABASE__URL": "postgresql://me:PLANTED%40@db.example:5432/subkeeper?sslmode=require",
 }

@@ -180,3 +180,17 @@ def test_importing_the_settings_leaves_out_whatever_starts_slowly() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=dict(os.environ))
     modules = set(json.loads(run.stdout))
     assert modules & {"pydantic_settings", "stripe", "sqlalchemy", "nsq", "rich", "structlog", "asyncio"} == set()
+
+
+@pytest.mark.parametrize("between", [",", "\n", ", \r\n"])
+def test_webhook_secrets_have_names_and_stand_in_a_variable_or_a_file(tmp_path: Path, between: str) -> None:
+    text = f"old=whsec_1234567890abcdef{between}new-2=whsec_abcdef1234567890{between}"
+    file = tmp_path / "secrets"
+    file.write_text(text)
+    named = {"old": "whsec_1234567890abcdef", "new-2": "whsec_abcdef1234567890"}
+    assert Settings.load(None, {"STRIPE_WEBHOOK_SECRETS": text}).webhook_secrets() == named
+    settings = Settings.load(None, {"STRIPE_WEBHOOK_SECRETS_FILE": str(file)})
+    assert settings.webhook_secrets() == named
+    file.write_text("new-2=whsec_abcdef1234567890")
+    assert list(settings.webhook_secrets()) == ["new-2"]
+    assert Settings().webhook_secrets() == {}

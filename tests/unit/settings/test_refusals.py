@@ -119,6 +119,11 @@ def test_a_bad_key_of_the_file_is_refused(write_config: WriteConfig, toml: str, 
         ("STRIPE_SECRET_KEY", "sk_test_\u043a", "not a secret key of Stripe"),
         ("SUBKEEPER_SECRET_KEY_FILE", "/nowhere/key", "cannot read /nowhere/key"),
         ("SUBKEEPER_NSQ__AUTH_SECRET_FILE", "/nowhere/key", "cannot read /nowhere/key"),
+        ("STRIPE_WEBHOOK_SECRETS", "whsec_12345678901234567890", "Write name=whsec_"),
+        ("STRIPE_WEBHOOK_SECRETS", "a=sk_test_12345678901234567890", "Write name=whsec_"),
+        ("STRIPE_WEBHOOK_SECRETS", ",", "Write name=whsec_"),
+        ("STRIPE_WEBHOOK_SECRETS", "a=whsec_1234567890123456,a=whsec_6543210987654321", "twice"),
+        ("STRIPE_WEBHOOK_SECRETS_FILE", "/nowhere/secrets", "cannot read /nowhere/secrets"),
     ],
 )
 def test_a_bad_variable_is_refused_under_its_own_name(variable: str, text: str, said: str) -> None:
@@ -169,6 +174,8 @@ def test_all_problems_are_told_at_once(write_config: WriteConfig) -> None:
         ("SUBKEEPER_HEALTH__PORT", "PLANTED"),
         ("STRIPE_SECRET_KEY_FILE", "sk_live_PLANTED"),
         ("SUBKEEPER_SECRET_KEY_FILE", "PLANTED/PLANTED"),
+        ("STRIPE_WEBHOOK_SECRETS", "PLANTED"),
+        ("STRIPE_WEBHOOK_SECRETS", "a=whsec_PLANTED1234567890,PLANTED=whsec_PLANTED1234567890"),
     ],
 )
 def test_no_error_repeats_a_value(variable: str, text: str) -> None:

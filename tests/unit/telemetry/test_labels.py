@@ -10,13 +10,14 @@ from typing import get_args
 
 import pytest
 
+from worker.events import webhook
 from worker.provisioning.provisioner import Settled
 from worker.stripe_api.errors import StripeFailure
 from worker.stripe_api.requestor import _snake
 from worker.telemetry import labels
 
 WORKER = Path(__file__).parents[3] / "worker"
-OF_COMMANDS = {"backfill/records.py", "backfill/publishing.py", "broker/publisher.py"}
+OF_COMMANDS = {"backfill/records.py", "backfill/publishing.py", "broker/publisher.py", "broker/loop_publisher.py"}
 """What these refuse is told to whoever gave it, and is never put into quarantine."""
 
 REFUSALS = {"FieldRefused", "CustomerGone", "Refused", "TrialRefused", "AnswerIncomplete"}
@@ -115,3 +116,11 @@ def _operations(file: Path) -> set[str]:
 def test_the_reasons_of_disconnects_are_those_of_the_code() -> None:
     found = {_pattern(reason) for file in sorted(WORKER.glob("broker/*.py")) for reason in _calls(file, "Broken")}
     assert found == set(labels.DISCONNECT_REASONS)
+
+
+def test_the_outcomes_of_deliveries_are_those_of_the_code() -> None:
+    files = ("domain/webhook.py", "events/webhook.py")
+    refused = {_pattern(reason) for file in files for reason in _calls(WORKER / file, "WebhookRefused")}
+    answered = {webhook.PUBLISHED, webhook.CONNECT, webhook.TYPE_UNKNOWN}
+    of_http = _constants("web/stripe_webhook.py", r'(?:HTTPStatus\.\w+(?:,|:)|delivery\() ?"(\w+)"')
+    assert refused | answered | of_http == set(labels.WEBHOOK_OUTCOMES)

@@ -28,7 +28,7 @@ PLANTED = "Ada Lovelace ada.lovelace@example.com sk_live_PLANTED whsec_PLANTED p
 TRACES = ("Ada", "ada.", "Lovelace", "lovelace", "example.com", "PLANTED", "registered-secret")
 LIBRARIES = (
     *("nsq", "stripe", "urllib3", "urllib3.connectionpool", "sqlalchemy", "sqlalchemy.engine", "sqlalchemy.pool"),
-    *("alembic", "alembic.runtime.migration", "waitress", "waitress.queue", "psycopg", "psycopg.pool", "tenacity"),
+    *("alembic", "alembic.runtime.migration", "uvicorn", "uvicorn.error", "psycopg", "psycopg.pool", "tenacity"),
     *("asyncio", "aiohttp", "concurrent.futures", "py.warnings", "a.library.nobody.knows", "root"),
 )
 
@@ -152,7 +152,7 @@ def test_a_librarys_exception_is_named_by_type(lines: Lines) -> None:
     try:
         _fail_with(PLANTED)
     except ValueError:
-        logging.getLogger("waitress").exception("x")
+        logging.getLogger("uvicorn.error").exception("x")
     assert lines()[0]["error"][0]["type"] == "ValueError"
 
 
@@ -181,7 +181,7 @@ def test_pythons_warnings_go_the_same_way(stream: io.StringIO, lines: Lines) -> 
 def test_a_library_s_flood_is_one_line_a_minute_with_a_count_of_the_rest() -> None:
     now, stream = [0.0], io.StringIO()
     configure_logging(LogSettings(), stream, clock=lambda: now[0])
-    logger = logging.getLogger("waitress")
+    logger = logging.getLogger("uvicorn.error")
 
     def flood() -> list[dict[str, Any]]:
         before = len(stream.getvalue())
@@ -200,11 +200,11 @@ def test_a_library_s_flood_is_one_line_a_minute_with_a_count_of_the_rest() -> No
 
 REAL = """
 import logging, sys
-if {before}: import nsq, stripe, stripe._util, sqlalchemy, alembic, urllib3, waitress, psycopg
+if {before}: import nsq, stripe, stripe._util, sqlalchemy, alembic, urllib3, uvicorn, psycopg
 from worker.settings.sections import LogSettings
 from worker.telemetry import configure_logging
 configure_logging(LogSettings(level="debug"), sys.stdout)
-import nsq, stripe, stripe._util, sqlalchemy, alembic, urllib3, waitress, psycopg
+import nsq, stripe, stripe._util, sqlalchemy, alembic, urllib3, uvicorn, psycopg
 stripe._util.log_info("Request", params={planted!r})
 stripe._util.log_debug("Request", params={planted!r})
 engine = sqlalchemy.create_engine("sqlite://", echo="debug")

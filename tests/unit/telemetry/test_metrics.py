@@ -20,7 +20,9 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 def _registered() -> set[tuple[str, str, str, str]]:
     """Name, type, labels and meaning of all metrics of ours, as the table writes them."""
     rows = set()
-    for family in Metrics("1", Health(["postgres"]), {"t": Lane.LIVE}).registry.collect():
+    metrics = Metrics("1", Health(["postgres"]), {"t": Lane.LIVE})
+    metrics.webhook.secrets(["main"])
+    for family in metrics.registry.collect():
         if not family.name.startswith("process_"):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.add((f"`{name}`", family.type, ", ".join(map("`{}`".format, _labels(family))), family.documentation))

@@ -1,0 +1,221 @@
+"""Signed webhooks as Stripe delivers them, as fast as they are answered: a program of its own, so that signing and
+measuring never wait for what they measure.
+
+    python -m bench.deliveries HOST PORT SECRET CONNECTIONS SECONDS
+
+Requests are made before; each connection sends its next one when it has the last one's answer. One line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import sys
+import time
+from collections import Counter
+from typing import Any, cast
+
+import uvloop
+
+PREPARED = 2000
+"""Different events; sent again in turn."""
+
+_CUSTOMER: dict[str, Any] = {"address": None, "email": None, "name": None, "phone": None}
+_ITEM: dict[str, Any] = {
+    "id": "si_1",
+    "object": "subscription_item",
+    "billing_thresholds": None,
+    "created": 1_790_000_000,
+    "current_period_end": 1_792_592_000,
+    "current_period_start": 1_790_000_000,
+    "discounts": [],
+    "metadata": {},
+    "price": {
+        "id": "price_1",
+        "object": "price",
+        "active": True,
+        "billing_scheme": "per_unit",
+        "created": 1_780_000_000,
+        "currency": "usd",
+        "custom_unit_amount": None,
+        "livemode": False,
+        "lookup_key": "pending",
+        "metadata": {},
+        "nickname": None,
+        "product": "prod_1",
+        "recurring": {"interval": "month", "interval_count": 1, "meter": None, "usage_type": "licensed"},
+        "tax_behavior": "unspecified",
+        "tiers_mode": None,
+        "transform_quantity": None,
+        "type": "recurring",
+        "unit_amount": 0,
+        "unit_amount_decimal": "0",
+    },
+    "quantity": 1,
+    "subscription": "sub_1",
+    "tax_rates": [],
+}
+
+
+def event(number: int, now: int, **changed: Any) -> dict[str, Any]:
+    """`customer.subscription.updated` with the fields of a real one."""
+    subscription: dict[str, Any] = {
+        "id": f"sub_{number}",
+        "object": "subscription",
+        "application": None,
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "billing_cycle_anchor": 1_790_000_000,
+        "billing_mode": {"type": "flexible", "flexible": {"proration_discounts": "included"}},
+        "cancel_at": None,
+        "cancel_at_period_end": False,
+        "canceled_at": None,
+        "cancellation_details": {"comment": None, "feedback": None, "reason": None},
+        "collection_method": "charge_automatically",
+        "created": 1_790_000_000,
+        "currency": "usd",
+        "customer": f"cus_{number}",
+        "customer_account": None,
+        "days_until_due": None,
+        "default_payment_method": None,
+        "default_tax_rates": [],
+        "description": None,
+        "discounts": [],
+        "ended_at": None,
+        "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
+        "items": {"object": "list", "data": [_ITEM], "has_more": False, "total_count": 1, "url": "/v1/items"},
+        "latest_invoice": f"in_{number}",
+        "livemode": False,
+        "metadata": {"subkeeper": "0123456789abcdef0123456789abcdef", "user_id": f"user-{number}"},
+        "next_pending_invoice_item_invoice": None,
+        "on_behalf_of": None,
+        "pause_collection": None,
+        "payment_settings": {"payment_method_types": None, "save_default_payment_method": "off"},
+        "pending_setup_intent": None,
+        "pending_update": None,
+        "schedule": None,
+        "start_date": 1_790_000_000,
+        "status": "active",
+        "test_clock": None,
+        "transfer_data": None,
+        "trial_end": 1_792_592_000,
+        "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}},
+        "trial_start": 1_790_000_000,
+    }
+    return {
+        "id": f"evt_{number}",
+        "object": "event",
+        "api_version": "2026-08-26.dahlia",
+        "created": now,
+        "data": {"object": subscription, "previous_attributes": {"status": "trialing", "customer_details": _CUSTOMER}},
+        "livemode": False,
+        "pending_webhooks": 1,
+        "request": {"id": None, "idempotency_key": None},
+        "type": "customer.subscription.updated",
+        **changed,
+    }
+
+
+def signature(secret: str, body: bytes, now: int) -> str:
+    """The Stripe-Signature of a body."""
+    return f"t={now},v1={hmac.digest(secret.encode(), b'%d.%b' % (now, body), 'sha256').hex()}"
+
+
+def request(body: bytes, signed: str, *, host: str = "localhost") -> bytes:
+    """The whole of a delivery, as Stripe sends it."""
+    head = (
+        "POST /stripe/webhook HTTP/1.1",
+        f"Host: {host}",
+        "User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+        "Accept: */*; q=0.5, application/xml",
+        "Cache-Control: no-cache",
+        "Content-Type: application/json; charset=utf-8",
+        f"Stripe-Signature: {signed}",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+class _Client(asyncio.Protocol):
+    """A connection that asks again as soon as it is answered."""
+
+    def __init__(self, load: _Load) -> None:
+        self._load = load
+        self._answer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._ask()
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        if not end:
+            return
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        if len(body) >= length:
+            self._load.answered(head[9:12].decode(), time.perf_counter() - self._began)
+            self._answer = b""
+            if not self._load.is_over:
+                self._ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if not self._load.is_over:
+            self._load.answered("lost", 0.0)
+
+    def _ask(self) -> None:
+        self._began = time.perf_counter()
+        self._transport.write(self._load.next_request())
+
+
+class _Load:
+    def __init__(self, requests: list[bytes]) -> None:
+        self._requests = requests
+        self._sent = 0
+        self._statuses: Counter[str] = Counter()
+        self._latencies: list[float] = []
+        self.is_over = False
+
+    def next_request(self) -> bytes:
+        self._sent += 1
+        return self._requests[self._sent % len(self._requests)]
+
+    def answered(self, status: str, seconds: float) -> None:
+        self._statuses[status] += 1
+        self._latencies.append(seconds)
+
+    async def run(self, host: str, port: int, connections: int, seconds: float) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        began, used = time.perf_counter(), time.process_time()
+        transports = [(await loop.create_connection(lambda: _Client(self), host, port))[0] for _ in range(connections)]
+        await asyncio.sleep(seconds)
+        took, used = time.perf_counter() - began, time.process_time() - used
+        self.is_over = True
+        for transport in transports:
+            transport.abort()
+        return self._figures(took, used)
+
+    def _figures(self, took: float, used: float) -> dict[str, Any]:
+        ordered = sorted(self._latencies) or [0.0]
+        ranks = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
+        return {
+            "per_second": round(len(self._latencies) / took),
+            "ms": {
+                rank: round(1e3 * ordered[min(len(ordered) - 1, int(q * len(ordered)))], 2) for rank, q in ranks.items()
+            },
+            "statuses": dict(self._statuses),
+            "load_cpu_percent": round(100 * used / took, 1),
+        }
+
+
+def main() -> None:
+    host, port, secret, connections, seconds = sys.argv[1:]
+    now = int(time.time())
+    bodies = [json.dumps(event(number, now), indent=2).encode() for number in range(PREPARED)]
+    load = _Load([request(body, signature(secret, body, now), host=host) for body in bodies])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(json.dumps(runner.run(load.run(host, int(port), int(connections), float(seconds)))))
+
+
+if __name__ == "__main__":
+    main()

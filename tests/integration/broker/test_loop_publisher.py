@@ -1,0 +1,125 @@
+"""The publisher of an event loop: back only after nsqd's OK, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import TypeVar
+
+import uvloop
+
+from sandbox.nsq import Nsqd, Nsqlookupd
+from tests.conftest import NewNsqd
+from tests.integration.broker.conftest import settings_for
+from tests.integration.broker.test_publisher import await_depth
+from tests.support.waiting import wait_until
+from worker.broker.loop_publisher import LoopPublisher
+from worker.errors import Rejected, SubkeeperError, Unavailable
+from worker.settings.sections import NsqSettings
+
+Result = TypeVar("Result")
+
+
+def publishing(
+    settings: NsqSettings, topic: str, use: Callable[[LoopPublisher], Awaitable[Result]], *, timeout: float = 5.0
+) -> tuple[Result, list[SubkeeperError | None]]:
+    """What `use` returns, and what was reported of nsqd."""
+    told: list[SubkeeperError | None] = []
+
+    async def run() -> Result:
+        rng = random.Random(1)
+        async with LoopPublisher(settings, topic, rng=rng, timeout=timeout, report=told.append) as publisher:
+            return await use(publisher)
+
+    return uvloop.run(run()), told
+
+
+async def each(publisher: LoopPublisher, bodies: Iterable[bytes]) -> list[BaseException | None]:
+    """All at once; of each, why it failed."""
+    return await asyncio.gather(*map(publisher.publish, bodies), return_exceptions=True)
+
+
+def test_more_than_one_frame_takes_is_there(nsqd: Nsqd, topic: str) -> None:
+    bodies = [*([b"x" * 1_000_000] * 12), *(b"%d" % number for number in range(2000))]
+    found, told = publishing(settings_for(nsqd.tcp_address), topic, lambda publisher: each(publisher, bodies))
+    assert found == [None] * 2012
+    assert told == [None]
+    await_depth(nsqd, topic, 2012)
+
+
+def test_of_a_group_only_what_nsqd_refuses_fails(new_nsqd: NewNsqd, topic: str) -> None:
+    nsqd = new_nsqd(flags=["--max-msg-size=1000"])
+    bodies = [b"good", b"x" * 1001, b"as good"]
+    settings = settings_for(nsqd.tcp_address)
+    found, _ = publishing(settings, topic, lambda publisher: each(publisher, bodies))
+    assert [type(error) for error in found] == [type(None), Rejected, type(None)]
+    await_depth(nsqd, topic, 2)
+
+
+def test_an_nsqd_that_says_nothing_is_left_for_another(new_nsqd: NewNsqd, topic: str) -> None:
+    """In the time that a publication may take."""
+    brokers = [new_nsqd(), new_nsqd()]
+    stopped: list[Nsqd] = []
+
+    async def use(publisher: LoopPublisher) -> None:
+        await publisher.publish(b"first")
+        assert publisher._connection is not None
+        [used] = [broker for broker in brokers if broker.tcp_port == publisher._connection.port]
+        os.kill(used.pid, signal.SIGSTOP)
+        stopped.append(used)
+        await publisher.publish(b"second")
+
+    try:
+        settings = settings_for(*(broker.tcp_address for broker in brokers))
+        publishing(settings, topic, use, timeout=20)
+    finally:
+        for broker in stopped:
+            os.kill(broker.pid, signal.SIGCONT)
+    [other] = [broker for broker in brokers if broker not in stopped]
+    await_depth(other, topic, 1)
+
+
+def test_without_nsqd_whoever_waits_is_told_in_time(new_nsqd: NewNsqd, topic: str) -> None:
+    nsqd = new_nsqd()
+    settings = settings_for(nsqd.tcp_address)
+    nsqd.stop()
+
+    async def use(publisher: LoopPublisher) -> float:
+        began = asyncio.get_running_loop().time()
+        with suppress(Unavailable):
+            await publisher.publish(b"nobody")
+            raise AssertionError
+        return asyncio.get_running_loop().time() - began
+
+    took, told = publishing(settings, topic, use)
+    assert took < 3
+    assert isinstance(told[0], Unavailable)
+
+
+def test_an_nsqd_that_is_to_be_emptied_is_left(
+    new_nsqd: NewNsqd, new_nsqlookupd: Callable[[], Nsqlookupd], topic: str
+) -> None:
+    lookupd = new_nsqlookupd()
+    brokers = {broker.tcp_port: broker for broker in (new_nsqd(lookupds=[lookupd]), new_nsqd(lookupds=[lookupd]))}
+    for broker in brokers.values():
+        broker.create_topic(topic)
+
+    async def use(publisher: LoopPublisher) -> set[int]:
+        used = set()
+        await publisher.publish(b"first")
+        assert publisher._connection is not None
+        first_connection, first = publisher._connection, publisher._connection.port
+        used.add(first)
+        await asyncio.to_thread(lookupd.http, "POST", "/topic/tombstone", topic=topic, node=brokers[first].http_address)
+        await asyncio.to_thread(wait_until, lambda: publisher._connection not in {None, first_connection})
+        await publisher.publish(b"second")
+        assert publisher._connection is not None
+        return used | {publisher._connection.port}
+
+    settings = settings_for(lookupd_http_addresses=[lookupd.http_address])
+    used, _ = publishing(settings.model_copy(update={"nsqd_tcp_addresses": ()}), topic, use)
+    assert used == set(brokers)

@@ -1,0 +1,288 @@
+"""Publishing from an event loop what many ask for at once: whatever waits goes to nsqd as one MPUB.
+
+`worker.broker.publisher` is for who publishes now and then, from any thread. Beside a loop that serves HTTP its thread
+would cost two wake-ups and two waits for Python's lock for each group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Self
+
+import structlog
+from nsq import constants
+from nsq.response import Error
+
+from worker.broker.config import FIRST_RECONNECT, publisher_config
+from worker.broker.connection import NsqConnection
+from worker.broker.handshake import open_connection
+from worker.broker.lookup import Targets
+from worker.broker.protocol import Broken, error_words, split
+from worker.broker.publisher import ANSWER_TIMEOUT, REFUSED_BODY
+from worker.domain.address import Address
+from worker.domain.backoff import backoff
+from worker.errors import Rejected, SubkeeperError, Unavailable
+from worker.settings.sections import NsqSettings
+
+TICK = 0.25
+"""Seconds between two looks at what has waited too long, and at the connection."""
+
+MOST_ANSWERS = 100
+"""Taken in one turn; there is one for each group."""
+
+AWAY_TIMEOUT = 1.0
+"""Seconds that a publication may take while nsqd is known to be away: whoever waits is told soon."""
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """`alone`: nsqd has refused the frame that it was in, so it goes as one of its own."""
+
+    body: bytes
+    answer: asyncio.Future[None]
+    deadline: float
+    alone: bool = False
+
+
+class LoopPublisher:
+    """All of it on one event loop, between `__aenter__` and `__aexit__`; but what may block has threads of its own.
+
+    `report` hears why nsqd is not to be had (None: it is), at each change of that.
+    """
+
+    def __init__(
+        self,
+        settings: NsqSettings,
+        topic: str,
+        *,
+        rng: random.Random,
+        timeout: float,
+        report: Callable[[SubkeeperError | None], None],
+    ) -> None:
+        self._config = replace(
+            publisher_config(settings), connect_timeout=min(settings.connect_timeout, ANSWER_TIMEOUT)
+        )
+        self._max_message = settings.max_message_bytes
+        self._retry_max = min(1.0, settings.reconnect_max)
+        self._topic = topic
+        self._rng = rng
+        self._timeout = timeout
+        self._report = report
+        self._targets = Targets(settings, rng)
+        self._moves = bool(settings.lookupd_http_addresses)
+        self._waiting: deque[_Asked] = deque()
+        self._flying: Sequence[_Asked] = ()
+        self._answer_by = 0.0
+        self._connection: NsqConnection | None = None
+        self._refusals: dict[Address, str] = {}
+        self._away: SubkeeperError | None = Unavailable("nsqd", "not connected yet")
+        self._is_due = False
+        self._is_full = False
+        self._is_encrypted = settings.tls.enabled
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._broke = asyncio.Event()
+        self._tasks = [self._loop.create_task(self._keep_connected()), self._loop.create_task(self._look())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._hang_up()
+        self._fail([*self._flying, *self._waiting], Unavailable("nsqd", "this process is stopping"))
+        self._flying, self._waiting = (), deque()
+        await self._loop.run_in_executor(None, self._targets.close)
+
+    async def publish(self, body: bytes) -> None:
+        """Returns after nsqd's OK. Raises `Unavailable` at the end of `timeout` (it may have arrived all the same), and
+        `Rejected` for a body or topic that nsqd doesn't take."""
+        if len(body) > self._max_message:
+            raise Rejected("message_too_big", f"{len(body)} bytes are over nsq.max_message_bytes")
+        if not self._tasks:
+            raise Unavailable("nsqd", "this process is stopping")
+        patience = self._timeout if self._away is None else min(AWAY_TIMEOUT, self._timeout)
+        answer = self._loop.create_future()
+        self._waiting.append(_Asked(body, answer, self._loop.time() + patience))
+        self._send_soon()
+        await answer
+
+    # A group to nsqd, and its answer
+
+    def _send_soon(self) -> None:
+        """Once all that this turn of the loop brings has been asked for."""
+        if not self._is_due and not self._flying and self._connection is not None:
+            self._is_due = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        self._is_due = False
+        connection = self._connection
+        if connection is None or self._flying or not self._waiting:
+            return
+        self._flying = self._next_group()
+        self._answer_by = self._loop.time() + ANSWER_TIMEOUT
+        if len(self._flying) == 1:
+            connection.pub(self._topic.encode(), self._flying[0].body)
+        else:
+            connection.mpub(self._topic.encode(), *(each.body for each in self._flying))
+        self._flush()
+
+    def _next_group(self) -> Sequence[_Asked]:
+        if self._waiting[0].alone:
+            return [self._waiting.popleft()]
+        count = len(next(split([each.body for each in self._waiting if not each.alone])))
+        return [self._waiting.popleft() for _ in range(count)]
+
+    def _flush(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            connection.flush()
+        except Broken as broken:
+            self._receive()  # nsqd says why before it hangs up
+            if self._connection is connection:
+                self._lost(broken)
+            return
+        if connection.unsent != self._is_full:
+            self._is_full = connection.unsent
+            if self._is_full:
+                self._loop.add_writer(connection.sock.fileno(), self._flush)
+            else:
+                self._loop.remove_writer(connection.sock.fileno())
+
+    def _receive(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        fault = None
+        try:
+            while connection.fill() and self._is_encrypted:  # else the loop tells of more
+                pass
+        except Broken as broken:
+            fault = broken
+        for response in connection.take(MOST_ANSWERS):
+            if isinstance(response, Error):
+                self._refused(Broken("refused", error_words(response)))
+                return
+            if response.data == constants.HEARTBEAT:
+                connection.nop()
+                self._flush()
+            elif self._flying:
+                self._delivered()
+        if fault is not None and self._connection is connection:
+            self._lost(fault)
+
+    def _delivered(self) -> None:
+        flown, self._flying = self._flying, ()
+        for each in flown:
+            if not each.answer.done():
+                each.answer.set_result(None)
+        self._send_soon()
+
+    def _refused(self, broken: Broken) -> None:
+        """nsqd hangs up after it. Who is to blame for a group's refusal is told when each goes alone."""
+        flown, self._flying = self._flying, ()
+        if broken.code in {*REFUSED_BODY, "E_BAD_TOPIC"}:
+            if len(flown) == 1:
+                self._fail(flown, Rejected("message_refused", broken.detail))
+                flown = ()
+            flown = [replace(each, alone=True) for each in flown]
+        self._waiting.extendleft(reversed(flown))
+        self._lost(broken)
+
+    # The connection
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        while True:
+            self._broke.clear()
+            try:
+                connection = await self._loop.run_in_executor(None, self._dialed)
+            except (Broken, Unavailable) as away:
+                self._tell(away if isinstance(away, Unavailable) else Unavailable("nsqd", str(away)))
+                attempt += 1
+                await asyncio.sleep(backoff(attempt, FIRST_RECONNECT, self._retry_max, self._rng))
+                continue
+            attempt = 0
+            self._connection = connection
+            self._loop.add_reader(connection.sock.fileno(), self._receive)
+            self._tell(None)
+            self._send_soon()
+            await self._broke.wait()
+
+    def _dialed(self) -> NsqConnection:
+        """Blocks. Raises `Unavailable`, and `Broken` where there is no nsqd to try."""
+        address = self._targets.next(self._topic)
+        try:
+            connection = open_connection(address, self._config)
+        except Broken as broken:
+            if self._refusals.get(address) != broken.reason:  # else it has been said
+                self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
+            self._refusals[address] = broken.reason
+            raise Unavailable("nsqd", f"{address}: {broken}") from broken
+        connection.release()
+        self._refusals.pop(address, None)
+        self._log(address).info("nsqd.connected")
+        return connection
+
+    def _lost(self, broken: Broken) -> None:
+        """What was under way is published again: whether it had arrived isn't known."""
+        if self._connection is not None:
+            self._log(self._connection.address).warning("nsqd.disconnected", reason=broken.reason, detail=broken.detail)
+        self._hang_up()
+        self._waiting.extendleft(reversed(self._flying))
+        self._flying = ()
+        self._broke.set()
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        self._is_full = False
+        if connection is not None:
+            with suppress(OSError, ValueError):
+                self._loop.remove_reader(connection.sock.fileno())
+                self._loop.remove_writer(connection.sock.fileno())
+            connection.close()
+
+    # What takes too long
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = self._loop.time()
+            if self._flying and now > self._answer_by:
+                self._lost(Broken("timeout"))
+            late = [each for each in self._waiting if each.deadline < now]
+            if late:
+                self._waiting = deque(each for each in self._waiting if each.deadline >= now)
+                self._fail(late, self._away or Unavailable("nsqd", "it did not answer in time"))
+            if self._moves and self._connection is not None:
+                await self._leave_a_tombstoned(self._connection)
+
+    async def _leave_a_tombstoned(self, connection: NsqConnection) -> None:
+        leave = await self._loop.run_in_executor(None, self._targets.is_tombstoned, connection.address, self._topic)
+        if leave and connection is self._connection and not self._flying:
+            self._lost(Broken("closed", "tombstoned"))
+
+    def _fail(self, asked: Sequence[_Asked], error: SubkeeperError) -> None:
+        for each in asked:
+            if not each.answer.done():
+                each.answer.set_exception(error)
+
+    def _tell(self, away: SubkeeperError | None) -> None:
+        self._away = away
+        self._report(away)
+
+    @staticmethod
+    def _log(address: Address) -> structlog.typing.FilteringBoundLogger:
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(address=str(address), topic="")
+        return log

@@ -1,0 +1,82 @@
+"""What Stripe delivers to our endpoint: verified, cut to what we keep, published; then it is ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from worker.domain.webhook import WebhookRefused, signed_by
+from worker.errors import Rejected
+from worker.events.envelope import Envelopes, pruned
+
+PUBLISHED, CONNECT, TYPE_UNKNOWN = "published", "connect", "type_unknown"
+
+
+class Webhook:
+    """`secrets` are in force as they stand there at each delivery; `matched` hears which one signed. `publish` returns
+    once nsqd has the message. `now` is Unix time: Stripe's signature is by its clock, and ours is what we have."""
+
+    def __init__(
+        self,
+        envelopes: Envelopes,
+        publish: Callable[[bytes], Awaitable[None]],
+        *,
+        secrets: Callable[[], Mapping[str, bytes]],
+        matched: Callable[[str], None],
+        livemode: bool,
+        tolerance: float,
+        now: Callable[[], float],
+    ) -> None:
+        self._envelopes = envelopes
+        self._publish = publish
+        self._secrets = secrets
+        self._matched = matched
+        self._livemode = livemode
+        self._tolerance = tolerance
+        self._now = now
+
+    async def accept(self, body: bytes, signature: bytes | None) -> str:
+        """What came of a delivery: `PUBLISHED`, or dropped for good (`CONNECT`, `TYPE_UNKNOWN`).
+
+        Raises `WebhookRefused`, and `Unavailable` where nsqd didn't take it in time: it may have come to it all the
+        same, and comes again, which the dedupe of events is for.
+        """
+        self._matched(signed_by(signature, body, self._secrets(), now=self._now(), tolerance=self._tolerance))
+        event = _decoded(body)
+        if event.get("account") is not None:  # a connected account's: none of our customers
+            return CONNECT
+        if event.get("livemode") is not self._livemode:
+            raise _wrong_mode(livemode=self._livemode)
+        try:
+            envelope = self._envelopes.seal(pruned(event, "webhook"))
+        except Rejected as rejected:
+            if rejected.reason == "event_type_unknown":
+                return TYPE_UNKNOWN
+            raise WebhookRefused("malformed", rejected.detail) from None
+        await self._publish(envelope)
+        return PUBLISHED
+
+
+def _wrong_mode(*, livemode: bool) -> WebhookRefused:
+    """Refused and not dropped: it is our setting or our secret that is wrong. So Stripe's dashboard and our alert show
+    it, and Stripe, which goes on sending for three days, delivers all of it once that is mended."""
+    said = "live" if livemode else "test"
+    return WebhookRefused("wrong_mode", f"only events of {said} mode are taken here (stripe.livemode)")
+
+
+def _decoded(body: bytes) -> Mapping[str, Any]:
+    try:
+        event = _decode(body.decode())
+    except (ValueError, RecursionError):
+        raise WebhookRefused("malformed", "the body is not JSON in UTF-8") from None
+    if not isinstance(event, dict):
+        raise WebhookRefused("malformed", "the body is no JSON object")
+    return event
+
+
+def _refuse_constant(_name: str) -> float:
+    raise ValueError
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

@@ -1,0 +1,115 @@
+"""The web process: Stripe's webhook. It needs nsqd and keys, neither Postgres nor Stripe, and so serves at once."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import structlog
+
+from worker.broker.loop_publisher import LoopPublisher
+from worker.errors import SubkeeperError
+from worker.events.envelope import Envelopes
+from worker.events.webhook import Webhook
+from worker.runtime.sealing_keys import SealingKeys
+from worker.runtime.webhook_secrets import WebhookSecrets
+from worker.settings.model import Settings
+from worker.telemetry import Health, Metrics
+from worker.telemetry.repeats import Repeats
+from worker.telemetry.stream import Losses
+from worker.threads import Threads
+from worker.web.app import App
+from worker.web.protocol import Bounds
+from worker.web.server import HttpServer
+from worker.web.stripe_webhook import StripeWebhook
+
+PART = "webhook"
+FOLLOW_SECONDS = 1.0
+"""Between two looks at the files of the secrets."""
+
+IDLE_SECONDS = 75.0
+"""Longer than common proxies keep a connection to us (nginx and AWS's 60 s), so that it is they who close it."""
+
+DISABLED = "disabled: STRIPE_WEBHOOK_SECRETS is not set"
+
+
+class Web:
+    """Begins before anything else of the process does, and ends after it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> None:
+        """Binds its port. Raises `Misconfigured`, and `Unavailable` for a port that is taken."""
+        web = settings.web
+        self._health = health
+        self._stopped = threading.Event()
+        self._repeats = Repeats(time.monotonic, Losses())
+        self._log = structlog.get_logger(__name__)
+        self._secrets = WebhookSecrets(settings, health, metrics.webhook)
+        self._keys = SealingKeys(settings, health) if self._secrets.current else None
+        self._publisher = LoopPublisher(
+            settings.nsq, settings.nsq.events_topic, rng=rng, timeout=web.publish_timeout, report=self._told
+        )
+        webhook = self._webhook(settings, metrics, self._keys) if self._keys else None
+        endpoint = StripeWebhook(
+            webhook.accept if webhook else None,
+            max_body_bytes=web.max_body_bytes,
+            observe=metrics.webhook,
+            refused=self._refused,
+        )
+        answer = web.publish_timeout + 5.0
+        bounds = Bounds(web.max_connections, receive=web.receive_timeout, answer=answer, idle=IDLE_SECONDS)
+        self.http = HttpServer(App(endpoint.routes), web.host, web.port, bounds, name="web")
+
+    def _webhook(self, settings: Settings, metrics: Metrics, keys: SealingKeys) -> Webhook:
+        return Webhook(
+            Envelopes(keys.sealer),
+            self._publisher.publish,
+            secrets=lambda: self._secrets.current,
+            matched=metrics.webhook.signed,
+            livemode=settings.stripe.livemode,
+            tolerance=settings.web.signature_tolerance,
+            now=time.time,
+        )
+
+    def wait(self, timeout: float) -> None:
+        """There is no connection to keep."""
+
+    def start(self, threads: Threads) -> None:
+        if self._keys is None:
+            self._log.warning("webhook.disabled")
+            self._health.set(PART, ok=True, detail=DISABLED)
+        else:
+            threads.spawn("web-secrets", self._follow)
+        threads.spawn("http-web", self._serve)
+        self._log.info("web.listening", host=self.http.host, port=self.http.port)
+
+    def stop(self) -> None:
+        """Answers what has been asked; the threads then end."""
+        self.http.stop()
+
+    def close(self) -> None:
+        self.http.stop()
+
+    def _serve(self) -> None:
+        try:
+            self.http.serve(self._publisher if self._keys else None)
+        finally:
+            self._stopped.set()
+
+    def _follow(self) -> None:
+        while not self._stopped.wait(FOLLOW_SECONDS):
+            self._secrets.follow()
+            if self._keys is not None:
+                self._keys.openable()
+
+    def _told(self, away: SubkeeperError | None) -> None:
+        if away is None:
+            self._health.set(PART, ok=True)
+        else:
+            self._health.set(PART, ok=False, detail=str(away), kind=type(away).__name__)
+
+    def _refused(self, reason: str, detail: str) -> None:
+        """The same reason once a minute: whoever finds the port can have refusals without end."""
+        left_out = self._repeats.since_last(reason)
+        if left_out is not None:
+            self._log.warning("webhook.refused", reason=reason, detail=detail, left_out=left_out or None)

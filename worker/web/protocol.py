@@ -1,0 +1,172 @@
+"""HTTP/1.1 as uvicorn speaks it, within bounds that it doesn't have: on the time that a peer may take, the size of a
+request's head, and the number of connections.
+
+uvicorn times a connection between two requests alone, and any byte stops that clock: who never ends a request would
+hold a connection for ever (https://github.com/Kludex/uvicorn/issues/157).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from worker.web.problems import problem_bytes
+
+MAX_HEAD_BYTES = 16 * 1024
+_CONTINUE = b"HTTP/1.1 100 "
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`connections` at most. Seconds: for a request to arrive whole (`receive`), to be answered and the answer taken
+    (`answer`), between two requests (`idle`)."""
+
+    connections: int
+    receive: float
+    answer: float
+    idle: float
+
+
+class Gate:
+    """The connections of one server. All of it happens on the server's own thread."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.open: set[BoundedProtocol] = set()
+        self.waiting: dict[BoundedProtocol, None] = {}
+        """Those whose next request is not there as a whole, the longest wait first."""
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> BoundedProtocol:
+        """For a new connection; the arguments are uvicorn's."""
+        return BoundedProtocol(self, config, server_state, app_state, _loop)
+
+    async def sweep(self) -> None:
+        """Ends the connections that have taken too long."""
+        now = asyncio.get_running_loop().time()
+        for each in [each for each in self.open if each.deadline < now]:
+            each.transport.abort()
+
+
+class OneWrite:
+    """A transport that sends an answer's head and body in one call of the system: each costs as much as all that
+    uvicorn does for a request. Everything else is the transport's."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        for name in ("is_closing", "pause_reading", "resume_reading", "get_extra_info", "get_write_buffer_size"):
+            setattr(self, name, getattr(transport, name))
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+        if data.startswith(_CONTINUE):  # the peer waits for it
+            self.flush()
+
+    def flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Where there are too many, the one that has waited longest makes way: a real request takes no
+    time to arrive, so half-open ones keep nobody out."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._gate = gate
+        self._bounds = gate.bounds
+        self._head: int | None = 0
+        self.deadline = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._one_write = OneWrite(transport)
+        self.transport = cast("asyncio.Transport", self._one_write)
+        self._gate.open.add(self)
+        if len(self._gate.open) > self._bounds.connections:
+            longest = next(iter(self._gate.waiting), None)
+            if longest is None:
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
+                return
+            longest.leave()
+        self._wait(self._bounds.receive)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gate.open.discard(self)
+        self._gate.waiting.pop(self, None)
+        super().connection_lost(exc)
+
+    def leave(self) -> None:
+        """Make way, at once."""
+        self._gate.open.discard(self)
+        self._gate.waiting.pop(self, None)
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+        super().data_received(data)
+        if self._head is not None and self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is over {MAX_HEAD_BYTES} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        self.deadline = self.loop.time() + self._bounds.receive
+        self.transport.write(problem_bytes(status, detail))
+        self.transport.close()
+
+    # What the parser meets, in its order
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait(self._bounds.receive)
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head = 0
+        self._gate.waiting.pop(self, None)
+        self.deadline = self.loop.time() + self._bounds.answer
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._one_write.flush()
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.cycle.more_body:
+            self._wait(self._bounds.idle)
+
+    def _wait(self, seconds: float) -> None:
+        self.deadline = self.loop.time() + seconds
+        self._gate.waiting.pop(self, None)
+        self._gate.waiting[self] = None
