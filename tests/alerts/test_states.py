@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -273,6 +274,27 @@ def test_a_profile_that_only_a_backfill_brought_is_told_and_a_large_backfill_wak
     wait_until(lambda: worker.metric("subkeeper_queue_oldest_age_seconds", lane="backfill") > 200_000)
     monitor.scrape()
     assert monitor.firing() == {"SubkeeperProfilesWereMissing", "SubkeeperBackfillWaits"}
+    monitor.agree_with_promtool(tmp_path)
+
+
+def test_events_that_nobody_processes_page_ever_louder(stack: Stack, tmp_path: Path) -> None:
+    """Any process tells, though none polls."""
+    stack.rows("INSERT INTO stripe_event_cursor (created) VALUES (now())")
+    worker = await_ready(stack.start_worker())
+    monitor = watched(worker)
+
+    def be_behind(by: timedelta) -> set[str]:
+        stack.rows("UPDATE stripe_event_cursor SET created = now() - %s", by)
+        wait_until(lambda: worker.metric("subkeeper_events_behind_seconds") >= by.total_seconds())
+        monitor.scrape(minutes=6)
+        return monitor.firing()
+
+    assert be_behind(timedelta(hours=3)) == {"SubkeeperEventsBehind"}
+    assert be_behind(timedelta(days=11)) == {"SubkeeperEventsBehind", "SubkeeperEventsSoonGone"}
+    stack.rows("UPDATE stripe_event_cursor SET created = now(), gap_from = now() - interval '31 days', gap_to = now()")
+    wait_until(lambda: worker.metric("subkeeper_events_gap_seconds") > 0)
+    monitor.scrape(minutes=61)
+    assert monitor.firing() == {"SubkeeperEventsGone"}
     monitor.agree_with_promtool(tmp_path)
 
 

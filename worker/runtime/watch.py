@@ -12,7 +12,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
-from worker.store import processes, quarantine, refreshes
+from worker.store import event_cursor, processes, quarantine, refreshes
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
 from worker.telemetry import Metrics, Watchdog
@@ -54,6 +54,7 @@ class Watch:
         for scope, rate in self._limiter.rates().items():
             self._metrics.limiter_rate(scope, rate)
         self._at_postgres(self._watch_queues)
+        self._at_postgres(self._watch_polls)
         self._at_postgres(partial(self._clocks.ask_postgres, self._database))
         self._clocks.compare()
         self._watchdog.progress()
@@ -65,6 +66,7 @@ class Watch:
             look()
         except SubkeeperError as away:
             self._metrics.forget_queues()
+            self._metrics.polls.forget()
             self._health.away("postgres", away)
 
     def _watch_queues(self) -> None:
@@ -81,6 +83,18 @@ class Watch:
         if state.quarantined_rows is not None and state.quarantined_messages is not None:
             self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
         self._health.set("postgres", ok=True)
+
+    def _watch_polls(self) -> None:
+        """Where anybody polls, or did."""
+        with self._database.transaction() as tx:
+            standing = event_cursor.find(tx, self._settings.stripe.monthly_reads)
+        if standing is not None:
+            self._metrics.polls.standing(
+                behind=standing.behind.total_seconds(),
+                left=standing.left.total_seconds(),
+                gap=standing.gap.total_seconds(),
+                reads_left=standing.allotment.left,
+            )
 
     def _forget_expired(self) -> None:
         with self._database.transaction() as tx:

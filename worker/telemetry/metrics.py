@@ -13,6 +13,7 @@ from worker.domain.lanes import Lane
 from worker.telemetry import labels
 from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health
+from worker.telemetry.polls import Polls
 from worker.telemetry.readings import Parts
 from worker.telemetry.registry import Registry
 from worker.telemetry.stream import LOSSES
@@ -55,6 +56,7 @@ class Metrics:
         self._about_settling()
         self._about_stripe()
         self._about_events()
+        self.polls = Polls(self.registry)
 
     def _about_the_process(self, version: str) -> None:
         r = self.registry
