@@ -56,7 +56,6 @@ class Metrics:
         self._about_settling()
         self._about_stripe()
         self._about_events()
-        self.polls = Polls(self.registry)
 
     def _about_the_process(self, version: str) -> None:
         r = self.registry
@@ -112,9 +111,8 @@ class Metrics:
 
     def _about_events(self) -> None:
         r = self.registry
-        self._events = r.counter(
-            "stripe_events", "Stripe's events, by what became of them", {"outcome": labels.EVENT_OUTCOMES}
-        )
+        self.polls, outcomes = Polls(r), {"outcome": labels.EVENT_OUTCOMES}
+        self._events = r.counter("stripe_events", "Stripe's events, by what became of them", outcomes)
         outcomes = {"outcome": labels.REFRESH_OUTCOMES}
         self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
         self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")

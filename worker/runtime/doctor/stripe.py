@@ -86,7 +86,7 @@ class StripeCheck:
             except SubkeeperError:
                 unclear.append(resource)
         if missing:
-            fix = "Grant it, at Stripe: write on customers and subscriptions, at least read on products, prices and events"
+            fix = "Grant it, at Stripe: write on customers and subscriptions, read at least on products, prices, events"
             return problem(PERMISSIONS, f"the key may not read {', '.join(missing)}", fix)
         if unclear:
             return problem(
