@@ -111,8 +111,9 @@ class Metrics:
 
     def _about_events(self) -> None:
         r = self.registry
-        self.polls, outcomes = Polls(r), {"outcome": labels.EVENT_OUTCOMES}
-        self._events = r.counter("stripe_events", "Stripe's events, by what became of them", outcomes)
+        self.polls = Polls(r)
+        text = "Stripe's events, by what became of them"
+        self._events = r.counter("stripe_events", text, {"outcome": labels.EVENT_OUTCOMES})
         outcomes = {"outcome": labels.REFRESH_OUTCOMES}
         self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
         self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")
