@@ -8,7 +8,21 @@ import secrets
 import sys
 from typing import Any
 
-from bench import absorb, backfill, budget, events, latency, ledger, limits, looks, process, relay, scale, settle, webhook
+from bench import (
+    absorb,
+    backfill,
+    budget,
+    events,
+    latency,
+    ledger,
+    limits,
+    looks,
+    process,
+    relay,
+    scale,
+    settle,
+    webhook,
+)
 from bench.bench import Bench, say
 from bench.stand import Stand
 from worker.settings.sections import LogSettings
@@ -17,7 +31,19 @@ from worker.telemetry import configure_logging
 BENCHES: dict[str, Bench[Any]] = {
     each.BENCH.name: each.BENCH
     for each in (
-        absorb, settle, limits, budget, latency, backfill, process, ledger, scale, looks, events, relay, webhook,
+        absorb,
+        settle,
+        limits,
+        budget,
+        latency,
+        backfill,
+        process,
+        ledger,
+        scale,
+        looks,
+        events,
+        relay,
+        webhook,
     )  # fmt: skip
 }
 

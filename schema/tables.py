@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -274,7 +275,22 @@ stripe_event_cursor = Table(
     Column("created", _Time, nullable=False),
     Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
     Column("lease_until", _Time),
+    # By the database's clock: all that Stripe had by then was processed; no poll before; of which time events could not
+    # be had any more.
+    Column("caught_up_at", _Time),
+    Column("poll_at", _Time),
+    Column("gap_from", _Time),
+    Column("gap_to", _Time),
     CheckConstraint("singleton", name="single_row"),
+)
+
+stripe_reads = Table(
+    "stripe_reads",
+    metadata,
+    Column("month", Date, primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("reads", BigInteger, nullable=False),
+    comment="Reads of Stripe's monthly allotment (UTC months), by what for",
 )
 
 quarantined_messages = Table(

@@ -55,6 +55,7 @@ def test_the_rules_ask_for_metrics_and_labels_that_exist() -> None:
     metrics.nsqd_links(connected=1, wanted=1)
     metrics.clock_skew("local", 0.0)
     metrics.changes_waiting(0, 0.0, 0)
+    metrics.polls.standing(behind=0.0, left=0.0, gap=0.0, reads_left=0)
     rendered = metrics.render().decode()
     for name, matchers in re.findall(r"\b((?:subkeeper|process)_\w+)(?:\{(.*?)\})?", FILE.read_text()):
         wanted = [matcher for matcher in matchers.split(",") if matcher and "!=" not in matcher]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -290,6 +291,27 @@ def test_changes_that_nobody_publishes_page_and_one_that_nsqd_refuses_is_told(st
     wait_until(lambda: worker.metric("subkeeper_changes_refused") == 1)
     monitor.scrape()
     assert monitor.firing() == {"SubkeeperChangesRefused"}
+    monitor.agree_with_promtool(tmp_path)
+
+
+def test_events_that_nobody_processes_page_ever_louder(stack: Stack, tmp_path: Path) -> None:
+    """Any process tells, though none polls."""
+    stack.rows("INSERT INTO stripe_event_cursor (created) VALUES (now())")
+    worker = await_ready(stack.start_worker())
+    monitor = watched(worker)
+
+    def be_behind(by: timedelta) -> set[str]:
+        stack.rows("UPDATE stripe_event_cursor SET created = now() - %s", by)
+        wait_until(lambda: worker.metric("subkeeper_events_behind_seconds") >= by.total_seconds())
+        monitor.scrape(minutes=6)
+        return monitor.firing()
+
+    assert be_behind(timedelta(hours=3)) == {"SubkeeperEventsBehind"}
+    assert be_behind(timedelta(days=11)) == {"SubkeeperEventsBehind", "SubkeeperEventsSoonGone"}
+    stack.rows("UPDATE stripe_event_cursor SET created = now(), gap_from = now() - interval '31 days', gap_to = now()")
+    wait_until(lambda: worker.metric("subkeeper_events_gap_seconds") > 0)
+    monitor.scrape(minutes=61)
+    assert monitor.firing() == {"SubkeeperEventsGone"}
     monitor.agree_with_promtool(tmp_path)
 
 

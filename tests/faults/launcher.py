@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -31,8 +32,9 @@ import worker.runtime.setup
 from tests.faults import seams
 from tests.faults.seams import When
 from worker.cli import main
-from worker.domain import budget, doubt, provisioning
+from worker.domain import budget, doubt, polling, provisioning
 from worker.domain.deadline import boot_time
+from worker.events import intake
 from worker.runtime import watch
 from worker.runtime.outside import Outside
 from worker.stripe_api import catalogue
@@ -127,6 +129,8 @@ def _be_quick() -> None:
     doubt.GRACE = 0.3
     halting.PROBE_INTERVAL = catalogue.RECHECK_INTERVAL = watch.WATCH_INTERVAL = 0.2
     watch.CLEAN_EVERY = 5
+    polling.SHORTEST = polling.LONGEST = polling.LONGEST_RETRY = timedelta(seconds=0.2)
+    intake.TICK = 0.1
     worker.runtime.process.OPENING_PAUSE = 0.2
 
 

@@ -21,12 +21,13 @@ from tests.faults.tally import SOMEBODY_ELSE
 from tests.support.stack import Stack, profile, users
 from tests.support.waiting import wait_until
 from worker.broker.reader import Reader
+from worker.domain.event import TYPES
 from worker.domain.provisioning import user_digest
 from worker.sealing import Sealer
 from worker.store import quarantine
 from worker.store.engine.database import Database
 
-RUN, RUN_ALL = ("run", "profiles"), ("run", "all")
+RUN, RUN_EVENTS, RUN_ALL = ("run", "profiles"), ("run", "events"), ("run", "all")
 LISTENER = "listener"
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 
@@ -296,6 +297,22 @@ def _events_are_heard(stack: Stack) -> Mapping[str, str]:
     return {}
 
 
+def _unheard_of(stack: Stack) -> Mapping[str, str]:
+    """A signup is done, and nobody has told us of what Stripe made of it."""
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    return completed("user-0")
+
+
+def _all_is_polled(stack: Stack) -> Mapping[str, str]:
+    """And processed, so that the cursor has passed it; nothing of it changes anything."""
+    made = {each["id"] for each in stack.events(*TYPES)}
+    query = "SELECT 1 FROM stripe_event_cursor WHERE caught_up_at IS NOT NULL"
+    wait_until(lambda: stack.outcomes().keys() == made and stack.rows(query), 30, "all is polled")
+    assert len(stack.rows("SELECT 1 FROM subscription_changes")) == 1
+    return {}
+
+
 def _before_setup(stack: Stack) -> Mapping[str, str]:
     """nsqd keeps the message for the first channel of its topic."""
     stack.publish(profile("user-0"))
@@ -480,8 +497,20 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Refresher._postpone"),
             Kill("commit:Refresher._write"),
         ),
-        command=lambda _: RUN_ALL,
+        command=lambda _: RUN_EVENTS,
         afterwards=_events_are_heard,
+    ),
+    "polling": Scenario(
+        _unheard_of,
+        (
+            Kill("commit:Leadership.take"),
+            *(Kill("commit:Leadership.write", nth) for nth in (1, 2, 4, 6)),
+            Kill("stripe:events.list"),
+            Kill("nsq:MPUB"),
+        ),
+        command=lambda _: RUN_ALL,
+        afterwards=_all_is_polled,
+        environ={"SUBKEEPER_STRIPE__MONTHLY_READS": "1000000000"},
     ),
     "publish": Scenario(
         _nothing_yet,

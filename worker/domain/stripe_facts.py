@@ -43,6 +43,15 @@ class CustomerPage:
 
 
 @dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of a list of events, newest first, as Stripe wrote them; `last` is the id of its last one, if more follow
+    it."""
+
+    events: list[object]
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionFact:
     """A Stripe subscription. Period bounds are the minimum start and the maximum end over its items."""
 

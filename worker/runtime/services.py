@@ -9,6 +9,7 @@ from typing import Protocol
 
 from worker.broker.reader import Reader
 from worker.runtime.events import ABSORBING, ASKING, NSQD, StripeEvents, event_reader
+from worker.runtime.poller import POLLER, Polling
 from worker.runtime.provisioning import Provisioning, profile_reader
 from worker.runtime.relay import Relaying
 from worker.runtime.resources import Resources
@@ -52,6 +53,7 @@ class Job:
 JOBS: Mapping[str, Job] = {
     "profiles": Job(Provisioning, ("postgres", "nsqd", "stripe"), "stripe", profile_reader),
     "events": Job(StripeEvents, ("postgres", NSQD, ABSORBING, ASKING), ASKING, event_reader),
+    "poller": Job(Polling, ("postgres", POLLER), POLLER),
     "relay": Job(Relaying, ("postgres", "relay")),
 }
 

@@ -31,7 +31,7 @@ def setup(settings: Settings, rng: random.Random, *, take_over: bool = False) ->
     finally:
         database.close()
     nsq = settings.nsq
-    for topic in (nsq.profile_topic, nsq.backfill_topic):
+    for topic in (nsq.profile_topic, nsq.backfill_topic, nsq.events_topic):
         created = ensure_channel(nsq, topic, nsq.channel)
         done = {True: "created", False: "was there", None: "is there"}[created]
         yield f"channel {topic}/{nsq.channel}: {done}"

@@ -12,7 +12,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
-from worker.store import outbox, processes, quarantine, refreshes
+from worker.store import event_cursor, outbox, processes, quarantine, refreshes
 from worker.store.engine.looks import Look
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
@@ -57,6 +57,7 @@ class Watch:
             self._metrics.limiter_rate(scope, rate)
         self._at_postgres(self._watch_queues)
         self._at_postgres(self._watch_outbox)
+        self._at_postgres(self._watch_polls)
         self._at_postgres(partial(self._clocks.ask_postgres, self._database))
         self._clocks.compare()
         self._watchdog.progress()
@@ -68,6 +69,7 @@ class Watch:
             look()
         except SubkeeperError as away:
             self._metrics.forget_queues()
+            self._metrics.polls.forget()
             self._health.away("postgres", away)
 
     def _watch_queues(self) -> None:
@@ -90,6 +92,18 @@ class Watch:
             waiting = self._changes.take(partial(outbox.waiting, tx))
         if waiting is not None:
             self._metrics.changes_waiting(*waiting)
+
+    def _watch_polls(self) -> None:
+        """Where anybody polls, or did."""
+        with self._database.transaction() as tx:
+            standing = event_cursor.find(tx, self._settings.stripe.monthly_reads)
+        if standing is not None:
+            self._metrics.polls.standing(
+                behind=standing.behind.total_seconds(),
+                left=standing.left.total_seconds(),
+                gap=standing.gap.total_seconds(),
+                reads_left=standing.allotment.left,
+            )
 
     def _forget_expired(self) -> None:
         with self._database.transaction() as tx:

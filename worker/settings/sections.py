@@ -121,6 +121,7 @@ class StripeSettings(Section):
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
     endpoint_requests_per_second: Annotated[float, Field(gt=0)] | None = None
     share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    monthly_reads: Annotated[int, Field(ge=1000)] = 10_000
     secret_key: SecretStr | None = None
     secret_key_file: Path | None = None
     webhook_secrets: SecretStr | None = None

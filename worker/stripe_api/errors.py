@@ -170,7 +170,8 @@ class Unauthorized(Misconfigured):
     """Stripe doesn't accept the key, or the key may not do this."""
 
     def __init__(self, failure: Failure) -> None:
-        fix = "Give a secret key, or a restricted key that may write customers, subscriptions, products and prices"
+        what = "may write customers, subscriptions, products and prices, and read events"
+        fix = f"Give a secret key, or a restricted key that {what}"
         super().__init__("STRIPE_SECRET_KEY", f"Stripe refuses it ({failure})", fix)
         self.failure = failure
 

@@ -22,6 +22,7 @@ from worker.domain.stripe_facts import (
     Answer,
     CustomerFact,
     CustomerPage,
+    EventPage,
     FetchedSubscription,
     PriceFact,
     SubscriptionFact,
@@ -29,6 +30,7 @@ from worker.domain.stripe_facts import (
 from worker.settings.sections import StripeSettings
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
+from worker.stripe_api.event_list import EventWindow, events_page
 from worker.stripe_api.http_client import HttpClient
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.stripe_api.parsing import (
@@ -146,6 +148,11 @@ class StripeGateway:
         query = " OR ".join(f"metadata['subkeeper']:'{digest}'" for digest in digests)
         call = Call("customers.search", "get", "/v1/customers/search", {"query": query, "limit": PAGE}, lane, deadline)
         return [customer_fact(each) for each in _objects(self._requestor.send(call))]
+
+    def events_page(self, window: EventWindow, after: str | None, *, lane: Lane, deadline: Deadline) -> EventPage:
+        """A page of the window's events, newest first, following the one with the id `after`. One request, so that it
+        can be counted. Raises `CursorGone`."""
+        return events_page(self._requestor, window, after, lane=lane, deadline=deadline)
 
     def subscriptions_of(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[list[SubscriptionFact]]:
         """All subscriptions of a customer, ended ones too. Raises `CustomerGone`."""

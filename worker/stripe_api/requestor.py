@@ -49,6 +49,8 @@ class Call:
     lane: Lane
     deadline: Deadline
     key: str | None = None
+    once: bool = False
+    """Whether it is not attempted again here: whoever asks counts each request."""
     sent_at: float | None = None
     """When the first attempt left (by the clock): a later one may be answered with the first one's effect."""
 
@@ -200,9 +202,11 @@ def _is_quick(state: RetryCallState) -> bool:
     """Whether another attempt makes sense at once: what failed quickly, a read (repeating it harms nothing), and a 429,
     whose next attempt waits for the limiter that it has just slowed."""
     error = state.outcome.exception() if state.outcome else None
+    call: Call = state.args[0]
+    if call.once:
+        return False
     if isinstance(error, Throttled):
         return True
-    call: Call = state.args[0]
     return isinstance(error, (Unclear, KeyInUse)) and (error.failure.quick or call.key is None)
 
 

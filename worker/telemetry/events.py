@@ -113,6 +113,13 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "product.refused": ("plan",),
     # A bug: the row waits, the others go on.
     "settling.crashed": ("user_id",),
+    # This process asks Stripe for events from now on, which are so many seconds behind; or another one does.
+    "polling.begun": ("behind",),
+    "polling.lost": (),
+    # Stripe no longer has the events of that time; `fix` is the command that makes up for them.
+    "events.missed": ("since", "until", "fix"),
+    # An event in Stripe's list is not as events are: it counts as processed.
+    "event.refused": ("event_id", "type", "reason", "detail"),
     # Settling stopped for every profile because a person must act, and went on again.
     "settling.halted": ("reason",),
     "settling.resumed": (),

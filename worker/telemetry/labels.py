@@ -40,15 +40,17 @@ REFRESH_OUTCOMES = (
 )  # fmt: skip
 
 STRIPE_OPERATIONS = (
-    "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search", "prices.create",
-    "prices.list", "products.create", "products.list", "products.update", "subscriptions.create", "subscriptions.list",
-    "subscriptions.retrieve",
+    "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
+    "events.list", "prices.create", "prices.list", "products.create", "products.list", "products.update",
+    "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
 )  # fmt: skip
 
 STRIPE_OUTCOMES = (
     "ok", "key_burnt", "trial_passed", "field_refused", "customer_gone", "refused", "throttled", "key_in_use",
     "cursor_gone", "unclear", "unauthorized", "shared_refusal",
 )  # fmt: skip
+
+POLLED_OUTCOMES = ("published", "published_again", "refused")
 
 DISCONNECT_REASONS = (
     "bad_frame", "closed", "closed_by_peer", "refused", "silent", "socket_error", "timeout", "tls_failed", "unexpected",

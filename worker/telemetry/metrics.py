@@ -14,6 +14,7 @@ from worker.telemetry import labels
 from worker.telemetry.change_metrics import ChangeMetrics
 from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health
+from worker.telemetry.polls import Polls
 from worker.telemetry.readings import Parts
 from worker.telemetry.registry import Registry
 from worker.telemetry.stream import LOSSES
@@ -114,9 +115,9 @@ class Metrics(ChangeMetrics):
 
     def _about_events(self) -> None:
         r = self.registry
-        self._events = r.counter(
-            "stripe_events", "Stripe's events, by what became of them", {"outcome": labels.EVENT_OUTCOMES}
-        )
+        self.polls = Polls(r)
+        text = "Stripe's events, by what became of them"
+        self._events = r.counter("stripe_events", text, {"outcome": labels.EVENT_OUTCOMES})
         outcomes = {"outcome": labels.REFRESH_OUTCOMES}
         self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
         self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")

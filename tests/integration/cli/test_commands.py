@@ -11,7 +11,7 @@ import pytest
 from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import SECRET_KEY, Spawned, Stack
 
-HEAD = "0003"
+HEAD = "0006"
 
 
 def run(stack: Stack, *arguments: str, code: int = 0, **environ: str) -> str:
@@ -109,9 +109,10 @@ def test_setup_says_what_it_did_and_the_second_time_that_it_was_there(fresh: Sta
     assert re.search(r"price pending: created price_\w+", first)
     assert f"channel {fresh.topic}/subkeeper: created" in first
     assert f"channel {fresh.backfill_topic}/subkeeper: created" in first
+    assert f"channel {fresh.events_topic}/subkeeper: created" in first
     second = run(fresh, "setup")
     assert "created" not in second
-    assert second.count("was there") == 4
+    assert second.count("was there") == 5
     assert fresh.nsqd.channel(fresh.topic, "subkeeper")["depth"] == 0
     counts = fresh.control.state()["counts"]
     assert (counts["product"], counts["price"]) == (1, 1)

@@ -11,7 +11,7 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack
 from worker.runtime.doctor.findings import Verdict
 
-READS = ["customer_read", "subscription_read", "product_read", "plan_read"]
+READS = ["customer_read", "event_read", "subscription_read", "product_read", "plan_read"]
 
 
 def test_a_refused_key_is_a_problem_and_hides_nothing_else(stack: Stack, examined: Examine) -> None:

@@ -21,7 +21,7 @@ PROCESSES = len(PROCFILE.read_text().splitlines())
 def honcho(stack: Stack, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`honcho start` as an ops person runs it, the environment's commands on PATH."""
     scripts = Path(sys.executable).parent
-    ports = dict.fromkeys(("EVENTS_HEALTH_PORT", "RELAY_HEALTH_PORT", "WEB_HEALTH_PORT"), "0")
+    ports = dict.fromkeys(("EVENTS_HEALTH_PORT", "RELAY_HEALTH_PORT", "WEB_HEALTH_PORT", "POLLER_HEALTH_PORT"), "0")
     path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
     environ = {**stack.environ, **ports, "PATH": path, "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:

@@ -33,7 +33,9 @@ def _labels(family: Metric) -> Sequence[str]:
     """The label names of a metric: of its series, or those that its gauge is declared with while it has none."""
     for sample in family.samples:
         return [name for name in sample.labels if name != "le"]
-    declared = {each._name: each.labels for each in vars(Metrics("1")).values() if isinstance(each, Reading)}
+    metrics = Metrics("1")
+    everything = [*vars(metrics).values(), *vars(metrics.polls).values()]
+    declared = {each._name: each.labels for each in everything if isinstance(each, Reading)}
     return declared[family.name]
 
 

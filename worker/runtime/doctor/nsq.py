@@ -91,7 +91,7 @@ class NsqCheck:
 
     def _channel_states(self, http: str) -> dict[str, ChannelState] | Unavailable:
         settings = self._settings
-        topics = (settings.profile_topic, settings.backfill_topic)
+        topics = (settings.profile_topic, settings.backfill_topic, settings.events_topic)
         try:
             return {topic: self._api(http).channel_state(topic, settings.channel) for topic in topics}
         except Unavailable as away:

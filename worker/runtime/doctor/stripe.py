@@ -21,6 +21,7 @@ KEY, PERMISSIONS, PRICES = "stripe", "stripe.permissions", "stripe.prices"
 
 READ = {
     "customers": "/v1/customers",
+    "events": "/v1/events",
     "subscriptions": "/v1/subscriptions",
     "products": "/v1/products",
     "prices": "/v1/prices",
@@ -85,7 +86,7 @@ class StripeCheck:
             except SubkeeperError:
                 unclear.append(resource)
         if missing:
-            fix = "Grant it, at Stripe: write on customers and subscriptions, at least read on products and prices"
+            fix = "Grant it, at Stripe: write on customers and subscriptions, read at least on products, prices, events"
             return problem(PERMISSIONS, f"the key may not read {', '.join(missing)}", fix)
         if unclear:
             return problem(

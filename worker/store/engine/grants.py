@@ -19,6 +19,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "subscription_refreshes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "processed_stripe_events": ("SELECT", "INSERT"),
     "unmatched_subscriptions": ("SELECT", "INSERT", "DELETE"),
+    "stripe_event_cursor": ("SELECT", "INSERT", "UPDATE"),
+    "stripe_reads": ("SELECT", "INSERT", "UPDATE"),
     "quarantined_messages": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 """Privileges by table, the commands for people included. Identity columns need no grant on their sequences."""

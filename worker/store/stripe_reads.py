@@ -1,0 +1,34 @@
+"""SQL of `stripe_reads`: how many reads of Stripe's monthly allotment were made, by what for (UTC months).
+
+Counted before the read is sent: one that was counted and never left is cheaper than one that nobody knows of.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+POLLS = "polls"
+
+_MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')::date"
+
+_COUNT = text(f"""
+    INSERT INTO stripe_reads AS r (month, purpose, reads) VALUES ({_MONTH}, :purpose, 1)
+    ON CONFLICT (month, purpose) DO UPDATE SET reads = r.reads + 1 WHERE r.reads < :most
+""")  # noqa: S608 - the month is the constant above
+
+_THIS_MONTH = text(f"""
+    SELECT coalesce(sum(reads) FILTER (WHERE purpose = :purpose), 0)::bigint,
+           coalesce(sum(reads) FILTER (WHERE purpose <> :purpose), 0)::bigint
+    FROM stripe_reads WHERE month = {_MONTH}
+""")  # noqa: S608 - the month is the constant above
+
+
+def count(tx: Connection, purpose: str, most: int) -> bool:
+    """One more in this month, unless there were `most`; whether it was counted."""
+    return most > 0 and tx.execute(_COUNT, {"purpose": purpose, "most": most}).rowcount == 1
+
+
+def this_month(tx: Connection, purpose: str) -> tuple[int, int]:
+    """The reads of this month for this `purpose`, and for all others."""
+    own, others = tx.execute(_THIS_MONTH, {"purpose": purpose}).one()
+    return own, others
