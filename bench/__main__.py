@@ -44,7 +44,7 @@ BENCHES: dict[str, Bench[Any]] = {
         events,
         relay,
         webhook,
-    )  # fmt: skip
+    )
 }
 
 
