@@ -54,7 +54,8 @@ class Process:
         parts = list(dict.fromkeys(part for job in self._jobs for part in job.parts))
         self._asking = [job.asks for job in self._jobs if job.asks is not None]
         self._is_disabled = settings.stripe_secret_key() is None
-        needed = [part for part in parts if part.startswith("nsqd") or not self._is_disabled]
+        self._kept_parts = [part for part in parts if part.startswith("nsqd")]
+        needed = self._kept_parts if self._is_disabled else parts
         self.health = Health([*needed, *(part for front in fronts(what) for part in front.parts)])
         topics = {**topic_lanes(settings.nsq), settings.nsq.events_topic: None}
         self.metrics = Metrics(VERSION, self.health, topics)
@@ -138,7 +139,7 @@ class Process:
         for reader in readers:
             reader.read(1, timeout=KEPT_INTERVAL / len(readers))
         told = [KEPT, *dict.fromkeys(trouble for reader in readers for trouble in reader.troubles)]
-        for part in self.health.parts():
+        for part in self._kept_parts:
             self.health.set(part, ok=all(reader.connected for reader in readers), detail="; ".join(told))
         links = [reader.links for reader in readers]
         self.metrics.nsqd_links(
