@@ -69,8 +69,8 @@ class Awaited:
         return entry.published_at is None or at - entry.published_at >= AGAIN.total_seconds()
 
     def published(self, event_ids: Iterable[str], at: float) -> int:
-        """How many of them had been published before."""
-        entries = [self._entries[event_id] for event_id in event_ids]
+        """How many of them had been published before. One that was processed meanwhile is awaited no more."""
+        entries = [entry for event_id in event_ids if (entry := self._entries.get(event_id)) is not None]
         again = sum(entry.published_at is not None for entry in entries)
         for entry in entries:
             entry.published_at = at

@@ -79,3 +79,12 @@ def test_what_can_not_be_recorded_is_published_once() -> None:
     assert awaited.place(START) == at(1)
     assert awaited.caught_up_at is None
     assert not awaited.is_due("a", 9999.0)
+
+
+def test_one_that_is_processed_while_it_is_published_is_awaited_no_more() -> None:
+    """A webhook has brought it meanwhile."""
+    awaited = listed(a=1, b=2)
+    awaited.passed(["a"])
+    assert awaited.published(["a", "b"], 0.0) == 0
+    assert awaited.published(["a", "b"], 1.0) == 1
+    assert awaited.ids().keys() == {"b"}
