@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: setup demo test test-all bench mutants lint format lock clean
+.PHONY: setup demo test test-all test-upgrade bench mutants lint format lock clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ test-all:
 			echo "Python $$version is not installed here: skipped"; \
 		fi; \
 	done
+
+# An upgrade, rehearsed: FROM (a commit) and this code side by side under traffic, and back again.
+test-upgrade: setup
+	$(if $(FROM),SUBKEEPER_RELEASE_BEFORE=$(FROM)) $(BIN)/pytest -s tests/faults/test_rolling.py
 
 # All benchmarks, or some: make bench BENCH="absorb settle"; options in ARGS, such as ARGS="--seconds 20".
 bench: setup
