@@ -3,6 +3,7 @@
 Made and dropped by a function that runs as the tables' owner: the role of a running Subkeeper may make no tables.
 Stripe can send an event for 30 days; partitions are there from 32 days ago to 7 days ahead. They are attached, since
 that waits for nobody who reads or writes the others (https://www.postgresql.org/docs/current/sql-altertable.html).
+Dropping one does, so that it is left for later while somebody reads the table (a dump).
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ BEGIN
         WHERE i.inhparent = 'processed_stripe_events'::regclass
             AND c.relname < 'processed_stripe_events_' || to_char(first, 'YYYYMMDD')
     LOOP
-        EXECUTE format('DROP TABLE %%I', name);
+        BEGIN
+            LOCK TABLE processed_stripe_events IN ACCESS EXCLUSIVE MODE NOWAIT;
+            EXECUTE format('DROP TABLE %%I', name);
+        EXCEPTION WHEN lock_not_available THEN
+            EXIT;
+        END;
     END LOOP;
 END
 $$

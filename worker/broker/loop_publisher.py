@@ -208,8 +208,8 @@ class LoopPublisher:
             self._broke.clear()
             try:
                 connection = await self._loop.run_in_executor(None, self._dialed)
-            except (Broken, Unavailable) as away:
-                self._tell(away if isinstance(away, Unavailable) else Unavailable("nsqd", str(away)))
+            except Exception as away:  # noqa: BLE001 - whatever it is, it is told, and tried again
+                self._tell(away if isinstance(away, Unavailable) else Unavailable("nsqd", _words(away)))
                 attempt += 1
                 await asyncio.sleep(backoff(attempt, FIRST_RECONNECT, self._retry_max, self._rng))
                 continue
@@ -258,15 +258,21 @@ class LoopPublisher:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            now = self._loop.time()
-            if self._flying and now > self._answer_by:
-                self._lost(Broken("timeout"))
-            late = [each for each in self._waiting if each.deadline < now]
-            if late:
-                self._waiting = deque(each for each in self._waiting if each.deadline >= now)
-                self._fail(late, self._away or Unavailable("nsqd", "it did not answer in time"))
-            if self._moves and self._connection is not None:
-                await self._leave_a_tombstoned(self._connection)
+            try:
+                await self._look_once()
+            except Exception as error:  # noqa: BLE001 - without these looks whoever waits would wait for ever
+                self._lost(Broken("unexpected", _words(error)))
+
+    async def _look_once(self) -> None:
+        now = self._loop.time()
+        if self._flying and now > self._answer_by:
+            self._lost(Broken("timeout"))
+        late = [each for each in self._waiting if each.deadline < now]
+        if late:
+            self._waiting = deque(each for each in self._waiting if each.deadline >= now)
+            self._fail(late, self._away or Unavailable("nsqd", "it did not answer in time"))
+        if self._moves and self._connection is not None:
+            await self._leave_a_tombstoned(self._connection)
 
     async def _leave_a_tombstoned(self, connection: NsqConnection) -> None:
         leave = await self._loop.run_in_executor(None, self._targets.is_tombstoned, connection.address, self._topic)
@@ -286,3 +292,10 @@ class LoopPublisher:
     def _log(address: Address) -> structlog.typing.FilteringBoundLogger:
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(address=str(address), topic="")
         return log
+
+
+def _words(error: Exception) -> str:
+    """Only our own: a foreign error may quote what it was given."""
+    return (
+        str(error) if isinstance(error, (Broken, SubkeeperError)) else f"{type(error).__name__}, which nobody foresaw"
+    )

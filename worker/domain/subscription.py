@@ -151,7 +151,7 @@ def pointed(row: Subscription) -> tuple[Subscription, Change]:
 
 def _changed(before: Subscription, after: Subscription, cause: str) -> tuple[Subscription, Change | None]:
     trial_end = after.state["trial_end"]
-    if _on_trial(before) and not _on_trial(after) and isinstance(trial_end, datetime):
+    if isinstance(trial_end, datetime) and _has_ended(before, after, trial_end):
         noticed = _noticed(after, ENDED, trial_end, trial_end)
         after, cause = noticed, ENDED if noticed is not after else cause
     columns_before, columns_after = before.columns(), after.columns()
@@ -159,6 +159,11 @@ def _changed(before: Subscription, after: Subscription, cause: str) -> tuple[Sub
         return after, None
     after = replace(after, version=before.version + 1)
     return after, Change(after.user_id, after.id, after.version, columns_before, columns_after, cause)
+
+
+def _has_ended(before: Subscription, after: Subscription, trial_end: datetime) -> bool:
+    """Whether its trial is over because its time is: one that is canceled before hasn't come to that."""
+    return _on_trial(before) and not _on_trial(after) and trial_end <= after.seen_to + SLACK
 
 
 def _noticed(row: Subscription, notice: str, trial_end: datetime, at: datetime) -> Subscription:

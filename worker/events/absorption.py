@@ -25,8 +25,9 @@ from worker.store.customers import Owner
 from worker.store.engine.database import Transaction
 from worker.store.provisioning import following
 
-MOST_WAITS = 6
-"""So often an event is requeued that may be our own doing, before Stripe is asked: some five minutes."""
+MOST_WAITS, MOST_WAITS_OF_A_NOTICE = 6, 1500
+"""So often an event is requeued that may be our own doing, before Stripe is asked (some three minutes), and one whose
+notice can't be written yet, which no fetch brings back (a day)."""
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Decided:
     marked: set[str] = field(default_factory=set)
     confirmed: set[str] = field(default_factory=set)
     unmatched: dict[str, str] = field(default_factory=dict)
-    deleted: list[str] = field(default_factory=list)
+    deleted: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     conflicts: list[tuple[str, str]] = field(default_factory=list)
@@ -101,12 +102,16 @@ def decide(
     """What becomes of events in the order of `created`. `attempts`: how often one has been delivered, by its id."""
     decided = Decided(dict(rows))
     for each in sorted(said, key=lambda one: (one.event.created, one.event.id)):
-        outcome = _decide(each, decided, around, may_wait=attempts(each.event.id) <= MOST_WAITS)
+        outcome = _decide(each, decided, around, may_wait=attempts(each.event.id) <= _most_waits(each))
         if outcome is None:
             decided.waiting.add(each.event.id)
         else:
             decided.outcomes[each.event.id] = outcome
     return decided
+
+
+def _most_waits(said: Said) -> int:
+    return MOST_WAITS_OF_A_NOTICE if said.event.type.endswith(WILL_END) else MOST_WAITS
 
 
 def _decide(said: Said, decided: Decided, around: Surroundings, *, may_wait: bool) -> str | None:
@@ -180,9 +185,10 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
 def _of_customer(said: Said, decided: Decided, around: Surroundings) -> str:
     owner, customer_id = around.owner(said), said.event.object_id
     if said.event.type == "customer.deleted":
-        if owner is None:
+        user_id = around.user_of(said)
+        if user_id is None:
             return "recorded"
-        decided.deleted.append(customer_id)
+        decided.deleted[customer_id] = user_id
         return str(Verdict.APPLIED)
     if owner is not None:
         return str(Verdict.CONFIRMED)
@@ -199,7 +205,8 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
     if decided.touched:
         subscriptions.write(tx, [decided.rows[each] for each in sorted(decided.touched)], decided.changes)
         move_pointers(tx, {change.user_id for change in decided.changes if _ends_or_begins(change)})
-    for customer_id in sorted(decided.deleted):
+    for customer_id, user_id in sorted(decided.deleted.items()):
+        customers.bury(tx, user_id, customer_id)
         customers.mark_deleted(tx, customer_id)
     if done:
         events.record(tx, done, [decided.outcomes[event.id] for event in done])

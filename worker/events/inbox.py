@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from worker.domain.event import Event
 from worker.domain.messages import Absorbed, Message, requeued
-from worker.errors import Conflict, Contended, Rejected, SubkeeperError, Unforeseen
+from worker.errors import Contended, Rejected, TryLater, Unavailable
 from worker.events import absorption
 from worker.events.absorption import Decided, Surroundings
 from worker.events.envelope import Envelopes
@@ -65,9 +66,12 @@ class EventInbox:
         self._log = structlog.get_logger(__name__)
 
     def maintain(self) -> None:
-        """Makes the partitions of the days to come, and drops those that are past. At the start, and each hour."""
+        """Makes the partitions of the days to come, and drops those that are past; asks for what was nobody's and is
+        somebody's now. At the start, and each hour."""
         with self._database.transaction() as tx:
             self._days = events.maintain_days(tx)
+        with self._database.transaction() as tx:
+            refreshes.revisit(tx)
 
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
         """Opens and reads `batch`; what it returns commits that, on any thread. Committing raises `Unavailable` or
@@ -88,7 +92,9 @@ class EventInbox:
         def commit() -> Absorbed:
             try:
                 decided = self._commit(list(heard.values()), firsts, refused, lock_timeout)
-            except (Rejected, Conflict, Unforeseen) as refusal:
+            except (Unavailable, TryLater):
+                raise
+            except Exception as refusal:  # noqa: BLE001 - one that nobody foresaw must not keep the others out
                 return self._absorb_one_by_one(batch, refusal)
             self._tell(len(heard), decided, refused)
             outcomes = Counter((message.topic, "known") for message in batch)
@@ -118,19 +124,28 @@ class EventInbox:
             raise Contended("everything that was heard is locked by somebody")
         return absorbed
 
-    def _absorb_one_by_one(self, batch: Sequence[Message], refusal: SubkeeperError) -> Absorbed:
-        """Postgres refused something: find the message, so that the others get in."""
+    def _absorb_one_by_one(self, batch: Sequence[Message], refusal: Exception) -> Absorbed:
+        """Something was refused: find the message, so that the others get in."""
         absorbed = Absorbed()
         if len(batch) > 1:
             for message in batch:
                 absorbed.add(self.prepare([message])())
             return absorbed
         if isinstance(refusal, Rejected):
-            self._commit([], {}, [(batch[0], refusal)], None)
+            self._set_message_aside(batch[0], refusal)
             self._tell(0, Decided({}), [(batch[0], refusal)])
             return Absorbed(Counter({(batch[0].topic, "quarantined"): 1}))
         self._log.critical("event.unforeseen", exc_info=refusal)
         return requeued(batch)
+
+    def _set_message_aside(self, message: Message, refusal: Rejected) -> None:
+        """In quarantine, and recorded as that, so that no poll brings it again and again."""
+        with self._database.transaction() as tx:
+            quarantine.add(tx, [self._quarantined(message, refusal, self._now())])
+        with suppress(Rejected, TryLater), self._database.transaction() as tx:
+            event = self._envelopes.open(message.body)
+            if self._is_kept(event):
+                events.record(tx, [event], ["quarantined"])
 
     def _commit(
         self,
@@ -149,7 +164,7 @@ class EventInbox:
             around = Surroundings(tx, self._namespace, fit, rows)
             decided = absorption.decide(fit, rows, around, lambda event_id: firsts[event_id].attempts)
             decided.outcomes.update({each.event.id: "wrong_mode" for each in set_aside if self._is_kept(each.event)})
-            absorption.write(tx, fresh, decided)
+            absorption.write(tx, [each for each in fresh if self._is_kept(each.event)], decided)
             if late := sorted(
                 {each.subscription_id for each in set_aside if each.subscription_id and self._is_late(each)}
             ):
@@ -162,9 +177,13 @@ class EventInbox:
         return decided
 
     def _set_aside(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
-        """Events of the other mode, and such as no partition holds; and those that are judged."""
-        livemode = self._livemode
-        aside = [each for each in said if each.event.livemode != livemode or not self._is_kept(each.event)]
+        """Events of the other mode, and of subscriptions such as no partition holds; and those that are judged. What a
+        customer's says can't be fetched: it is judged, and not recorded."""
+        aside = [
+            each
+            for each in said
+            if each.event.livemode != self._livemode or (self._is_late(each) and each.subscription_id is not None)
+        ]
         taken = {each.event.id for each in aside}
         return aside, [each for each in said if each.event.id not in taken]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from worker.domain.awaited import Awaited
 from worker.domain.deadline import Clock
@@ -67,8 +67,9 @@ class Intake:
         due = [each for each in events if self.awaited.is_due(each.id, self._clock())]
         for event in events:
             self.awaited.listed(event.id, event.created)
-        self._publish([each for each in due if not webhooks_deliver or now - each.created >= DELIVERY])
-        self.awaited.unrecordable(each.id for each in events if not days.hold(each.created))
+        young = {each.id for each in due if webhooks_deliver and timedelta(0) <= now - each.created < DELIVERY}
+        self._publish([each for each in due if each.id not in young])
+        self.awaited.unrecordable(each.id for each in events if each.id not in young and not days.hold(each.created))
 
     def _publish(self, events: Sequence[Event]) -> None:
         while events and (reason := self._why_not(events)) is not None:

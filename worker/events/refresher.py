@@ -170,6 +170,8 @@ class Refresher:
                 outcome = "changed" if change is not None else "unchanged"
             if outcome == "waiting":
                 refreshes.postpone(tx, refresh, WAITING, None)
+            elif outcome == "overtaken":
+                refreshes.postpone(tx, refresh, timedelta(), None)
             elif held.wanted == refresh.wanted:
                 refreshes.clear(tx, refresh)
             else:
@@ -189,12 +191,18 @@ class Refresher:
         state = following.state_of(tx, user_id) if user_id is not None else None
         if state in UNDER_WAY:
             return "waiting"
-        if user_id is None or state in NOBODYS or not (owner or customers.add(tx, user_id, fact.customer_id)):
+        if user_id is None or state in NOBODYS or not (owner or self._is_added(tx, user_id, answer.value)):
             events.add_unmatched(tx, [(fact.id, fact.customer_id)])
             return "unmatched"
-        self._insert(tx, user_id, answer)
-        events.matched(tx, fact.id)
-        return "adopted"
+        return "adopted" if self._insert(tx, user_id, answer) else "overtaken"
+
+    def _is_added(self, tx: Transaction, user_id: str, found: FetchedSubscription) -> bool:
+        """Whether a customer that was made elsewhere is the user's now. Not with a subscription that has ended: its
+        customer may be gone, too."""
+        if found.fact.is_terminal or not customers.add(tx, user_id, found.fact.customer_id):
+            return False
+        refreshes.revisit(tx, found.fact.customer_id)
+        return True
 
     def _claimed(self, found: FetchedSubscription) -> str | None:
         """Whose its metadata says it is, if the digest with it is ours."""
@@ -202,15 +210,19 @@ class Refresher:
             return None
         return found.user_id
 
-    def _insert(self, tx: Transaction, user_id: str, answer: Answer[FetchedSubscription]) -> None:
-        """The row, its change, and the ledger's word that it is the user's, where it has none that lives."""
+    def _insert(self, tx: Transaction, user_id: str, answer: Answer[FetchedSubscription]) -> bool:
+        """The row, its change, and the ledger's word that it is the user's, where it has none that lives. False: the
+        row is there by now (our own signup's), or its customer was deleted meanwhile."""
         found, fact = answer.value, answer.value.fact
         state = fact.columns(plan_name(fact, self._plan_of))
         seen = (answer.seen_from, answer.seen_to)
-        subscriptions.insert(tx, fact.id, fact.customer_id, state, seen=seen, stripe_created=fact.created)
+        if not subscriptions.insert(tx, fact.id, fact.customer_id, state, seen=seen, stripe_created=fact.created):
+            return False
         row = subscriptions.locked(tx, [fact.id])[fact.id]
         told = charge(found.latest_invoice) if found.latest_invoice is not None else None
         new, _ = fetched(row, state, told, seen, "adopted")
         subscriptions.write(tx, [new], [Change(user_id, fact.id, new.version, None, new.columns(), "adopted")])
         following.adopt(tx, user_id, fact.id)
         move_pointers(tx, {user_id})
+        events.matched(tx, fact.id)
+        return True

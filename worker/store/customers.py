@@ -24,6 +24,15 @@ def require(tx: Connection, user_id: str, stripe_customer_id: str) -> None:
         raise StripeCustomerAlreadyExists(stripe_customer_id)
 
 
+def bury(tx: Connection, user_id: str, stripe_customer_id: str) -> None:
+    """The tombstone of a user's customer that we never knew."""
+    tx.execute(
+        insert(customers)
+        .values(user_id=user_id, stripe_customer_id=stripe_customer_id, deleted_at=func.now())
+        .on_conflict_do_nothing()
+    )
+
+
 def mark_deleted(tx: Connection, stripe_customer_id: str) -> None:
     """The tombstone of a customer that was deleted at Stripe; it stays for ever, so that no event revives it."""
     tx.execute(
@@ -34,7 +43,10 @@ def mark_deleted(tx: Connection, stripe_customer_id: str) -> None:
 
 
 def add(tx: Connection, user_id: str, stripe_customer_id: str) -> bool:
-    """A customer for a user who has none; False: the user has one, or the customer is another's."""
+    """A customer for a user who never had one; False: the user has, or had one that was deleted, or it is another's."""
+    had = select(customers.c.id).where(customers.c.user_id == user_id).limit(1)
+    if tx.execute(had).one_or_none() is not None:
+        return False
     added = insert(customers).values(user_id=user_id, stripe_customer_id=stripe_customer_id).on_conflict_do_nothing()
     return tx.execute(added.returning(customers.c.id)).one_or_none() is not None
 

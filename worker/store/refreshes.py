@@ -24,6 +24,16 @@ _MARK = text("""
     SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END
 """)
 
+_REVISIT = text("""
+    INSERT INTO subscription_refreshes AS r (stripe_subscription_id)
+    SELECT u.stripe_subscription_id FROM unmatched_subscriptions u
+    JOIN billing_customers c USING (stripe_customer_id)
+    WHERE c.deleted_at IS NULL AND (CAST(:customer_id AS text) IS NULL OR c.stripe_customer_id = :customer_id)
+    ORDER BY u.stripe_subscription_id
+    ON CONFLICT (stripe_subscription_id) DO UPDATE
+    SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END
+""")
+
 _CONFIRM = text("""
     UPDATE subscription_refreshes SET wanted = wanted + 1, confirmed = confirmed + 1
     WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
@@ -77,6 +87,11 @@ class Refresh:
 def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
     """Asks for these (in order) to be fetched as soon as possible; one that is being fetched, once more after that."""
     tx.execute(_MARK, {"ids": arrays.texts(stripe_subscription_ids)})
+
+
+def revisit(tx: Connection, stripe_customer_id: str | None = None) -> None:
+    """Asks for the subscriptions that were nobody's and whose customer is somebody's now; None: of all customers."""
+    tx.execute(_REVISIT, {"customer_id": stripe_customer_id})
 
 
 def confirm(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:

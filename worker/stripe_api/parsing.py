@@ -195,4 +195,7 @@ def account_fact(data: object, *, livemode: bool) -> AccountFact:
 
 
 def _utc(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise AnswerIncomplete("a time of Stripe's is out of the years that there are") from None

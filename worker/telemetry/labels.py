@@ -30,9 +30,9 @@ QUARANTINE_REASONS = (
 
 EVENT_OUTCOMES = (
     "applied", "confirmed", "stale", "refreshing", "recorded", "unmatched", "conflicting", "tombstoned", "wrong_mode",
-    "out_of_range", "duplicate", "waiting",
+    "quarantined", "out_of_range", "duplicate", "waiting",
 )  # fmt: skip
-"""`worker.events.absorption`; the first nine are kept in `processed_stripe_events`."""
+"""`worker.events.absorption`; the first ten are kept in `processed_stripe_events`."""
 
 REFRESH_OUTCOMES = (
     "changed", "unchanged", "adopted", "overtaken", "unmatched", "waiting", "missing", "postponed", "lease_lost",

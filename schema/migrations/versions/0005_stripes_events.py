@@ -40,7 +40,12 @@ BEGIN
         WHERE i.inhparent = 'processed_stripe_events'::regclass
             AND c.relname < 'processed_stripe_events_' || to_char(first, 'YYYYMMDD')
     LOOP
-        EXECUTE format('DROP TABLE %I', name);
+        BEGIN
+            LOCK TABLE processed_stripe_events IN ACCESS EXCLUSIVE MODE NOWAIT;
+            EXECUTE format('DROP TABLE %I', name);
+        EXCEPTION WHEN lock_not_available THEN
+            EXIT;
+        END;
     END LOOP;
 END
 $$

@@ -26,6 +26,11 @@ _ADOPT = text("""
     ON CONFLICT (user_id) DO NOTHING
 """)
 
+# Two that end one subscription and begin another of the same user would not see each other's.
+_LOCK = text("""
+    SELECT 1 FROM provisionings WHERE user_id = ANY(CAST(:user_ids AS text[])) ORDER BY user_id FOR UPDATE
+""")
+
 # Of a user's subscriptions that live, an `incomplete` one waits for its first payment and is nobody's yet.
 _MOVE = text("""
     WITH living AS (
@@ -65,4 +70,6 @@ def adopt(tx: Connection, user_id: str, stripe_subscription_id: str) -> None:
 def move_pointers(tx: Connection, user_ids: Sequence[str]) -> list[str]:
     """Which subscription is the user's: the ledger goes on from one that has ended to the earliest of those that live.
     Returns the subscriptions that have become somebody's."""
-    return list(tx.execute(_MOVE, {"user_ids": list(user_ids)}).scalars())
+    users = {"user_ids": sorted(user_ids)}
+    tx.execute(_LOCK, users)
+    return list(tx.execute(_MOVE, users).scalars())

@@ -32,9 +32,9 @@ _RECORD_CUSTOMER = text(f"""
         ON CONFLICT DO NOTHING
         RETURNING id
     ), revisited AS (
-        INSERT INTO subscription_refreshes (stripe_subscription_id)
+        INSERT INTO subscription_refreshes AS r (stripe_subscription_id)
         SELECT stripe_subscription_id FROM unmatched_subscriptions, inserted WHERE stripe_customer_id = :customer_id
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (stripe_subscription_id) DO UPDATE SET wanted = r.wanted + 1
     )
     SELECT (SELECT count(*) FROM fenced) AS fenced, (SELECT count(*) FROM inserted) AS inserted
 """)  # noqa: S608 - the fence is a constant
