@@ -313,6 +313,21 @@ def _all_is_polled(stack: Stack) -> Mapping[str, str]:
     return {}
 
 
+def _drifted(stack: Stack) -> Mapping[str, str]:
+    """Stripe's side has changed, and nobody heard of it."""
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    path = f"{SUBSCRIPTIONS}/{stack.ledger('user-0')['stripe_subscription_id']}"
+    stack.call_stripe("POST", path, cancel_at_period_end="true")
+    return completed("user-0")
+
+
+def _is_mended(stack: Stack) -> Mapping[str, str]:
+    row = stack.subscription_row(stack.ledger("user-0")["stripe_subscription_id"])
+    assert (row["canceling"], row["version"]) == (True, 2)
+    return {}
+
+
 def _before_setup(stack: Stack) -> Mapping[str, str]:
     """nsqd keeps the message for the first channel of its topic."""
     stack.publish(profile("user-0"))
@@ -511,6 +526,13 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: RUN_ALL,
         afterwards=_all_is_polled,
         environ={"SUBKEEPER_STRIPE__MONTHLY_READS": "1000000000"},
+    ),
+    "verify": Scenario(
+        _drifted,
+        (Kill("commit:Refresher.mark"), Kill("commit:Verifier._spool_unseen")),
+        command=lambda _: ("verify", "--repair"),
+        environ={"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "1", "SUBKEEPER_SETTLE__LEASE": "6"},
+        afterwards=_is_mended,
     ),
     "publish": Scenario(
         _nothing_yet,
