@@ -322,6 +322,24 @@ def _drifted(stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
+def _heard(stack: Stack) -> Mapping[str, str]:
+    """The subscription's change has been heard of."""
+    _drifted(stack)
+    worker = stack.start_worker("events")
+    stack.hear(*stack.events("customer.subscription.updated"))
+    wait_until(lambda: stack.outcomes() and not stack.rows("SELECT 1 FROM subscription_refreshes"), 20)
+    worker.stop()
+    return completed("user-0")
+
+
+def _is_heard_again(stack: Stack) -> Mapping[str, str]:
+    """With nothing changed by it."""
+    worker = stack.start_worker("events")
+    wait_until(lambda: stack.rows("SELECT 1 FROM processed_stripe_events WHERE source = 'replay'"), 20)
+    worker.stop()
+    return _is_mended(stack)
+
+
 def _is_mended(stack: Stack) -> Mapping[str, str]:
     row = stack.subscription_row(stack.ledger("user-0")["stripe_subscription_id"])
     assert (row["canceling"], row["version"]) == (True, 2)
@@ -533,6 +551,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: ("verify", "--repair"),
         environ={"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "1", "SUBKEEPER_SETTLE__LEASE": "6"},
         afterwards=_is_mended,
+    ),
+    "events replay": Scenario(
+        _heard,
+        (Kill("stripe:events.retrieve"), Kill("commit:Replay._forget")),
+        command=lambda stack: ("events", "replay", stack.events("customer.subscription.updated")[0]["id"]),
+        afterwards=_is_heard_again,
     ),
     "publish": Scenario(
         _nothing_yet,
