@@ -115,6 +115,7 @@ READS = frozenset(
         "provisioning.show",
         "quarantine.list_",
         "actions.reveal_request",
+        "explaining.explain",
         "restored.count_unfinished",
         "setup.schema_differences",
     }

@@ -18,7 +18,7 @@ from worker.runtime import replaying
 from worker.runtime.replaying import Shown
 from worker.store.event_list import Chosen
 
-COLUMNS = ["event", "age", "type", "object", "source", "outcome"]
+COLUMNS = ["event", "age", "type", "object", "outcome"]
 DONE = ("published", "gone")
 
 since_option = click.option(
@@ -79,7 +79,10 @@ def show(context: click.Context, event: str, *, json_wanted: bool) -> None:
         return
     for number, (name, part) in enumerate(_described(found).items()):
         click.echo(("\n" if number else "") + name.replace("_", " "))
-        details({f"  {key}": value for key, value in _flat(part or {"": "none"})})
+        if part is None:
+            click.echo("  none")
+        else:
+            details({f"  {key}": value for key, value in _flat(part)})
 
 
 @events.command()

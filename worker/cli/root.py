@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("sandbox.demo.commands", "Watch the main job come out right."),
     "doctor": ("worker.cli.doctor", "Would a worker do its work here? Each part, with the fix."),
     "events": ("worker.cli.events", "Stripe's events: what was heard, and what became of each."),
+    "explain": ("worker.cli.explain", "Why a user's row is what it is: a timeline."),
     "provisioning": ("worker.cli.provisioning", "The ledger: what was asked of Stripe, and the answer."),
     "publish": ("worker.cli.publish", "Publish one profile."),
     "quarantine": ("worker.cli.quarantine", "Messages and profiles that wait for a person."),
