@@ -44,6 +44,8 @@ POINTS = frozenset(
         "commit:Refresher._postpone",
         "commit:Refresher._write",
         "commit:Relay.publish_waiting",
+        "commit:ReadMeter.foresee",
+        "commit:ReadMeter.spend",
         "commit:Refresher.mark",
         "commit:Replay._forget",
         "commit:Verifier._spool_unseen",

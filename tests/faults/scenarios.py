@@ -547,7 +547,12 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "verify": Scenario(
         _drifted,
-        (Kill("commit:Refresher.mark"), Kill("commit:Verifier._spool_unseen")),
+        (
+            Kill("commit:ReadMeter.foresee"),
+            Kill("commit:ReadMeter.spend"),
+            Kill("commit:Refresher.mark"),
+            Kill("commit:Verifier._spool_unseen"),
+        ),
         command=lambda _: ("verify", "--repair"),
         environ={"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "1", "SUBKEEPER_SETTLE__LEASE": "6"},
         afterwards=_is_mended,

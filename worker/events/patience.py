@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from worker.domain.deadline import Deadline
 from worker.errors import TryLater
+from worker.events.read_meter import ReadMeter
 from worker.stripe_api.errors import CursorGone
 
 T = TypeVar("T")
@@ -24,13 +25,16 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 class Patience:
     """Asks until there is an answer, pausing ever longer, for `PATIENCE` seconds; then raises the last `TryLater`."""
 
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, meter: ReadMeter, sleep: Callable[[float], None] = time.sleep) -> None:
+        """`meter` counts each read."""
+        self._meter = meter
         self.sleep = sleep
 
     def __call__(self, ask: Callable[[Deadline], T]) -> T:
         until, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
         while True:
             try:
+                self._meter.spend()
                 return ask(Deadline.after(CALL_SECONDS))
             except CursorGone:  # the same again finds nothing else
                 raise

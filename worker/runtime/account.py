@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from worker.events.read_meter import ReadMeter
 from worker.events.refresher import Refresher
 from worker.runtime.budget import BUDGET_DATABASE, Budget
 from worker.runtime.operations import open_database
@@ -29,6 +30,7 @@ class Account:
     database: Database
     gateway: StripeGateway
     catalogue: Catalogue
+    meter: ReadMeter
 
     def refresher(self, settings: Settings, rng: random.Random) -> Refresher:
         """Fetches and writes as the workers do."""
@@ -61,7 +63,8 @@ def open_account(settings: Settings, command: str, rng: random.Random) -> Iterat
             budget.join()
             renewing.start()
             Ownership(settings, database, stripe.gateway).claim()
-            yield Account(database, stripe.gateway, stripe.catalogue)
+            meter = ReadMeter(database, settings.stripe.monthly_reads)
+            yield Account(database, stripe.gateway, stripe.catalogue, meter)
     finally:
         budget.stop(drained=True)
         if renewing.ident is not None:

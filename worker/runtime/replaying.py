@@ -43,7 +43,7 @@ class Shown:
 
 def show(settings: Settings, event_id: str, rng: random.Random) -> Shown:
     with open_account(settings, "events", rng) as account:
-        event = EventSource(account.gateway, Patience()).event(event_id)
+        event = EventSource(account.gateway, Patience(account.meter)).event(event_id)
         with account.database.transaction() as tx:
             found = event_list.find(tx, [event_id]).get(event_id)
             identifier = None
@@ -66,7 +66,8 @@ def replay(
     """What became of each, or would. `say_cost` hears first how many reads of Stripe it takes."""
     with open_account(settings, "events", rng) as account, open_publisher(settings, rng) as publisher:
         say_cost(len(event_ids))
-        patiently = Patience()
+        account.meter.foresee(len(event_ids))
+        patiently = Patience(account.meter)
         replaying = Replay(account.database, EventSource(account.gateway, patiently))
         if dry_run:
             compared = comparison(settings, account, patiently)

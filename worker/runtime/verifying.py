@@ -52,8 +52,10 @@ def verify(
     Raises `SubkeeperError` where nobody knows one of these users.
     """
     with open_account(settings, "verify", rng) as account:
-        say_cost(_cost(account, users))
-        patiently = Patience()
+        cost = _cost(account, users)
+        say_cost(cost)
+        account.meter.foresee(cost.reads)
+        patiently = Patience(account.meter)
         verifier = Verifier(
             account.database,
             account.gateway,

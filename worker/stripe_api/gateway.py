@@ -178,8 +178,7 @@ class StripeGateway:
     def subscriptions_page(
         self, after: str | None = None, customer_id: str | None = None, *, lane: Lane, deadline: Deadline
     ) -> SubscriptionPage:
-        """A page of all subscriptions (of a customer's), with their latest invoices, following the one with the id
-        `after`. Those on test clocks are left out. Raises `CursorGone`, `CustomerGone`."""
+        """A page of all subscriptions (or a customer's) with their latest invoices. Raises `CustomerGone`."""
         return subscriptions_page(self._requestor, after, customer_id, lane=lane, deadline=deadline)
 
     def event(self, event_id: str, *, lane: Lane, deadline: Deadline) -> Mapping[str, object]:

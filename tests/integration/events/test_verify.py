@@ -17,6 +17,7 @@ from tests.support.waiting import wait_until
 from worker.domain.drift import Finding, Kind, Repair
 from worker.events import verifying
 from worker.events.patience import Patience
+from worker.events.read_meter import ReadMeter
 from worker.events.verifying import Verifier
 from worker.runtime.account import Account
 from worker.runtime.resources import stripe_side
@@ -40,9 +41,11 @@ class Silent:
 @contextmanager
 def verifier(stack: Stack, *, repair: bool = False) -> Iterator[Verifier]:
     """As the command has it, without waiting for its part of Stripe's rate."""
-    settings, rng, patiently = stack.settings(), random.Random(1), Patience()
+    settings, rng = stack.settings(), random.Random(1)
     stripe = stripe_side(settings, Metrics("1"), rng)
-    account = Account(Database(settings.database), stripe.gateway, stripe.catalogue)
+    database = Database(settings.database)
+    meter = ReadMeter(database, settings.stripe.monthly_reads)
+    account, patiently = Account(database, stripe.gateway, stripe.catalogue, meter), Patience(meter)
     refresher = account.refresher(settings, rng) if repair else None
     compared = comparison(settings, account, patiently)
     try:
@@ -156,6 +159,11 @@ def test_the_command_says_its_cost_then_the_differences_and_ends_with_1_until_th
     assert finding["differences"]["canceling"] == {"ours": False, "stripe": True}
     assert (finding["stripe_subscription_id"], finding["repair"]) == (subscription, "done")
     assert (summary["subscriptions"], summary["mended"]) == (1, 1)
+    assert [each["purpose"] for each in stack.rows("SELECT purpose FROM stripe_reads")] == ["commands"]
+    stack.rows("UPDATE stripe_reads SET reads = 8000")
+    spent = command("verify")
+    assert (spent.code, "stripe.monthly_reads" in spent.err) == (2, True), "the reserve is left alone"
+    stack.rows("UPDATE stripe_reads SET reads = 0")
     stack.rows("UPDATE billing_subscriptions SET canceling = false, seen_to = seen_to - interval '1 day'")
     said = command("verify", "--user", "ada")
     assert said.code == 1, said.err
