@@ -48,6 +48,7 @@ POINTS = frozenset(
         "commit:ReadMeter.spend",
         "commit:Refresher.mark",
         "commit:Replay._forget",
+        "commit:Verifier._heal_gap",
         "commit:Verifier._spool_unseen",
         "commit:Watch._forget_expired",
         "commit:publishing.take_census",

@@ -20,7 +20,7 @@ from worker.events.comparing import Comparison, Suspect
 from worker.events.patience import Patience
 from worker.events.refresher import Refresher
 from worker.events.spooled_ids import SpooledIds
-from worker.store import drift
+from worker.store import drift, event_cursor
 from worker.store.engine.database import Database
 from worker.stripe_api.errors import CustomerGone
 from worker.stripe_api.gateway import StripeGateway
@@ -70,6 +70,8 @@ class Verifier:
         self._patiently = patiently
         self._lease = lease
         self.walked = Walked()
+        self._seen_from: datetime | None = None
+        self._left = False
 
     def everything(self) -> Iterator[Finding]:
         """All differences there are, as they are found."""
@@ -80,6 +82,7 @@ class Verifier:
             self._spool_unseen(seen, unseen, began)
             yield from self._ask(unseen)
         yield from self._tables(began, None)
+        self._heal_gap()
 
     def of(self, users: Sequence[str]) -> Iterator[Finding]:
         """The differences of these users."""
@@ -104,6 +107,12 @@ class Verifier:
             for each in drift.unseen(tx, seen, began):
                 unseen.add(each)
 
+    def _heal_gap(self) -> None:
+        """Every row says what Stripe said when the walk began: events of before need not be had any more."""
+        if self._seen_from is not None and not self._left:
+            with self._database.transaction() as tx:
+                event_cursor.heal_gap(tx, self._seen_from)
+
     # At Stripe
 
     def _pages(self, customer_id: str | None) -> Iterator[SubscriptionPage]:
@@ -121,6 +130,7 @@ class Verifier:
         waiting: deque[tuple[float, Suspect]] = deque()
         for page in pages:
             at = time.monotonic()
+            self._seen_from = self._seen_from or page.seen_from
             for each in page.found:
                 seen.add(each.fact.id)
             for unreadable in page.unreadable:
@@ -149,9 +159,12 @@ class Verifier:
         if finding is None:
             self.walked.in_flight += was_suspected
         elif self._refresher is None or not finding.mendable:
+            self._left = self._left or finding.mendable
             yield finding
         else:
-            yield replace(finding, repair=self._mend(self._refresher, finding))
+            repair = self._mend(self._refresher, finding)
+            self._left = self._left or repair is not Repair.DONE
+            yield replace(finding, repair=repair)
 
     def _mend(self, refresher: Refresher, finding: Finding) -> Repair:
         """As any fetch: marked, leased, asked for, written if nothing moved meanwhile. A worker that has the mark is

@@ -91,6 +91,11 @@ def test_each_difference_is_told_and_what_a_fetch_mends_is_mended(stack: Stack, 
     stack.rows("DELETE FROM billing_subscriptions WHERE stripe_subscription_id = %s", bare)
     stack.rows("UPDATE provisionings SET stripe_subscription_id = 'sub_bare' WHERE user_id = 'user-4'")
 
+    stack.rows("""
+        INSERT INTO stripe_event_cursor (created, gap_from, gap_to)
+        VALUES (now(), now() - interval '60 days', now() - interval '31 days')
+    """)
+    gap = "SELECT 1 FROM stripe_event_cursor WHERE gap_to IS NOT NULL"
     found = verify(stack)
     told = {(each.kind, each.stripe_subscription_id or each.stripe_customer_id): each for each in found}
     assert len(told) == len(found)
@@ -110,7 +115,9 @@ def test_each_difference_is_told_and_what_a_fetch_mends_is_mended(stack: Stack, 
     of_one = verify(stack, "user-0")
     assert [(each.kind, each.user_id) for each in of_one] == [(Kind.DIFFERING, "user-0")]
 
+    assert stack.rows(gap), "what events can't be had for is not mended yet"
     mended = verify(stack, repair=True)
+    assert not stack.rows(gap)
     by_repair = {each.stripe_subscription_id for each in mended if each.repair is Repair.DONE}
     assert by_repair == {differing, missing_here, gone, lost, bare}
     assert stack.subscription_row(differing)["canceling"] is True
