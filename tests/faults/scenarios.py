@@ -313,6 +313,43 @@ def _all_is_polled(stack: Stack) -> Mapping[str, str]:
     return {}
 
 
+LONG_AGO = "now() - interval '60 days', now() - interval '31 days'"
+
+
+def _drifted(stack: Stack) -> Mapping[str, str]:
+    """Stripe's side has changed, and nobody heard of it; nor can, since it is so long ago."""
+    stack.rows(f"INSERT INTO stripe_event_cursor (created, gap_from, gap_to) VALUES (now(), {LONG_AGO})")
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    path = f"{SUBSCRIPTIONS}/{stack.ledger('user-0')['stripe_subscription_id']}"
+    stack.call_stripe("POST", path, cancel_at_period_end="true")
+    return completed("user-0")
+
+
+def _heard(stack: Stack) -> Mapping[str, str]:
+    """The subscription's change has been heard of."""
+    _drifted(stack)
+    worker = stack.start_worker("events")
+    stack.hear(*stack.events("customer.subscription.updated"))
+    wait_until(lambda: stack.outcomes() and not stack.rows("SELECT 1 FROM subscription_refreshes"), 20)
+    worker.stop()
+    return completed("user-0")
+
+
+def _is_heard_again(stack: Stack) -> Mapping[str, str]:
+    """With nothing changed by it."""
+    worker = stack.start_worker("events")
+    wait_until(lambda: stack.rows("SELECT 1 FROM processed_stripe_events WHERE source = 'replay'"), 20)
+    worker.stop()
+    return _is_mended(stack)
+
+
+def _is_mended(stack: Stack) -> Mapping[str, str]:
+    row = stack.subscription_row(stack.ledger("user-0")["stripe_subscription_id"])
+    assert (row["canceling"], row["version"]) == (True, 2)
+    return {}
+
+
 def _before_setup(stack: Stack) -> Mapping[str, str]:
     """nsqd keeps the message for the first channel of its topic."""
     stack.publish(profile("user-0"))
@@ -511,6 +548,25 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: RUN_ALL,
         afterwards=_all_is_polled,
         environ={"SUBKEEPER_STRIPE__MONTHLY_READS": "1000000000"},
+    ),
+    "verify": Scenario(
+        _drifted,
+        (
+            Kill("commit:ReadMeter.foresee"),
+            Kill("commit:ReadMeter.spend"),
+            Kill("commit:Refresher.mark"),
+            Kill("commit:Verifier._spool_unseen"),
+            Kill("commit:Verifier._heal_gap"),
+        ),
+        command=lambda _: ("verify", "--repair"),
+        environ={"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "1", "SUBKEEPER_SETTLE__LEASE": "6"},
+        afterwards=_is_mended,
+    ),
+    "events replay": Scenario(
+        _heard,
+        (Kill("stripe:events.retrieve"), Kill("commit:Replay._forget")),
+        command=lambda stack: ("events", "replay", stack.events("customer.subscription.updated")[0]["id"]),
+        afterwards=_is_heard_again,
     ),
     "publish": Scenario(
         _nothing_yet,

@@ -23,12 +23,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "db": ("worker.cli.db", "Look after the database's schema."),
     "demo": ("sandbox.demo.commands", "Watch the main job come out right."),
     "doctor": ("worker.cli.doctor", "Would a worker do its work here? Each part, with the fix."),
+    "events": ("worker.cli.events", "Stripe's events: what was heard, and what became of each."),
+    "explain": ("worker.cli.explain", "Why a user's row is what it is: a timeline."),
     "provisioning": ("worker.cli.provisioning", "The ledger: what was asked of Stripe, and the answer."),
     "publish": ("worker.cli.publish", "Publish one profile."),
     "quarantine": ("worker.cli.quarantine", "Messages and profiles that wait for a person."),
     "run": ("worker.cli.run", "Run a worker until SIGTERM."),
     "sandbox": ("sandbox.commands", "Real parts and a Stripe of its own, to try it on."),
     "setup": ("worker.cli.setup", "Create what is missing at Stripe, NSQ and Postgres."),
+    "verify": ("worker.cli.verify", "Does every row say what Stripe says? --repair mends."),
 }
 """Each command's module, which is imported when it runs and has it under its own name; and what it does, in a line."""
 

@@ -52,6 +52,11 @@ class Allotment:
         return max(0, self.monthly - max(math.ceil(self.monthly * RESERVE), self.others))
 
     @property
+    def spare(self) -> int:
+        """How many more may be made by whoever leaves the reserve alone."""
+        return max(0, self.monthly - math.ceil(self.monthly * RESERVE) - self.polls - self.others)
+
+    @property
     def left(self) -> int:
         return max(0, self.most - self.polls)
 

@@ -78,6 +78,14 @@ class Refresher:
         count = wanted.get(Lane.RETRY, 0)
         return self._lease(count) if count else []
 
+    def mark(self, stripe_subscription_id: str, lane: Lane) -> RefreshLease | None:
+        """Marks a subscription, and leases that mark; None where somebody has it, who fetches once more then."""
+        deadline = Deadline.after(self._length.total_seconds(), self._clock)
+        with self._database.transaction() as tx:
+            refreshes.mark(tx, [stripe_subscription_id])
+            leased = refreshes.lease_one(tx, stripe_subscription_id, self._length)
+        return None if leased is None else RefreshLease(leased, deadline, lane)
+
     def run(self, lease: RefreshLease) -> Ended:
         """Fetches, and writes what there is to write."""
         try:

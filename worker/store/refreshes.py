@@ -39,19 +39,21 @@ _CONFIRM = text("""
     WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
 """)
 
-_LEASE = text("""
+_TAKE = """
     UPDATE subscription_refreshes r
     SET lease_token = floor(random() * 9e18)::bigint, lease_until = now() + :lease, due_at = now() + :lease,
         attempts = r.attempts + 1
     FROM (
         SELECT stripe_subscription_id FROM subscription_refreshes
-        WHERE due_at <= now() ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
+        WHERE {which} FOR UPDATE SKIP LOCKED
     ) AS due
     WHERE r.stripe_subscription_id = due.stripe_subscription_id
     RETURNING r.stripe_subscription_id, r.wanted, r.confirmed, r.lease_token, r.attempts,
         (SELECT s.version FROM billing_subscriptions s WHERE s.stripe_subscription_id = r.stripe_subscription_id)
         AS version
-""")
+"""
+_LEASE = text(_TAKE.format(which="due_at <= now() ORDER BY due_at LIMIT :count"))
+_LEASE_ONE = text(_TAKE.format(which="stripe_subscription_id = :id AND due_at <= now()"))
 
 _BACKLOG = text("""
     SELECT count(*), coalesce(extract(epoch FROM now() - min(marked_at)), 0) FROM subscription_refreshes
@@ -104,6 +106,12 @@ def lease(tx: Connection, count: int, length: timedelta) -> list[Refresh]:
     """Up to `count` due marks, the longest due first, for `length`."""
     rows = tx.execute(_LEASE, {"count": count, "lease": length})
     return [_refresh(row) for row in rows]
+
+
+def lease_one(tx: Connection, stripe_subscription_id: str, length: timedelta) -> Refresh | None:
+    """This mark, for `length`; None where it isn't due, or somebody has it."""
+    row = tx.execute(_LEASE_ONE, {"id": stripe_subscription_id, "lease": length}).one_or_none()
+    return None if row is None else _refresh(row)
 
 
 def backlog(tx: Connection) -> tuple[int, float]:

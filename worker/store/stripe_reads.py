@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-POLLS = "polls"
+POLLS, COMMANDS = "polls", "commands"
 
 _MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')::date"
 
@@ -15,6 +15,11 @@ _COUNT = text(f"""
     INSERT INTO stripe_reads AS r (month, purpose, reads) VALUES ({_MONTH}, :purpose, 1)
     ON CONFLICT (month, purpose) DO UPDATE SET reads = r.reads + 1 WHERE r.reads < :most
 """)  # noqa: S608 - the month is the constant above
+
+_ADD = text(f"""
+    INSERT INTO stripe_reads AS r (month, purpose, reads) VALUES ({_MONTH}, :purpose, :reads)
+    ON CONFLICT (month, purpose) DO UPDATE SET reads = r.reads + :reads
+""")  # noqa: S608 - as above
 
 _THIS_MONTH = text(f"""
     SELECT coalesce(sum(reads) FILTER (WHERE purpose = :purpose), 0)::bigint,
@@ -26,6 +31,11 @@ _THIS_MONTH = text(f"""
 def count(tx: Connection, purpose: str, most: int) -> bool:
     """One more in this month, unless there were `most`; whether it was counted."""
     return most > 0 and tx.execute(_COUNT, {"purpose": purpose, "most": most}).rowcount == 1
+
+
+def add(tx: Connection, purpose: str, reads: int) -> None:
+    """So many more in this month."""
+    tx.execute(_ADD, {"purpose": purpose, "reads": reads})
 
 
 def this_month(tx: Connection, purpose: str) -> tuple[int, int]:

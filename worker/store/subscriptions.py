@@ -37,6 +37,7 @@ _ROWS = f"""
     ORDER BY s.stripe_subscription_id
 """  # noqa: S608 - constants
 
+_READ = text(_ROWS)
 _LOCKED = text(_ROWS + "FOR UPDATE OF s")
 
 _WRITE = text("""
@@ -84,6 +85,12 @@ _INSERT = text("""
     ON CONFLICT (stripe_subscription_id) DO NOTHING
     RETURNING version
 """)
+
+
+def read(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:
+    """The rows that are there, by Stripe's id, as they are just now."""
+    found = tx.execute(_READ, {"ids": arrays.texts(stripe_subscription_ids)})
+    return {row.stripe_subscription_id: _subscription(row) for row in found}
 
 
 def locked(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:

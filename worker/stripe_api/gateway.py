@@ -44,6 +44,7 @@ from worker.stripe_api.parsing import (
     subscription_fact,
 )
 from worker.stripe_api.requestor import Call, Reply, Requestor
+from worker.stripe_api.subscription_list import SubscriptionPage, subscriptions_page
 from worker.telemetry import Metrics
 
 PAGE = 100
@@ -173,6 +174,17 @@ class StripeGateway:
         params = {"expand": ["latest_invoice"]}
         call = Call("subscriptions.retrieve", "get", path, params, lane, deadline)
         return self._requestor.send(call).answer(fetched_subscription)
+
+    def subscriptions_page(
+        self, after: str | None = None, customer_id: str | None = None, *, lane: Lane, deadline: Deadline
+    ) -> SubscriptionPage:
+        """A page of all subscriptions (or a customer's) with their latest invoices. Raises `CustomerGone`."""
+        return subscriptions_page(self._requestor, after, customer_id, lane=lane, deadline=deadline)
+
+    def event(self, event_id: str, *, lane: Lane, deadline: Deadline) -> Mapping[str, object]:
+        """An event as Stripe has it, personal data and all. Raises `Refused` where it has none (after 30 days)."""
+        call = Call("events.retrieve", "get", f"/v1/events/{_segment(event_id)}", {}, lane, deadline)
+        return self._requestor.send(call).data
 
     def price_by_lookup_key(self, lookup_key: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> PriceFact | None:
         """The price with this lookup key, active or not. Stripe lets one price at a time have it."""

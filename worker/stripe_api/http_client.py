@@ -14,8 +14,10 @@ every read of a response, headers included, gets only what is left of the reques
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import ClassVar
 
 import stripe
@@ -34,6 +36,17 @@ CHUNK = 64 * 1024
 TIMEOUT_HEADER = "Subkeeper-Timeout"
 """What a request may take in all, in seconds: `stripe`'s client hands its HTTP client headers, but no timeout. It is
 never sent."""
+
+
+LARGE = 64 * 1024
+"""Bytes from which on an answer is read here. `stripe` makes OrderedDicts of it, and a log line that nobody asked for:
+a page of 100 subscriptions with their invoices (570 kB) took 14 ms of processor time, and as plain JSON 5 ms."""
+
+
+class Headers(dict[str, str]):
+    """A response's, by names in lower case. `content`: of a large answer, which `stripe` was spared."""
+
+    content: Mapping[str, object] | None = None
 
 
 class HttpClient(stripe.HTTPClient):
@@ -55,7 +68,7 @@ class HttpClient(stripe.HTTPClient):
         post_data: str | None = None,
         *,
         _usage: list[str] | None = None,
-    ) -> tuple[bytes, int, dict[str, str]]:
+    ) -> tuple[bytes, int, Headers]:
         """Send and read completely. Header names come back in lower case, as `stripe` wants to find them."""
         sent = dict(headers or {})
         timeout = float(sent.pop(TIMEOUT_HEADER))
@@ -71,7 +84,8 @@ class HttpClient(stripe.HTTPClient):
                 timeout=urllib3.Timeout(total=timeout),
                 preload_content=False,
             )
-            return _body(response), response.status, {name.lower(): value for name, value in response.headers.items()}
+            headers_told = Headers((name.lower(), value) for name, value in response.headers.items())
+            return _spared(_body(response), response.status, headers_told), response.status, headers_told
         except (HTTPError, OSError) as error:
             raise _unanswered(error) from error
 
@@ -96,6 +110,20 @@ def _body(response: urllib3.BaseHTTPResponse) -> bytes:
             response.close()
             raise NoAnswer("stripe_answer_size")
     return b"".join(chunks)
+
+
+def _spared(body: bytes, status: int, headers: Headers) -> bytes:
+    """What `stripe` gets to read."""
+    if len(body) < LARGE or status != HTTPStatus.OK:
+        return body
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):  # that is for `stripe` to say
+        return body
+    if not isinstance(content, dict):
+        return body
+    headers.content = content
+    return b"{}"
 
 
 def _unanswered(error: Exception) -> NoAnswer:

@@ -20,7 +20,7 @@ from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, Answer
 from worker.stripe_api.credentials import Credentials, KeyedClient
 from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unauthorized, Unclear
-from worker.stripe_api.http_client import TIMEOUT_HEADER
+from worker.stripe_api.http_client import TIMEOUT_HEADER, Headers
 from worker.stripe_api.limiter.limiter import LIVE_PREFIXES, Limiter
 from worker.stripe_api.parsing import account_fact
 from worker.stripe_api.reporting import FailureLog
@@ -162,7 +162,8 @@ class Requestor:
         headers = response.headers
         seen_from, seen_to = self._stripe_time.seen(headers, sent_at)
         replayed = headers.get("idempotent-replayed") == "true"
-        data = cast("Mapping[str, object]", response.data)  # the facts check it, field by field
+        content = headers.content if isinstance(headers, Headers) else None
+        data = content or cast("Mapping[str, object]", response.data)  # the facts check it, field by field
         return Reply(data, seen_from, seen_to, replayed, headers.get("request-id"))
 
     def _failed(self, error: StripeFailure, seconds: float) -> None:

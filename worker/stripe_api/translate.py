@@ -96,7 +96,10 @@ def _about_the_request(failure: Failure) -> StripeFailure:
 
 def _is_shared(failure: Failure, field: str) -> bool:
     """Whether any profile's request would be refused: by what it holds, by who sends it, or by where it goes."""
-    if not failure.operation.startswith(("customers.", "subscriptions.")) or failure.code in _OF_THE_ACCOUNT:
+    if (
+        not failure.operation.startswith(("customers.", "subscriptions.", "events.retrieve"))
+        or failure.code in _OF_THE_ACCOUNT
+    ):
         return True
     if failure.status == 404:
         return failure.code != "resource_missing"

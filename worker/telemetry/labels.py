@@ -41,7 +41,8 @@ REFRESH_OUTCOMES = (
 
 STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
-    "events.list", "prices.create", "prices.list", "products.create", "products.list", "products.update",
+    "events.list", "events.retrieve", "prices.create", "prices.list", "products.create", "products.list",
+    "products.update",
     "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
 )  # fmt: skip
 

@@ -118,6 +118,9 @@ def test_the_documented_grants_are_enough_for_everything_that_runs(
         f"quarantine retry {second}",
         "provisioning list",
         "provisioning show ada",
+        "events list",
+        "explain ada",
+        "verify --repair",
     ):
         said = as_app(*line.split())
         assert said.code == 0, (line, said.err)

@@ -17,6 +17,7 @@ from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import customer_request
 from worker.stripe_api.errors import Refused
+from worker.stripe_api.event_list import EventWindow
 from worker.stripe_api.gateway import StripeGateway
 
 NOW = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -70,6 +71,11 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "walk": lambda stripe, lane, by: stripe.customers_page(until=NOW, after="cus_1", lane=lane, deadline=by),
     "search": lambda stripe, lane, by: stripe.customers_by_digest_search(["d1", "d2"], lane=lane, deadline=by),
     "subscriptions": lambda stripe, lane, by: stripe.subscriptions_of("cus_1", lane=lane, deadline=by).value[0],
+    "subscriptions_page": lambda stripe, lane, by: stripe.subscriptions_page("sub_1", "cus_1", lane=lane, deadline=by),
+    "event": lambda stripe, lane, by: stripe.event("evt_1", lane=lane, deadline=by),
+    "events_page": lambda stripe, lane, by: stripe.events_page(
+        EventWindow(NOW, undelivered=True), "evt_1", lane=lane, deadline=by
+    ),
     "subscription": lambda stripe, lane, by: stripe.subscription("sub_1", lane=lane, deadline=by),
     "price": lambda stripe, _lane, by: stripe.price_by_lookup_key("pending", deadline=by),
     "product": lambda stripe, _lane, by: stripe.product("prod_1", deadline=by),

@@ -17,8 +17,9 @@ from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, CustomerFact
 from worker.errors import TryLater
-from worker.stripe_api.errors import Unclear
+from worker.stripe_api.errors import AnswerIncomplete, FieldRefused, Unclear
 from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.http_client import LARGE
 
 CUSTOMER = {"id": "cus_1", "object": "customer", "created": 1_800_000_000, "metadata": {"subkeeper": "d1"}}
 
@@ -130,6 +131,18 @@ def test_a_body_without_an_end_is_cut_off(new_gateway: NewGateway) -> None:
 
 def test_an_answer_that_is_no_json_is_unclear(new_gateway: NewGateway) -> None:
     with Peer(answer("<html>welcome to the hotel's network")) as peer, pytest.raises(Unclear, match="200"):
+        create(new_gateway(peer.url))
+
+
+def test_a_large_answer_is_read_as_any_other(new_gateway: NewGateway) -> None:
+    padding = {"description": "x" * LARGE}
+    with Peer(answer({**CUSTOMER, **padding})) as peer:
+        assert create(new_gateway(peer.url)).value.id == CUSTOMER["id"]
+    for wrong in ("{" + "x" * LARGE, "[" * LARGE, '"' + "x" * LARGE + '"'):
+        with Peer(answer(wrong)) as peer, pytest.raises((Unclear, AnswerIncomplete)):
+            create(new_gateway(peer.url))
+    said = {"error": {"type": "invalid_request_error", "param": "email", **padding}}
+    with Peer(answer(said, 400)) as peer, pytest.raises(FieldRefused):
         create(new_gateway(peer.url))
 
 

@@ -17,7 +17,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "billing_subscriptions": ("SELECT", "INSERT", "UPDATE"),
     "subscription_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_refreshes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "processed_stripe_events": ("SELECT", "INSERT"),
+    "processed_stripe_events": ("SELECT", "INSERT", "DELETE"),
     "unmatched_subscriptions": ("SELECT", "INSERT", "DELETE"),
     "stripe_event_cursor": ("SELECT", "INSERT", "UPDATE"),
     "stripe_reads": ("SELECT", "INSERT", "UPDATE"),

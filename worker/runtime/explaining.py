@@ -1,0 +1,104 @@
+"""`subkeeper explain`: why a user's row is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worker.domain.provisioning import Step, step_key
+from worker.errors import SubkeeperError
+from worker.runtime.operations import open_database
+from worker.settings.model import Settings
+from worker.store import deployment, event_list, timeline
+from worker.store.engine.database import Transaction
+from worker.store.event_list import Chosen, HeardEvent
+from worker.store.provisioning import views
+from worker.store.provisioning.views import LedgerRow
+from worker.store.timeline import ChangeRow, CustomerTimes, Waiting
+
+MOST_EVENTS = 1000
+"""So many events of a user, the newest, are told at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that happened at a time (UTC), or that waits for it. `about`: an id of Stripe's."""
+
+    at: datetime
+    what: str
+    about: str | None
+    fields: Mapping[str, object]
+
+
+def explain(settings: Settings, user_id: str, since: timedelta) -> list[Entry]:
+    """In the order in which it happened: all that the ledger knows, and of events and changes what is younger than
+    `since`. Raises `SubkeeperError` where nobody knows the user."""
+    with open_database(settings, "explain") as database, database.transaction() as tx:
+        row = views.find(tx, user_id)
+        asked = [] if row is None else list(_of_ledger(row, deployment.namespace(tx) or settings.namespace))
+        others = sorted(_others(tx, row, user_id, since), key=lambda entry: entry.at)
+    if not asked and not others:
+        raise SubkeeperError(f"no user {user_id!r} in our tables")
+    # A request is dated by the lease that it is sent under: within a second the ledger's entries come as they follow.
+    return sorted([*asked, *others], key=lambda entry: entry.at.replace(microsecond=0))
+
+
+def _others(tx: Transaction, row: LedgerRow | None, user_id: str, since: timedelta) -> Iterator[Entry]:
+    yield from _of_customers(timeline.customers(tx, user_id))
+    objects = set(event_list.objects_of(tx, user_id))
+    if row is not None:
+        objects |= {each for each in (row.stripe_customer_id, row.stripe_subscription_id) if each is not None}
+    heard = event_list.page(tx, Chosen(since, objects=sorted(objects)), limit=MOST_EVENTS)
+    yield from map(_of_event, heard)
+    yield from map(_of_change, timeline.changes(tx, user_id, since))
+    yield from map(_of_mark, timeline.waiting(tx, sorted(objects)))
+
+
+def _of_ledger(row: LedgerRow, namespace: str) -> Iterator[Entry]:
+    """Of messages the ledger knows the first: later ones change nothing, unless the row is in quarantine."""
+    yield Entry(row.first_seen_at, "message absorbed", None, {"plan": row.plan, "trial_end": row.trial_end})
+    asked = (
+        (Step.CUSTOMER, row.customer_requested_at, row.customer_last_requested_at, row.stripe_customer_id),
+        (Step.SUBSCRIPTION, row.subscription_requested_at, row.subscription_last_requested_at,
+         row.stripe_subscription_id),
+    )  # fmt: skip
+    for step, first, last, answer in asked:
+        if first is None:
+            continue
+        keys = [step_key(namespace, row.user_id, step, number) for number in range(1, row.generation + 1)]
+        yield Entry(first, f"{step.value} asked for", answer, {"idempotency_keys": keys})
+        if last is not None and last != first:
+            yield Entry(last, f"{step.value} last asked for", answer, {"idempotency_key": keys[-1]})
+    if row.completed_at is not None:
+        yield Entry(row.completed_at, "completed", row.stripe_subscription_id, {})
+    if row.state == "quarantined" and row.quarantined_at is not None:
+        yield Entry(row.quarantined_at, "quarantined", None, {"last_error": row.last_error})
+    elif row.completed_at is None:
+        fields = {"state": row.state, "attempts": row.attempts, "last_error": row.last_error}
+        yield Entry(row.due_at, "due", None, fields)
+
+
+def _of_customers(rows: Iterable[CustomerTimes]) -> Iterator[Entry]:
+    for row in rows:
+        yield Entry(row.created_at, "customer recorded", row.stripe_customer_id, {})
+        if row.deleted_at is not None:
+            yield Entry(row.deleted_at, "customer known as deleted", row.stripe_customer_id, {})
+
+
+def _of_event(row: HeardEvent) -> Entry:
+    """By when it was taken in; Stripe made it at `created`."""
+    fields = {"event": row.stripe_event_id, "outcome": row.outcome, "source": row.source, "created": row.created}
+    return Entry(row.processed_at, row.type, row.object_id, fields)
+
+
+def _of_change(row: ChangeRow) -> Entry:
+    before, after = row.before or {}, row.after or {}
+    changed = {name: after.get(name) for name in {**before, **after} if before.get(name) != after.get(name)}
+    fields = {"cause": row.cause, "version": row.version, "changed": changed, "published_at": row.sent_at}
+    return Entry(row.created_at, "changed", row.stripe_subscription_id, fields)
+
+
+def _of_mark(row: Waiting) -> Entry:
+    fields = {"attempts": row.attempts, "under_way": row.leased, "last_error": row.last_error}
+    return Entry(row.due_at, "to be fetched", row.stripe_subscription_id, fields)

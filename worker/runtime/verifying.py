@@ -1,0 +1,79 @@
+"""`subkeeper verify`, put together."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from worker.domain.drift import Finding
+from worker.errors import SubkeeperError
+from worker.events.comparing import Comparison
+from worker.events.patience import Patience
+from worker.events.verifying import Verifier, Walked, Watch
+from worker.runtime.account import Account, open_account
+from worker.settings.model import Settings
+from worker.store import drift
+from worker.stripe_api.subscription_list import PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a walk is about to cost. `rows`: of ours; `reads`: of Stripe, and one more for each that is in doubt."""
+
+    rows: int
+    reads: int
+
+
+def comparison(settings: Settings, account: Account, patiently: Patience) -> Comparison:
+    return Comparison(
+        account.database,
+        account.gateway,
+        namespace=settings.namespace,
+        plan_of=account.catalogue.plan_of,
+        patiently=patiently,
+    )
+
+
+def verify(
+    settings: Settings,
+    users: Sequence[str],
+    watch: Watch,
+    rng: random.Random,
+    *,
+    repair: bool,
+    say_cost: Callable[[Cost], None],
+    walked: Callable[[Walked], None],
+) -> Iterator[Finding]:
+    """Each difference as it is found (of these users; none: of everybody). `walked` hears at the end what was compared.
+
+    Raises `SubkeeperError` where nobody knows one of these users.
+    """
+    with open_account(settings, "verify", rng) as account:
+        cost = _cost(account, users)
+        say_cost(cost)
+        account.meter.foresee(cost.reads)
+        patiently = Patience(account.meter)
+        verifier = Verifier(
+            account.database,
+            account.gateway,
+            comparison(settings, account, patiently),
+            account.refresher(settings, rng) if repair else None,
+            watch,
+            patiently,
+            timedelta(seconds=settings.settle.lease),
+        )
+        yield from verifier.of(users) if users else verifier.everything()
+        walked(verifier.walked)
+
+
+def _cost(account: Account, users: Sequence[str]) -> Cost:
+    with account.database.transaction() as tx:
+        if not users:
+            rows = drift.subscription_count(tx)
+            return Cost(rows, max(1, math.ceil(rows / PAGE)))
+        if unknown := sorted(set(users) - drift.known_users(tx, users)):
+            raise SubkeeperError(f"no user {unknown[0]!r} in our tables")
+        return Cost(len(users), len(drift.customers_of(tx, users)))

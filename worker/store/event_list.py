@@ -1,0 +1,83 @@
+"""SQL that shows events that were heard, and takes them off the list of those, so that they are taken in again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from worker.store.engine import arrays
+
+
+class HeardEvent(NamedTuple):
+    """A row of `processed_stripe_events` (times are UTC)."""
+
+    stripe_event_id: str
+    created: datetime
+    type: str
+    object_id: str | None
+    source: str
+    outcome: str
+    processed_at: datetime
+
+
+class Chosen(NamedTuple):
+    """Events that were created since so long ago; of a `type`, and about these objects, where that is said."""
+
+    since: timedelta
+    type: str | None = None
+    objects: Sequence[str] | None = None
+
+
+_COLUMNS = ", ".join(HeardEvent._fields)
+
+# There is no index on objects: `since` bounds what is read, by the days that the table is cut into.
+_PAGE = text(f"""
+    SELECT {_COLUMNS} FROM processed_stripe_events
+    WHERE created >= now() - CAST(:since AS interval) AND (CAST(:type AS text) IS NULL OR type = :type)
+        AND (CAST(:objects AS text[]) IS NULL OR object_id = ANY(CAST(:objects AS text[])))
+    ORDER BY created DESC, stripe_event_id LIMIT :limit OFFSET :offset
+""")  # noqa: S608 - constants
+
+_FIND = text(f"""
+    SELECT {_COLUMNS} FROM processed_stripe_events WHERE stripe_event_id = ANY(CAST(:ids AS text[])) ORDER BY created
+""")  # noqa: S608 - constants
+
+_REMOVE = text("DELETE FROM processed_stripe_events WHERE stripe_event_id = ANY(CAST(:ids AS text[]))")
+
+_OBJECTS = text("""
+    SELECT stripe_customer_id FROM billing_customers WHERE user_id = :user_id
+    UNION SELECT s.stripe_subscription_id
+    FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id WHERE c.user_id = :user_id
+    UNION SELECT s.charge_invoice
+    FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
+    WHERE c.user_id = :user_id AND s.charge_invoice IS NOT NULL
+    UNION SELECT u.stripe_subscription_id
+    FROM billing_customers c JOIN unmatched_subscriptions u USING (stripe_customer_id) WHERE c.user_id = :user_id
+    ORDER BY 1
+""")
+
+
+def page(tx: Connection, chosen: Chosen, *, limit: int, offset: int = 0) -> list[HeardEvent]:
+    """The newest of them."""
+    objects = None if chosen.objects is None else arrays.texts(chosen.objects)
+    parameters = {"since": chosen.since, "type": chosen.type, "objects": objects, "limit": limit, "offset": offset}
+    return [HeardEvent(*row) for row in tx.execute(_PAGE, parameters)]
+
+
+def find(tx: Connection, event_ids: Sequence[str]) -> dict[str, HeardEvent]:
+    """Those of these that were heard, by id."""
+    rows = tx.execute(_FIND, {"ids": arrays.texts(event_ids)})
+    return {row.stripe_event_id: HeardEvent(*row) for row in rows}
+
+
+def remove(tx: Connection, event_ids: Sequence[str]) -> None:
+    """From now on these were not heard."""
+    tx.execute(_REMOVE, {"ids": arrays.texts(event_ids)})
+
+
+def objects_of(tx: Connection, user_id: str) -> list[str]:
+    """The objects that a user has at Stripe, as far as our tables name them: of invoices only the one last charged."""
+    return list(tx.execute(_OBJECTS, {"user_id": user_id}).scalars())

@@ -1,0 +1,71 @@
+"""SQL that tells what happened to one user, over all tables, without what is sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from worker.store.engine import arrays
+
+
+class ChangeRow(NamedTuple):
+    """A row of the outbox. `after` is None for a row that was removed."""
+
+    created_at: datetime
+    stripe_subscription_id: str
+    version: int
+    cause: str
+    before: Mapping[str, object] | None
+    after: Mapping[str, object] | None
+    sent_at: datetime | None
+
+
+class Waiting(NamedTuple):
+    """A mark: Stripe is to be asked for this subscription. `leased`: somebody is at it."""
+
+    due_at: datetime
+    stripe_subscription_id: str
+    wanted: int
+    attempts: int
+    leased: bool
+    last_error: str | None
+
+
+class CustomerTimes(NamedTuple):
+    """When our tables took a customer in, and when they heard that it was deleted."""
+
+    stripe_customer_id: str
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+# The outbox has no index on users, and keeps what was published for a month.
+_CHANGES = text("""
+    SELECT created_at, stripe_subscription_id, version, cause, before, after, sent_at FROM subscription_changes
+    WHERE user_id = :user_id AND created_at >= now() - CAST(:since AS interval) ORDER BY id
+""")
+
+_WAITING = text("""
+    SELECT due_at, stripe_subscription_id, wanted, attempts, coalesce(lease_until > now(), false) AS leased, last_error
+    FROM subscription_refreshes WHERE stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDER BY due_at
+""")
+
+_CUSTOMERS = text("""
+    SELECT stripe_customer_id, created_at, deleted_at FROM billing_customers WHERE user_id = :user_id ORDER BY id
+""")
+
+
+def changes(tx: Connection, user_id: str, since: timedelta) -> list[ChangeRow]:
+    """What was told of the user's subscriptions, or waits to be."""
+    return [ChangeRow(*row) for row in tx.execute(_CHANGES, {"user_id": user_id, "since": since})]
+
+
+def waiting(tx: Connection, stripe_subscription_ids: Sequence[str]) -> list[Waiting]:
+    return [Waiting(*row) for row in tx.execute(_WAITING, {"ids": arrays.texts(stripe_subscription_ids)})]
+
+
+def customers(tx: Connection, user_id: str) -> list[CustomerTimes]:
+    return [CustomerTimes(*row) for row in tx.execute(_CUSTOMERS, {"user_id": user_id})]
