@@ -44,6 +44,8 @@ class _Stopwatch(Metrics):
     def per_second(self) -> float:
         """Messages per second after the first batch."""
         (began, _), *others = self.batches
+        if not others:  # at a tiny size, or behind a broker that was slow to begin
+            return 0.0
         return sum(size for _, size in others) / (others[-1][0] - began)
 
 

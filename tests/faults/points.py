@@ -17,6 +17,7 @@ POINTS = frozenset(
         "commit:Budget._leave",
         "commit:Budget.renew",
         "commit:EventInbox._commit",
+        "commit:EventInbox._set_message_aside",
         "commit:EventInbox.maintain",
         "commit:Leadership.take",
         "commit:Leadership.write",

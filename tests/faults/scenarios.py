@@ -277,19 +277,24 @@ def _file(stack: Stack) -> Mapping[str, str]:
 
 
 def _events(stack: Stack) -> Mapping[str, str]:
-    """A signup is done, Stripe's side of it has changed within the same second, and Stripe doesn't answer at first."""
+    """A signup is done, Stripe's side of it has changed within the same second, and Stripe doesn't answer at first. One
+    event holds what Postgres can't store."""
     stack.publish(profile("user-0"))
     run_until(stack, lambda: stack.is_completed("user-0"))
     path = f"{SUBSCRIPTIONS}/{stack.ledger('user-0')['stripe_subscription_id']}"
     stack.call_stripe("POST", path, cancel_at_period_end="true")
     stack.control.fault("status", match={"path": path, "method": "GET"}, status=503, times=6)
-    stack.hear(*stack.events("customer.created", "customer.subscription.created", "customer.subscription.updated"))
+    heard = stack.events("customer.created", "customer.subscription.created", "customer.subscription.updated")
+    content = {**heard[-1]["data"]["object"], "status": "\ud800"}
+    later = {"id": "evt_unstorable", "created": heard[-1]["created"] + 60, "data": {"object": content}}
+    stack.hear(*heard, {**heard[-1], **later})
     return completed("user-0")
 
 
 def _events_are_heard(stack: Stack) -> Mapping[str, str]:
     """Each once, and of each change is told once."""
-    wait_until(lambda: len(stack.outcomes()) == 3 and not stack.rows("SELECT 1 FROM subscription_refreshes"), 30)
+    wait_until(lambda: len(stack.outcomes()) == 4 and not stack.rows("SELECT 1 FROM subscription_refreshes"), 30)
+    assert stack.outcomes()["evt_unstorable"] == "quarantined"
     row = stack.subscription_row(stack.ledger("user-0")["stripe_subscription_id"])
     assert (row["canceling"], row["version"]) == (True, 2)
     told = stack.rows("SELECT version FROM subscription_changes ORDER BY version")
@@ -529,6 +534,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         (
             Kill("commit:EventInbox.maintain"),
             Kill("commit:EventInbox._commit"),
+            Kill("commit:EventInbox._set_message_aside"),
             Kill("commit:Refresher._lease"),
             Kill("stripe:subscriptions.retrieve"),
             Kill("commit:Refresher._postpone"),
@@ -536,6 +542,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         command=lambda _: RUN_EVENTS,
         afterwards=_events_are_heard,
+        refused=1,
     ),
     "polling": Scenario(
         _unheard_of,
