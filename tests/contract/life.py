@@ -35,6 +35,12 @@ class Makes:
             self.gone("/v1/customers", made)
         return made
 
+    def customers_of_two_seconds(self, **params: Any) -> list[dict[str, Any]]:
+        """Two customers, the older one first, so that their order shows."""
+        older = self.customer(**params)
+        self.account.eventually("it is a later second at Stripe", lambda: self.account.now() > older["created"] + 1)
+        return [older, self.customer(**params)]
+
     def product(self, **params: Any) -> dict[str, Any]:
         """A product. One that has prices can't be deleted, so it is archived."""
         named = {"name": "Subkeeper contract", "metadata": {MARK: self._run}}
