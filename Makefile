@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: setup demo test test-all test-upgrade bench mutants lint format lock clean
+.PHONY: setup demo test test-all test-upgrade contract bench mutants lint format lock clean
 
 setup: $(READY)
 
@@ -42,6 +42,11 @@ test-all:
 # An upgrade, rehearsed: FROM (a commit) and this code side by side under traffic, and back again.
 test-upgrade: setup
 	$(if $(FROM),SUBKEEPER_RELEASE_BEFORE=$(FROM)) $(BIN)/pytest -s tests/faults/test_rolling.py
+
+# What we believe of Stripe, asked of a real account in test mode: STRIPE_TEST_SECRET_KEY=sk_test_… make contract, or of it
+# some: ARGS="-k trial". `make test` asks the same of the sandbox's Stripe.
+contract: setup
+	$(BIN)/python -m tests.contract $(ARGS)
 
 # All benchmarks, or some: make bench BENCH="absorb settle"; options in ARGS, such as ARGS="--seconds 20".
 bench: setup
