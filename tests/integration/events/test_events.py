@@ -264,7 +264,7 @@ def test_of_a_trials_end_is_told_once(stack: Stack) -> None:
     subscription = of(stack, "ada")
     created = stack.events("customer.subscription.created")[0]
     will_end = {**created, "id": "evt_will", "type": "customer.subscription.trial_will_end"}
-    active = {**created["data"]["object"], "status": "active"}
+    active = {**created["data"]["object"], "status": "active", "trial_end": created["created"] + 60}  # ended at once
     ended = {
         **later(stack, created),
         "id": "evt_end",
