@@ -43,6 +43,7 @@ STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
     "events.list", "prices.create", "prices.list", "products.create", "products.list", "products.update",
     "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
+    "webhook_endpoints.create", "webhook_endpoints.delete", "webhook_endpoints.list", "webhook_endpoints.update",
 )  # fmt: skip
 
 STRIPE_OUTCOMES = (
