@@ -69,8 +69,8 @@ class Awaited:
         return entry.published_at is None or at - entry.published_at >= AGAIN.total_seconds()
 
     def published(self, event_ids: Iterable[str], at: float) -> int:
-        """How many of them had been published before."""
-        entries = [self._entries[event_id] for event_id in event_ids]
+        """How many of them had been published before. One that a webhook brought meanwhile may be processed by now."""
+        entries = [self._entries[event_id] for event_id in event_ids if event_id in self._entries]
         again = sum(entry.published_at is not None for entry in entries)
         for entry in entries:
             entry.published_at = at

@@ -79,3 +79,10 @@ def test_what_can_not_be_recorded_is_published_once() -> None:
     assert awaited.place(START) == at(1)
     assert awaited.caught_up_at is None
     assert not awaited.is_due("a", 9999.0)
+
+
+def test_what_a_webhook_brought_while_it_was_published_holds_nothing() -> None:
+    awaited = listed(brought=1, waits=2)
+    awaited.passed(["brought"])
+    assert awaited.published(["brought", "waits"], 0.0) == 0
+    assert awaited.place(START) == at(2)
