@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.stripe.control import Control
+from tests.support.commands import Commands
 from tests.support.stack import Stack
 from worker.domain.event import TYPES
 from worker.errors import Misconfigured
@@ -163,6 +164,21 @@ def test_an_endpoint_of_a_database_that_is_lost_is_taken_over_on_demand_only(sta
         run(stack)
     assert run(stack, take_over=True) == [f"webhook endpoint {ours['id']}: changed (database)"]
     assert endpoints(stack)[0]["metadata"] == ours["metadata"]
+
+
+def test_the_command_prints_the_secret_once_and_says_what_stays(stack: Stack, commands: Commands) -> None:
+    assert "STRIPE_WEBHOOK_SECRETS: we_" in commands("setup", "--webhook", URL).out
+    again = commands("setup", "--webhook", URL, "--retire")
+    assert (again.code, "whsec_" in again.out, "none to retire" in again.out) == (0, False, True)
+    assert commands("setup", "--retire").code == 2
+    assert commands("setup", "--webhook", "billing.example.com").code == 2
+
+
+def test_a_key_that_may_not_write_endpoints_is_told_that_only_this_needs_it(stack: Stack) -> None:
+    stack.control.put_key("rk_test_processes", ["account_read", "plan_write", "product_write"])
+    settings = stack.settings(STRIPE_SECRET_KEY="rk_test_processes")
+    with pytest.raises(Misconfigured, match="`setup --webhook` alone"):
+        list(setup(settings, stack._rng, webhook=WebhookSetup(URL)))
 
 
 def test_namespaces_have_endpoints_of_their_own(stack: Stack) -> None:
