@@ -31,8 +31,8 @@ def setup(
 
     Raises `Misconfigured`, `Unavailable` and what the Stripe gateway raises; what was done before that stays.
     """
-    database = Database(settings.database, application_name="subkeeper setup")
     stripe = _stripe_side(settings, rng, webhook)
+    database = Database(settings.database, application_name="subkeeper setup")
     try:
         yield _schema(database)
         yield from _stripe(settings, database, stripe, take_over=take_over)
