@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from sandbox.ports import free_port
 from sandbox.stripe.control import Control
 from tests.support.commands import Commands
 from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 from worker.domain.event import TYPES
 from worker.errors import Misconfigured
 from worker.runtime.setup import setup
@@ -164,6 +166,14 @@ def test_an_endpoint_of_a_database_that_is_lost_is_taken_over_on_demand_only(sta
         run(stack)
     assert run(stack, take_over=True) == [f"webhook endpoint {ours['id']}: changed (database)"]
     assert endpoints(stack)[0]["metadata"] == ours["metadata"]
+
+
+def test_what_stripe_delivers_then_is_taken_by_a_web_process_with_that_file(stack: Stack, tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "secret"
+    run(stack, f"http://127.0.0.1:{port}/stripe/webhook", secret_file=file)
+    stack.start_worker("web", SUBKEEPER_WEB__PORT=str(port), STRIPE_WEBHOOK_SECRETS_FILE=str(file))
+    stack.call_stripe("POST", "/v1/customers")
+    wait_until(lambda: [each["status"] for each in stack.control.deliveries()] == [200])
 
 
 def test_the_command_prints_the_secret_once_and_says_what_stays(stack: Stack, commands: Commands) -> None:
