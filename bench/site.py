@@ -97,6 +97,8 @@ class Site:
             nsqlookupd_http=lookupd.http_address,
             stripe_api_base=stripe.api_base,
             stripe_key=stripe.secret_key,
+            web_port=0,
+            webhook_secret=SECRET,
         )
         self.settings = Settings.load(self._config, {})
 

@@ -21,6 +21,7 @@ lookupd_http_addresses = [{nsqlookupd_http}]
 [stripe]
 api_base = {stripe_api_base}
 secret_key_file = {stripe_secret_key_file}
+webhook_secrets_file = {webhook_secrets_file}
 requests_per_second = 1000 # this Stripe limits nothing unless it is told to
 endpoint_requests_per_second = 1000
 request_timeout = 5
@@ -28,21 +29,34 @@ request_timeout = 5
 [settle]
 lease = 10 # a killed worker's profiles are taken up soon
 
+[web]
+port = {web_port} # where this Stripe delivers its events; of several processes with a webhook, one can have it
+
 [health]
 port = 0 # a free one, so that several processes can run side by side
 """
 
 
 def write_config(
-    directory: Path, *, database_url: str, nsqd_tcp: str, nsqlookupd_http: str, stripe_api_base: str, stripe_key: str
+    directory: Path,
+    *,
+    database_url: str,
+    nsqd_tcp: str,
+    nsqlookupd_http: str,
+    stripe_api_base: str,
+    stripe_key: str,
+    web_port: int,
+    webhook_secret: str,
 ) -> Path:
-    """Writes `config.toml` and two files of secrets (readable by their owner alone) to `directory`; returns its path.
+    """Writes `config.toml` and three files of secrets (readable by their owner alone) to `directory`; returns its path.
 
     `SUBKEEPER_SECRET_KEY` is drawn anew: it seals nothing that outlives the sandbox.
     """
-    values = {
+    values: dict[str, str | int] = {
         "secret_key_file": _write_secret(directory / "secret-key", secrets.token_urlsafe(48)),
         "stripe_secret_key_file": _write_secret(directory / "stripe-secret-key", stripe_key),
+        "webhook_secrets_file": _write_secret(directory / "stripe-webhook-secrets", f"sandbox={webhook_secret}"),
+        "web_port": web_port,
         "database_url": database_url,
         "nsqd_tcp": nsqd_tcp,
         "nsqlookupd_http": nsqlookupd_http,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sandbox import binaries
+from sandbox import binaries, ports
 from sandbox.config_file import write_config
 from sandbox.errors import PartFailed
 from sandbox.nsq import Nsqd, Nsqlookupd
@@ -18,6 +18,7 @@ from sandbox.postgres import PostgresServer
 from sandbox.stripe.control import Control
 from sandbox.stripe_process import StripeProcess
 from sandbox.workspace import Workspace
+from worker.domain.event import TYPES
 
 Prepare = Callable[[Path], None]
 """Makes a fresh sandbox ready for Subkeeper (schema, plans, topics), given the path of its configuration.
@@ -30,7 +31,11 @@ DATABASE = "subkeeper"
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where everything is. `nsqd_tcp`, `nsqd_http`, `nsqlookupd_http` are `host:port`; `config` is a file's path."""
+    """Where everything is. `nsqd_tcp`, `nsqd_http`, `nsqlookupd_http`, `web` are `host:port`; `config` is a file.
+
+    `web`: where a process with that configuration and a webhook listens. `webhook_url`: where Stripe delivers its
+    events to, signed with `stripe_webhook_secret`, whether anybody listens yet or not.
+    """
 
     nsqd_tcp: str
     nsqd_http: str
@@ -38,6 +43,9 @@ class Addresses:
     database_url: str
     stripe_api_base: str
     stripe_secret_key: str
+    web: str
+    webhook_url: str
+    stripe_webhook_secret: str
     config: str
 
 
@@ -91,6 +99,8 @@ class Sandbox:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda start: start(), (self._start_nsq, self._start_postgres, self._start_stripe)))
         self.addresses = self._write_addresses()
+        to = self.addresses
+        Control(to.stripe_api_base).listen(to.webhook_url, *TYPES, secret=to.stripe_webhook_secret)
         self._prepare(Path(self.addresses.config))
 
     def _start_nsq(self) -> None:
@@ -107,6 +117,7 @@ class Sandbox:
             Control(self.stripe.api_base).latency(dist="lognormal", median=self._stripe_latency, sigma=0.3)
 
     def _write_addresses(self) -> Addresses:
+        web_port, webhook_secret = ports.free_port(), f"whsec_{secrets.token_hex(16)}"
         config = write_config(
             self.workspace.path,
             database_url=self.postgres.database_url(DATABASE),
@@ -114,6 +125,8 @@ class Sandbox:
             nsqlookupd_http=self.nsqlookupd.http_address,
             stripe_api_base=self.stripe.api_base,
             stripe_key=self.stripe.secret_key,
+            web_port=web_port,
+            webhook_secret=webhook_secret,
         )
         return Addresses(
             nsqd_tcp=self.nsqd.tcp_address,
@@ -122,5 +135,8 @@ class Sandbox:
             database_url=self.postgres.database_url(DATABASE),
             stripe_api_base=self.stripe.api_base,
             stripe_secret_key=self.stripe.secret_key,
+            web=f"127.0.0.1:{web_port}",
+            webhook_url=f"http://127.0.0.1:{web_port}/stripe/webhook",
+            stripe_webhook_secret=webhook_secret,
             config=str(config),
         )

@@ -56,6 +56,7 @@ POINTS = frozenset(
         "commit:restored.look_first",
         "commit:setup._schema",
         "file:ProgressFile.save",
+        "file:SecretFile.write",
         "nsq:CLS",
         "nsq:FIN",
         "nsq:MPUB",
@@ -79,6 +80,10 @@ POINTS = frozenset(
         "stripe:subscriptions.create",
         "stripe:subscriptions.list",
         "stripe:subscriptions.retrieve",
+        "stripe:webhook_endpoints.create",
+        "stripe:webhook_endpoints.delete",
+        "stripe:webhook_endpoints.list",
+        "stripe:webhook_endpoints.update",
     }
 )
 
@@ -121,6 +126,7 @@ READS = frozenset(
         "actions.reveal_request",
         "explaining.explain",
         "restored.count_unfinished",
+        "setup._webhook",
         "setup.schema_differences",
     }
 )
@@ -162,6 +168,8 @@ def _points_of(file: Path) -> Iterator[str]:
                 if file.parent.name == "broker" and word in _WORDS:
                     yield f"nsq:{word.upper()}"
             case ast.Attribute(attr="replace", value=holder) if _name(holder) == "_new":
+                yield f"file:{function}"
+            case ast.Attribute(attr="open") if "O_EXCL" in ast.dump(call):
                 yield f"file:{function}"
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 
@@ -23,12 +24,15 @@ from tests.support.waiting import wait_until
 from worker.broker.reader import Reader
 from worker.domain.event import TYPES
 from worker.domain.provisioning import user_digest
+from worker.runtime.setup import setup
+from worker.runtime.webhook_setup import WebhookSetup, entry_name
 from worker.sealing import Sealer
 from worker.store import quarantine
 from worker.store.engine.database import Database
 
 RUN, RUN_EVENTS, RUN_ALL = ("run", "profiles"), ("run", "events"), ("run", "all")
 LISTENER = "listener"
+WEBHOOK = ("setup", "--webhook", "http://127.0.0.1:1/stripe/webhook")
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 
 
@@ -361,6 +365,31 @@ def _before_setup(stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
+def _secret_file(stack: Stack) -> Path:
+    return stack._directory / "webhook-secret"
+
+
+def _replaced_endpoint(stack: Stack) -> Mapping[str, str]:
+    """One of a former version, and the one that has taken its place and what happened since."""
+    asked = WebhookSetup(WEBHOOK[-1], _secret_file(stack))
+    list(setup(stack.settings(), random.Random(0), webhook=asked))
+    (new,) = stack.call_stripe("GET", "/v1/webhook_endpoints")["data"]
+    metadata = {f"metadata[{name}]": value for name, value in new["metadata"].items()}
+    types = {"enabled_events[0]": "customer.created"}
+    old = {"url": WEBHOOK[-1], "api_version": "2026-05-27.dahlia", **types, **metadata}
+    stack.call_stripe("POST", "/v1/webhook_endpoints", **old)
+    stack.control.mishap("drop", acknowledged=True)
+    stack.control.jump(60)
+    stack.call_stripe("POST", "/v1/customers", name=SOMEBODY_ELSE)
+    return {}
+
+
+def _has_one_endpoint(stack: Stack) -> bool:
+    """Whether there is one, and it is its secret that the file has."""
+    (endpoint,) = stack.call_stripe("GET", "/v1/webhook_endpoints")["data"]
+    return _secret_file(stack).read_text().startswith(f"{entry_name(endpoint['id'])}=whsec_")
+
+
 def _changes(stack: Stack) -> Mapping[str, str]:
     """Two that wait, and one that was sent long ago."""
     stack.nsqd.create_channel(stack.changes_topic, LISTENER)
@@ -630,5 +659,22 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         command=lambda _: ("setup",),
         is_set_up=False,
+    ),
+    "webhook": Scenario(
+        lambda _: {},
+        (
+            Kill("stripe:webhook_endpoints.list"),
+            Kill("stripe:webhook_endpoints.create"),
+            Kill("file:SecretFile.write"),
+            Kill("stripe:webhook_endpoints.update"),
+        ),
+        command=lambda stack: (*WEBHOOK, f"--webhook-secret-file={_secret_file(stack)}"),
+        is_done=_has_one_endpoint,
+    ),
+    "retire": Scenario(
+        _replaced_endpoint,
+        (Kill("stripe:webhook_endpoints.delete"),),
+        command=lambda _: (*WEBHOOK, "--retire"),
+        is_done=_has_one_endpoint,
     ),
 }

@@ -171,6 +171,8 @@ class Unauthorized(Misconfigured):
 
     def __init__(self, failure: Failure) -> None:
         what = "may write customers, subscriptions, products and prices, and read events"
+        if failure.operation.startswith("webhook_endpoints."):
+            what += "; `setup --webhook` alone also writes webhook endpoints"
         fix = f"Give a secret key, or a restricted key that {what}"
         super().__init__("STRIPE_SECRET_KEY", f"Stripe refuses it ({failure})", fix)
         self.failure = failure

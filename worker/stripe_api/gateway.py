@@ -45,6 +45,7 @@ from worker.stripe_api.parsing import (
 )
 from worker.stripe_api.requestor import Call, Reply, Requestor
 from worker.stripe_api.subscription_list import SubscriptionPage, subscriptions_page
+from worker.stripe_api.webhook_endpoints import WebhookEndpoints
 from worker.telemetry import Metrics
 
 PAGE = 100
@@ -86,6 +87,7 @@ class StripeGateway:
             clock=clock,
             sleep=sleep,
         )
+        self.webhook_endpoints = WebhookEndpoints(self._requestor)
 
     def reload(self) -> None:
         """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+
 from sandbox.demo.worker import environment_without_settings
 from tests.support.stack import SUBKEEPER
 from tests.support.waiting import wait_until
@@ -26,7 +28,13 @@ def running(*arguments: str, environ: dict[str, str]) -> Iterator[subprocess.Pop
             program.kill()
 
 
-def test_a_profile_published_to_a_fresh_sandbox_is_provisioned_by_a_worker_on_its_configuration() -> None:
+def heard(database_url: str) -> set[tuple[str, str]]:
+    """Stripe's events that were taken in: type, and the way they came."""
+    with psycopg.connect(database_url) as connection:
+        return set(connection.execute("SELECT type, source FROM processed_stripe_events").fetchall())
+
+
+def test_a_profile_published_to_a_fresh_sandbox_is_provisioned_and_stripe_s_webhooks_are_heard() -> None:
     with running("sandbox", "up", "--json", environ=environment_without_settings()) as sandbox:
         assert sandbox.stdout is not None
         addresses: dict[str, Any] = json.loads(sandbox.stdout.readline())
@@ -41,9 +49,10 @@ def test_a_profile_published_to_a_fresh_sandbox_is_provisioned_by_a_worker_on_it
         done = [line for line in subkeeper("setup").splitlines() if not line.startswith("deployment: ")]
         assert len(done) == 6, done
         assert all(line.endswith((" was there", " names this database")) for line in done), done
-        with running("run", "profiles", environ=environ) as worker:
+        with running("run", "all", environ=environ) as worker:
             subkeeper("publish", "--id", "ada", "--email", "ada@example.org", "--name", "Ada")
             wait_until(lambda: '"sub_' in subkeeper("provisioning", "show", "ada", "--json"), timeout=20)
+            wait_until(lambda: ("customer.subscription.created", "webhook") in heard(addresses["database_url"]))
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(30) == 0
         sandbox.send_signal(signal.SIGTERM)

@@ -20,7 +20,10 @@ from tests.integration.sandbox.programs import first_line, sandbox_command
 from tests.support.waiting import wait_until
 from worker.settings.model import Settings
 
-KEYS = ["nsqd_tcp", "nsqd_http", "nsqlookupd_http", "database_url", "stripe_api_base", "stripe_secret_key", "config"]
+KEYS = [
+    "nsqd_tcp", "nsqd_http", "nsqlookupd_http", "database_url", "stripe_api_base", "stripe_secret_key",
+    "web", "webhook_url", "stripe_webhook_secret", "config",
+]  # fmt: skip
 
 
 def _ready(process: subprocess.Popen[str]) -> tuple[dict[str, Any], list[psutil.Process]]:
@@ -54,7 +57,11 @@ def test_the_configuration_of_up_loads_is_prepared_and_keeps_its_secrets_in_priv
         assert settings.nsq.nsqd_tcp_addresses == (addresses["nsqd_tcp"],)
         assert settings.database.url.get_secret_value() == addresses["database_url"]
         assert addresses["stripe_secret_key"] not in config.read_text()
-        for file in (settings.secret_key_file, settings.stripe.secret_key_file):
+        assert settings.webhook_secrets() == {"sandbox": addresses["stripe_webhook_secret"]}
+        assert f"{settings.web.host}:{settings.web.port}" == addresses["web"]
+        assert addresses["stripe_webhook_secret"] not in config.read_text()
+        secret_files = (settings.secret_key_file, settings.stripe.secret_key_file, settings.stripe.webhook_secrets_file)
+        for file in secret_files:
             assert file is not None
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert settings.stripe.secret_key_file is not None

@@ -14,11 +14,14 @@ import pytest
 from sandbox.binaries import stripe_mock
 from tests.integration.stripe_api.conftest import NewGateway
 from worker.domain.deadline import Deadline
+from worker.domain.event import TYPES
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import customer_request
+from worker.stripe_api.credentials import API_VERSION
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.event_list import EventWindow
 from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.webhook_endpoints import WebhookEndpoints
 
 NOW = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -77,6 +80,9 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
         EventWindow(NOW, undelivered=True), "evt_1", lane=lane, deadline=by
     ),
     "subscription": lambda stripe, lane, by: stripe.subscription("sub_1", lane=lane, deadline=by),
+    "events": lambda stripe, lane, by: stripe.events_page(
+        EventWindow(NOW, NOW, undelivered=True), "evt_1", lane=lane, deadline=by
+    ),
     "price": lambda stripe, _lane, by: stripe.price_by_lookup_key("pending", deadline=by),
     "product": lambda stripe, _lane, by: stripe.product("prod_1", deadline=by),
     "create_product": lambda stripe, _lane, by: stripe.create_product(
@@ -96,6 +102,25 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
         key="k4",
         deadline=by,
     ),
+    "endpoints": lambda stripe, _lane, by: stripe.webhook_endpoints.all(deadline=by),
+    "create_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.create(
+        {
+            "url": "https://example.com/stripe/webhook",
+            "enabled_events": list(TYPES),
+            "api_version": API_VERSION,
+            "description": "Subkeeper (subkeeper)",
+            "metadata": {"subkeeper_namespace": "subkeeper", "subkeeper_database": "id"},
+        },
+        key="k7",
+        deadline=by,
+    ),
+    "update_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.update(
+        "we_1",
+        {"url": "https://example.com/", "enabled_events": list(TYPES), "disabled": False, "metadata": {"a": "b"}},
+        key="k8",
+        deadline=by,
+    ),
+    "delete_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.delete("we_1", deadline=by),
 }
 
 
@@ -111,5 +136,6 @@ def test_stripe_mock_would_tell(new_gateway: NewGateway, mock_url: str) -> None:
 
 def test_every_public_request_of_the_gateway_is_checked_here() -> None:
     helpers = {"reload", "close", "opened_on", "try_reading"}  # it sends lists that others send
-    public = {name for name in vars(StripeGateway) if not name.startswith("_")} - helpers
+    methods = {*vars(StripeGateway), *vars(WebhookEndpoints)}
+    public = {name for name in methods if not name.startswith("_")} - helpers
     assert public <= {name for request in REQUESTS.values() for name in request.__code__.co_names}
