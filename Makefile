@@ -27,7 +27,7 @@ demo: setup
 WORKERS ?= 2
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # Every supported Python that is installed here, each in a virtual environment of its own.
 test-all:
