@@ -27,31 +27,35 @@ LEAVES = ("telemetry", "domain", "sealing.py", "errors.py")
 
 
 class Trace:
-    """The files that run in one thread, in the order in which they first do, since `begins` returned there."""
+    """The files that run in each thread of a name, in the order in which they first do, since `begins` returned there.
+
+    Each thread by itself: one that is told to stop must not end the way of one that is committing.
+    """
 
     def __init__(self, thread: str, begins: str) -> None:
         self.thread = thread
         self.begins = begins
         self.at_commits: list[list[str]] = []
-        self._files: dict[str, None] = {}
+        self._files: dict[str, dict[str, None]] = {}
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> None:
-        if not threading.current_thread().name.startswith(self.thread):
+        thread = threading.current_thread().name
+        if not thread.startswith(self.thread):
             return
         name = frame.f_code.co_name if event == "return" else getattr(arg, "__name__", "")
         if event in {"return", "c_return"} and name == self.begins:
-            self._files = {}
+            self._files[thread] = {}
         if event == "return" and name == "do_commit":
-            self.at_commits.append(list(self._files))
+            self.at_commits.append(list(self._files.get(thread, ())))
         running = frame.f_back if event == "return" else frame
         if event in {"call", "return"} and running is not None:
-            self._run(Path(running.f_code.co_filename))
+            self._run(thread, Path(running.f_code.co_filename))
 
-    def _run(self, file: Path) -> None:
+    def _run(self, thread: str, file: Path) -> None:
         if file.is_relative_to(WORKER):
             inside = file.relative_to(WORKER)
             if inside.parts[0] not in LEAVES:
-                self._files[str(inside)] = None
+                self._files.setdefault(thread, {})[str(inside)] = None
 
     def way_with(self, file: str) -> list[str]:
         """The files up to the last commit before which `file` ran."""
