@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 TYPES = (
     "customer.created",
@@ -31,8 +30,7 @@ TYPES = (
 (https://docs.stripe.com/api/events/list)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """`created`: when Stripe made it (UTC, whole seconds; ids have no order). `api_version`: at which `object` was
     rendered then, whatever is asked for later. `source`: `webhook`, `poll` or `replay`.
 

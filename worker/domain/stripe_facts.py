@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -51,8 +51,7 @@ class EventPage:
     last: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionFact:
+class SubscriptionFact(NamedTuple):
     """A Stripe subscription. Period bounds are the minimum start and the maximum end over its items."""
 
     id: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.domain.event import Event
 from worker.domain.invoice import Charge, charge
@@ -17,8 +17,7 @@ PlanOf = Callable[[str | None], str | None]
 """Our name of the plan whose price has a lookup key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """An event, and what it says of a subscription (`subscription_id`; None: of none).
 
     `state` is None where the snapshot can't be compared with a row: rendered at another API version, incomplete, or of

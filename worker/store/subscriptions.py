@@ -68,10 +68,9 @@ _WRITE = text("""
         WHERE s.stripe_subscription_id = new.id
     )
     INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, after, cause)
-    SELECT user_id, id, version, CAST(before AS jsonb), CAST(after AS jsonb), cause
-    FROM unnest(CAST(:users AS text[]), CAST(:changed AS text[]), CAST(:change_versions AS bigint[]),
-                CAST(:before AS text[]), CAST(:after AS text[]), CAST(:causes AS text[]))
-         AS change (user_id, id, version, before, after, cause)
+    SELECT user_id, subscription_id, version, before, after, cause
+    FROM json_to_recordset(CAST(:changes AS json))
+         AS change (user_id text, subscription_id text, version bigint, before jsonb, after jsonb, cause text)
 """)
 
 _INSERT = text("""
@@ -101,7 +100,7 @@ def locked(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:
     """Writes locked rows back, and their `changes` into the outbox."""
-    tx.execute(_WRITE, {**_arrays(rows), **_change_arrays(changes)})
+    tx.execute(_WRITE, {**_arrays(rows), "changes": as_json([change._asdict() for change in changes])})
 
 
 def insert(
@@ -132,10 +131,11 @@ def _subscription(row: Row[tuple[object, ...]]) -> Subscription:
         charge = Charge(
             row.charge_invoice, row.charge_invoice_created, charged, row.failed_charge_attempts, row.last_failed_charge
         )
+    user_id, identifier, *state = row[: 2 + len(STATE)]
     return Subscription(
-        id=row.stripe_subscription_id,
-        user_id=row.user_id,
-        state={name: getattr(row, name) for name in STATE},
+        id=identifier,
+        user_id=user_id,
+        state=dict(zip(STATE, state, strict=True)),
         seen_from=row.seen_from,
         seen_to=row.seen_to,
         version=row.version,
@@ -173,15 +173,4 @@ def _arrays(rows: Sequence[Subscription]) -> dict[str, str]:
         "seen_from": arrays.times(row.seen_from for row in rows),
         "seen_to": arrays.times(row.seen_to for row in rows),
         "versions": arrays.numbers(row.version for row in rows),
-    }
-
-
-def _change_arrays(changes: Sequence[Change]) -> dict[str, str]:
-    return {
-        "users": arrays.texts(change.user_id for change in changes),
-        "changed": arrays.texts(change.subscription_id for change in changes),
-        "change_versions": arrays.numbers(change.version for change in changes),
-        "before": arrays.texts(None if change.before is None else as_json(change.before) for change in changes),
-        "after": arrays.texts(as_json(change.after) for change in changes),
-        "causes": arrays.texts(change.cause for change in changes),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from worker.domain.stripe_facts import (
     AccountFact,
@@ -22,6 +22,7 @@ from worker.domain.stripe_facts import (
 from worker.stripe_api.errors import AnswerIncomplete
 
 T = TypeVar("T")
+_ABSENT: Any = object()
 DIGEST = "subkeeper"
 """The metadata key under which our objects carry the digest of namespace and user id."""
 OWNER = "user_id"
@@ -44,23 +45,24 @@ class Fields:
 
     def __init__(self, what: object, data: object) -> None:
         """`what` names the object in errors, beside its id: its type, or its name in the object that it is in."""
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             raise AnswerIncomplete(f"{what} is not an object")
         self._what = what
         self._data = data
 
     def get(self, name: str, kind: type[T]) -> T:
-        """The required field `name`, which must be of `kind`."""
+        """The required field `name`, which must be of `kind` itself: JSON has no subtypes, and a bool is no int."""
         value = self._data.get(name)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        if type(value) is not kind:
             raise self.incomplete(name)
         return value
 
     def maybe(self, name: str, kind: type[T]) -> T | None:
         """The field `name`, which must be there, but may be null."""
-        if name in self._data and self._data[name] is None:
-            return None
-        return self.get(name, kind)
+        value = self._data.get(name, _ABSENT)
+        if value is not None and type(value) is not kind:
+            raise self.incomplete(name)
+        return value
 
     def time(self, name: str) -> datetime:
         return _utc(self.get(name, int))
@@ -78,12 +80,12 @@ class Fields:
 
     def digest(self) -> str | None:
         """Whose object this is: `metadata.subkeeper`."""
-        digest = self.get("metadata", Mapping).get(DIGEST)  # type: ignore[type-abstract]  # isinstance works on it
+        digest = self.get("metadata", dict).get(DIGEST)
         return digest if isinstance(digest, str) else None
 
     def owner(self) -> str | None:
         """Whose object it says it is: `metadata.user_id`, worth what `digest` is."""
-        user_id = self.get("metadata", Mapping).get(OWNER)  # type: ignore[type-abstract]  # isinstance works on it
+        user_id = self.get("metadata", dict).get(OWNER)
         return user_id if isinstance(user_id, str) else None
 
     def flag(self, name: str) -> bool:
@@ -125,8 +127,9 @@ def subscription_fact(data: object) -> SubscriptionFact:
     `canceling`: an end is set, at the period's end or (flexible billing) at a time of its own.
     """
     fields = Fields("subscription", data)
-    items = fields.object("items").objects("data")
-    if not items or fields.object("items").flag("has_more"):
+    page = fields.object("items")
+    items = page.objects("data")
+    if not items or page.flag("has_more"):
         raise fields.incomplete("items")
     price = items[0].object("price")
     return SubscriptionFact(

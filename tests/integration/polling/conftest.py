@@ -58,9 +58,7 @@ class Consumer:
         """They were processed; `source` had brought them."""
         with self._database.transaction() as tx:
             events.maintain_days(tx)
-            found = [
-                Event(**{name: getattr(each, name) for name in Event.__slots__} | {"source": source}) for each in heard
-            ]
+            found = [each._replace(source=source) for each in heard]
             events.record(tx, sorted(found, key=lambda each: each.id), ["recorded"] * len(found))
 
     def heals_gap(self) -> bool:

@@ -37,20 +37,20 @@ def test_each_column_that_stripe_has_otherwise_is_a_difference() -> None:
 def test_an_invoice_that_was_paid_since_is_a_difference_of_the_charge() -> None:
     found = {
         name: (ours, theirs)
-        for name, ours, theirs in differences(replace(ROW, charge=FAILING), STATE, Charge("in_1", NOW, Charged.PAID))
+        for name, ours, theirs in differences(ROW._replace(charge=FAILING), STATE, Charge("in_1", NOW, Charged.PAID))
     }
     assert found == {"charge_invoice_paid": (False, True), "failed_charge_attempts": (2, 0)}
 
 
 def test_an_invoice_that_is_later_than_the_one_of_stripes_answer_is_no_difference() -> None:
     later = replace(FAILING, invoice_id="in_2", created=NOW + timedelta(days=1))
-    assert differences(replace(ROW, charge=later), STATE, Charge("in_1", NOW, Charged.PAID)) == ()
-    assert differences(replace(ROW, charge=later), STATE, None) == ()
+    assert differences(ROW._replace(charge=later), STATE, Charge("in_1", NOW, Charged.PAID)) == ()
+    assert differences(ROW._replace(charge=later), STATE, None) == ()
 
 
 def test_what_is_told_is_what_a_fetch_writes() -> None:
     told, state = Charge("in_1", NOW, Charged.PAID), {**STATE, "canceling": True}
-    row = replace(ROW, charge=FAILING)
+    row = ROW._replace(charge=FAILING)
     written, change = fetched(row, state, told, (NOW, NOW), "refresh")
     assert change is not None
     assert {each.field: each.theirs for each in differences(row, state, told)} == {
@@ -62,6 +62,6 @@ def test_what_is_told_is_what_a_fetch_writes() -> None:
 
 
 def test_a_row_of_which_something_was_heard_has_moved() -> None:
-    assert is_unmoved(ROW, replace(ROW, notices=("x",)))
-    assert not is_unmoved(ROW, replace(ROW, version=2))
-    assert not is_unmoved(ROW, replace(ROW, seen_to=NOW + timedelta(seconds=1)))
+    assert is_unmoved(ROW, ROW._replace(notices=("x",)))
+    assert not is_unmoved(ROW, ROW._replace(version=2))
+    assert not is_unmoved(ROW, ROW._replace(seen_to=NOW + timedelta(seconds=1)))

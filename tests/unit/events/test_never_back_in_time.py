@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
@@ -230,7 +230,7 @@ def test_all_orders_of_any_five_changes_end_in_one_row(rng: random.Random) -> No
         told = _five_changes(rng)
         for order in permutations(told):
             world = World(random.Random(0), state=told[-1].object["state"], made=list(told), now=100.0, number=5)
-            world.row = replace(world.row, state=STATES[0])
+            world.row = world.row._replace(state=STATES[0])
             for event in order:
                 world.deliver(event)
             world.come_to_rest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,7 +40,7 @@ def test_a_trials_end_is_told_where_its_time_has_come(status: str, at: datetime,
 
 def test_a_trials_end_is_told_once() -> None:
     ended, _ = applied(ROW, {**STATE, "stripe_subscription_status": "active"}, TRIAL_END, "updated")
-    again = replace(ended, state=STATE)
+    again = ended._replace(state=STATE)
     _, change = applied(again, {**STATE, "stripe_subscription_status": "paused"}, TRIAL_END, "updated")
     assert change is not None
     assert change.cause == "updated"
@@ -58,4 +57,4 @@ def test_a_time_that_no_calendar_has_is_asked_for(absurd: int) -> None:
     }  # fmt: skip
     event = Event("evt_1", "customer.subscription.updated", START, API_VERSION, False, "webhook", content, {})
     assert read(event, lambda _: None).state is None
-    assert read(replace(event, object={**content, "trial_end": 5}), lambda _: None).state is not None
+    assert read(event._replace(object={**content, "trial_end": 5}), lambda _: None).state is not None
