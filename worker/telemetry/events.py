@@ -74,8 +74,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "process.draining": (),
     "process.cut_short": ("threads",),
     "process.stopped": (),
-    # No STRIPE_SECRET_KEY: messages stay in `channel`.
-    "billing.disabled": ("channel",),
+    # No STRIPE_SECRET_KEY: these jobs do nothing, and what they read stays in `channel`.
+    "billing.disabled": ("jobs", "channel"),
     # A message that can never work as it is; `reason` is a constant, `detail` says what was wrong with it.
     "message.quarantined": ("topic", "reason", "detail"),
     # A batch cannot be committed for what nobody foresaw (a bug, a table changed by hand): it is tried again and again.
