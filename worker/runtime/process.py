@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 
 import structlog
 
@@ -51,8 +52,8 @@ class Process:
         disabled = {name: job for name, job in asked.items() if job.asks and not has_key}
         self._jobs = [job for name, job in asked.items() if name not in disabled]
         self._asking = [job.asks for job in self._jobs if job.asks is not None]
-        working = (part for each in (*self._jobs, *fronts(what)) for part in each.parts)
-        self.health = Health(dict.fromkeys([*working, *kept_parts(disabled)]))
+        working = [*(job.parts for job in self._jobs), *(front.parts for front in fronts(what))]
+        self.health = Health([*chain(*working), *kept_parts(disabled)])
         topics = {**topic_lanes(settings.nsq), settings.nsq.events_topic: None}
         self.metrics = Metrics(VERSION, self.health, topics)
         self._rng = rng
