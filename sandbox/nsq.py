@@ -148,7 +148,7 @@ class Nsqd(_NsqPart):
     def channel(self, topic: str, channel: str) -> dict[str, Any]:
         """nsqd's own statistics of this channel (`depth`, `in_flight_count`, `clients`, …); `{}` if there is none."""
         stats = json.loads(self.http("GET", "/stats", format="json", topic=topic, channel=channel))
-        found = [entry for known in stats["topics"] for entry in known["channels"]]
+        found = [entry for known in stats["topics"] or [] for entry in known["channels"]]
         return dict(found[0]) if found else {}
 
     def _tls_flags(self) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -39,6 +40,17 @@ class CannotOpen(SubkeeperError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"a sealed value does not open: {reason}")
         self.reason = reason
+
+
+class Signer(NamedTuple):
+    """A key that signs, and the id by which others tell whether they have it: that of sealed values, in hexadecimal."""
+
+    key_id: str
+    key: bytes
+
+    def sign(self, content: bytes) -> bytes:
+        """32 bytes that only a holder of the key can make for this content."""
+        return hmac.digest(self.key, content, "sha256")
 
 
 class Sealer:
@@ -86,9 +98,14 @@ class Sealer:
         stands for cannot be guessed and tried."""
         return hmac.digest(self._keyring.fingerprint_key, content, "sha256")
 
-    def sign(self, content: bytes) -> bytes:
-        """32 bytes that only a holder of the first key can make for this content."""
-        return hmac.digest(self._keyring.signature_keys[0], content, "sha256")
+    @property
+    def signer(self) -> Signer:
+        """Signs with the first key."""
+        return self._keyring.signer
+
+    def has(self, key_id: str) -> bool:
+        """Whether the key with this id (hexadecimal, of a `Signer`) is one of ours."""
+        return _VERSION + bytes.fromhex(key_id) in self._keyring.ciphers
 
     def is_signed(self, content: bytes, hexadecimal: bytes) -> bool:
         """Whether this is a signature of `content` under any of the keys, in hexadecimal; compares in constant time."""
@@ -112,6 +129,7 @@ class _Keyring:
         self.first = ciphers[0]
         self.ciphers = dict(reversed(ciphers))
         self.signature_keys = [_derive(key, _SIGNATURE_LABEL, 32) for key in keys]
+        self.signer = Signer(self.first[0][len(_VERSION) :].hex(), self.signature_keys[0])
         self.fingerprint_key = _derive(keys[0], _FINGERPRINT_LABEL, 32)
 
 

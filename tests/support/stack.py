@@ -261,9 +261,9 @@ class Stack:
         found: list[dict[str, Any]] = self.call_stripe("GET", f"/v1/events?{query}")["data"]
         return found[::-1]
 
-    def hear(self, *events: Mapping[str, Any], source: str = "webhook") -> None:
-        """Publishes Stripe's events as the webhook and the poller do."""
-        envelopes = Envelopes(Sealer(self.settings().secret_keys()))
+    def hear(self, *events: Mapping[str, Any], source: str = "webhook", key: str | None = None) -> None:
+        """Publishes Stripe's events as the webhook and the poller do, signed under `key` if one is given."""
+        envelopes = Envelopes(Sealer([key] if key else self.settings().secret_keys()))
         self.nsqd.publish(self.events_topic, *[envelopes.seal(pruned(event, source)) for event in events])
 
     def outcomes(self) -> dict[str, str]:

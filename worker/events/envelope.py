@@ -2,12 +2,15 @@
 
 No personal data reaches the broker's disk, since only what is listed here is kept. The signature (HMAC-SHA256 under a
 key derived from `SUBKEEPER_SECRET_KEY`) keeps whoever can publish to NSQ from inventing what Stripe said. On the wire:
-64 hexadecimal digits, a dot, and the JSON that they sign.
+64 hexadecimal digits, a dot, and the JSON that they sign. The last that it says is under which key, so that one which
+this process doesn't have yet is told from a forgery. That stands within `object`, where the release before, which takes
+no field that it doesn't know, passes over it; its own envelopes name no key.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +24,8 @@ MAX_TEXT = 500
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _MAC_DIGITS = 64
+_SIGNED_BY = re.compile(rb',"signed_by":"([0-9a-f]{8})"}}\Z')
+_TAIL_BYTES = 32
 
 _LEAF: Final = None
 """A plain value; of an object that was expanded, its id."""
@@ -116,6 +121,13 @@ def pruned(event: Mapping[str, Any], source: str) -> Event:
     )
 
 
+class UnknownKey(Rejected):
+    """Signed, as it says, under a key that this process doesn't have: while keys are rotated, it may yet come."""
+
+    def __init__(self) -> None:
+        super().__init__("envelope_key_unknown", "it names a key that SUBKEEPER_SECRET_KEY doesn't list here")
+
+
 class Envelopes:
     """Signs events for NSQ, and takes nothing in that is not signed."""
 
@@ -124,6 +136,7 @@ class Envelopes:
 
     def seal(self, event: Event) -> bytes:
         """The message's body."""
+        signer = self._sealer.signer
         content = _encode(
             {
                 "id": event.id,
@@ -132,21 +145,26 @@ class Envelopes:
                 "api_version": event.api_version,
                 "livemode": event.livemode,
                 "source": event.source,
-                "object": event.object,
                 "previous": event.previous,
+                "object": {**event.object, "signed_by": signer.key_id},
             }
         ).encode()
-        return self._sealer.sign(content).hex().encode() + b"." + content
+        return signer.sign(content).hex().encode() + b"." + content
 
     def open(self, body: bytes) -> Event:
-        """Raises `Rejected`: `envelope_forged` for what is not signed by one of our keys, else `envelope_malformed`."""
+        """Raises `UnknownKey` for what names a key that is none of ours, and `Rejected`: `envelope_forged` for what is
+        not signed by one of them, else `envelope_malformed`."""
         signature, dot, content = body[:_MAC_DIGITS], body[_MAC_DIGITS : _MAC_DIGITS + 1], body[_MAC_DIGITS + 1 :]
         if dot != b"." or not self._sealer.is_signed(content, signature):
+            named = _SIGNED_BY.search(content[-_TAIL_BYTES:])
+            if named and not self._sealer.has(named[1].decode()):
+                raise UnknownKey
             raise Rejected("envelope_forged", "the message is not signed under a key of SUBKEEPER_SECRET_KEY")
         try:
             found = json.loads(content)
+            found["object"].pop("signed_by", None)
             return Event(**{**found, "created": _time(found["created"])})
-        except (ValueError, KeyError, TypeError):  # signed by a release that says it otherwise
+        except (ValueError, KeyError, TypeError, AttributeError):  # signed by a release that says it otherwise
             raise Rejected(
                 "envelope_malformed", "the message is signed, and says what this release can't read"
             ) from None

@@ -15,7 +15,7 @@ from worker.domain.messages import Absorbed, Message, requeued
 from worker.errors import Contended, Rejected, TryLater, Unavailable
 from worker.events import absorption
 from worker.events.absorption import Decided, Surroundings
-from worker.events.envelope import Envelopes
+from worker.events.envelope import Envelopes, UnknownKey
 from worker.events.snapshots import PlanOf, Said, read
 from worker.sealing import Sealer
 from worker.store import events, quarantine, refreshes, subscriptions
@@ -26,6 +26,10 @@ from worker.telemetry import Metrics
 
 LOCK_TIMEOUT = 0.3
 """Seconds to wait for somebody's lock where a batch is absorbed one by one."""
+
+MOST_WAITS_FOR_A_KEY = 33
+"""So often an envelope is delivered whose key this process doesn't have, before it is set aside: some half an hour, in
+which each process is to follow a rotation."""
 
 _NO_DAYS = Days(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
@@ -79,11 +83,15 @@ class EventInbox:
         heard: dict[str, Event] = {}
         firsts: dict[str, Message] = {}
         refused: list[tuple[Message, Rejected]] = []
+        keyless: list[Message] = []
         for message in batch:
             try:
                 event = self._envelopes.open(message.body)
             except Rejected as refusal:
-                refused.append((message, refusal))
+                if isinstance(refusal, UnknownKey) and message.attempts < MOST_WAITS_FOR_A_KEY:
+                    keyless.append(message)
+                else:
+                    refused.append((message, refusal))
                 continue
             if event.id not in heard:
                 heard[event.id] = event
@@ -97,10 +105,12 @@ class EventInbox:
             except Exception as refusal:  # noqa: BLE001 - one that nobody foresaw must not keep the others out
                 return self._absorb_one_by_one(batch, refusal)
             self._tell(len(heard), decided, refused)
+            if keyless:
+                self._log.warning("envelope.postponed", messages=len(keyless))
             outcomes = Counter((message.topic, "known") for message in batch)
             counted = [(firsts[each].topic, "new") for each in decided.outcomes]
             counted += [(message.topic, "quarantined") for message, _ in refused]
-            waiting = requeued([firsts[each] for each in sorted(decided.waiting)])
+            waiting = requeued([*keyless, *(firsts[each] for each in sorted(decided.waiting))])
             outcomes.subtract((topic, "known") for topic, _ in (*counted, *waiting.counts.elements()))
             waiting.counts.update(counted)
             waiting.counts += outcomes

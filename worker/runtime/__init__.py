@@ -3,6 +3,7 @@
 process       one process from start to exit; start here
 services      what a process can be told to do: the table of its jobs, and the shape that they have
 resources     what a process has once, whatever it does
+disabled      what is left of a job that asks Stripe where there is no key
 upkeep        what a process does once, whatever it is told to do
 provisioning  the main job's parts, put together: a service, which starts, stops and closes
 web           the web process's parts, put together; webhook_secrets are those of STRIPE_WEBHOOK_SECRETS

@@ -6,24 +6,24 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 
 import structlog
 
-from worker.broker.reader import Reader
 from worker.domain.backoff import backoff
 from worker.errors import TryLater, Unavailable
 from worker.runtime import signals
+from worker.runtime.disabled import Disabled, kept_parts
 from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.provisioning import topic_lanes
 from worker.runtime.resources import Resources
-from worker.runtime.services import Service, fronts, jobs
+from worker.runtime.services import Job, Service, fronts, jobs
 from worker.runtime.upkeep import Upkeep
-from worker.runtime.watch import DepthWatch
 from worker.settings.model import Settings
 from worker.stripe_api.errors import Unauthorized
-from worker.telemetry import Health, Metrics, Watchdog
+from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 from worker.version import VERSION
 from worker.web.health import health_server
@@ -39,8 +39,6 @@ SWITCH_INTERVAL = 0.001
 committed while the next one is decoded, and would wait that long for its turn after each answer of Postgres."""
 
 OPENING_PAUSE = 1.0
-KEPT_INTERVAL = 1.0
-KEPT = "billing is disabled: messages are kept in their channel"
 
 
 class Process:
@@ -50,13 +48,12 @@ class Process:
     def __init__(self, settings: Settings, what: str, rng: random.Random, outside: Outside = OUTSIDE) -> None:
         self.settings = settings
         self._outside = outside
-        self._jobs = jobs(what)
-        parts = list(dict.fromkeys(part for job in self._jobs for part in job.parts))
+        asked, has_key = jobs(what), settings.stripe_secret_key() is not None
+        disabled = {name: job for name, job in asked.items() if job.asks and not has_key}
+        self._jobs = [job for name, job in asked.items() if name not in disabled]
         self._asking = [job.asks for job in self._jobs if job.asks is not None]
-        self._is_disabled = settings.stripe_secret_key() is None
-        self._kept_parts = [part for part in parts if part.startswith("nsqd")]
-        needed = self._kept_parts if self._is_disabled else parts
-        self.health = Health([*needed, *(part for front in fronts(what) for part in front.parts)])
+        working = [*(job.parts for job in self._jobs), *(front.parts for front in fronts(what))]
+        self.health = Health([*chain(*working), *kept_parts(disabled)])
         topics = {**topic_lanes(settings.nsq), settings.nsq.events_topic: None}
         self.metrics = Metrics(VERSION, self.health, topics)
         self._rng = rng
@@ -64,6 +61,8 @@ class Process:
             self.http = health_server(settings.health, self.health, self.metrics)
             closing.callback(self.http.stop)
             self.fronts = [front.build(settings, self.metrics, self.health, rng) for front in fronts(what)]
+            if disabled:
+                self.fronts.append(self._disabled(disabled))
             closing.pop_all()
         self._stopping = threading.Event()
         self._failed = False
@@ -72,6 +71,9 @@ class Process:
         self._front_threads = Threads(self._thread_failed)
         self._keepers = Threads(self._thread_failed)
         self._log = structlog.get_logger(__name__)
+
+    def _disabled(self, jobs: Mapping[str, Job]) -> Service:
+        return Disabled(jobs, self.settings.nsq, self.metrics, self.health, self._rng, watches_depths=not self._jobs)
 
     def stop(self) -> None:
         """Asks the process to drain."""
@@ -92,12 +94,10 @@ class Process:
                 closing.callback(front.close)
                 front.start(self._front_threads)
             closing.callback(self._end_fronts)
-            if not self._jobs:
-                self._serve([])
-            elif self._is_disabled:
-                self._run_disabled()
-            else:
+            if self._jobs:
                 self._run_services()
+            else:
+                self._serve([])
         self._log.info("process.stopped")
         return 1 if self._failed else 0
 
@@ -118,34 +118,6 @@ class Process:
         self.health.fatal(f"thread {name} died")
         self._stopping.set()
 
-    def _run_disabled(self) -> None:
-        """Keeps the channels, so that nothing published meanwhile is lost; consumes nothing; reports their depth."""
-        nsq = self.settings.nsq
-        self._log.warning("billing.disabled", channel=nsq.channel)
-        depths = DepthWatch(nsq, self.metrics, Watchdog(self.health))
-        self._threads.spawn("depths", lambda: depths.run(self._stopping))
-        readers = [job.reader(nsq, self._rng, self.metrics) for job in self._jobs if job.reader]
-        for reader in readers:
-            reader.pause()
-        while not self._stopping.is_set():
-            self._keep(readers)
-        for reader in readers:
-            reader.close(timeout=2.0)
-
-    def _keep(self, readers: Sequence[Reader]) -> None:
-        if not readers:
-            self._stopping.wait(KEPT_INTERVAL)
-            return
-        for reader in readers:
-            reader.read(1, timeout=KEPT_INTERVAL / len(readers))
-        told = [KEPT, *dict.fromkeys(trouble for reader in readers for trouble in reader.troubles)]
-        for part in self._kept_parts:
-            self.health.set(part, ok=all(reader.connected for reader in readers), detail="; ".join(told))
-        links = [reader.links for reader in readers]
-        self.metrics.nsqd_links(
-            connected=sum(each.connected for each in links), wanted=sum(each.wanted for each in links)
-        )
-
     def _run_services(self) -> None:
         resources = Resources(self.settings, self.metrics, self.health, self._rng, self._outside)
         with ExitStack() as closing:
@@ -154,7 +126,8 @@ class Process:
             for job in self._jobs:
                 services.append(job.build(resources))
                 closing.callback(services[-1].close)
-            closing.callback(self._leave_budget, resources)
+            if self._asking:
+                closing.callback(self._leave_budget, resources)
             if self._open(resources, services):
                 self._serve([*services, Upkeep(resources, asks_stripe=bool(self._asking))])
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 
-from worker.domain.clocks import Clocks
+from worker.domain.clocks import Clocks, StripeClock
 from worker.domain.lanes import Lane
 from worker.errors import Misconfigured, SubkeeperError, Unavailable
 from worker.runtime.budget import BUDGET_DATABASE, Budget
@@ -25,7 +27,8 @@ from worker.telemetry.watchdog import PATIENCE
 
 
 class Resources:
-    """Connects to nothing until it is used. Raises `Misconfigured` without usable keys.
+    """Connects to nothing until it is used. What needs a key is made once a job asks for it, since a relay needs none;
+    that raises `Misconfigured` where there is none that can be used.
 
     `require_schema` and `require_deployment` come before anything else is asked of it.
     """
@@ -43,21 +46,52 @@ class Resources:
         self.health = health
         self.rng = rng
         self.clock = outside.clock
+        self._closing = ExitStack()
         self.database = outside.database(settings.database)
-        stripe = stripe_side(settings, metrics, rng, outside)
-        self.limiter, self.gateway, self.catalogue = stripe.limiter, stripe.gateway, stripe.catalogue
-        self.budget = Budget(
-            outside.database(settings.database.model_copy(update=BUDGET_DATABASE)),
-            self.limiter,
-            metrics,
-            health,
-            longest_request=settings.stripe.request_timeout,
-        )
-        self.keys = SealingKeys(settings, health)
+        self._closing.callback(self.database.close)
         self.watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
-        self.clocks = Clocks(outside.local_time, self.gateway.clock.known, outside.clock)
+        self._outside = outside
+        self._stripe_time = StripeClock(outside.clock)
+        self.clocks = Clocks(outside.local_time, self._stripe_time.known, outside.clock)
         self.clock_watch = ClockWatch(self.clocks, metrics, health, outside.clock)
-        self.ownership = Ownership(settings, self.database, self.gateway)
+
+    @cached_property
+    def keys(self) -> SealingKeys:
+        return SealingKeys(self.settings, self.health)
+
+    @cached_property
+    def _stripe(self) -> StripeSide:
+        stripe = stripe_side(self.settings, self.metrics, self.rng, self._outside, self._stripe_time)
+        self._closing.callback(stripe.gateway.close)
+        return stripe
+
+    @property
+    def limiter(self) -> Limiter:
+        return self._stripe.limiter
+
+    @property
+    def gateway(self) -> StripeGateway:
+        return self._stripe.gateway
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self._stripe.catalogue
+
+    @cached_property
+    def budget(self) -> Budget:
+        budget = Budget(
+            self._outside.database(self.settings.database.model_copy(update=BUDGET_DATABASE)),
+            self.limiter,
+            self.metrics,
+            self.health,
+            longest_request=self.settings.stripe.request_timeout,
+        )
+        self._closing.callback(budget.close)
+        return budget
+
+    @cached_property
+    def ownership(self) -> Ownership:
+        return Ownership(self.settings, self.database, self.gateway)
 
     def require_schema(self) -> None:
         """Raises `Misconfigured` on a schema that this code can't work on or may not use, `Unavailable` while Postgres
@@ -85,9 +119,7 @@ class Resources:
             self.health.away(part, unknown)
 
     def close(self) -> None:
-        self.gateway.close()
-        self.budget.close()
-        self.database.close()
+        self._closing.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +131,14 @@ class StripeSide:
     catalogue: Catalogue
 
 
-def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random, outside: Outside = OUTSIDE) -> StripeSide:
-    """Raises `Misconfigured` without a usable key."""
+def stripe_side(
+    settings: Settings,
+    metrics: Metrics,
+    rng: random.Random,
+    outside: Outside = OUTSIDE,
+    stripe_time: StripeClock | None = None,
+) -> StripeSide:
+    """`stripe_time` is told what Stripe's answers say. Raises `Misconfigured` without a usable key."""
     weights, connections = lane_weights(settings), settings.settle.threads + 2
     limiter = limiter_for(settings.stripe, _secret_key(settings), weights, metrics.limiter_wait, outside.clock)
     gateway = StripeGateway(
@@ -112,6 +150,7 @@ def stripe_side(settings: Settings, metrics: Metrics, rng: random.Random, outsid
         http=outside.stripe,
         connections=connections,
         clock=outside.clock,
+        stripe_time=stripe_time,
         sleep=outside.sleep,
     )
     return StripeSide(gateway, limiter, Catalogue(gateway, settings.plans, settings.namespace, outside.clock))

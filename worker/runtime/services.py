@@ -41,8 +41,8 @@ class Service(Protocol):
 @dataclass(frozen=True, slots=True)
 class Job:
     """`build` connects to nothing yet. `parts`: what must have reported before the process counts as ready. `asks`: the
-    one of them that tells whether Stripe answers; only with one does the process ask Stripe anything, and share in its
-    rate. `reader` reads the topics whose channel is kept while billing is disabled."""
+    one of them that tells whether Stripe answers; only with one does the process ask Stripe anything, share in its
+    rate, and need a key. `reader` reads the topics whose channel is kept while there is none."""
 
     build: Callable[[Resources], Service]
     parts: tuple[str, ...]
@@ -78,9 +78,9 @@ FRONTS: Mapping[str, Front] = {
 }
 
 
-def jobs(what: str) -> list[Job]:
-    """Those of a process that runs `what`: a job's name, or `ALL`."""
-    return [job for name, job in JOBS.items() if what in {name, ALL}]
+def jobs(what: str) -> dict[str, Job]:
+    """Those of a process that runs `what`, a job's name or `ALL`; by name."""
+    return {name: job for name, job in JOBS.items() if what in {name, ALL}}
 
 
 def fronts(what: str) -> list[Front]:

@@ -14,10 +14,13 @@ class Upkeep:
     """A `Service` without work of its own."""
 
     def __init__(self, resources: Resources, *, asks_stripe: bool = True) -> None:
+        """Whoever asks nothing of Stripe shows no rates; without sealing keys it isn't known what they would open."""
         self._resources = resources
         self._asks_stripe = asks_stripe
         self._stopping = threading.Event()
-        self._watch = Watch(resources, Queues(openable=resources.keys.openable))
+        openable = resources.keys.openable if resources.settings.has_secret_key else None
+        rates = resources.limiter.rates if asks_stripe else None
+        self._watch = Watch(resources, Queues(openable), rates)
         self._depths = DepthWatch(resources.settings.nsq, resources.metrics, resources.watchdog)
 
     def wait(self, timeout: float) -> None:

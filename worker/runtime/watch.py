@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -26,12 +26,15 @@ _PROMPT = {Lane.LIVE, Lane.RETRY}
 
 
 class Watch:
-    """`run` looks until `stop`. `alive`: the names of the threads that run."""
+    """`run` looks until `stop`. `alive`: the names of the threads that run. `rates`: what may be sent to Stripe, by
+    scope."""
 
-    def __init__(self, resources: Resources, queues: Queues) -> None:
+    def __init__(
+        self, resources: Resources, queues: Queues, rates: Callable[[], Mapping[str, float]] | None = None
+    ) -> None:
         self._settings = resources.settings
         self._database = resources.database
-        self._limiter = resources.limiter
+        self._rates = rates
         self._queues = queues
         self._changes = Look[outbox.Waiting]()
         self._clocks = resources.clock_watch
@@ -53,7 +56,7 @@ class Watch:
 
     def _look(self, alive: Callable[[], Collection[str]], *, clean: bool) -> None:
         self._metrics.threads_alive(len(alive()))
-        for scope, rate in self._limiter.rates().items():
+        for scope, rate in self._rates().items() if self._rates else ():
             self._metrics.limiter_rate(scope, rate)
         self._at_postgres(self._watch_queues)
         self._at_postgres(self._watch_outbox)
@@ -81,8 +84,9 @@ class Watch:
             self._metrics.queue(lane, waiting.depth, waiting.age)
         if state.lanes.keys() >= _PROMPT:
             self._metrics.oldest_unsettled(max(state.lanes[lane].age for lane in _PROMPT))
-        if len(state.lanes) == len(Lane):
-            self._metrics.unopenable(sum(waiting.unopenable for waiting in state.lanes.values()))
+        unopenable = [each.unopenable for each in state.lanes.values() if each.unopenable is not None]
+        if len(unopenable) == len(Lane):
+            self._metrics.unopenable(sum(unopenable))
         if state.quarantined_rows is not None and state.quarantined_messages is not None:
             self._metrics.in_quarantine(state.quarantined_rows, state.quarantined_messages)
         self._health.set("postgres", ok=True)

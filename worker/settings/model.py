@@ -108,6 +108,11 @@ class Settings(Section):
         text = secret.read()
         return split_webhook_secrets(secret.name, text) if text is not None else {}
 
+    @property
+    def has_secret_key(self) -> bool:
+        """Whether there is anything to seal and sign with."""
+        return bool(self.secret_key or self.secret_key_file)
+
     def secret_keys(self) -> list[str]:
         """The keys that seal and sign, newest first; at least one. Raises `Misconfigured` where there is none."""
         secret = self.secret(("secret_key",))
@@ -123,7 +128,7 @@ class Settings(Section):
 
     def secret_values(self) -> list[str]:
         """Every secret at hand, for the log to mask by value. Raises `Misconfigured` for a file that went away."""
-        sealing = self.secret_keys() if self.secret_key or self.secret_key_file else []
+        sealing = self.secret_keys() if self.has_secret_key else []
         passwords = passwords_of(self.database.url.get_secret_value())
         webhook = self.webhook_secrets().values()
         secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), *passwords, *sealing, *webhook)
@@ -177,12 +182,11 @@ def _plan_problems(settings: Settings) -> Iterator[Misconfigured]:
 
 
 def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
-    sealing = settings.secret_key or settings.secret_key_file  # commands that seal nothing run without
     reads: list[Callable[[], object]] = [
         settings.stripe_secret_key,
         settings.nsq_auth_secret,
         settings.webhook_secrets,
-        *([settings.secret_keys] if sealing else []),
+        *([settings.secret_keys] if settings.has_secret_key else []),  # who seals nothing runs without
     ]
     for read in reads:
         try:

@@ -66,6 +66,7 @@ class StripeGateway:
         http: Callable[[str, int], HttpClient] = HttpClient,
         connections: int = 32,
         clock: Clock = boot_time,
+        stripe_time: StripeClock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`secret_key` reads the key from where it is configured. `connections`: kept open, one per settling thread;
@@ -75,7 +76,7 @@ class StripeGateway:
         """
         self._http = http(settings.api_base.rstrip("/"), connections)
         self._credentials = Credentials(settings, secret_key, self._http)
-        self.clock = StripeClock(clock)
+        self.clock = stripe_time or StripeClock(clock)
         self._requestor = Requestor(
             self._credentials,
             limiter,

@@ -74,14 +74,16 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "process.draining": (),
     "process.cut_short": ("threads",),
     "process.stopped": (),
-    # No STRIPE_SECRET_KEY: messages stay in `channel`.
-    "billing.disabled": ("channel",),
+    # No STRIPE_SECRET_KEY: these jobs do nothing, and what they read stays in `channel`.
+    "billing.disabled": ("jobs", "channel"),
     # A message that can never work as it is; `reason` is a constant, `detail` says what was wrong with it.
     "message.quarantined": ("topic", "reason", "detail"),
     # A batch cannot be committed for what nobody foresaw (a bug, a table changed by hand): it is tried again and again.
     "batch.refused": ("messages",),
     # A bug, or a table changed by hand: the event comes again after a while, the others go on.
     "event.unforeseen": (),
+    # Envelopes signed under a key that SUBKEEPER_SECRET_KEY doesn't list here: they come again for half an hour.
+    "envelope.postponed": ("messages",),
     # Events of the mode that our key isn't of (test for live): recorded, and nothing else.
     "event.wrong_mode": ("events", "first"),
     # A customer that was made elsewhere names a user of ours who has another one.

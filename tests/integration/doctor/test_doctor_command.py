@@ -29,7 +29,7 @@ def test_a_problem_is_exit_1_and_a_warning_is_not(stack: Stack, tmp_path: Path) 
     disabled = doctor("doctor", "--json", STRIPE_SECRET_KEY="")
     assert disabled.code == 0
     assert [each["detail"] for each in disabled.json if each["verdict"] == "warning"] == [
-        "STRIPE_SECRET_KEY is not set: billing is disabled, nothing is consumed"
+        "STRIPE_SECRET_KEY is not set: billing is disabled, no message is consumed"
     ]
     stack.control.put_key(stack.stripe.secret_key, revoked=True)
     assert doctor("doctor").code == 1

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.provisioning.conftest import NewStack
-from tests.support.stack import Stack, Worker, profile, users
+from tests.support.stack import SECRET_KEY, Stack, Worker, profile, users
 from tests.support.waiting import wait_until
+from worker.broker import consumer
+from worker.events import inbox
+from worker.runtime import watch
 from worker.stripe_api.credentials import API_VERSION
+
+NEW_KEY = "another-example-of-a-secret-key-of-32-characters-or-more"
 
 
 def start(stack: Stack, *user_ids: str) -> Worker:
@@ -208,6 +216,45 @@ def test_forged_messages_are_set_aside_and_the_others_go_on(stack: Stack) -> Non
     reasons = stack.rows("SELECT reason FROM quarantined_messages")
     assert [each["reason"] for each in reasons] == ["envelope_forged"] * 2
     assert worker.metric("subkeeper_quarantined_total", reason="envelope_forged") == 2
+
+
+def test_an_event_signed_under_a_key_to_come_waits_for_it(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "FIRST_REQUEUE", 0.2)
+    monkeypatch.setattr(watch, "WATCH_INTERVAL", 0.2)
+    file = tmp_path / "secret_key"
+    file.write_text(SECRET_KEY)
+    worker = stack.start_worker("events", SUBKEEPER_SECRET_KEY="", SUBKEEPER_SECRET_KEY_FILE=str(file))
+    stack.start_worker("profiles")
+    stack.publish(profile("ada"))
+    stack.await_completed("ada")
+    event = stack.events("customer.subscription.created")[0]
+    stack.hear(event, key=NEW_KEY)
+    wait_until(lambda: worker.metric("subkeeper_nsqd_requeues_total") > 0)
+    assert stack.rows("SELECT 1 FROM quarantined_messages") == []
+    file.write_text(f"{SECRET_KEY},{NEW_KEY}")
+    stack.await_heard(event)
+    assert stack.outcomes() == {event["id"]: "confirmed"}
+
+
+def test_an_event_whose_key_never_comes_is_set_aside_and_taken_by_a_retry_with_the_key(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "FIRST_REQUEUE", 0.1)
+    monkeypatch.setattr(inbox, "MOST_WAITS_FOR_A_KEY", 3)
+    worker = start(stack, "ada")
+    event = stack.events("customer.subscription.created")[0]
+    stack.hear(event, key=NEW_KEY)
+    wait_until(lambda: stack.rows("SELECT 1 FROM quarantined_messages"))
+    assert stack.rows("SELECT reason FROM quarantined_messages") == [{"reason": "envelope_key_unknown"}]
+    assert worker.metric("subkeeper_quarantined_total", reason="envelope_key_unknown") == 1
+    worker.stop()
+    both = f"{SECRET_KEY},{NEW_KEY}"
+    stack.start_worker("events", SUBKEEPER_SECRET_KEY=both)
+    retried = stack.spawn("quarantine", "retry", "--all", SUBKEEPER_SECRET_KEY=both)
+    assert retried.wait() == 0, retried.text
+    stack.await_heard(event)
 
 
 def test_events_of_the_other_mode_are_recorded_and_change_nothing(stack: Stack) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+from structlog.testing import capture_logs
+
 from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import profile, users
 from tests.support.waiting import wait_until
@@ -44,3 +47,33 @@ def test_the_command_says_once_that_billing_is_disabled_and_needs_neither_schema
     assert worker.wait(10) == 0
     assert len(worker.logged("billing.disabled")) == 1
     assert worker.logged("billing.disabled")[0]["channel"] == "subkeeper"
+
+
+@pytest.mark.parametrize(
+    ("what", "disabled"),
+    [
+        ("profiles", ["profiles"]),
+        ("events", ["events"]),
+        ("poller", ["poller"]),
+        ("all", ["profiles", "events", "poller"]),
+        ("relay", None),
+        ("web", None),
+    ],
+)
+def test_what_needs_a_key_says_once_that_it_is_disabled_and_keeps_its_channel(
+    new_stack: NewStack, what: str, disabled: list[str] | None
+) -> None:
+    stack = new_stack()
+    with capture_logs() as lines:
+        worker = stack.start_worker(what, STRIPE_SECRET_KEY="")
+        wait_until(worker.is_ready)
+        assert worker.is_healthy()
+        assert worker.stop() == 0
+    assert [line["jobs"] for line in lines if line["event"] == "billing.disabled"] == ([disabled] if disabled else [])
+    for topic, job in ((stack.topic, "profiles"), (stack.events_topic, "events")):
+        assert bool(stack.nsqd.channel(topic, "subkeeper")) == (job in (disabled or []))
+
+
+def test_a_poller_without_a_key_tells_that_it_is_disabled(new_stack: NewStack) -> None:
+    worker = new_stack().start_worker("poller", STRIPE_SECRET_KEY="")
+    wait_until(lambda: worker.part("poller") == (True, "disabled: STRIPE_SECRET_KEY is not set"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Callable
 
@@ -160,9 +159,24 @@ def test_a_relay_asks_nothing_of_stripe(stack: Stack, listen: Listen) -> None:
     assert stack.rows("SELECT 1 FROM processes") == [], "it takes no part of Stripe's rate from who needs it"
 
 
-def test_without_a_key_a_relay_is_healthy_and_says_once_that_billing_is_disabled(new_stack: NewStack) -> None:
-    worker = new_stack().spawn("run", "relay", STRIPE_SECRET_KEY="").await_start()
+def test_without_any_key_a_relay_does_its_work(new_stack: NewStack, listen: Listen) -> None:
+    stack = new_stack()
+    listener = listen(stack)
+    add_changes(stack, 1)
+    worker = stack.start_worker("relay", STRIPE_SECRET_KEY="", SUBKEEPER_SECRET_KEY="")
+    listener.hear(1)
     wait_until(worker.is_ready)
-    worker.send(signal.SIGTERM)
-    assert worker.wait() == 0
-    assert len(worker.logged("billing.disabled")) == 1
+    wait_until(lambda: "subkeeper_changes_unsent" in worker.get("/metrics")[1])
+    assert "subkeeper_unopenable_profiles 0" not in worker.get("/metrics")[1], "it can't tell"
+
+
+def test_without_a_key_all_else_is_disabled_and_changes_are_told(new_stack: NewStack, listen: Listen) -> None:
+    stack = new_stack()
+    listener = listen(stack)
+    add_changes(stack, 1)
+    worker = stack.start_worker("all", STRIPE_SECRET_KEY="")
+    stack.publish(profile("ada"))
+    listener.hear(1)
+    wait_until(worker.is_ready)
+    assert worker.part("nsqd_events")[0]
+    wait_until(lambda: worker.metric("subkeeper_channel_depth", topic=stack.topic) == 1)

@@ -33,7 +33,7 @@ def _sealing(settings: Settings) -> Findings:
 def _stripe(settings: Settings) -> Findings:
     if settings.stripe_secret_key() is None:
         fix = "Set STRIPE_SECRET_KEY or STRIPE_SECRET_KEY_FILE, if billing is wanted"
-        yield warning(CHECK, "STRIPE_SECRET_KEY is not set: billing is disabled, nothing is consumed", fix)
+        yield warning(CHECK, "STRIPE_SECRET_KEY is not set: billing is disabled, no message is consumed", fix)
 
 
 def _modes(settings: Settings) -> Findings:

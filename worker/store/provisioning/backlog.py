@@ -22,12 +22,13 @@ from worker.store.provisioning.leases import OPENABLE, UNFINISHED
 class LaneState:
     """Unfinished ledger rows of one lane, and how long ago (seconds) the oldest was first seen (0: none).
 
-    `unopenable`: how many of them wait for a process that has the key under which they are sealed.
+    `unopenable`: how many of them wait for a process that has the key under which they are sealed; None: this one has
+    no keys to tell by.
     """
 
     depth: int
     age: float
-    unopenable: int
+    unopenable: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,12 @@ class Queues:
     """Looks at what waits. Each look is taken as often as it is asked for, but at most `SHARE` of the time.
 
     So the few rows in the lanes of a worker that keeps up are counted each time, and a large backlog every so often.
-    `openable`: `Sealer.headers`. `clock`: monotonic, in seconds.
+    `openable`: `Sealer.headers`; None: there are no keys. `clock`: monotonic, in seconds.
     """
 
-    def __init__(self, openable: Callable[[], Sequence[bytes]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, openable: Callable[[], Sequence[bytes]] | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._openable = openable
         self._lanes = {lane: Look[_Counted](clock) for lane in Lane}
         self._rows, self._messages = Look[int](clock), Look[int](clock)
@@ -75,7 +78,7 @@ class Queues:
             counted = look.take(partial(self._count, tx, lane))
             if counted is not None:
                 age = max(0.0, (now - counted.oldest).total_seconds()) if counted.oldest else 0.0
-                lanes[lane] = LaneState(counted.depth, age, counted.unopenable)
+                lanes[lane] = LaneState(counted.depth, age, counted.unopenable if self._openable else None)
         return QueueState(
             lanes,
             quarantined_rows=self._rows.take(lambda: int(tx.execute(_QUARANTINED_ROWS).scalar_one())),
@@ -83,5 +86,5 @@ class Queues:
         )
 
     def _count(self, tx: Connection, lane: Lane) -> _Counted:
-        parameters = {"lane": int(lane), "openable": arrays.byteas(self._openable())}
+        parameters = {"lane": int(lane), "openable": arrays.byteas(self._openable() if self._openable else [])}
         return _Counted(*tx.execute(_UNFINISHED, parameters).one())
