@@ -9,9 +9,9 @@ row does not open. Random nonces of 96 bits bound one key to about 2^32 seals (N
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,6 +33,9 @@ _TAG_BYTES = 16
 HEADER_BYTES = len(_VERSION) + _ID_BYTES
 """How many bytes a sealed value begins with that tell under which key it was sealed."""
 
+_SIGNATURE = re.compile(rb"[0-9a-f]{8}\.[0-9a-f]{64}")
+SIGNATURE_BYTES = 73
+
 
 class CannotOpen(SubkeeperError):
     """A sealed value does not open; `reason` is `malformed`, `unknown_key` or `tampered` (or the wrong context)."""
@@ -40,17 +43,6 @@ class CannotOpen(SubkeeperError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"a sealed value does not open: {reason}")
         self.reason = reason
-
-
-class Signer(NamedTuple):
-    """A key that signs, and the id by which others tell whether they have it: that of sealed values, in hexadecimal."""
-
-    key_id: str
-    key: bytes
-
-    def sign(self, content: bytes) -> bytes:
-        """32 bytes that only a holder of the key can make for this content."""
-        return hmac.digest(self.key, content, "sha256")
 
 
 class Sealer:
@@ -98,21 +90,22 @@ class Sealer:
         stands for cannot be guessed and tried."""
         return hmac.digest(self._keyring.fingerprint_key, content, "sha256")
 
-    @property
-    def signer(self) -> Signer:
-        """Signs with the first key."""
-        return self._keyring.signer
+    def sign(self, content: bytes) -> bytes:
+        """`SIGNATURE_BYTES` that only a holder of the first key can make for this content: the key's id, which is that
+        of sealed values, a dot, and an HMAC-SHA256, both in hexadecimal."""
+        key_id, key = self._keyring.signing
+        return key_id + b"." + hmac.digest(key, content, "sha256").hex().encode()
 
-    def has(self, key_id: str) -> bool:
-        """Whether the key with this id (hexadecimal, of a `Signer`) is one of ours."""
-        return _VERSION + bytes.fromhex(key_id) in self._keyring.ciphers
-
-    def is_signed(self, content: bytes, hexadecimal: bytes) -> bool:
-        """Whether this is a signature of `content` under any of the keys, in hexadecimal; compares in constant time."""
-        return any(
-            hmac.compare_digest(hmac.digest(key, content, "sha256").hex().encode(), hexadecimal)
-            for key in self._keyring.signature_keys
-        )
+    def is_signed(self, content: bytes, signature: bytes) -> bool:
+        """Whether this is `content`'s signature under the key that it names; compares in constant time. Raises
+        `CannotOpen` (`unknown_key`) where that is none of ours."""
+        if not _SIGNATURE.fullmatch(signature):
+            return False
+        key = self._keyring.signature_keys.get(signature[: 2 * _ID_BYTES])
+        if key is None:
+            raise CannotOpen("unknown_key")
+        made = hmac.digest(key, content, "sha256").hex().encode()
+        return hmac.compare_digest(made, signature[2 * _ID_BYTES + 1 :])
 
 
 class _Keyring:
@@ -128,8 +121,11 @@ class _Keyring:
         self.keys = tuple(keys)
         self.first = ciphers[0]
         self.ciphers = dict(reversed(ciphers))
-        self.signature_keys = [_derive(key, _SIGNATURE_LABEL, 32) for key in keys]
-        self.signer = Signer(self.first[0][len(_VERSION) :].hex(), self.signature_keys[0])
+        signing = [
+            (_derive(key, _ID_LABEL, _ID_BYTES).hex().encode(), _derive(key, _SIGNATURE_LABEL, 32)) for key in keys
+        ]
+        self.signing = signing[0]
+        self.signature_keys = dict(reversed(signing))
         self.fingerprint_key = _derive(keys[0], _FINGERPRINT_LABEL, 32)
 
 

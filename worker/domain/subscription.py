@@ -52,9 +52,9 @@ class Subscription(NamedTuple):
         return {**self.state, **charge_columns(self.charge), "last_notified": self.last_notified}
 
 
-def as_json(columns: Mapping[str, Value]) -> str:
-    """A row's columns for the outbox; times in RFC 3339."""
-    return _encode(columns)
+def as_json(content: object) -> str:
+    """A row's columns for the outbox, or whole changes; times in RFC 3339."""
+    return _encode(content)
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), default=datetime.isoformat).encode

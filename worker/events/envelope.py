@@ -2,9 +2,8 @@
 
 No personal data reaches the broker's disk, since only what is listed here is kept. The signature (HMAC-SHA256 under a
 key derived from `SUBKEEPER_SECRET_KEY`) keeps whoever can publish to NSQ from inventing what Stripe said. On the wire:
-64 hexadecimal digits, a dot, and the JSON that they sign. The last that it says is under which key, so that one which
-this process doesn't have yet is told from a forgery. That stands within `object`, where the release before, which takes
-no field that it doesn't know, passes over it; its own envelopes name no key.
+the signature, a dot, and the JSON that it signs. It says under which key, so that one which this process doesn't have
+yet is told from a forgery.
 """
 
 from __future__ import annotations
@@ -13,19 +12,18 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from worker.domain.event import TYPES, Event
 from worker.errors import Rejected
-from worker.sealing import Sealer
+from worker.sealing import SIGNATURE_BYTES, CannotOpen, Sealer
 
 MAX_TEXT = 500
 """Characters of a kept text: Stripe's limit of a metadata value, and its longest."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-_MAC_DIGITS = 64
-_SIGNED_BY = re.compile(rb',"signed_by":"([0-9a-f]{8})"}}\Z')
-_TAIL_BYTES = 32
+_decode = json.JSONDecoder().decode
+_BEGIN = re.compile(rb'\{"id":"([^"\\]+)","type":"[a-z._]+","created":(-?[0-9]+),')
 
 _LEAF: Final = None
 """A plain value; of an object that was expanded, its id."""
@@ -128,6 +126,15 @@ class UnknownKey(Rejected):
         super().__init__("envelope_key_unknown", "it names a key that SUBKEEPER_SECRET_KEY doesn't list here")
 
 
+class Signed(NamedTuple):
+    """An event that one of us has signed: its `id`, when it was `created` (Unix time), and all of it, not parsed yet: of
+    two deliveries the second never is."""
+
+    id: str
+    created: int
+    content: bytes
+
+
 class Envelopes:
     """Signs events for NSQ, and takes nothing in that is not signed."""
 
@@ -136,7 +143,6 @@ class Envelopes:
 
     def seal(self, event: Event) -> bytes:
         """The message's body."""
-        signer = self._sealer.signer
         content = _encode(
             {
                 "id": event.id,
@@ -145,29 +151,43 @@ class Envelopes:
                 "api_version": event.api_version,
                 "livemode": event.livemode,
                 "source": event.source,
+                "object": event.object,
                 "previous": event.previous,
-                "object": {**event.object, "signed_by": signer.key_id},
             }
         ).encode()
-        return signer.sign(content).hex().encode() + b"." + content
+        return self._sealer.sign(content) + b"." + content
 
     def open(self, body: bytes) -> Event:
+        """`verify`, then `parse`."""
+        return self.parse(self.verify(body))
+
+    def verify(self, body: bytes) -> Signed:
         """Raises `UnknownKey` for what names a key that is none of ours, and `Rejected`: `envelope_forged` for what is
-        not signed by one of them, else `envelope_malformed`."""
-        signature, dot, content = body[:_MAC_DIGITS], body[_MAC_DIGITS : _MAC_DIGITS + 1], body[_MAC_DIGITS + 1 :]
-        if dot != b"." or not self._sealer.is_signed(content, signature):
-            named = _SIGNED_BY.search(content[-_TAIL_BYTES:])
-            if named and not self._sealer.has(named[1].decode()):
-                raise UnknownKey
-            raise Rejected("envelope_forged", "the message is not signed under a key of SUBKEEPER_SECRET_KEY")
+        not signed by one of them, `envelope_malformed` for what doesn't begin as an event."""
+        signature, content = body[:SIGNATURE_BYTES], body[SIGNATURE_BYTES + 1 :]
         try:
-            found = json.loads(content)
-            found["object"].pop("signed_by", None)
+            is_ours = body[SIGNATURE_BYTES : SIGNATURE_BYTES + 1] == b"." and self._sealer.is_signed(content, signature)
+        except CannotOpen:
+            raise UnknownKey from None
+        if not is_ours:
+            raise Rejected("envelope_forged", "the message is not signed under a key of SUBKEEPER_SECRET_KEY")
+        begin = _BEGIN.match(content)
+        if begin is None:
+            raise _unreadable()
+        return Signed(begin[1].decode(), int(begin[2]), content)
+
+    def parse(self, signed: Signed) -> Event:
+        """Raises `Rejected`: `envelope_malformed`."""
+        try:
+            found = _decode(signed.content.decode())
             return Event(**{**found, "created": _time(found["created"])})
-        except (ValueError, KeyError, TypeError, AttributeError):  # signed by a release that says it otherwise
-            raise Rejected(
-                "envelope_malformed", "the message is signed, and says what this release can't read"
-            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise _unreadable() from None
+
+
+def _unreadable() -> Rejected:
+    """Signed by a release that says it otherwise."""
+    return Rejected("envelope_malformed", "the message is signed, and says what this release can't read")
 
 
 def _keep(value: Any, shape: Any) -> Any:

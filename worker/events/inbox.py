@@ -15,8 +15,9 @@ from worker.domain.messages import Absorbed, Message, requeued
 from worker.errors import Contended, Rejected, TryLater, Unavailable
 from worker.events import absorption
 from worker.events.absorption import Decided, Surroundings
-from worker.events.envelope import Envelopes, UnknownKey
-from worker.events.snapshots import PlanOf, Said, read
+from worker.events.envelope import Envelopes
+from worker.events.heard import Heard
+from worker.events.snapshots import PlanOf, Said
 from worker.sealing import Sealer
 from worker.store import events, quarantine, refreshes, subscriptions
 from worker.store.engine.database import Database
@@ -26,10 +27,6 @@ from worker.telemetry import Metrics
 
 LOCK_TIMEOUT = 0.3
 """Seconds to wait for somebody's lock where a batch is absorbed one by one."""
-
-MOST_WAITS_FOR_A_KEY = 33
-"""So often an envelope is delivered whose key this process doesn't have, before it is set aside: some half an hour, in
-which each process is to follow a rotation."""
 
 _NO_DAYS = Days(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
@@ -67,6 +64,7 @@ class EventInbox:
         self._now = now
         self._apart_within = apart_within
         self._days = _NO_DAYS
+        self._expects_news = True
         self._log = structlog.get_logger(__name__)
 
     def maintain(self) -> None:
@@ -80,41 +78,19 @@ class EventInbox:
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
         """Opens and reads `batch`; what it returns commits that, on any thread. Committing raises `Unavailable` or
         `TryLater`: then nothing is known to be committed, and the same batch may be prepared and committed again."""
-        heard: dict[str, Event] = {}
-        firsts: dict[str, Message] = {}
-        refused: list[tuple[Message, Rejected]] = []
-        keyless: list[Message] = []
-        for message in batch:
-            try:
-                event = self._envelopes.open(message.body)
-            except Rejected as refusal:
-                if isinstance(refusal, UnknownKey) and message.attempts < MOST_WAITS_FOR_A_KEY:
-                    keyless.append(message)
-                else:
-                    refused.append((message, refusal))
-                continue
-            if event.id not in heard:
-                heard[event.id] = event
-                firsts[event.id] = message
+        heard = Heard(batch, self._envelopes, self._plan_of)
+        if self._expects_news:  # while the batch before is being committed; what is mostly known need not be read
+            heard.read()
 
         def commit() -> Absorbed:
             try:
-                decided = self._commit(list(heard.values()), firsts, refused, lock_timeout)
+                decided = self._commit(heard, lock_timeout)
             except (Unavailable, TryLater):
                 raise
             except Exception as refusal:  # noqa: BLE001 - one that nobody foresaw must not keep the others out
                 return self._absorb_one_by_one(batch, refusal)
-            self._tell(len(heard), decided, refused)
-            if keyless:
-                self._log.warning("envelope.postponed", messages=len(keyless))
-            outcomes = Counter((message.topic, "known") for message in batch)
-            counted = [(firsts[each].topic, "new") for each in decided.outcomes]
-            counted += [(message.topic, "quarantined") for message, _ in refused]
-            waiting = requeued([*keyless, *(firsts[each] for each in sorted(decided.waiting))])
-            outcomes.subtract((topic, "known") for topic, _ in (*counted, *waiting.counts.elements()))
-            waiting.counts.update(counted)
-            waiting.counts += outcomes
-            return waiting
+            self._tell(heard, decided)
+            return _came_to(batch, heard, decided)
 
         return commit
 
@@ -143,7 +119,7 @@ class EventInbox:
             return absorbed
         if isinstance(refusal, Rejected):
             self._set_message_aside(batch[0], refusal)
-            self._tell(0, Decided({}), [(batch[0], refusal)])
+            self._tell_refused(batch[0], refusal)
             return Absorbed(Counter({(batch[0].topic, "quarantined"): 1}))
         self._log.critical("event.unforeseen", exc_info=refusal)
         return requeued(batch)
@@ -157,30 +133,25 @@ class EventInbox:
             if self._is_kept(event):
                 events.record(tx, [event], ["quarantined"])
 
-    def _commit(
-        self,
-        heard: Sequence[Event],
-        firsts: dict[str, Message],
-        refused: Sequence[tuple[Message, Rejected]],
-        lock_timeout: float | None,
-    ) -> Decided:
-        now = self._now()
+    def _commit(self, heard: Heard, lock_timeout: float | None) -> Decided:
         with self._database.transaction(lock_timeout) as tx:
-            known = events.known(tx, heard) if heard else set()
-            fresh = [read(event, self._plan_of) for event in heard if event.id not in known]
+            known = events.known(tx, heard.created) if heard.events else set()
+            self._expects_news = len(known) <= len(heard.events) / 2
+            fresh = heard.read(known)
             set_aside, fit = self._set_aside(fresh)
             ids = sorted({each.subscription_id for each in fit if each.subscription_id is not None})
             rows = subscriptions.locked(tx, ids) if ids else {}
             around = Surroundings(tx, self._namespace, fit, rows)
-            decided = absorption.decide(fit, rows, around, lambda event_id: firsts[event_id].attempts)
+            decided = absorption.decide(fit, rows, around, heard.attempts)
             decided.outcomes.update({each.event.id: "wrong_mode" for each in set_aside if self._is_kept(each.event)})
             absorption.write(tx, [each for each in fresh if self._is_kept(each.event)], decided)
             if late := sorted(
                 {each.subscription_id for each in set_aside if each.subscription_id and self._is_late(each)}
             ):
                 refreshes.mark(tx, late)
-            if refused:
-                quarantine.add(tx, [self._quarantined(message, refusal, now) for message, refusal in refused])
+            if heard.refused:
+                now = self._now()
+                quarantine.add(tx, [self._quarantined(message, refusal, now) for message, refusal in heard.refused])
         decided.outcomes.update({each.event.id: "out_of_range" for each in set_aside if not self._is_kept(each.event)})
         if decided.marked or late:
             self._wake()
@@ -204,18 +175,23 @@ class EventInbox:
         """What no partition holds is passed, and its subscription is fetched instead."""
         return not self._is_kept(said.event) and said.event.livemode == self._livemode
 
-    def _tell(self, heard: int, decided: Decided, refused: Sequence[tuple[Message, Rejected]]) -> None:
+    def _tell(self, heard: Heard, decided: Decided) -> None:
         for outcome, count in Counter(decided.outcomes.values()).items():
             self._metrics.events(outcome, count)
         self._metrics.events("waiting", len(decided.waiting))
-        self._metrics.events("duplicate", heard - len(decided.outcomes) - len(decided.waiting))
+        self._metrics.events("duplicate", len(heard.events) - len(decided.outcomes) - len(decided.waiting))
+        if heard.keyless:
+            self._log.warning("envelope.postponed", messages=len(heard.keyless))
         for customer_id, other in decided.conflicts:
             self._log.error("customer.conflicting", stripe_customer_id=customer_id, other=other)
         if wrong := [each for each, outcome in decided.outcomes.items() if outcome == "wrong_mode"]:
             self._log.error("event.wrong_mode", events=len(wrong), first=wrong[0])
-        for message, refusal in refused:
-            self._metrics.quarantined(refusal.reason)
-            self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
+        for message, refusal in heard.refused:
+            self._tell_refused(message, refusal)
+
+    def _tell_refused(self, message: Message, refusal: Rejected) -> None:
+        self._metrics.quarantined(refusal.reason)
+        self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
 
     def _quarantined(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:
         return QuarantinedMessage(
@@ -228,3 +204,18 @@ class EventInbox:
             published_at=message.published_at,
             expires_at=now + self._quarantine_for,
         )
+
+
+def _came_to(batch: Sequence[Message], heard: Heard, decided: Decided) -> Absorbed:
+    """Each message counted once; all are of one topic."""
+    topic = batch[0].topic
+    waiting = [*heard.keyless, *(heard.firsts[each] for each in sorted(decided.waiting))]
+    counts = Counter(
+        {
+            (topic, "new"): len(decided.outcomes),
+            (topic, "quarantined"): len(heard.refused),
+            (topic, "requeued"): len(waiting),
+        }
+    )
+    counts[(topic, "known")] = len(batch) - counts.total()
+    return Absorbed(+counts, waiting)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ class Days(NamedTuple):
 _MAINTAIN = text("SELECT first, last FROM maintain_event_partitions()")
 
 _KNOWN = text("""
-    SELECT p.stripe_event_id FROM unnest(CAST(:ids AS text[]), CAST(:created AS timestamptz[])) AS new (id, created)
-    JOIN processed_stripe_events p ON p.stripe_event_id = new.id AND p.created = new.created
+    SELECT p.stripe_event_id FROM unnest(CAST(:ids AS text[]), CAST(:created AS bigint[])) AS new (id, created)
+    JOIN processed_stripe_events p ON p.stripe_event_id = new.id AND p.created = to_timestamp(new.created)
 """)
 
 _RECORD = text("""
@@ -54,17 +54,18 @@ def maintain_days(tx: Connection) -> Days:
     return Days(first, last + timedelta(days=1))
 
 
-def known(tx: Connection, events: Sequence[Event]) -> set[str]:
-    """The ids of those that were heard before."""
-    return set(tx.execute(_KNOWN, {"ids": _ids(events), "created": _created(events)}).scalars())
+def known(tx: Connection, created: Mapping[str, int]) -> set[str]:
+    """Which events were heard before, of these ids; `created` by id, in Unix time."""
+    asked = {"ids": arrays.texts(created), "created": arrays.numbers(created.values())}
+    return set(tx.execute(_KNOWN, asked).scalars())
 
 
 def record(tx: Connection, events: Sequence[Event], outcomes: Sequence[str]) -> None:
     """Records what became of events that weren't known, sorted by id. Raises `EventsHeardTwice` where somebody else has
     recorded one of them since: then nothing of this transaction may stay."""
     parameters = {
-        "ids": _ids(events),
-        "created": _created(events),
+        "ids": arrays.texts(event.id for event in events),
+        "created": arrays.times(event.created for event in events),
         "types": arrays.texts(event.type for event in events),
         "objects": arrays.texts(event.object_id for event in events),
         "sources": arrays.texts(event.source for event in events),
@@ -83,11 +84,3 @@ def add_unmatched(tx: Connection, subscriptions: Sequence[tuple[str, str]]) -> N
 def matched(tx: Connection, stripe_subscription_id: str) -> None:
     """It is somebody's now."""
     tx.execute(_MATCHED, {"id": stripe_subscription_id})
-
-
-def _ids(events: Sequence[Event]) -> str:
-    return arrays.texts(event.id for event in events)
-
-
-def _created(events: Sequence[Event]) -> str:
-    return arrays.times(event.created for event in events)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
@@ -124,7 +125,7 @@ def insert(
     return tx.execute(_INSERT, parameters).one_or_none() is not None
 
 
-def _subscription(row: Row[tuple[object, ...]]) -> Subscription:
+def _subscription(row: Row[Any]) -> Subscription:
     charge = None
     if row.charge_invoice is not None:
         charged = {False: Charged.FAILING, None: Charged.GIVEN_UP, True: Charged.PAID}[row.charge_invoice_paid]

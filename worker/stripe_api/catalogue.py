@@ -51,6 +51,7 @@ class Catalogue:
     ) -> None:
         self._gateway = gateway
         self._plans = plans
+        self._names = {each.lookup_key: name for name, each in plans.items()}
         self._namespace = namespace
         self._clock = clock
         self._asking = threading.Lock()
@@ -59,7 +60,7 @@ class Catalogue:
 
     def plan_of(self, lookup_key: str | None) -> str | None:
         """Our name of the plan whose price has this lookup key."""
-        return next((name for name, each in self._plans.items() if each.lookup_key == lookup_key), None)
+        return self._names.get(lookup_key) if lookup_key is not None else None
 
     def price_id(self, plan: str) -> str:
         """The Stripe price of `plan`, as it was last found. Raises `UnusablePlan` where there is none that can be used,

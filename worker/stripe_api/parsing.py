@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from worker.domain.stripe_facts import (
     AccountFact,
@@ -51,16 +51,16 @@ class Fields:
         self._data = data
 
     def get(self, name: str, kind: type[T]) -> T:
-        """The required field `name`, which must be of `kind` itself: JSON has no subtypes, and a bool is no int."""
+        """The required field `name`, which must be of `kind`; a bool is no int."""
         value = self._data.get(name)
-        if type(value) is not kind:
+        if type(value) is not kind and not _is(value, kind):
             raise self.incomplete(name)
         return value
 
     def maybe(self, name: str, kind: type[T]) -> T | None:
         """The field `name`, which must be there, but may be null."""
         value = self._data.get(name, _ABSENT)
-        if value is not None and type(value) is not kind:
+        if value is not None and type(value) is not kind and not _is(value, kind):
             raise self.incomplete(name)
         return value
 
@@ -97,6 +97,11 @@ class Fields:
 
     def __str__(self) -> str:
         return f"{self._what} {self._data.get('id', '')}".rstrip()
+
+
+def _is(value: object, kind: type[T]) -> TypeGuard[T]:
+    """Of a subclass; nearly all are of `kind` itself."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 class _Inner:

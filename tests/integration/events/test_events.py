@@ -13,7 +13,7 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import SECRET_KEY, Stack, Worker, profile, users
 from tests.support.waiting import wait_until
 from worker.broker import consumer
-from worker.events import inbox
+from worker.events import heard
 from worker.runtime import watch
 from worker.stripe_api.credentials import API_VERSION
 
@@ -242,7 +242,7 @@ def test_an_event_whose_key_never_comes_is_set_aside_and_taken_by_a_retry_with_t
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "FIRST_REQUEUE", 0.1)
-    monkeypatch.setattr(inbox, "MOST_WAITS_FOR_A_KEY", 3)
+    monkeypatch.setattr(heard, "MOST_WAITS_FOR_A_KEY", 3)
     worker = start(stack, "ada")
     event = stack.events("customer.subscription.created")[0]
     stack.hear(event, key=NEW_KEY)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.event import TYPES, Event
+from worker.domain.event import TYPES
 from worker.errors import Rejected
 from worker.events.envelope import Envelopes, UnknownKey, pruned
 from worker.sealing import Sealer
@@ -146,8 +145,7 @@ def test_one_bit_that_differs_is_a_forgery_or_names_another_key(place: int, bit:
     altered[place] ^= 1 << bit
     with pytest.raises(Rejected) as refused:
         ENVELOPES.open(bytes(altered))
-    is_key = SEALED.rindex(b'"signed_by":"') <= place
-    assert refused.value.reason in ({"envelope_forged", "envelope_key_unknown"} if is_key else {"envelope_forged"})
+    assert refused.value.reason in ({"envelope_forged", "envelope_key_unknown"} if place < 8 else {"envelope_forged"})
 
 
 @given(body=st.binary(max_size=200))
@@ -166,24 +164,13 @@ def test_while_keys_are_rotated_both_are_taken() -> None:
 
 def test_a_wrong_signature_under_a_key_that_we_have_is_a_forgery() -> None:
     with pytest.raises(Rejected) as refused:
-        ENVELOPES.open(b"0" * 64 + SEALED[64:])
+        ENVELOPES.open(SEALED[:9] + b"0" * 64 + SEALED[73:])
     assert refused.value.reason == "envelope_forged"
-
-
-def test_an_envelope_of_the_release_before_which_names_no_key_is_taken() -> None:
-    content = SEALED[65:].replace(b',"signed_by":"' + Sealer([NEW]).signer.key_id.encode() + b'"', b"")
-    assert b"signed_by" not in content
-    before = Sealer([NEW]).signer.sign(content).hex().encode() + b"." + content
-    assert ENVELOPES.open(before) == pruned(event(), "webhook")
-
-
-def test_the_release_before_finds_no_field_that_it_does_not_know() -> None:
-    assert json.loads(SEALED[65:]).keys() == {field.name for field in fields(Event)}
 
 
 @pytest.mark.parametrize("content", ["[]", "7", "{}", '{"created": 1}', "not json", json.dumps({"created": "x"})])
 def test_what_another_release_signed_and_this_one_cannot_read_is_no_forgery(content: str) -> None:
-    signed = Sealer([NEW]).signer.sign(content.encode()).hex().encode() + b"." + content.encode()
+    signed = Sealer([NEW]).sign(content.encode()) + b"." + content.encode()
     with pytest.raises(Rejected) as refused:
         ENVELOPES.open(signed)
     assert refused.value.reason == "envelope_malformed"
