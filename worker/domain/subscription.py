@@ -7,11 +7,12 @@ sending and answering.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
+
+from pydantic_core import to_json
 
 from worker.domain.invoice import Charge, Charged, merged
 from worker.domain.stripe_facts import TERMINAL_STATUSES
@@ -54,10 +55,7 @@ class Subscription(NamedTuple):
 
 def as_json(content: object) -> str:
     """A row's columns for the outbox, or whole changes; times in RFC 3339."""
-    return _encode(content)
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), default=datetime.isoformat).encode
+    return to_json(content).decode()
 
 
 def charge_columns(charge: Charge | None) -> dict[str, Value]:

@@ -8,11 +8,12 @@ yet is told from a forgery.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json, to_json
 
 from worker.domain.event import TYPES, Event
 from worker.errors import Rejected
@@ -21,8 +22,6 @@ from worker.sealing import SIGNATURE_BYTES, CannotOpen, Sealer
 MAX_TEXT = 500
 """Characters of a kept text: Stripe's limit of a metadata value, and its longest."""
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-_decode = json.JSONDecoder().decode
 _BEGIN = re.compile(rb'\{"id":"([^"\\]+)","type":"[a-z._]+","created":(-?[0-9]+),')
 
 _LEAF: Final = None
@@ -106,12 +105,11 @@ def pruned(event: Mapping[str, Any], source: str) -> Event:
     data = _field(event, "data", dict)
     snapshot = _keep(_field(data, "object", dict), shape)
     _field(snapshot, "id", str)
-    api_version = event.get("api_version")
     return Event(
         id=_field(event, "id", str),
         type=event_type,
         created=_time(_field(event, "created", int)),
-        api_version=api_version if isinstance(api_version, str) else None,
+        api_version=_text(event.get("api_version")),
         livemode=_field(event, "livemode", bool),
         source=source,
         object=snapshot,
@@ -127,8 +125,8 @@ class UnknownKey(Rejected):
 
 
 class Signed(NamedTuple):
-    """An event that one of us has signed: its `id`, when it was `created` (Unix time), and all of it, not parsed yet: of
-    two deliveries the second never is."""
+    """An event that one of us has signed: its `id`, when it was `created` (Unix time), and all of it, which isn't
+    parsed yet: of two deliveries the second never is."""
 
     id: str
     created: int
@@ -143,18 +141,7 @@ class Envelopes:
 
     def seal(self, event: Event) -> bytes:
         """The message's body."""
-        content = _encode(
-            {
-                "id": event.id,
-                "type": event.type,
-                "created": int(event.created.timestamp()),
-                "api_version": event.api_version,
-                "livemode": event.livemode,
-                "source": event.source,
-                "object": event.object,
-                "previous": event.previous,
-            }
-        ).encode()
+        content = to_json({**event._asdict(), "created": int(event.created.timestamp())})
         return self._sealer.sign(content) + b"." + content
 
     def open(self, body: bytes) -> Event:
@@ -179,7 +166,7 @@ class Envelopes:
     def parse(self, signed: Signed) -> Event:
         """Raises `Rejected`: `envelope_malformed`."""
         try:
-            found = _decode(signed.content.decode())
+            found = from_json(signed.content)
             return Event(**{**found, "created": _time(found["created"])})
         except (ValueError, KeyError, TypeError):
             raise _unreadable() from None
@@ -198,26 +185,48 @@ def _keep(value: Any, shape: Any) -> Any:
     if not isinstance(value, dict):
         return None
     return {
-        name: (_plain(value[name]) if inner is _LEAF else _keep(value[name], inner))
+        name: (found if type(found) in _AS_THEY_ARE else _plain(found)) if inner is _LEAF else _keep(found, inner)
         for name, inner in shape.items()
-        if name in value
+        if (found := value.get(name, _ABSENT)) is not _ABSENT
     }
+
+
+_ABSENT: Final = object()
+_AS_THEY_ARE = frozenset({type(None), bool})
+_BIGINT = 2**63
 
 
 def _plain(value: Any) -> str | int | bool | None:
     """Amounts and times are whole numbers; what is neither that nor a short text is not kept."""
-    if value is None:  # half of them
-        return None
     if isinstance(value, dict):
         value = value.get("id")
     if isinstance(value, str):
-        return value if len(value) <= MAX_TEXT and "\x00" not in value else None
-    return value if isinstance(value, int) else None
+        return (
+            value
+            if len(value) <= MAX_TEXT and (value.isascii() or _is_unicode(value)) and "\x00" not in value
+            else None
+        )
+    return value if isinstance(value, int) and -_BIGINT <= value < _BIGINT else None
+
+
+def _text(value: Any) -> str | None:
+    found = _plain(value)
+    return found if isinstance(found, str) else None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be encoded: JSON may hold half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _field(data: Any, name: str, kind: type[Any]) -> Any:
     value = data.get(name) if isinstance(data, dict) else None
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    is_one = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    if not is_one or (kind is str and _plain(value) is None):
         raise Rejected("event_malformed", f"it has no {name} that is {kind.__name__}")
     return value
 
