@@ -28,7 +28,7 @@ def demo(profiles: int, pace: float, chaos: bool, seed: int | None, json_wanted:
     """Start a sandbox, publish profiles, and show that each gets one customer and one subscription; let two months of
     their lives pass on a test clock, and show that every row says what Stripe says.
 
-    Exit codes: 0 it came out right; 1 it didn't, or failed.
+    Exit codes: 0 it came out right; 1 it didn't, or failed; 2 the command line must be changed; 130 interrupted.
     """
     plot = Plot(profiles, pace, chaos, secrets.randbelow(2**32) if seed is None else seed)
     try:

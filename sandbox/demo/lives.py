@@ -35,7 +35,7 @@ MOMENTS = (
     Moment(10, "cards are added, some leave"),
     Moment(29, "trials are about to end"),
     Moment(32, "trials end: paid or not"),
-    Moment(36, "some mend it or come back"),
+    Moment(36, "new cards, some come back"),
     Moment(41, "payments are tried again"),
     Moment(48, "and for the last time"),
     Moment(64, "a month more: renewals"),

@@ -32,4 +32,5 @@ def show(plot: Plot, prepare: Callable[[Path], None], console: Console) -> tuple
             stage.let_time_pass(days)
             bad_day.close()
             stage.catch_up(days)
+        console.print()
         return stage.prove(signed_up)

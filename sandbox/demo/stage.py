@@ -50,7 +50,10 @@ PATIENCE = 120.0
 """Seconds without any progress after which the demo gives up and counts what is there."""
 
 QUIET, LONGEST_DAY = 0.5, 4.0
-"""A day is shown until nothing has changed for so many seconds, and so long at most."""
+"""A day is shown until nothing has changed for so many seconds, and so long at most; longer with many people."""
+
+FETCHES_A_SECOND = 50
+"""What the workers do of them at least: each person's subscription is fetched on most days."""
 
 LONGEST_WAIT = 120.0
 """Seconds for what is still on its way, as polls that failed are up to a minute apart; then it is compared so."""
@@ -176,9 +179,10 @@ class Stage:
     def _look(self, moment: Moment, days: Days) -> None:
         """Until the rows have followed."""
         days.begin()
-        began = changed = time.monotonic()
+        changed = time.monotonic()
+        until = changed + LONGEST_DAY + self._plot.profiles / FETCHES_A_SECOND
         before: object = None
-        while (now := time.monotonic()) < min(changed + QUIET, began + LONGEST_DAY):
+        while (now := time.monotonic()) < min(changed + QUIET, until):
             if (shown := self._show(moment, days)) != before or self._is_busy():
                 before, changed = shown, now
             time.sleep(POLL)

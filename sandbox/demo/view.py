@@ -101,8 +101,8 @@ def verdict_table(verdict: Verdict) -> Table:
     table.add_column("")
     total, overhead, heard = verdict.publish_to_persisted_ms, verdict.overhead_ms, verdict.events
     told: Sequence[tuple[str, int, str]] = (
-        ("profiles", verdict.profiles, f"published → persisted in p50 {total.p50} ms, p99 {total.p99} ms"),
-        ("customers", verdict.customers, f"of which not Stripe's: p50 {overhead.p50} ms, p99 {overhead.p99} ms"),
+        ("profiles", verdict.profiles, f"published → persisted: p50 {total.p50} ms, p99 {total.p99} ms"),
+        ("customers", verdict.customers, f"without Stripe's part: p50 {overhead.p50} ms, p99 {overhead.p99} ms"),
         ("subscriptions", verdict.subscriptions, ""),
         ("duplicates", verdict.duplicates, "second ones of anybody's, at Stripe or here"),
         ("missing", verdict.missing, "people without what they should have"),
