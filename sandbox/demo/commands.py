@@ -9,6 +9,7 @@ import sys
 import click
 from rich.console import Console
 
+from sandbox.demo.people import Refused
 from sandbox.demo.show import show
 from sandbox.demo.stage import Plot
 from sandbox.demo.view import sample, verdict_table
@@ -33,7 +34,7 @@ def demo(profiles: int, pace: float, chaos: bool, seed: int | None, json_wanted:
     plot = Plot(profiles, pace, chaos, secrets.randbelow(2**32) if seed is None else seed)
     try:
         verdict, accounts = show(plot, prepare, Console(stderr=True))
-    except PartFailed as error:
+    except (PartFailed, Refused) as error:
         raise click.ClickException(str(error)) from error
     if json_wanted:
         click.echo(json.dumps(verdict.as_json()))

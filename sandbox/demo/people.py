@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,9 +18,8 @@ CARDS = {Act.GOOD_CARD: "pm_card_visa", Act.BAD_CARD: "pm_card_chargeCustomerFai
 AT_ONCE = 16
 """People who act at the same time."""
 
-AGAIN_AFTER = 0.1
-TIMEOUT = 10.0
-"""Seconds: before a request is made once more, and for which one is waited."""
+AGAIN_AFTER, TIMEOUT, PATIENCE = 0.1, 10.0, 60.0
+"""Seconds before a request is made once more, for which one is waited, and after which the demo gives up."""
 
 CLOCKS = "/v1/test_helpers/test_clocks"
 
@@ -31,19 +30,18 @@ class Refused(Exception):
 
 class AtStripe:
     """Requests of people's. One that fails is made again until Stripe answers: repeating any of these changes nothing,
-    so what is refused at its repetition has been done. `wait` sleeps (seconds)."""
+    so what is refused at its repetition has been done."""
 
-    def __init__(self, url: str, key: str, wait: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, url: str, key: str) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._address = (parts.hostname, parts.port)
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._wait = wait
 
     def ask(self, method: str, path: str, **form: str) -> dict[str, Any]:
-        """Raises `Refused`."""
-        repeated = False
-        while True:
+        """Raises `Refused`, also where Stripe stays away."""
+        repeated, until = False, time.monotonic() + PATIENCE
+        while time.monotonic() < until:
             status, answer = self._asked(method, path, form)
             if 200 <= status < 300:
                 return answer
@@ -52,7 +50,8 @@ class AtStripe:
                     return answer
                 raise Refused(f"{method} {path}: {answer['error']['message']}")
             repeated = True
-            self._wait(AGAIN_AFTER)
+            time.sleep(AGAIN_AFTER)
+        raise Refused(f"{method} {path}: no answer within {PATIENCE:g} s")
 
     def pages(self, path: str, *form: tuple[str, str]) -> Iterator[dict[str, Any]]:
         """All objects of a list."""
@@ -84,10 +83,9 @@ class AtStripe:
 class TestClock:
     """A Stripe test clock, made at the present (UTC)."""
 
-    def __init__(self, stripe: AtStripe, wait: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, stripe: AtStripe) -> None:
         self.began = datetime.now(UTC).replace(microsecond=0)
         self._stripe = stripe
-        self._wait = wait
         self.id = str(stripe.ask("POST", CLOCKS, frozen_time=_seconds(self.began))["id"])
 
     def advance_to(self, day: int) -> None:
@@ -95,7 +93,7 @@ class TestClock:
         target = _seconds(self.began + timedelta(days=day))
         self._stripe.ask("POST", f"{CLOCKS}/{self.id}/advance", frozen_time=target)
         while self._stripe.ask("GET", f"{CLOCKS}/{self.id}")["status"] != "ready":
-            self._wait(0.02)
+            time.sleep(0.02)
 
 
 def paid_price(stripe: AtStripe) -> str:

@@ -170,7 +170,7 @@ class Stage:
         heard = proof.Heard(self._database, self._stripe.events())
         until = time.monotonic() + LONGEST_WAIT
         days.begin()
-        moment = Moment(MOMENTS[-1].day, f"{self._lost()} lost events are polled")
+        moment = Moment(MOMENTS[-1].day, f"{self._lost()} lost events came by polls")
         while not (heard.all() or time.monotonic() > until):
             self._show(moment, days)
             time.sleep(POLL)
@@ -200,8 +200,8 @@ class Stage:
             return overview.under_way(tx) > 0
 
     def _foot(self, changes: int) -> str:
-        heard = proof.events(self._database, self._sandbox, self._settings.nsq.events_topic)
-        return f"{heard.received} events heard, {heard.duplicates} of them again; {changes} changes told"
+        heard = self._sandbox.nsqd.published(self._settings.nsq.events_topic)
+        return f"{heard} events heard, {changes} changes told"
 
     # What came of it
 
