@@ -16,7 +16,7 @@ from bench.latency import accounts, judged, publish
 from bench.messages import body
 from bench.site import Site, wait_until
 from bench.stand import Stand
-from sandbox.demo.show import STRIPE_LATENCY
+from sandbox.demo.stage import STRIPE_LATENCY
 from sandbox.demo.traffic import Traffic
 
 OLD = timedelta(days=400)

@@ -17,9 +17,9 @@ from bench.bench import Bench, Figures, ratio, say, summary
 from bench.meter import Meter
 from bench.site import UNLIMITED, Site, wait_until
 from bench.stand import IN_MEMORY, ON_DISK_SYNCED, Stand
-from sandbox.demo.show import STRIPE_LATENCY
+from sandbox.demo.stage import STRIPE_LATENCY
 from sandbox.demo.traffic import Traffic
-from sandbox.demo.verdict import Expected, Verdict, judge
+from sandbox.demo.verdict import Expected, Provisioned, provisioned
 from sandbox.part import Part
 from worker.broker.publisher import Publisher
 from worker.store import overview
@@ -88,12 +88,12 @@ def publish(site: Site, traffic: Traffic, rng: random.Random) -> None:
         publisher.close()
 
 
-def judged(site: Site, traffic: Traffic, seconds: float) -> Verdict:
+def judged(site: Site, traffic: Traffic, seconds: float) -> Provisioned:
     """What became of `traffic` in so many seconds."""
     settings = site.settings
     expected = Expected(settings.plans[settings.pending_plan].lookup_key, timedelta(days=settings.trial.days))
     state, requests = site.control.state(), site.control.requests()
-    return judge(traffic.sent, accounts(site), state, requests, expected, seconds=seconds, seed=0)
+    return provisioned(traffic.sent, accounts(site), state, requests, expected, seconds=seconds)
 
 
 def accounts(site: Site) -> list[overview.Account]:

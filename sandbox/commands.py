@@ -23,6 +23,9 @@ from sandbox.stripe.server import serve
 
 DEFAULT_SECRET_KEY = "sk_test_subkeeper_sandbox"  # noqa: S105 (opens nothing but a Stripe that is not one)
 _CHECK_INTERVAL = 0.5
+_unlimited = click.option(
+    "--unlimited-test-clocks", is_flag=True, help="Any number of customers and subscriptions on a test clock."
+)
 
 
 @click.group()
@@ -37,12 +40,15 @@ def sandbox() -> None:
     "--stripe-latency", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="MS",
     help="Median time that a Stripe call takes, in milliseconds.",
 )  # fmt: skip
-def up(as_json: bool, seed: str, stripe_latency: float) -> None:
+@_unlimited
+def up(as_json: bool, seed: str, stripe_latency: float, unlimited_test_clocks: bool) -> None:
     """Start everything on free ports, until Ctrl-C or SIGTERM; then remove every trace."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
     try:
-        with Sandbox(prepare, seed=seed, stripe_latency=stripe_latency) as running:
+        with Sandbox(
+            prepare, seed=seed, stripe_latency=stripe_latency, unlimited_test_clocks=unlimited_test_clocks
+        ) as running:
             click.echo(json.dumps(asdict(running.addresses)) if as_json else _described(running.addresses))
             while True:
                 time.sleep(_CHECK_INTERVAL)
@@ -58,9 +64,7 @@ def up(as_json: bool, seed: str, stripe_latency: float) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="Where to listen; 0 for a free port.")
 @click.option("--seed", default="sandbox", show_default=True, help="What its chance is drawn from.")
 @click.option("--state-file", type=click.Path(path_type=Path), help="Keep its objects there; else in memory.")
-@click.option(
-    "--unlimited-test-clocks", is_flag=True, help="Any number of customers and subscriptions on a test clock."
-)
+@_unlimited
 def stripe(host: str, port: int, seed: str, state_file: Path | None, unlimited_test_clocks: bool) -> None:
     own_key = os.environ.get("STRIPE_SECRET_KEY")
     secret_key = own_key or DEFAULT_SECRET_KEY

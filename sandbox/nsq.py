@@ -145,6 +145,11 @@ class Nsqd(_NsqPart):
         for body in bodies:
             self.http("POST", "/pub", body=body, topic=topic)
 
+    def published(self, topic: str) -> int:
+        """How many messages it was given for the topic so far."""
+        stats = json.loads(self.http("GET", "/stats", format="json", topic=topic))
+        return sum(int(known["message_count"]) for known in stats["topics"])
+
     def channel(self, topic: str, channel: str) -> dict[str, Any]:
         """nsqd's own statistics of this channel (`depth`, `in_flight_count`, `clients`, …); `{}` if there is none."""
         stats = json.loads(self.http("GET", "/stats", format="json", topic=topic, channel=channel))

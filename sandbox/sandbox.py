@@ -53,13 +53,22 @@ class Sandbox:
     """nsqd, nsqlookupd, Postgres and Stripe: up inside the `with` block, gone without a trace after it.
 
     `stripe_latency` is the median of what each Stripe call takes, in milliseconds (0: as fast as it can);
-    `seed` decides Stripe's chance. Raises `PartFailed` when a part does not start.
+    `seed` decides Stripe's chance; `unlimited_test_clocks` lifts Stripe's limits of objects on a test clock. Raises
+    `PartFailed` when a part does not start.
     """
 
-    def __init__(self, prepare: Prepare, *, seed: str = "sandbox", stripe_latency: float = 0.0) -> None:
+    def __init__(
+        self,
+        prepare: Prepare,
+        *,
+        seed: str = "sandbox",
+        stripe_latency: float = 0.0,
+        unlimited_test_clocks: bool = False,
+    ) -> None:
         self._prepare = prepare
         self._seed = seed
         self._stripe_latency = stripe_latency
+        self._unlimited_test_clocks = unlimited_test_clocks
 
     def __enter__(self) -> Self:
         for build in (binaries.nsqd, binaries.nsqlookupd):  # here, where a signal interrupts it, not in a thread
@@ -95,7 +104,9 @@ class Sandbox:
         self.nsqd = Nsqd(self.workspace, lookupds=[self.nsqlookupd])
         self.postgres = PostgresServer(self.workspace)
         key = f"sk_test_{secrets.token_hex(16)}"
-        self.stripe = StripeProcess(self.workspace, secret_key=key, seed=self._seed)
+        self.stripe = StripeProcess(
+            self.workspace, secret_key=key, seed=self._seed, unlimited_test_clocks=self._unlimited_test_clocks
+        )
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda start: start(), (self._start_nsq, self._start_postgres, self._start_stripe)))
         self.addresses = self._write_addresses()

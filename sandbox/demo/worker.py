@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,13 +20,17 @@ def environment_without_settings() -> dict[str, str]:
 
 
 class WorkerProcess(Part):
-    """`subkeeper run profiles` on the sandbox's configuration; it answers once it is ready."""
+    """`subkeeper run …` on the sandbox's configuration, with `environ` over it; it answers once it is ready."""
 
     name: ClassVar[str] = "worker"
 
-    def __init__(self, workspace: Workspace, config: Path) -> None:
+    def __init__(
+        self, workspace: Workspace, config: Path, what: str = "profiles", environ: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(workspace)
         self._config = config
+        self._what = what
+        self._environ = environ or {}
 
     def choose_ports(self) -> None:
         self.port = ports.free_port()
@@ -34,10 +39,10 @@ class WorkerProcess(Part):
         return {self.port}
 
     def command(self) -> list[str]:
-        return [sys.executable, "-P", "-m", "worker", "--config", str(self._config), "run", "profiles"]
+        return [sys.executable, "-P", "-m", "worker", "--config", str(self._config), "run", self._what]
 
     def environment(self) -> dict[str, str]:
-        return {**environment_without_settings(), "SUBKEEPER_HEALTH__PORT": str(self.port)}
+        return {**environment_without_settings(), **self._environ, "SUBKEEPER_HEALTH__PORT": str(self.port)}
 
     def answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1.0)

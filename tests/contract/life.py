@@ -62,9 +62,9 @@ class Makes:
         self.gone("/v1/webhook_endpoints", made)
         return made
 
-    def clock(self) -> Clock:
-        """A test clock that stands at the present; its end is that of whatever is on it."""
-        start = self.account.now()
+    def clock(self, *, ahead_days: int = 0) -> Clock:
+        """A test clock that stands at the present, or so far ahead; its end is that of whatever is on it."""
+        start = self.account.now() + ahead_days * DAY
         made = self.account.post("/v1/test_helpers/test_clocks", {"frozen_time": start, "name": self.word()})
         self.gone("/v1/test_helpers/test_clocks", made)
         return Clock(self, made["id"], start)

@@ -38,6 +38,17 @@ def test_lists_leave_out_what_is_on_a_clock_unless_it_or_its_customer_is_named(
     assert _ids(account, "/v1/subscriptions", {"customer": customer["id"]}) == [trial["id"]]
 
 
+def test_a_trial_s_end_is_judged_by_the_clock_whose_time_can_be_read(account: Account, makes: Makes, free: str) -> None:
+    """Hence a trial's end on a clock is sent as far ahead of that as it would lie ahead of Stripe's own time."""
+    clock = makes.clock(ahead_days=40)
+    assert account.get(f"/v1/test_helpers/test_clocks/{clock.id}")["frozen_time"] == clock.start
+    customer = clock.customer()
+    terms = {"customer": customer["id"], "items": [{"price": free}], "trial_end": clock.start - 9 * DAY}
+    refused = account.ask("post", "/v1/subscriptions", terms)
+    assert (refused.status, refused.error.get("param")) == (400, "trial_end"), "it is to come by Stripe's own time"
+    assert clock.trial(customer, free, 31)["status"] == "trialing"
+
+
 def test_a_clock_advances_by_two_intervals_of_its_shortest_subscription_at_most(
     account: Account, clock: Clock, free: str
 ) -> None:

@@ -21,7 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "backfill": ("worker.cli.backfill", "Replay profiles: find and heal what is missing."),
     "config": ("worker.cli.config", "Look at the settings."),
     "db": ("worker.cli.db", "Look after the database's schema."),
-    "demo": ("sandbox.demo.commands", "Watch the main job come out right."),
+    "demo": ("sandbox.demo.commands", "Watch it come out right: signups, and two months of lives."),
     "doctor": ("worker.cli.doctor", "Would a worker do its work here? Each part, with the fix."),
     "events": ("worker.cli.events", "Stripe's events: what was heard, and what became of each."),
     "explain": ("worker.cli.explain", "Why a user's row is what it is: a timeline."),

@@ -198,7 +198,7 @@ def our_customer(found: Iterable[CustomerFact], digest: str) -> CustomerFact | N
 
 
 def customer_request(
-    namespace: str, user_id: str, email: str | None, name: str | None
+    namespace: str, user_id: str, email: str | None, name: str | None, test_clock: str | None = None
 ) -> dict[str, str | dict[str, str]]:
     """The parameters of `POST /v1/customers`. Absent fields are left out, as Stripe reads "" as "unset"."""
     request: dict[str, str | dict[str, str]] = {
@@ -208,6 +208,8 @@ def customer_request(
         request["email"] = email
     if name:
         request["name"] = name
+    if test_clock:
+        request["test_clock"] = test_clock
     return request
 
 
@@ -219,8 +221,12 @@ def subscription_request(
     price_id: str,
     missing_payment_method: str,
     billing_mode: str,
+    clock_ahead: timedelta = timedelta(0),
 ) -> str:
     """The parameters of `POST /v1/subscriptions`, as the JSON text that the row keeps.
+
+    `clock_ahead`: how far the customer's test clock is ahead of Stripe's time. On it the trial lasts as long as it
+    would without: Stripe judges its end by that clock.
 
     `billing_mode` is explicit because its default can move `trial_start`
     (https://docs.stripe.com/billing/subscriptions/billing-mode).
@@ -228,7 +234,7 @@ def subscription_request(
     parameters: Mapping[str, object] = {
         "customer": customer_id,
         "items": [{"price": price_id}],
-        "trial_end": int(row.trial_end.timestamp()),
+        "trial_end": int((row.trial_end + clock_ahead).timestamp()),
         "trial_settings": {"end_behavior": {"missing_payment_method": missing_payment_method}},
         "billing_mode": {"type": billing_mode},
         "metadata": {"subkeeper": user_digest(namespace, row.user_id), "user_id": row.user_id},

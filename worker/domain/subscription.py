@@ -158,8 +158,12 @@ def _changed(before: Subscription, after: Subscription, cause: str) -> tuple[Sub
 
 
 def _has_ended(before: Subscription, after: Subscription, trial_end: datetime) -> bool:
-    """Whether its trial is over because its time is: one that is canceled before hasn't come to that."""
-    return _on_trial(before) and not _on_trial(after) and trial_end <= after.seen_to + SLACK
+    """Whether its trial is over because its time is: one that is canceled before hasn't come to that. By Stripe's own
+    word, as on a test clock it may be any time."""
+    if not _on_trial(before) or _on_trial(after):
+        return False
+    ended_at = after.state.get("ended_at")
+    return not after.is_terminal or (isinstance(ended_at, datetime) and trial_end <= ended_at + SLACK)
 
 
 def _noticed(row: Subscription, notice: str, trial_end: datetime, at: datetime) -> Subscription:

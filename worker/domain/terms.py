@@ -27,15 +27,17 @@ class Terms:
     price_id: Callable[[str], str]
     plan_of: Callable[[str | None], str | None]
 
-    def freeze(self, row: Provisioning, customer_id: str, stripe_now: datetime) -> Provisioning:
+    def freeze(self, row: Provisioning, customer_id: str, stripe_now: datetime, clock_ahead: timedelta) -> Provisioning:
         """The row with the subscription's request that every attempt is to send, and the trial that this asks for.
 
-        `stripe_now`: Stripe's time (UTC). Raises what `price_id` raises.
+        `stripe_now`: Stripe's time (UTC). `clock_ahead`: as in `subscription_request`. Raises what `price_id` raises.
         """
         row = replace(row, trial_end=capped_trial_end(row.trial_end, stripe_now, self.trial))
-        return replace(row, stripe_customer_id=customer_id, subscription_request=self.request(row, customer_id))
+        return replace(
+            row, stripe_customer_id=customer_id, subscription_request=self.request(row, customer_id, clock_ahead)
+        )
 
-    def request(self, row: Provisioning, customer_id: str) -> str:
+    def request(self, row: Provisioning, customer_id: str, clock_ahead: timedelta) -> str:
         """The row's subscription request, to be frozen. Raises what `price_id` raises."""
         return subscription_request(
             row,
@@ -44,6 +46,7 @@ class Terms:
             price_id=self.price_id(row.plan),
             missing_payment_method=self.missing_payment_method,
             billing_mode=self.billing_mode,
+            clock_ahead=clock_ahead,
         )
 
     def plan_name(self, row: Provisioning, fact: SubscriptionFact) -> str:

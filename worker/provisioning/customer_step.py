@@ -69,7 +69,8 @@ class CustomerStep:
             )
 
     def _commit(self, lease: Lease, customer_id: str, *, adopted: bool) -> None:
-        frozen = self._terms.freeze(lease.row, customer_id, self._leases.now())
+        ahead = self._gateway.test_clock_ahead(lane=lease.row.lane, deadline=lease.deadline)
+        frozen = self._terms.freeze(lease.row, customer_id, self._leases.now(), ahead)
         self._leases.record_customer(lease, frozen, adopted=adopted)
 
     def _drop(self, lease: Lease, field: str) -> None:

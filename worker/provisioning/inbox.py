@@ -40,7 +40,7 @@ class ProfileInbox:
     """Absorbs batches: `prepare`, then what it returned; `absorb_apart` where a lock keeps a batch out again.
 
     A profile is frozen with `plan` and with the trial's end by `trial`, as of `now`, the time of first sight
-    (UTC). `apart_within`: seconds that absorbing apart may take.
+    (UTC). `apart_within`: seconds that absorbing apart may take. `test_clock`: where its customer is to live.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class ProfileInbox:
         quarantine_for: timedelta,
         now: Callable[[], datetime],
         apart_within: float,
+        test_clock: str | None = None,
     ) -> None:
         self._database = database
         self._leases = leases
@@ -73,6 +74,7 @@ class ProfileInbox:
         self._quarantine_for = quarantine_for
         self._now = now
         self._apart_within = apart_within
+        self._test_clock = test_clock
         self._log = structlog.get_logger(__name__)
 
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
@@ -170,7 +172,7 @@ class ProfileInbox:
         return new, held
 
     def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime) -> NewProvisioning:
-        request = customer_request(self._namespace, profile.user_id, profile.email, profile.name)
+        request = customer_request(self._namespace, profile.user_id, profile.email, profile.name, self._test_clock)
         body = _compact(request).encode()
         since = profile.known_since(now)
         return NewProvisioning(

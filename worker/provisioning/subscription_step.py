@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 from worker.domain.adoption import has_expired, subscription_to_adopt
 from worker.domain.provisioning import (
@@ -113,7 +114,7 @@ class SubscriptionStep:
         assert row.stripe_customer_id is not None, "a customer comes first"
         try:
             self._recheck(row.plan)
-            request = self._terms.request(row, row.stripe_customer_id)
+            request = self._terms.request(row, row.stripe_customer_id, self._clock_ahead(lease))
         except SubkeeperError:  # there is nothing better to send
             return False
         if request == row.subscription_request:
@@ -130,7 +131,7 @@ class SubscriptionStep:
         row = lease.row
         if row.subscription_request is None:
             assert row.stripe_customer_id is not None, "a customer comes first"
-            frozen = self._terms.freeze(row, row.stripe_customer_id, self._leases.now())
+            frozen = self._terms.freeze(row, row.stripe_customer_id, self._leases.now(), self._clock_ahead(lease))
             self._leases.freeze_subscription_request(lease, frozen)
         request = lease.row.subscription_request
         assert request is not None, "frozen just now"
@@ -141,6 +142,9 @@ class SubscriptionStep:
                 lane=row.lane,
                 deadline=lease.deadline,
             )
+
+    def _clock_ahead(self, lease: Lease) -> timedelta:
+        return self._gateway.test_clock_ahead(lane=lease.row.lane, deadline=lease.deadline)
 
 
 def _unfrozen(row: Provisioning) -> Provisioning:

@@ -109,6 +109,7 @@ class Provisioning:
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
             now=resources.clocks.now,
             apart_within=settings.nsq.msg_timeout / 2,
+            test_clock=settings.stripe.test_clock,
         )
 
     def _consumer(self) -> Consumer:

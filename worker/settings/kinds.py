@@ -28,6 +28,7 @@ class BadValueError(ValueError):
 
 _NSQ_NAME = re.compile(r"[.a-zA-Z0-9_-]{1,64}")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
+_TEST_CLOCK = re.compile(r"clock_[A-Za-z0-9]{1,64}")
 _DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
@@ -82,6 +83,12 @@ def _api_base(url: str) -> str:
     return url.rstrip("/")
 
 
+def _test_clock(clock: str) -> str:
+    fix = "Write the clock's id, such as clock_1Mr3I22eZvKYlo2Ck0rgMqd7"
+    require(_TEST_CLOCK.fullmatch(clock), "is not the id of a Stripe test clock", fix)
+    return clock
+
+
 def _database_url(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
     parts, fix = _split(text), "Write those characters of the password encoded: @ as %40, / as %2F, : as %3A"
@@ -115,6 +122,9 @@ ApiBase = Annotated[str, AfterValidator(_api_base)]
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 """A Postgres URL; secret, because it may carry a password."""
+
+TestClock = Annotated[str, AfterValidator(_test_clock)]
+"""A Stripe test clock's id (https://docs.stripe.com/billing/testing/test-clocks)."""
 
 PositiveSeconds = Annotated[float, Field(gt=0, le=86_400)]
 

@@ -20,6 +20,7 @@ from worker.settings.kinds import (
     Pointer,
     PositiveSeconds,
     Section,
+    TestClock,
     require,
 )
 
@@ -115,6 +116,7 @@ class StripeSettings(Section):
     `webhook_secrets` (`STRIPE_WEBHOOK_SECRETS`), without which the webhook is."""
 
     livemode: bool = False
+    test_clock: TestClock | None = None
     api_base: ApiBase = "https://api.stripe.com"
     request_timeout: Annotated[float, Field(gt=0, le=80)] = 10.0
     billing_mode: Literal["flexible", "classic"] = "flexible"
@@ -126,6 +128,12 @@ class StripeSettings(Section):
     secret_key_file: Path | None = None
     webhook_secrets: SecretStr | None = None
     webhook_secrets_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _clocks_are_for_tests(self) -> StripeSettings:
+        fix = "Leave stripe.test_clock out where money moves: Stripe has test clocks in test mode alone"
+        require(not (self.livemode and self.test_clock), "has a test clock in live mode", fix)
+        return self
 
 
 class SettleSettings(Section):

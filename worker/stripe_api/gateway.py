@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from worker.domain.clocks import StripeClock
@@ -45,6 +45,7 @@ from worker.stripe_api.parsing import (
 )
 from worker.stripe_api.requestor import Call, Reply, Requestor
 from worker.stripe_api.subscription_list import SubscriptionPage, subscriptions_page
+from worker.stripe_api.test_clock import frozen_time
 from worker.stripe_api.webhook_endpoints import WebhookEndpoints
 from worker.telemetry import Metrics
 
@@ -53,7 +54,8 @@ PAGE = 100
 
 
 class StripeGateway:
-    """All that Subkeeper asks of Stripe. Any number of threads may share one. `clock`: Stripe's time."""
+    """All that Subkeeper asks of Stripe. Any number of threads may share one. `clock`: Stripe's time. `test_clock`: the
+    one on which our customers live, if they do: lists that don't name it leave them out."""
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class StripeGateway:
         self._http = http(settings.api_base.rstrip("/"), connections)
         self._credentials = Credentials(settings, secret_key, self._http)
         self.clock = stripe_time or StripeClock(clock)
+        self.test_clock = settings.test_clock
         self._requestor = Requestor(
             self._credentials,
             limiter,
@@ -133,8 +136,11 @@ class StripeGateway:
         after: str | None = None,
     ) -> CustomerPage:
         """A page of the customers, newest first (consistent, unlike Search): those with exactly this `email`, created
-        by `until` (widened to the whole second), following the one with the id `after`. Raises `CursorGone`."""
+        by `until` (widened to the whole second), following the one with the id `after`; on our test clock, where there
+        is one. Raises `CursorGone`."""
         params: dict[str, object] = {"limit": PAGE}
+        if self.test_clock is not None:
+            params["test_clock"] = self.test_clock
         if email is not None:
             params["email"] = email
         if until is not None:
@@ -179,10 +185,25 @@ class StripeGateway:
         return self._requestor.send(call).answer(fetched_subscription)
 
     def subscriptions_page(
-        self, after: str | None = None, customer_id: str | None = None, *, lane: Lane, deadline: Deadline
+        self,
+        after: str | None = None,
+        *,
+        customer_id: str | None = None,
+        test_clock: str | None = None,
+        lane: Lane,
+        deadline: Deadline,
     ) -> SubscriptionPage:
-        """A page of all subscriptions (or a customer's) with their latest invoices. Raises `CustomerGone`."""
-        return subscriptions_page(self._requestor, after, customer_id, lane=lane, deadline=deadline)
+        """A page of a customer's subscriptions, a test clock's, or else of all that are on none, with their latest
+        invoices. Raises `CustomerGone`."""
+        whose = {"customer": customer_id, "test_clock": test_clock}
+        return subscriptions_page(self._requestor, after, whose, lane=lane, deadline=deadline)
+
+    def test_clock_ahead(self, *, lane: Lane, deadline: Deadline) -> timedelta:
+        """How far our test clock is ahead of Stripe's time (whole seconds); nothing where there is none."""
+        if self.test_clock is None:
+            return timedelta(0)
+        frozen = frozen_time(self._requestor, self.test_clock, lane=lane, deadline=deadline)
+        return frozen - self.clock.now().replace(microsecond=0)
 
     def event(self, event_id: str, *, lane: Lane, deadline: Deadline) -> Mapping[str, object]:
         """An event as Stripe has it, personal data and all. Raises `Refused` where it has none (after 30 days)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -37,13 +38,12 @@ class SubscriptionPage:
 
 
 def subscriptions_page(
-    requestor: Requestor, after: str | None, customer_id: str | None, *, lane: Lane, deadline: Deadline
+    requestor: Requestor, after: str | None, whose: Mapping[str, str | None], *, lane: Lane, deadline: Deadline
 ) -> SubscriptionPage:
     params: dict[str, object] = {"status": "all", "limit": PAGE, "expand": ["data.latest_invoice"]}
     if after is not None:
         params["starting_after"] = after
-    if customer_id is not None:
-        params["customer"] = customer_id
+    params |= {name: value for name, value in whose.items() if value is not None}
     reply = requestor.send(Call("subscriptions.list", "get", "/v1/subscriptions", params, lane, deadline))
     fields = Fields("list", reply.data)
     objects: list[object] = fields.get("data", list)

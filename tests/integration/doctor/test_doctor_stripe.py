@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -95,6 +96,14 @@ def archive(stack: Stack, kind: str, name: str) -> None:
 def test_a_price_that_is_not_the_configured_one_is_a_problem(stack: Stack, examined: Examine) -> None:
     found = examined(stack, SUBKEEPER_PLANS__PENDING__UNIT_AMOUNT="900").one("stripe.prices")
     assert (found.verdict, "0 usd a month, not 900 usd a month" in found.detail) == (Verdict.PROBLEM, True)
+
+
+def test_a_test_clock_that_is_not_there_is_a_problem(stack: Stack, examined: Examine) -> None:
+    frozen = str(int(time.time()) + 36 * 3600)
+    clock = stack.call_stripe("POST", "/v1/test_helpers/test_clocks", frozen_time=frozen)["id"]
+    found = [examined(stack, SUBKEEPER_STRIPE__TEST_CLOCK=each).one("stripe.test_clock") for each in (clock, "clock_0")]
+    assert [each.verdict for each in found] == [Verdict.OK, Verdict.PROBLEM]
+    assert "1.5 days ahead" in found[0].detail
 
 
 def test_every_plan_is_looked_at(stack: Stack, examined: Examine) -> None:

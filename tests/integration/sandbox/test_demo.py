@@ -5,51 +5,73 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
+import psutil
 import pytest
 from rich.console import Console
 
-from sandbox.demo.show import sample
+from sandbox.demo.view import sample
+from sandbox.processes import is_alive
+from tests.support.waiting import wait_until
 from worker.store.overview import Account
+
+DEMO = [sys.executable, "-m", "worker", "demo"]
 
 
 def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "worker", "demo", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=110, env={**os.environ, **environment}, check=False
+        [*DEMO, *arguments], capture_output=True, text=True, timeout=200, env={**os.environ, **environment}, check=False
     )
 
 
-def counted(*arguments: str, **environment: str) -> dict[str, Any]:
-    done = demo("--json", *arguments, **environment)
+def test_the_demo_shows_each_profile_with_one_of_each_and_each_row_as_stripe_has_it() -> None:
+    """Whatever key the user has of their own."""
+    own = {"STRIPE_SECRET_KEY": "sk_live_of_the_user", "SUBKEEPER_NAMESPACE": "of-the-user"}
+    done = demo("--json", "--profiles", "20", "--pace", "50", **own)
     assert done.returncode == 0, done.stderr
-    verdict: dict[str, Any] = json.loads(done.stdout)
-    return verdict
-
-
-def test_the_demo_shows_each_profile_with_one_of_each() -> None:
-    verdict = counted("--profiles", "25", "--pace", "50")
-    assert (verdict["profiles"], verdict["customers"], verdict["subscriptions"]) == (25, 25, 25)
-    assert (verdict["duplicates"], verdict["missing"]) == (0, 0)
+    verdict = json.loads(done.stdout)
+    assert (verdict["profiles"], verdict["customers"], verdict["subscriptions"]) == (20, 20, 20)
+    assert (verdict["duplicates"], verdict["missing"], verdict["drift"]) == (0, 0, 0)
     assert verdict["overhead_ms"]["p50"] < verdict["publish_to_persisted_ms"]["p50"]
+    heard = verdict["events"]
+    assert heard["received"] > heard["duplicates"] > 0
+    assert heard["refreshed"] > 0
+    assert heard["applied"] > 0
+    assert verdict["changes"] > 60, "of each, that it is there, that its trial ends, and how it goes on"
+    last = [line.split() for line in done.stderr.splitlines()][-2]
+    assert last[:6] == ["64", "0", "12", "0", "2", "6"], done.stderr
 
 
 def test_the_demo_comes_out_right_on_a_bad_day(seed: int) -> None:
-    verdict = counted("--chaos", "--profiles", "25", "--seed", str(seed))
-    assert (verdict["profiles"], verdict["customers"], verdict["subscriptions"]) == (25, 25, 25)
-    assert (verdict["duplicates"], verdict["missing"], verdict["seed"]) == (0, 0, seed)
+    done = demo("--chaos", "--profiles", "12", "--seed", str(seed))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for told in ("user-000001", f"Nothing missing, nothing double, every row as Stripe has it. Seed {seed}."):
+        assert told in done.stdout
 
 
-def test_the_demo_shows_a_table_and_never_uses_the_user_s_own_key() -> None:
-    done = demo("--profiles", "5", STRIPE_SECRET_KEY="sk_live_of_the_user", SUBKEEPER_NAMESPACE="of-the-user")
-    assert done.returncode == 0, done.stderr
-    for word in ("user-000005", "trialing", "Nothing missing, nothing double."):
-        assert word in done.stdout
+def test_a_ctrl_c_ends_the_demo_and_leaves_nothing() -> None:
+    with subprocess.Popen([*DEMO, "--pace", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            me = psutil.Process(process.pid)
+            wait_until(lambda: any(map(_is_worker, me.children(recursive=True))), 40, "a worker")
+            members = me.children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(40) == 130
+            assert not any(map(is_alive, members))
+        finally:
+            process.kill()
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it may have just ended
+        return "run" in process.cmdline()
+    return False
 
 
 @pytest.mark.parametrize("columns", [46, 60, 80, 100])

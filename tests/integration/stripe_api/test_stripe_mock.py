@@ -74,7 +74,9 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "walk": lambda stripe, lane, by: stripe.customers_page(until=NOW, after="cus_1", lane=lane, deadline=by),
     "search": lambda stripe, lane, by: stripe.customers_by_digest_search(["d1", "d2"], lane=lane, deadline=by),
     "subscriptions": lambda stripe, lane, by: stripe.subscriptions_of("cus_1", lane=lane, deadline=by).value[0],
-    "subscriptions_page": lambda stripe, lane, by: stripe.subscriptions_page("sub_1", "cus_1", lane=lane, deadline=by),
+    "subscriptions_page": lambda stripe, lane, by: stripe.subscriptions_page(
+        "sub_1", customer_id="cus_1", lane=lane, deadline=by
+    ),
     "event": lambda stripe, lane, by: stripe.event("evt_1", lane=lane, deadline=by),
     "events_page": lambda stripe, lane, by: stripe.events_page(
         EventWindow(NOW, undelivered=True), "evt_1", lane=lane, deadline=by

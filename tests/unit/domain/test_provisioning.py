@@ -201,6 +201,7 @@ def test_a_customer_carries_whose_it_is_and_only_what_is_known() -> None:
     }
     assert set(customer_request("n", "u1", None, None)) == {"metadata"}
     assert set(customer_request("n", "u1", "", "")) == {"metadata"}
+    assert customer_request("n", "u1", None, None, "clock_1")["test_clock"] == "clock_1"
 
 
 def test_a_subscription_is_frozen_with_everything_explicit() -> None:

@@ -28,11 +28,14 @@ ROW = Subscription("sub_1", "ada", STATE, START, START, 1)
         ("active", TRIAL_END, ENDED),
         ("paused", TRIAL_END + timedelta(hours=1), ENDED),
         ("active", TRIAL_END - timedelta(seconds=2), ENDED),
+        ("active", START, ENDED),  # on a test clock
         ("canceled", START + timedelta(days=2), "customer.subscription.deleted"),
+        ("canceled", TRIAL_END, ENDED),
     ],
 )
 def test_a_trials_end_is_told_where_its_time_has_come(status: str, at: datetime, cause: str) -> None:
-    row, change = applied(ROW, {**STATE, "stripe_subscription_status": status}, at, "customer.subscription.deleted")
+    state = {**STATE, "stripe_subscription_status": status, "ended_at": at if status == "canceled" else None}
+    row, change = applied(ROW, state, at, "customer.subscription.deleted")
     assert change is not None
     assert change.cause == cause
     assert row.last_notified == (TRIAL_END if cause == ENDED else None)

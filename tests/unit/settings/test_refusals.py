@@ -54,6 +54,8 @@ def _refused(path: Path | None, environ: Mapping[str, str]) -> InvalidSettings:
         ('[stripe]\napi_base = "ftp://localhost"', "stripe.api_base", "not an http(s) URL"),
         ('[stripe]\napi_base = "http://localhost:99999"', "stripe.api_base", "not an http(s) URL"),
         ('[stripe]\napi_base = "https://api.stripe.com/v1"', "stripe.api_base", "more than scheme"),
+        ('[stripe]\ntest_clock = "clock"', "stripe.test_clock", "not the id of a Stripe test clock"),
+        ('[stripe]\nlivemode = true\ntest_clock = "clock_1"', "stripe", "Leave stripe.test_clock out"),
         ('[database]\nurl = "mysql://localhost/x"', "database.url", "not a Postgres URL"),
         ('[database]\nurl = "postgresql://u:pw@h/x"', "database.url", "SUBKEEPER_DATABASE__URL"),
         ('[database]\nurl = "postgresql:///x?password=pw"', "database.url", "SUBKEEPER_DATABASE__URL"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from worker.domain.deadline import Deadline
+from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, PriceFact
 from worker.errors import SubkeeperError, TryLater
 from worker.runtime.doctor.findings import Finding, Findings, ok, problem, refused, skipped
@@ -17,7 +18,7 @@ from worker.stripe_api.errors import Unauthorized
 from worker.telemetry import Metrics
 from worker.version import VERSION
 
-KEY, PERMISSIONS, PRICES = "stripe", "stripe.permissions", "stripe.prices"
+KEY, PERMISSIONS, PRICES, CLOCK = "stripe", "stripe.permissions", "stripe.prices", "stripe.test_clock"
 
 READ = {
     "customers": "/v1/customers",
@@ -66,6 +67,8 @@ class StripeCheck:
         yield self._permissions(stripe)
         for name, plan in self._settings.plans.items():
             yield self._price(stripe, name, plan)
+        if self._settings.stripe.test_clock is not None:
+            yield self._test_clock(stripe)
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._settings.stripe.request_timeout)
@@ -95,6 +98,14 @@ class StripeCheck:
         if (self._settings.stripe_secret_key() or "").startswith(RESTRICTED):
             return ok(PERMISSIONS, "the key may read all it must; whether it may write can't be told without writing")
         return ok(PERMISSIONS, "a secret key, which may do everything")
+
+    def _test_clock(self, stripe: StripeSide) -> Finding:
+        try:
+            ahead = stripe.gateway.test_clock_ahead(lane=Lane.LIVE, deadline=self._deadline())
+        except SubkeeperError as error:
+            fix = "Make one at Stripe, which keeps it for a week, and name it in stripe.test_clock, or leave that out"
+            return refused(CLOCK, error, fix)
+        return ok(CLOCK, f"{self._settings.stripe.test_clock} is {ahead.total_seconds() / 86400:.1f} days ahead")
 
     def _price(self, stripe: StripeSide, name: str, plan: PlanSettings) -> Finding:
         try:
