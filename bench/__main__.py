@@ -21,6 +21,7 @@ from bench import (
     relay,
     scale,
     settle,
+    verify,
     webhook,
 )
 from bench.bench import Bench, say
@@ -44,6 +45,7 @@ BENCHES: dict[str, Bench[Any]] = {
         events,
         relay,
         webhook,
+        verify,
     )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import psycopg
 
@@ -39,10 +42,14 @@ class BenchWorker(WorkerProcess):
 
     def __init__(self, workspace: Workspace, config: Path, settings: Mapping[str, str]) -> None:
         super().__init__(workspace, config)
-        self._settings = {f"SUBKEEPER_{name}": value for name, value in settings.items()}
+        self._settings = _environment(settings)
 
     def environment(self) -> dict[str, str]:
         return super().environment() | self._settings
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"SUBKEEPER_{name}": value for name, value in settings.items()}
 
 
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
@@ -100,6 +107,7 @@ class Site:
             web_port=0,
             webhook_secret=SECRET,
         )
+        self.command_log = self._config.with_name("command.log")
         self.settings = Settings.load(self._config, {})
 
     def worker(self, settings: Mapping[str, str] = UNLIMITED) -> BenchWorker:
@@ -110,11 +118,31 @@ class Site:
         """A web process that is not started yet."""
         return BenchWeb(self.workspace, self._config, {})
 
-    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`subkeeper <arguments>` on the site's configuration, its output in a log of the workspace."""
+    def spawn(self, *arguments: str, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """`subkeeper <arguments>` on the site's configuration and these settings, its output in `command_log`."""
         command = [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
-        log = self._config.with_name("command.log")
-        return self.workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
+        env = environment_without_settings() | _environment(settings or {})
+        return self.workspace.spawn(command, log=self.command_log, stop_signal=signal.SIGTERM, env=env)
+
+    @contextmanager
+    def serving(self, module: str, *arguments: str) -> Iterator[int]:
+        """The port on which `python -m <module> PORT <arguments>` answers, for as long as the block takes."""
+        port = ports.free_port()
+        command = [sys.executable, "-m", module, str(port), *arguments]
+        process = self.workspace.spawn(command, log=self.directory / f"{module}.log", stop_signal=signal.SIGTERM)
+        try:
+            wait_until(lambda: ports.answers(port), 10, f"{module} answers")
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+    def ask_stripe(self, path: str, **params: str) -> Any:
+        """What Stripe answers to a GET."""
+        url = f"{self.stripe.api_base}{path}?{urlencode(params)}"
+        request = Request(url, headers={"Authorization": f"Bearer {self.stripe.secret_key}"})  # noqa: S310 - loopback
+        with urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+            return json.loads(answer.read())
 
     @contextmanager
     def bare_chain(self) -> Iterator[subprocess.Popen[bytes]]:

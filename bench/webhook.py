@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +17,6 @@ from bench.deliveries import event
 from bench.meter import Meter
 from bench.site import SECRET, BenchWeb, Site, wait_until
 from bench.stand import IN_MEMORY, ON_DISK_SYNCED, Stand
-from sandbox import ports
 from worker.broker.publisher import Publisher
 from worker.events.envelope import Envelopes, pruned
 from worker.sealing import Sealer
@@ -43,7 +40,7 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
 
 def _in_memory(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     rounds: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    with stand.site(rng, IN_MEMORY) as site, site.web() as web, _bare_http(site) as bare_port:
+    with stand.site(rng, IN_MEMORY) as site, site.web() as web, site.serving("bench.bare_http") as bare_port:
         for _ in range(sizes.rounds):
             for connections in (sizes.connections, 1):
                 rounds[_name(connections)].append(_deliver(site, web, connections, sizes.seconds))
@@ -113,20 +110,6 @@ def _mpub(site: Site, group: int, seconds: float, rng: random.Random) -> float:
     finally:
         publisher.close()
     return count / (time.monotonic() - began)
-
-
-@contextmanager
-def _bare_http(site: Site) -> Iterator[int]:
-    """The port of `bench.bare_http`, for as long as the block takes."""
-    port = ports.free_port()
-    command = [sys.executable, "-m", "bench.bare_http", str(port)]
-    process = site.workspace.spawn(command, log=site.directory / "bare-http.log", stop_signal=signal.SIGTERM)
-    try:
-        wait_until(lambda: ports.answers(port), 10, "the bare server answers")
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 BENCH = Bench("webhook", Sizes(), Sizes(seconds=0.3, rounds=1), measure)

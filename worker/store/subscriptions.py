@@ -135,7 +135,7 @@ def _subscription(row: Row[tuple[object, ...]]) -> Subscription:
     return Subscription(
         id=row.stripe_subscription_id,
         user_id=row.user_id,
-        state={name: getattr(row, name) for name in STATE},
+        state=dict(zip(STATE, row[2 : 2 + len(STATE)], strict=True)),
         seen_from=row.seen_from,
         seen_to=row.seen_to,
         version=row.version,
