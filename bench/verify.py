@@ -1,4 +1,4 @@
-"""Verify: how fast `subkeeper verify` compares rows with Stripe's subscriptions, and that memory doesn't grow with them.
+"""Verify: how fast `subkeeper verify` compares rows with Stripe's subscriptions, in memory that doesn't grow.
 
 Stripe takes no time: its list is made of one subscription that a worker has signed up (`bench.many_subscriptions`), and
 so are our rows. None differs.
@@ -82,7 +82,9 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
 
 
 def _summed(walks: list[dict[str, Any]]) -> Figures:
-    figures: Figures = {name: summary([each[name] for each in walks], 1) for name in ("per_second", "seconds", "peak_mb")}
+    figures: Figures = {
+        name: summary([each[name] for each in walks], 1) for name in ("per_second", "seconds", "peak_mb")
+    }
     return figures | {"cpu_us_per_subscription": [each["cpu_us"] for each in walks]}
 
 

@@ -85,6 +85,13 @@ _PROFILES = text("""
 """)
 
 
+class Unseen(NamedTuple):
+    """A row, by its number, of a subscription that wasn't seen at Stripe."""
+
+    row: int
+    stripe_subscription_id: str
+
+
 class CustomerRow(NamedTuple):
     """A customer that isn't deleted. `orphaned`: nobody provisions or has provisioned its user, and it has nothing.
     `living`: its subscriptions that live, the earliest first."""
@@ -129,17 +136,16 @@ def subscriptions_of(tx: Connection, users: Sequence[str], began: datetime) -> l
     return list(tx.execute(_OF_USERS, {"users": arrays.texts(users), "began": began}).scalars())
 
 
-def unseen(tx: Connection, seen: Iterable[str], began: datetime) -> Iterator[str]:
-    """The subscriptions whose rows were there when the walk began, and that are not among those `seen` at Stripe.
-    Memory doesn't grow with their number; `tx` is in use until the last one was taken."""
+def unseen(tx: Connection, seen: Iterable[str], began: datetime, after: int) -> Iterator[Unseen]:
+    """The rows past `after` that were there when the walk began, of subscriptions that are not among those `seen` at
+    Stripe. Memory doesn't grow with their number; `tx` is in use until the last one was taken."""
     tx.execute(_MAKE)
     left = iter(seen)
     while batch := list(islice(left, BATCH)):
         tx.execute(_FILL, {"ids": arrays.texts(batch)})
     tx.execute(_ANALYZE)
-    after = 0
     while rows := tx.execute(_UNSEEN, {"after": after, "batch": BATCH, "began": began}).all():
-        yield from (row.stripe_subscription_id for row in rows if row.unseen)
+        yield from (Unseen(row.id, row.stripe_subscription_id) for row in rows if row.unseen)
         after = rows[-1].id
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import Connection, Row, text
 
@@ -127,6 +128,7 @@ def insert(
 
 def _subscription(row: Row[tuple[object, ...]]) -> Subscription:
     charge = None
+    columns = cast("Sequence[Value]", row)
     if row.charge_invoice is not None:
         charged = {False: Charged.FAILING, None: Charged.GIVEN_UP, True: Charged.PAID}[row.charge_invoice_paid]
         charge = Charge(
@@ -135,7 +137,7 @@ def _subscription(row: Row[tuple[object, ...]]) -> Subscription:
     return Subscription(
         id=row.stripe_subscription_id,
         user_id=row.user_id,
-        state=dict(zip(STATE, row[2 : 2 + len(STATE)], strict=True)),
+        state=dict(zip(STATE, columns[2 : 2 + len(STATE)], strict=True)),
         seen_from=row.seen_from,
         seen_to=row.seen_to,
         version=row.version,
