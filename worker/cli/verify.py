@@ -77,15 +77,10 @@ def _default() -> Path:
 @contextmanager
 def _walk(path: Path | None, *, resumed: bool) -> Iterator[Walk]:
     """Says how to go on where it is broken off."""
-    try:
-        with Walk(path, resumed=resumed) as walk:
-            try:
-                yield walk
-            except (KeyboardInterrupt, SubkeeperError):
-                if walk.is_under_way:
-                    click.echo(how_to_go_on(walk), err=True)
-                raise
-    except OSError as error:
-        if path is None or error.filename != os.fspath(path):
+    with Walk(path, resumed=resumed) as walk:
+        try:
+            yield walk
+        except (KeyboardInterrupt, SubkeeperError):
+            if walk.is_under_way:
+                click.echo(how_to_go_on(walk), err=True)
             raise
-        raise SubkeeperError(f"{path}: {error.strerror}; give --progress another file") from error

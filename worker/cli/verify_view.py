@@ -32,7 +32,7 @@ class View:
     def costs(self, cost: Cost) -> None:
         reads = counted(cost.reads, "time")
         before = f"{counted(cost.compared, 'subscription')} compared before. " if cost.compared else ""
-        asked = f"Stripe is asked about {reads} (a page for 100 subscriptions), and once for each in doubt."
+        asked = f"Stripe is asked about {reads}, and once for each that is in doubt."
         click.echo(before + asked, err=True)
         self._done = cost.compared
 
@@ -111,7 +111,9 @@ class Report:
             return
         told = [f"{counted(walked.subscriptions, 'subscription')} compared, {_differences(walk)}"]
         if self._repair and walked.differences:
-            told.append(f"{mended} mended, {marked} left to the workers")
+            told.append(f"{mended} mended, {marked} left to the workers, {walked.left - marked} for a person")
+        elif walked.mendable:
+            told.append(f"--repair would mend {walked.mendable}")
         if walked.in_flight:
             told.append(f"{walked.in_flight} more came right by themselves")
         click.echo("; ".join(told), err=not sys.stdout.isatty())

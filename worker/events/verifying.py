@@ -89,18 +89,20 @@ class Verifier:
         with self._database.transaction() as tx:
             began = drift.now(tx)
             customers = drift.customers_of(tx, users)
-        for customer_id in customers:
+        gone = []
+        for customer_id, user_id in customers.items():
             try:
                 yield from self._compare(walk, customer_id)
             except CustomerGone:
                 detail = "Stripe doesn't know it, or has deleted it"
-                yield Finding(Kind.ORPHANED_CUSTOMER, stripe_customer_id=customer_id, detail=detail)
+                gone.append(Finding(Kind.ORPHANED_CUSTOMER, user_id, None, customer_id, detail=detail))
         seen = set(walk.seen())
         with self._database.transaction() as tx:
             ours = drift.subscriptions_of(tx, users, began)
         for each in ours:
             if each not in seen:
                 yield from self._ask(walk, each)
+        yield from gone
         yield from self._tables(walk, began, users)
 
     def _spool_unseen(self, walk: Walk, unseen: SpooledRows, began: datetime) -> None:

@@ -76,8 +76,8 @@ class Walk:
     `is_under_way`: whether this run may have added to it, and another one can go on."""
 
     def __init__(self, path: Path | None, *, resumed: bool = False) -> None:
-        """Raises `Misconfigured` where there is nothing to go on from, `SubkeeperError` where another run is at it, and
-        OSError. `path` None: in a file without a name."""
+        """Raises `Misconfigured` where there is nothing to go on from or no file can be, and `SubkeeperError` where
+        another run is at it. `path` None: in a file without a name."""
         self.path = path
         self.is_under_way = False
         self.place = Place()
@@ -215,10 +215,10 @@ def _locked(path: Path, *, resumed: bool) -> IO[bytes]:
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if resumed else os.O_CREAT)
     try:
         file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
-    except FileNotFoundError:
-        if not resumed:
-            raise
-        raise Misconfigured("--resume", f"there is no {path} to go on from", "Begin anew, without it.") from None
+    except OSError as error:
+        if resumed and isinstance(error, FileNotFoundError):
+            raise Misconfigured("--resume", f"there is no {path} to go on from", "Begin anew, without it.") from None
+        raise Misconfigured("--progress", f"{path}: {error.strerror}", "Name another file.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

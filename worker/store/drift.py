@@ -42,8 +42,9 @@ _OF_USERS = text("""
 """)
 
 _CUSTOMERS_OF = text("""
-    SELECT stripe_customer_id FROM billing_customers WHERE user_id = ANY(CAST(:users AS text[])) AND deleted_at IS NULL
-    UNION SELECT stripe_customer_id FROM provisionings
+    SELECT stripe_customer_id, user_id FROM billing_customers
+    WHERE user_id = ANY(CAST(:users AS text[])) AND deleted_at IS NULL
+    UNION SELECT stripe_customer_id, user_id FROM provisionings
     WHERE user_id = ANY(CAST(:users AS text[])) AND stripe_customer_id IS NOT NULL
         AND state NOT IN ('erasing', 'erased')
         AND stripe_customer_id NOT IN (SELECT stripe_customer_id FROM billing_customers WHERE deleted_at IS NOT NULL)
@@ -127,9 +128,9 @@ def known_users(tx: Connection, users: Sequence[str]) -> set[str]:
     return set(tx.execute(_KNOWN_USERS, {"users": arrays.texts(users)}).scalars())
 
 
-def customers_of(tx: Connection, users: Sequence[str]) -> list[str]:
-    """The customers of these users that are not deleted, by our tables or by the ledger."""
-    return list(tx.execute(_CUSTOMERS_OF, {"users": arrays.texts(users)}).scalars())
+def customers_of(tx: Connection, users: Sequence[str]) -> dict[str, str]:
+    """The customers of these users that are not deleted, by our tables or by the ledger, and whose each is."""
+    return {row.stripe_customer_id: row.user_id for row in tx.execute(_CUSTOMERS_OF, {"users": arrays.texts(users)})}
 
 
 def subscriptions_of(tx: Connection, users: Sequence[str], began: datetime) -> list[str]:
