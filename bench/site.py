@@ -38,11 +38,15 @@ _FRAME = 500
 
 
 class BenchWorker(WorkerProcess):
-    """A worker process with settings of its own; nothing of ours or Stripe's in the environment reaches it."""
+    """A process that does `job`, with settings of its own; no setting of ours or Stripe's in the environment reaches it."""
 
-    def __init__(self, workspace: Workspace, config: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, workspace: Workspace, config: Path, settings: Mapping[str, str], job: str = "profiles") -> None:
         super().__init__(workspace, config)
+        self._job = job
         self._settings = _environment(settings)
+
+    def command(self) -> list[str]:
+        return [*super().command()[:-1], self._job]
 
     def environment(self) -> dict[str, str]:
         return super().environment() | self._settings
@@ -56,7 +60,7 @@ SECRET = "whsec_0123456789abcdef0123456789abcdef"
 
 
 class BenchWeb(BenchWorker):
-    """The web process, with the webhook's secret `SECRET`."""
+    """A process with a webhook (`web`, or `all`), whose secret is `SECRET`."""
 
     name: ClassVar[str] = "web"
 
@@ -66,9 +70,6 @@ class BenchWeb(BenchWorker):
 
     def ports(self) -> set[int]:
         return {*super().ports(), self.web_port}
-
-    def command(self) -> list[str]:
-        return [*super().command()[:-1], "web"]
 
     def environment(self) -> dict[str, str]:
         own = {"SUBKEEPER_WEB__PORT": str(self.web_port), "STRIPE_WEBHOOK_SECRETS": f"main={SECRET}"}
@@ -110,13 +111,13 @@ class Site:
         self.command_log = self._config.with_name("command.log")
         self.settings = Settings.load(self._config, {})
 
-    def worker(self, settings: Mapping[str, str] = UNLIMITED) -> BenchWorker:
+    def worker(self, settings: Mapping[str, str] = UNLIMITED, job: str = "profiles") -> BenchWorker:
         """A worker that is not started yet, `settings` (`SETTLE__THREADS`, …) over the site's configuration."""
-        return BenchWorker(self.workspace, self._config, settings)
+        return BenchWorker(self.workspace, self._config, settings, job)
 
-    def web(self) -> BenchWeb:
-        """A web process that is not started yet."""
-        return BenchWeb(self.workspace, self._config, {})
+    def web(self, settings: Mapping[str, str] = UNLIMITED, job: str = "web") -> BenchWeb:
+        """A process with a webhook that is not started yet."""
+        return BenchWeb(self.workspace, self._config, settings, job)
 
     def spawn(self, *arguments: str, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """`subkeeper <arguments>` on the site's configuration and these settings, its output in `command_log`."""

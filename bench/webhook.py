@@ -44,7 +44,7 @@ def _in_memory(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
         for _ in range(sizes.rounds):
             for connections in (sizes.connections, 1):
                 rounds[_name(connections)].append(_deliver(site, web, connections, sizes.seconds))
-                rounds[f"bare_http_{_name(connections)}"].append(_load(bare_port, connections, sizes.seconds))
+                rounds[f"bare_http_{_name(connections)}"].append(load(bare_port, connections, sizes.seconds))
     return {name: _summed(each) for name, each in rounds.items()}
 
 
@@ -66,7 +66,7 @@ def _name(connections: int) -> str:
 def _deliver(site: Site, web: BenchWeb, connections: int, seconds: float) -> dict[str, Any]:
     """Raises where what was answered 200 isn't all at nsqd."""
     meter, before = Meter({"web": web, "nsqd": site.nsqd}), _published(site)
-    figures = _load(web.web_port, connections, seconds)
+    figures = load(web.web_port, connections, seconds)
     answered = figures["statuses"].get("200", 0)
     figures["cpu_us_per_delivery"] = meter.per(max(1, answered), 1e6)
     if set(figures["statuses"]) - {"200"}:
@@ -76,8 +76,10 @@ def _deliver(site: Site, web: BenchWeb, connections: int, seconds: float) -> dic
     return figures
 
 
-def _load(port: int, connections: int, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.deliveries", "127.0.0.1", str(port), SECRET, str(connections), str(seconds)]
+def load(port: int, connections: int, seconds: float, *once: int) -> dict[str, Any]:
+    """What `bench.deliveries` says of so many seconds; `once`: of how many events about how many subscriptions."""
+    given = ("127.0.0.1", port, SECRET, connections, seconds, *once)
+    command = [sys.executable, "-m", "bench.deliveries", *map(str, given)]
     found: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return found
 
