@@ -12,6 +12,7 @@ from bench import (
     absorb,
     backfill,
     budget,
+    changed,
     events,
     flood,
     known,
@@ -51,6 +52,7 @@ BENCHES: dict[str, Bench[Any]] = {
         relay,
         webhook,
         rows,
+        changed,
         verify,
     )
 }

@@ -38,7 +38,7 @@ _FRAME = 500
 
 
 class BenchWorker(WorkerProcess):
-    """A process that does `job`, with settings of its own; no setting of ours or Stripe's in the environment reaches it."""
+    """A process that does `job`; no setting of ours or of Stripe's that is in the environment reaches it."""
 
     def __init__(self, workspace: Workspace, config: Path, settings: Mapping[str, str], job: str = "profiles") -> None:
         super().__init__(workspace, config)
@@ -138,10 +138,11 @@ class Site:
             process.terminate()
             process.wait()
 
-    def ask_stripe(self, path: str, **params: str) -> Any:
-        """What Stripe answers to a GET."""
-        url = f"{self.stripe.api_base}{path}?{urlencode(params)}"
-        request = Request(url, headers={"Authorization": f"Bearer {self.stripe.secret_key}"})
+    def ask_stripe(self, method: str, path: str, **params: str) -> Any:
+        """What Stripe answers."""
+        query, body = (f"?{urlencode(params)}", None) if method == "GET" else ("", urlencode(params).encode())
+        headers = {"Authorization": f"Bearer {self.stripe.secret_key}"}
+        request = Request(self.stripe.api_base + path + query, body, headers, method=method)
         with urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 
