@@ -11,4 +11,5 @@ settling   the rate at which worker processes settle
 bare_chain the least that a profile costs, as one plain script
 deliveries signed webhooks, as fast as they are answered: a program of its own
 bare_http  the least that one costs
+many_subscriptions  a Stripe that lists as many as wanted: a program of its own
 """

@@ -12,15 +12,20 @@ from bench import (
     absorb,
     backfill,
     budget,
+    changed,
     events,
+    flood,
+    known,
     latency,
     ledger,
     limits,
     looks,
     process,
     relay,
+    rows,
     scale,
     settle,
+    verify,
     webhook,
 )
 from bench.bench import Bench, say
@@ -42,8 +47,13 @@ BENCHES: dict[str, Bench[Any]] = {
         scale,
         looks,
         events,
+        known,
+        flood,
         relay,
         webhook,
+        rows,
+        changed,
+        verify,
     )
 }
 

@@ -1,14 +1,17 @@
 """Signed webhooks as Stripe delivers them, as fast as they are answered: a program of its own, so that signing and
 measuring never wait for what they measure.
 
-    python -m bench.deliveries HOST PORT SECRET CONNECTIONS SECONDS
+    python -m bench.deliveries HOST PORT SECRET CONNECTIONS SECONDS [EVENTS SUBSCRIPTIONS]
 
-Requests are made before; each connection sends its next one when it has the last one's answer. One line of JSON.
+Requests are made before; each connection sends its next one when it has the last one's answer. One line of JSON. With
+EVENTS so many different ones are sent, each once, for SECONDS at most, and each changes the row of one of so many
+subscriptions (`sub_0` and on); else the same ones again and again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import sys
@@ -165,35 +168,46 @@ class _Client(asyncio.Protocol):
 
     def _ask(self) -> None:
         self._began = time.perf_counter()
-        self._transport.write(self._load.next_request())
+        if (request := self._load.next_request()) is not None:
+            self._transport.write(request)
 
 
 class _Load:
-    def __init__(self, requests: list[bytes]) -> None:
+    """`once`: it is over when each was sent and answered."""
+
+    def __init__(self, requests: list[bytes], *, once: bool) -> None:
         self._requests = requests
+        self._once = once
+        self._done = asyncio.Event()
         self._sent = 0
         self._statuses: Counter[str] = Counter()
         self._latencies: list[float] = []
         self.is_over = False
 
-    def next_request(self) -> bytes:
+    def next_request(self) -> bytes | None:
+        """None: all were sent."""
+        if self._once and self._sent == len(self._requests):
+            return None
         self._sent += 1
         return self._requests[self._sent % len(self._requests)]
 
     def answered(self, status: str, seconds: float) -> None:
         self._statuses[status] += 1
         self._latencies.append(seconds)
+        if self._once and len(self._latencies) == len(self._requests):
+            self._done.set()
 
     async def run(self, host: str, port: int, connections: int, seconds: float) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
-        began, used = time.perf_counter(), time.process_time()
+        began, used, at = time.perf_counter(), time.process_time(), time.time()
         transports = [(await loop.create_connection(lambda: _Client(self), host, port))[0] for _ in range(connections)]
-        await asyncio.sleep(seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._done.wait(), seconds)
         took, used = time.perf_counter() - began, time.process_time() - used
         self.is_over = True
         for transport in transports:
             transport.abort()
-        return self._figures(took, used)
+        return self._figures(took, used) | {"began": at}
 
     def _figures(self, took: float, used: float) -> dict[str, Any]:
         ordered = sorted(self._latencies) or [0.0]
@@ -208,12 +222,27 @@ class _Load:
         }
 
 
+def changing(number: int, subscriptions: int, now: int) -> dict[str, Any]:
+    """Event `number` of those that each change a row: 5 s later than the one before it about the same subscription."""
+    turn, which = divmod(number, subscriptions)
+    created = now - now % 86_400 + 5 * turn  # of today
+    found = event(which, created, id=f"evt_changing_{number}")
+    found["data"]["object"]["cancel_at_period_end"] = turn % 2 == 0
+    return found
+
+
 def main() -> None:
-    host, port, secret, connections, seconds = sys.argv[1:]
+    host, port, secret, connections, seconds, *once = sys.argv[1:]
     now = int(time.time())
-    bodies = [json.dumps(event(number, now), indent=2).encode() for number in range(PREPARED)]
-    load = _Load([request(body, signature(secret, body, now), host=host) for body in bodies])
+    if once:
+        count, subscriptions = map(int, once)
+        events = (changing(number, subscriptions, now) for number in range(count))
+    else:
+        events = (event(number, now) for number in range(PREPARED))
+    bodies = (json.dumps(each, indent=2).encode() for each in events)
+    requests = [request(body, signature(secret, body, now), host=host) for body in bodies]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        load = _Load(requests, once=bool(once))
         print(json.dumps(runner.run(load.run(host, int(port), int(connections), float(seconds)))))
 
 

@@ -26,12 +26,11 @@ from worker.stripe_api.credentials import API_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`known`: events that the table holds before, spread over 30 days."""
+    """`events` about so many `subscriptions`, in each of `rounds`."""
 
     subscriptions: int = 2_000
     events: int = 40_000
     rounds: int = 5
-    known: int = 0
 
 
 _BARE: LiteralString = """
@@ -61,19 +60,18 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     cpu: dict[str, dict[str, float]] = {}
     with stand.site(rng, IN_MEMORY) as site:
         site.execute("SELECT maintain_event_partitions()")
-        _remember(site, sizes.known)
         for number in range(sizes.rounds):
-            events = _events(sizes, number)
+            events = changing(f"evt_{number}", sizes.events, sizes.subscriptions)
             sealed = list(map(Envelopes(Sealer(site.settings.secret_keys())).seal, events))
             for what in ("applied", "duplicates"):
                 if what == "applied":
-                    _arrange(site, sizes.subscriptions)
+                    arrange(site, sizes.subscriptions)
                 site.publish(sealed, rng, topic=site.settings.nsq.events_topic)
-                absorbed = consume(site, len(sealed), rng, _service)
+                absorbed = consume(site, len(sealed), rng, service)
                 rates[what].append(absorbed.per_second)
                 cpu[what] = absorbed.cpu_us
             applied = site.execute("SELECT count(*) FROM subscription_changes")[0][0]
-            _arrange(site, sizes.subscriptions)
+            arrange(site, sizes.subscriptions)
             site.execute("DELETE FROM processed_stripe_events WHERE source = 'webhook'")
             rates["bare_statement"].append(_bare(site, events, site.settings.absorb.batch))
             say(
@@ -88,13 +86,13 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     }
 
 
-def _service(resources: Any) -> StripeEvents:
+def service(resources: Any) -> StripeEvents:
     service = StripeEvents(resources)
     service.inbox.maintain()
     return service
 
 
-def _arrange(site: Site, count: int) -> None:
+def arrange(site: Site, count: int) -> None:
     """So many subscriptions as their signups left them, and no changes yet."""
     site.execute("TRUNCATE billing_customers, subscription_changes, subscription_refreshes CASCADE")
     site.execute(
@@ -117,10 +115,10 @@ def _today() -> datetime:
     return datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 
 
-def _events(sizes: Sizes, round_: int) -> list[Event]:
-    """Each changes its row, and is 5 s later than the one before it."""
+def changing(prefix: str, count: int, subscriptions: int) -> list[Event]:
+    """`count` events, each of which changes its row (`arrange`), 5 s later than the one before it."""
     begin = _today() - timedelta(hours=1)
-    return [_event(f"evt_{round_}_{number:08}", number, sizes.subscriptions, begin) for number in range(sizes.events)]
+    return [_event(f"{prefix}_{number:08}", number, subscriptions, begin) for number in range(count)]
 
 
 def _event(identifier: str, number: int, subscriptions: int, begin: datetime) -> Event:
@@ -154,18 +152,6 @@ def _event(identifier: str, number: int, subscriptions: int, begin: datetime) ->
     )
 
 
-def _remember(site: Site, count: int) -> None:
-    if count:
-        site.execute(
-            "INSERT INTO processed_stripe_events (stripe_event_id, created, type, object_id, source, outcome)"
-            " SELECT 'evt_known_' || n, now() - n * (interval '30 days' / %s), 'invoice.paid', 'in_' || n, 'poll',"
-            " 'recorded' FROM generate_series(1, %s) n",
-            count,
-            count,
-        )
-        site.execute("VACUUM ANALYZE processed_stripe_events")
-
-
 def _bare(site: Site, events: Sequence[Event], batch: int) -> float:
     """Events per second of one statement a batch and a transaction, from memory: nothing is read, opened or judged."""
     columns = {
@@ -188,9 +174,5 @@ def _bare(site: Site, events: Sequence[Event], batch: int) -> float:
         return len(events) / (time.perf_counter() - began)
 
 
-def _row(event: Event, text: str) -> tuple[Any, ...]:
-    return event.id, event.created, event.object_id, event.object["cancel_at_period_end"], 1, text, text
-
-
-TINY = Sizes(subscriptions=50, events=600, rounds=1, known=100)
+TINY = Sizes(subscriptions=50, events=600, rounds=1)
 BENCH = Bench("events", Sizes(), TINY, measure)

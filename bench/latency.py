@@ -51,16 +51,17 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
 
 def _worker(stand: Stand, sizes: Sizes, rng: random.Random, flags: Sequence[str]) -> Figures:
     with stand.site(rng, flags) as site, site.worker(UNLIMITED) as worker:
-        return _measured(site, worker, sizes, rng)
+        return measured(site, worker, sizes.seconds, sizes.pace, rng)
 
 
 def _bare_chain(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     with stand.site(rng, IN_MEMORY) as site, site.bare_chain() as process:
-        return _measured(site, process.pid, sizes, rng)
+        return measured(site, process.pid, sizes.seconds, sizes.pace, rng)
 
 
-def _measured(site: Site, process: Part | int, sizes: Sizes, rng: random.Random) -> Figures:
-    traffic = Traffic(round(sizes.seconds * sizes.pace), sizes.pace, chaos=False, rng=rng)
+def measured(site: Site, process: Part | int, seconds: float, pace: float, rng: random.Random) -> Figures:
+    """What `seconds` of signups at `pace` a second come to, by a worker that is up."""
+    traffic = Traffic(round(seconds * pace), pace, chaos=False, rng=rng)
     site.control.latency(**STRIPE_LATENCY)
     meter = Meter({"worker": process, "postgres": site.postgres, "stripe": site.stripe, "nsqd": site.nsqd})
     began = time.monotonic()

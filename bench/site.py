@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import psycopg
 
@@ -35,21 +38,29 @@ _FRAME = 500
 
 
 class BenchWorker(WorkerProcess):
-    """A worker process with settings of its own; nothing of ours or Stripe's in the environment reaches it."""
+    """A process that does `job`; no setting of ours or of Stripe's that is in the environment reaches it."""
 
-    def __init__(self, workspace: Workspace, config: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, workspace: Workspace, config: Path, settings: Mapping[str, str], job: str = "profiles") -> None:
         super().__init__(workspace, config)
-        self._settings = {f"SUBKEEPER_{name}": value for name, value in settings.items()}
+        self._job = job
+        self._settings = _environment(settings)
+
+    def command(self) -> list[str]:
+        return [*super().command()[:-1], self._job]
 
     def environment(self) -> dict[str, str]:
         return super().environment() | self._settings
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"SUBKEEPER_{name}": value for name, value in settings.items()}
 
 
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
 
 
 class BenchWeb(BenchWorker):
-    """The web process, with the webhook's secret `SECRET`."""
+    """A process with a webhook (`web`, or `all`), whose secret is `SECRET`."""
 
     name: ClassVar[str] = "web"
 
@@ -59,9 +70,6 @@ class BenchWeb(BenchWorker):
 
     def ports(self) -> set[int]:
         return {*super().ports(), self.web_port}
-
-    def command(self) -> list[str]:
-        return [*super().command()[:-1], "web"]
 
     def environment(self) -> dict[str, str]:
         own = {"SUBKEEPER_WEB__PORT": str(self.web_port), "STRIPE_WEBHOOK_SECRETS": f"main={SECRET}"}
@@ -100,21 +108,43 @@ class Site:
             web_port=0,
             webhook_secret=SECRET,
         )
+        self.command_log = self._config.with_name("command.log")
         self.settings = Settings.load(self._config, {})
 
-    def worker(self, settings: Mapping[str, str] = UNLIMITED) -> BenchWorker:
+    def worker(self, settings: Mapping[str, str] = UNLIMITED, job: str = "profiles") -> BenchWorker:
         """A worker that is not started yet, `settings` (`SETTLE__THREADS`, …) over the site's configuration."""
-        return BenchWorker(self.workspace, self._config, settings)
+        return BenchWorker(self.workspace, self._config, settings, job)
 
-    def web(self) -> BenchWeb:
-        """A web process that is not started yet."""
-        return BenchWeb(self.workspace, self._config, {})
+    def web(self, settings: Mapping[str, str] = UNLIMITED, job: str = "web") -> BenchWeb:
+        """A process with a webhook that is not started yet."""
+        return BenchWeb(self.workspace, self._config, settings, job)
 
-    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`subkeeper <arguments>` on the site's configuration, its output in a log of the workspace."""
+    def spawn(self, *arguments: str, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """`subkeeper <arguments>` on the site's configuration and these settings, its output in `command_log`."""
         command = [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
-        log = self._config.with_name("command.log")
-        return self.workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
+        env = environment_without_settings() | _environment(settings or {})
+        return self.workspace.spawn(command, log=self.command_log, stop_signal=signal.SIGTERM, env=env)
+
+    @contextmanager
+    def serving(self, module: str, *arguments: str) -> Iterator[int]:
+        """The port on which `python -m <module> PORT <arguments>` answers, for as long as the block takes."""
+        port = ports.free_port()
+        command = [sys.executable, "-m", module, str(port), *arguments]
+        process = self.workspace.spawn(command, log=self.directory / f"{module}.log", stop_signal=signal.SIGTERM)
+        try:
+            wait_until(lambda: ports.answers(port), 10, f"{module} answers")
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+    def ask_stripe(self, method: str, path: str, **params: str) -> Any:
+        """What Stripe answers."""
+        query, body = (f"?{urlencode(params)}", None) if method == "GET" else ("", urlencode(params).encode())
+        headers = {"Authorization": f"Bearer {self.stripe.secret_key}"}
+        request = Request(self.stripe.api_base + path + query, body, headers, method=method)
+        with urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
 
     @contextmanager
     def bare_chain(self) -> Iterator[subprocess.Popen[bytes]]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +17,6 @@ from bench.deliveries import event
 from bench.meter import Meter
 from bench.site import SECRET, BenchWeb, Site, wait_until
 from bench.stand import IN_MEMORY, ON_DISK_SYNCED, Stand
-from sandbox import ports
 from worker.broker.publisher import Publisher
 from worker.events.envelope import Envelopes, pruned
 from worker.sealing import Sealer
@@ -43,11 +40,11 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
 
 def _in_memory(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
     rounds: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    with stand.site(rng, IN_MEMORY) as site, site.web() as web, _bare_http(site) as bare_port:
+    with stand.site(rng, IN_MEMORY) as site, site.web() as web, site.serving("bench.bare_http") as bare_port:
         for _ in range(sizes.rounds):
             for connections in (sizes.connections, 1):
                 rounds[_name(connections)].append(_deliver(site, web, connections, sizes.seconds))
-                rounds[f"bare_http_{_name(connections)}"].append(_load(bare_port, connections, sizes.seconds))
+                rounds[f"bare_http_{_name(connections)}"].append(load(bare_port, connections, sizes.seconds))
     return {name: _summed(each) for name, each in rounds.items()}
 
 
@@ -69,7 +66,7 @@ def _name(connections: int) -> str:
 def _deliver(site: Site, web: BenchWeb, connections: int, seconds: float) -> dict[str, Any]:
     """Raises where what was answered 200 isn't all at nsqd."""
     meter, before = Meter({"web": web, "nsqd": site.nsqd}), _published(site)
-    figures = _load(web.web_port, connections, seconds)
+    figures = load(web.web_port, connections, seconds)
     answered = figures["statuses"].get("200", 0)
     figures["cpu_us_per_delivery"] = meter.per(max(1, answered), 1e6)
     if set(figures["statuses"]) - {"200"}:
@@ -79,8 +76,10 @@ def _deliver(site: Site, web: BenchWeb, connections: int, seconds: float) -> dic
     return figures
 
 
-def _load(port: int, connections: int, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.deliveries", "127.0.0.1", str(port), SECRET, str(connections), str(seconds)]
+def load(port: int, connections: int, seconds: float, *once: int) -> dict[str, Any]:
+    """What `bench.deliveries` says of so many seconds; `once`: of how many events about how many subscriptions."""
+    given = ("127.0.0.1", port, SECRET, connections, seconds, *once)
+    command = [sys.executable, "-m", "bench.deliveries", *map(str, given)]
     found: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return found
 
@@ -113,20 +112,6 @@ def _mpub(site: Site, group: int, seconds: float, rng: random.Random) -> float:
     finally:
         publisher.close()
     return count / (time.monotonic() - began)
-
-
-@contextmanager
-def _bare_http(site: Site) -> Iterator[int]:
-    """The port of `bench.bare_http`, for as long as the block takes."""
-    port = ports.free_port()
-    command = [sys.executable, "-m", "bench.bare_http", str(port)]
-    process = site.workspace.spawn(command, log=site.directory / "bare-http.log", stop_signal=signal.SIGTERM)
-    try:
-        wait_until(lambda: ports.answers(port), 10, "the bare server answers")
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 BENCH = Bench("webhook", Sizes(), Sizes(seconds=0.3, rounds=1), measure)

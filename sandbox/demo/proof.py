@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sandbox.demo.verdict import Events
 from sandbox.sandbox import Sandbox
 from worker.domain.drift import Finding
+from worker.events.walk import Walk
 from worker.runtime.verifying import verify
 from worker.settings.model import Settings
 from worker.store import overview
@@ -35,9 +36,8 @@ class Heard:
 
 def drift(settings: Settings, rng: random.Random) -> list[Finding]:
     """Each difference between Stripe and our tables."""
-    return list(
-        verify(settings, (), Silent(), rng, repair=False, say_cost=lambda _cost: None, walked=lambda _walked: None)
-    )
+    with Walk(None) as walk:
+        return list(verify(settings, (), walk, Silent(), rng, repair=False, say_cost=lambda _cost: None))
 
 
 def events(database: Database, sandbox: Sandbox, topic: str) -> Events:

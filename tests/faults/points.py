@@ -46,6 +46,7 @@ POINTS = frozenset(
         "commit:Refresher._write",
         "commit:Relay.publish_waiting",
         "commit:ReadMeter.foresee",
+        "commit:ReadMeter.give_back",
         "commit:ReadMeter.spend",
         "commit:Refresher.mark",
         "commit:Replay._forget",
@@ -57,6 +58,7 @@ POINTS = frozenset(
         "commit:setup._schema",
         "file:ProgressFile.save",
         "file:SecretFile.write",
+        "file:Walk._append",
         "nsq:CLS",
         "nsq:FIN",
         "nsq:MPUB",
@@ -168,6 +170,8 @@ def _points_of(file: Path) -> Iterator[str]:
                 if file.parent.name == "broker" and word in _WORDS:
                     yield f"nsq:{word.upper()}"
             case ast.Attribute(attr="replace", value=holder) if _name(holder) == "_new":
+                yield f"file:{function}"
+            case ast.Attribute(attr="write", value=holder) if file.stem == "walk" and _name(holder) == "_file":
                 yield f"file:{function}"
             case ast.Attribute(attr="open") if "O_EXCL" in ast.dump(call):
                 yield f"file:{function}"

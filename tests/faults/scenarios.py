@@ -446,6 +446,13 @@ def _stop_while_absorbing_waits(stack: Stack, launched: Launched) -> None:
         launched.await_end()
 
 
+def _verify(stack: Stack) -> tuple[str, ...]:
+    """Goes on where a killed one was."""
+    progress = stack._directory / "progress"
+    is_begun = progress.exists() and "began" in progress.read_text()
+    return "verify", "--repair", "--progress", str(progress), *(("--resume",) if is_begun else ())
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "start": Scenario(
         _start,
@@ -593,8 +600,10 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Refresher.mark"),
             Kill("commit:Verifier._spool_unseen"),
             Kill("commit:Verifier._heal_gap"),
+            Kill("commit:ReadMeter.give_back"),
+            *(Kill("file:Walk._append", nth) for nth in (1, 2, 3)),
         ),
-        command=lambda _: ("verify", "--repair"),
+        command=_verify,
         environ={"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "1", "SUBKEEPER_SETTLE__LEASE": "6"},
         afterwards=_is_mended,
     ),

@@ -22,6 +22,7 @@ import worker
 from worker.backfill.progress import ProgressFile
 from worker.broker.connection import NsqConnection
 from worker.broker.http import HttpApi
+from worker.events.walk import Walk
 from worker.runtime.webhook_setup import SecretFile
 from worker.stripe_api.credentials import KeyedClient
 from worker.stripe_api.requestor import Call, Requestor
@@ -45,6 +46,7 @@ def install(passed: Passed, at_statement: AtStatement) -> None:
     _wrap_nsqd(passed)
     _wrap(HttpApi, "post", lambda _api, path, **_: f"nsq:POST {path}", passed)
     _wrap(ProgressFile, "save", lambda *_: "file:ProgressFile.save", passed)
+    _wrap(Walk, "_append", lambda *_: "file:Walk._append", passed)
     _wrap(SecretFile, "write", lambda *_: "file:SecretFile.write", passed)
 
 

@@ -19,7 +19,7 @@ from worker.runtime.replaying import Shown
 from worker.store.event_list import Chosen
 
 COLUMNS = ["event", "age", "type", "object", "outcome"]
-DONE = ("published", "gone")
+NOT_DONE = {"refused", "gone"}
 
 since_option = click.option(
     "--since", type=age, metavar="TIME", default="1d", show_default=True, help="Created since so long ago: 10m, 2h, 3d."
@@ -117,7 +117,7 @@ def replay(
                 click.echo(f"Only the newest {limit}: narrow it, or raise --limit.", err=True)
         told = replaying.replay(settings, list(dict.fromkeys(ids)), seeded(), dry_run=dry_run, say_cost=_say_cost)
         outcomes = _tell(told, dry_run=dry_run, json_wanted=json_wanted)
-    if "refused" in outcomes:
+    if outcomes.keys() & NOT_DONE:
         sys.exit(FAILED)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ import click
 
 from worker.cli.common import explained, loaded_for_people
 from worker.cli.output import age, json_line, shown, table
+from worker.cli.tables import timeline
 from worker.runtime.explaining import Entry
 from worker.runtime.explaining import explain as explain_user
 
@@ -39,12 +42,20 @@ def explain(context: click.Context, user: str, since: timedelta, *, json_wanted:
         for each in entries:
             json_line({"at": each.at, "what": each.what, "about": each.about, **each.fields})
         return
-    table([_row(each) for each in entries], COLUMNS)
+    if not sys.stdout.isatty():
+        table([_row(each) for each in entries], COLUMNS)
+        return
+    told = [([shown(each.at), each.what, *([each.about] if each.about else [])], _detail(each)) for each in entries]
+    for line in timeline(told, shutil.get_terminal_size().columns):
+        click.echo(line)
 
 
 def _row(each: Entry) -> Mapping[str, object]:
-    detail = "; ".join(_told(each.fields))
-    return {"time": each.at, "what": each.what, "about": each.about, "detail": detail}
+    return {"time": each.at, "what": each.what, "about": each.about, "detail": _detail(each)}
+
+
+def _detail(each: Entry) -> str:
+    return "; ".join(_told(each.fields))
 
 
 def _told(fields: Mapping[str, object]) -> Iterator[str]:

@@ -53,6 +53,14 @@ def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
     return GAP.join([*padded, *texts[len(widths) :]]).rstrip()
 
 
+def timeline(entries: Sequence[tuple[Sequence[str], str]], width: int) -> Iterator[str]:
+    """What happened, one after the other: a line of its own for each, and below it the sentence that it has."""
+    for heading, sentence in entries:
+        first, *more = _wrapped(GAP.join(heading), width)
+        yield first
+        yield from (INDENT + text for text in [*more, *_wrapped(sentence, width - len(INDENT))])
+
+
 def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
 

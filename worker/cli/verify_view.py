@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from worker.cli.output import counted, json_line, shown
 from worker.domain.drift import Finding, Repair
-from worker.events.verifying import Walked
+from worker.events.walk import Walk
 from worker.runtime.verifying import Cost
 
 SAY_EVERY = 5.0
@@ -32,9 +31,10 @@ class View:
 
     def costs(self, cost: Cost) -> None:
         reads = counted(cost.reads, "time")
-        click.echo(
-            f"Stripe is asked about {reads} (a page for 100 subscriptions), and once for each in doubt.", err=True
-        )
+        before = f"{counted(cost.compared, 'subscription')} compared before. " if cost.compared else ""
+        asked = f"Stripe is asked about {reads}, and once for each that is in doubt."
+        click.echo(before + asked, err=True)
+        self._done = cost.compared
 
     def advanced(self, subscriptions: int) -> None:
         self._done += subscriptions
@@ -57,7 +57,7 @@ class BarView(View):
 
     def costs(self, cost: Cost) -> None:
         super().costs(cost)
-        self._bar.update(self._task, total=cost.rows)
+        self._bar.update(self._task, total=cost.rows, completed=cost.compared)
         self._bar.start()
 
     def advanced(self, subscriptions: int) -> None:
@@ -85,47 +85,44 @@ def watching() -> Iterator[View]:
 
 
 class Report:
-    """Writes each finding as it comes, and the sum. `left`: how many were not mended."""
+    """Writes each finding as it comes, and the sum."""
 
     def __init__(self, *, json_wanted: bool, repair: bool) -> None:
         self._json = json_wanted
         self._repair = repair
-        self._kinds: Counter[str] = Counter()
-        self._repairs: Counter[str] = Counter()
-        self.left = 0
+        self._has_header = False
 
     def tell(self, finding: Finding) -> None:
-        self._kinds[finding.kind] += 1
-        if finding.repair is not None:
-            self._repairs[finding.repair] += 1
-        self.left += finding.repair is not Repair.DONE
         if self._json:
-            json_line(as_object(finding))
+            json_line(finding.as_object())
         elif sys.stdout.isatty():
             for line in in_words(finding):
                 click.echo(line)
         else:
             self._tab_separated(finding)
 
-    def end(self, walked: Walked) -> None:
-        found, mended = self._kinds.total(), self._repairs[Repair.DONE]
+    def end(self, walk: Walk) -> None:
+        walked = walk.walked
+        mended, marked = walked.repairs[Repair.DONE], walked.repairs[Repair.MARKED]
         if self._json:
-            kinds = dict(sorted(self._kinds.items()))
-            summary = {"subscriptions": walked.subscriptions, "differences": found, "kinds": kinds}
-            summary |= {"in_flight": walked.in_flight, "mended": mended, "marked": self._repairs[Repair.MARKED]}
-            json_line({"kind": "summary", **summary})
+            summary = {"subscriptions": walked.subscriptions, "differences": walked.differences}
+            summary |= {"told_before": walk.told_before, "in_flight": walked.in_flight, "mended": mended}
+            json_line({"kind": "summary", "kinds": dict(sorted(walked.kinds.items())), **summary, "marked": marked})
             return
-        told = [f"{counted(walked.subscriptions, 'subscription')} compared, {counted(found, 'difference')}"]
-        if self._repair and found:
-            told.append(f"{mended} mended, {self._repairs[Repair.MARKED]} left to the workers")
+        told = [f"{counted(walked.subscriptions, 'subscription')} compared, {_differences(walk)}"]
+        if self._repair and walked.differences:
+            told.append(f"{mended} mended, {marked} left to the workers, {walked.left - marked} for a person")
+        elif walked.mendable:
+            told.append(f"--repair would mend {walked.mendable}")
         if walked.in_flight:
             told.append(f"{walked.in_flight} more came right by themselves")
         click.echo("; ".join(told), err=not sys.stdout.isatty())
 
     def _tab_separated(self, finding: Finding) -> None:
         """A line for each field, under a header before the first."""
-        if self._kinds.total() == 1:
+        if not self._has_header:
             click.echo("\t".join(COLUMNS))
+            self._has_header = True
         head = (finding.kind, finding.user_id, finding.stripe_subscription_id, finding.stripe_customer_id)
         tail = (finding.repair, finding.detail)
         for each in finding.differences or [(None, None, None)]:
@@ -135,16 +132,15 @@ class Report:
 _REPAIRED = {None: "", Repair.DONE: "  mended", Repair.MARKED: "  left to the workers"}
 
 
-def as_object(finding: Finding) -> dict[str, object]:
-    return {
-        "kind": finding.kind,
-        "user_id": finding.user_id,
-        "stripe_subscription_id": finding.stripe_subscription_id,
-        "stripe_customer_id": finding.stripe_customer_id,
-        "differences": {name: {"ours": ours, "stripe": theirs} for name, ours, theirs in finding.differences},
-        "detail": finding.detail,
-        "repair": finding.repair,
-    }
+def how_to_go_on(walk: Walk) -> str:
+    """What is said of a walk that is broken off."""
+    compared = counted(walk.walked.subscriptions, "subscription")
+    return f"{compared} compared, {_differences(walk)}. To go on: the same command with --resume."
+
+
+def _differences(walk: Walk) -> str:
+    before = f" ({walk.told_before} told before)" if walk.told_before else ""
+    return counted(walk.walked.differences, "difference") + before
 
 
 def in_words(finding: Finding) -> Iterator[str]:

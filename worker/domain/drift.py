@@ -58,6 +58,18 @@ class Finding:
     mendable: bool = False
     repair: Repair | None = None
 
+    def as_object(self) -> dict[str, object]:
+        """As JSON has it, but for times."""
+        return {
+            "kind": self.kind,
+            "user_id": self.user_id,
+            "stripe_subscription_id": self.stripe_subscription_id,
+            "stripe_customer_id": self.stripe_customer_id,
+            "differences": {name: {"ours": ours, "stripe": theirs} for name, ours, theirs in self.differences},
+            "detail": self.detail,
+            "repair": self.repair,
+        }
+
 
 def differences(row: Subscription, state: State, charge: Charge | None) -> tuple[Difference, ...]:
     """What a fetch with this answer would change of the row; charges are merged, as there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.domain.polling import Allotment
 from worker.errors import Misconfigured
 from worker.store import stripe_reads
-from worker.store.engine.database import Database
+from worker.store.engine.database import Database, Transaction
 
 BLOCK = 10
 """So many reads that nobody foresaw are counted at once."""
@@ -18,25 +18,44 @@ class ReadMeter:
         self._database = database
         self._monthly = monthly
         self._counted = 0
+        self._leaves_reserve = False
 
     def foresee(self, reads: int) -> None:
-        """Raises `Misconfigured` where they would leave less than the reserve for refreshes and looks."""
+        """From now on the reserve for refreshes and looks is left alone. Raises `Misconfigured` where so many reads
+        would take of it."""
+        self._leaves_reserve = True
         with self._database.transaction() as tx:
-            polls, others = stripe_reads.this_month(tx, stripe_reads.POLLS)
-            spare = Allotment(self._monthly, polls, others).spare
+            spare = self._spare(tx)
             if reads > spare:
-                raise Misconfigured(
-                    "stripe.monthly_reads",
-                    f"this takes {reads} reads of Stripe, and {spare} of this month's {self._monthly} are left for it",
-                    "Set it to what Stripe grants the account (500 a transaction), or wait for the next month.",
-                )
+                raise self._refused(f"this takes {reads} reads of Stripe, and {spare}")
             stripe_reads.add(tx, stripe_reads.COMMANDS, reads)
         self._counted += reads
 
     def spend(self) -> None:
-        """One is about to be sent."""
+        """One is about to be sent. Raises `Misconfigured` where it was not foreseen and would take of the reserve."""
         if self._counted <= 0:
             with self._database.transaction() as tx:
-                stripe_reads.add(tx, stripe_reads.COMMANDS, BLOCK)
-            self._counted = BLOCK
+                block = min(BLOCK, self._spare(tx)) if self._leaves_reserve else BLOCK
+                if block == 0:
+                    raise self._refused("this takes more reads of Stripe, and none")
+                stripe_reads.add(tx, stripe_reads.COMMANDS, block)
+            self._counted = block
         self._counted -= 1
+
+    def give_back(self) -> None:
+        """What was counted and not sent is nobody's."""
+        if self._counted > 0:
+            with self._database.transaction() as tx:
+                stripe_reads.give_back(tx, stripe_reads.COMMANDS, self._counted)
+            self._counted = 0
+
+    def _spare(self, tx: Transaction) -> int:
+        polls, others = stripe_reads.this_month(tx, stripe_reads.POLLS)
+        return Allotment(self._monthly, polls, others).spare
+
+    def _refused(self, what: str) -> Misconfigured:
+        return Misconfigured(
+            "stripe.monthly_reads",
+            f"{what} of this month's {self._monthly} are left for it",
+            "Set it to what Stripe grants the account (500 a transaction), or wait for the next month.",
+        )

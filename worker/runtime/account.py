@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from worker.errors import SubkeeperError
 from worker.events.read_meter import ReadMeter
 from worker.events.refresher import Refresher
 from worker.runtime.budget import BUDGET_DATABASE, Budget
@@ -64,7 +65,11 @@ def open_account(settings: Settings, command: str, rng: random.Random) -> Iterat
             renewing.start()
             Ownership(settings, database, stripe.gateway).claim()
             meter = ReadMeter(database, settings.stripe.monthly_reads)
-            yield Account(database, stripe.gateway, stripe.catalogue, meter)
+            try:
+                yield Account(database, stripe.gateway, stripe.catalogue, meter)
+            finally:
+                with suppress(SubkeeperError):  # it is little
+                    meter.give_back()
     finally:
         budget.stop(drained=True)
         if renewing.ident is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from worker.domain.event import Event
 from worker.domain.subscription import Subscription
+from worker.errors import SubkeeperError
 from worker.events.envelope import Envelopes
 from worker.events.patience import Patience
 from worker.events.replaying import EventSource, Replay, Replayed
@@ -17,7 +18,7 @@ from worker.runtime.operations import open_database, open_publisher
 from worker.runtime.verifying import comparison
 from worker.sealing import Sealer
 from worker.settings.model import Settings
-from worker.store import event_list, subscriptions
+from worker.store import drift, event_list, subscriptions
 from worker.store.event_list import Chosen, HeardEvent
 
 PUBLISH_SECONDS = 5.0
@@ -25,9 +26,14 @@ PUBLISH_SECONDS = 5.0
 
 
 def heard(settings: Settings, user_id: str | None, chosen: Chosen, *, limit: int, offset: int = 0) -> list[HeardEvent]:
-    """The newest of the chosen events, of this user's objects where one is given."""
+    """The newest of the chosen events, of this user's objects where one is given.
+
+    Raises `SubkeeperError` where nobody knows the user.
+    """
     with open_database(settings, "events") as database, database.transaction() as tx:
         if user_id is not None:
+            if not drift.known_users(tx, [user_id]):
+                raise SubkeeperError(f"no user {user_id!r} in our tables")
             chosen = chosen._replace(objects=event_list.objects_of(tx, user_id))
         return event_list.page(tx, chosen, limit=limit, offset=offset)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,7 +12,8 @@ from worker.domain.drift import Finding
 from worker.errors import SubkeeperError
 from worker.events.comparing import Comparison
 from worker.events.patience import Patience
-from worker.events.verifying import Verifier, Walked, Watch
+from worker.events.verifying import Verifier, Watch
+from worker.events.walk import Walk
 from worker.runtime.account import Account, open_account
 from worker.settings.model import Settings
 from worker.store import drift
@@ -21,10 +22,12 @@ from worker.stripe_api.subscription_list import PAGE
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a walk is about to cost. `rows`: of ours; `reads`: of Stripe, and one more for each that is in doubt."""
+    """What a walk is about to cost. `rows`: of ours, of which `compared` were before; `reads`: of Stripe, and one more
+    for each that is in doubt."""
 
     rows: int
     reads: int
+    compared: int = 0
 
 
 def comparison(settings: Settings, account: Account, patiently: Patience) -> Comparison:
@@ -40,19 +43,20 @@ def comparison(settings: Settings, account: Account, patiently: Patience) -> Com
 def verify(
     settings: Settings,
     users: Sequence[str],
+    walk: Walk,
     watch: Watch,
     rng: random.Random,
     *,
     repair: bool,
     say_cost: Callable[[Cost], None],
-    walked: Callable[[Walked], None],
-) -> Iterator[Finding]:
-    """Each difference as it is found (of these users; none: of everybody). `walked` hears at the end what was compared.
+) -> Generator[Finding, None, None]:
+    """Each difference as it is found (of these users; none: of everybody, from where `walk` is). The caller tells the
+    walk what it has told.
 
     Raises `SubkeeperError` where nobody knows one of these users.
     """
     with open_account(settings, "verify", rng) as account:
-        cost = _cost(account, users)
+        cost = _cost(account, users, walk)
         say_cost(cost)
         account.meter.foresee(cost.reads)
         patiently = Patience(account.meter)
@@ -65,15 +69,16 @@ def verify(
             patiently,
             timedelta(seconds=settings.settle.lease),
         )
-        yield from verifier.of(users) if users else verifier.everything()
-        walked(verifier.walked)
+        yield from verifier.of(users, walk) if users else verifier.everything(walk)
+    walk.finish()
 
 
-def _cost(account: Account, users: Sequence[str]) -> Cost:
+def _cost(account: Account, users: Sequence[str], walk: Walk) -> Cost:
     with account.database.transaction() as tx:
         if not users:
-            rows = drift.subscription_count(tx)
-            return Cost(rows, max(1, math.ceil(rows / PAGE)))
+            rows, compared = drift.subscription_count(tx), walk.walked.subscriptions
+            pages = 0 if walk.place.asked or walk.place.customers else max(1, math.ceil((rows - compared) / PAGE))
+            return Cost(rows, pages, compared)
         if unknown := sorted(set(users) - drift.known_users(tx, users)):
             raise SubkeeperError(f"no user {unknown[0]!r} in our tables")
         return Cost(len(users), len(drift.customers_of(tx, users)))

@@ -42,8 +42,9 @@ _OF_USERS = text("""
 """)
 
 _CUSTOMERS_OF = text("""
-    SELECT stripe_customer_id FROM billing_customers WHERE user_id = ANY(CAST(:users AS text[])) AND deleted_at IS NULL
-    UNION SELECT stripe_customer_id FROM provisionings
+    SELECT stripe_customer_id, user_id FROM billing_customers
+    WHERE user_id = ANY(CAST(:users AS text[])) AND deleted_at IS NULL
+    UNION SELECT stripe_customer_id, user_id FROM provisionings
     WHERE user_id = ANY(CAST(:users AS text[])) AND stripe_customer_id IS NOT NULL
         AND state NOT IN ('erasing', 'erased')
         AND stripe_customer_id NOT IN (SELECT stripe_customer_id FROM billing_customers WHERE deleted_at IS NOT NULL)
@@ -85,6 +86,13 @@ _PROFILES = text("""
 """)
 
 
+class Unseen(NamedTuple):
+    """A row, by its number, of a subscription that wasn't seen at Stripe."""
+
+    row: int
+    stripe_subscription_id: str
+
+
 class CustomerRow(NamedTuple):
     """A customer that isn't deleted. `orphaned`: nobody provisions or has provisioned its user, and it has nothing.
     `living`: its subscriptions that live, the earliest first."""
@@ -120,26 +128,25 @@ def known_users(tx: Connection, users: Sequence[str]) -> set[str]:
     return set(tx.execute(_KNOWN_USERS, {"users": arrays.texts(users)}).scalars())
 
 
-def customers_of(tx: Connection, users: Sequence[str]) -> list[str]:
-    """The customers of these users that are not deleted, by our tables or by the ledger."""
-    return list(tx.execute(_CUSTOMERS_OF, {"users": arrays.texts(users)}).scalars())
+def customers_of(tx: Connection, users: Sequence[str]) -> dict[str, str]:
+    """The customers of these users that are not deleted, by our tables or by the ledger, and whose each is."""
+    return {row.stripe_customer_id: row.user_id for row in tx.execute(_CUSTOMERS_OF, {"users": arrays.texts(users)})}
 
 
 def subscriptions_of(tx: Connection, users: Sequence[str], began: datetime) -> list[str]:
     return list(tx.execute(_OF_USERS, {"users": arrays.texts(users), "began": began}).scalars())
 
 
-def unseen(tx: Connection, seen: Iterable[str], began: datetime) -> Iterator[str]:
-    """The subscriptions whose rows were there when the walk began, and that are not among those `seen` at Stripe.
-    Memory doesn't grow with their number; `tx` is in use until the last one was taken."""
+def unseen(tx: Connection, seen: Iterable[str], began: datetime, after: int) -> Iterator[Unseen]:
+    """The rows past `after` that were there when the walk began, of subscriptions that are not among those `seen` at
+    Stripe. Memory doesn't grow with their number; `tx` is in use until the last one was taken."""
     tx.execute(_MAKE)
     left = iter(seen)
     while batch := list(islice(left, BATCH)):
         tx.execute(_FILL, {"ids": arrays.texts(batch)})
     tx.execute(_ANALYZE)
-    after = 0
     while rows := tx.execute(_UNSEEN, {"after": after, "batch": BATCH, "began": began}).all():
-        yield from (row.stripe_subscription_id for row in rows if row.unseen)
+        yield from (Unseen(row.id, row.stripe_subscription_id) for row in rows if row.unseen)
         after = rows[-1].id
 
 

@@ -21,6 +21,10 @@ _ADD = text(f"""
     ON CONFLICT (month, purpose) DO UPDATE SET reads = r.reads + :reads
 """)  # noqa: S608 - as above
 
+_GIVE_BACK = text(f"""
+    UPDATE stripe_reads SET reads = greatest(0, reads - :reads) WHERE month = {_MONTH} AND purpose = :purpose
+""")  # noqa: S608 - as above
+
 _THIS_MONTH = text(f"""
     SELECT coalesce(sum(reads) FILTER (WHERE purpose = :purpose), 0)::bigint,
            coalesce(sum(reads) FILTER (WHERE purpose <> :purpose), 0)::bigint
@@ -36,6 +40,11 @@ def count(tx: Connection, purpose: str, most: int) -> bool:
 def add(tx: Connection, purpose: str, reads: int) -> None:
     """So many more in this month."""
     tx.execute(_ADD, {"purpose": purpose, "reads": reads})
+
+
+def give_back(tx: Connection, purpose: str, reads: int) -> None:
+    """So many that were counted were not sent."""
+    tx.execute(_GIVE_BACK, {"purpose": purpose, "reads": reads})
 
 
 def this_month(tx: Connection, purpose: str) -> tuple[int, int]:

