@@ -121,6 +121,7 @@ class Metrics(ChangeMetrics):
         outcomes = {"outcome": labels.REFRESH_OUTCOMES}
         self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
         self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")
+        self._missing = r.reading("subscriptions_missing", "Subscriptions of ours that Stripe no longer has")
         text = "Age of the oldest mark for a refresh; 0: none"
         self._refreshes_age = r.reading("refreshes_oldest_age_seconds", text)
 
@@ -132,10 +133,11 @@ class Metrics(ChangeMetrics):
         """A leased refresh ended as `outcome` (`labels.REFRESH_OUTCOMES`) after `seconds`."""
         self._refreshed.labels(outcome).observe(seconds)
 
-    def refreshes(self, waiting: int, oldest_seconds: float) -> None:
-        """So many refreshes are marked, the oldest `oldest_seconds` ago (0: none)."""
+    def refreshes(self, waiting: int, oldest_seconds: float, missing: int) -> None:
+        """So many refreshes are marked, the oldest `oldest_seconds` ago (0: none); `missing` are at Stripe no more."""
         self._refreshes.set(waiting)
         self._refreshes_age.set(oldest_seconds)
+        self._missing.set(missing)
 
     def messages(self, topic: str, outcome: str, count: int = 1) -> None:
         """`count` messages of a topic ended as `outcome` (`labels.MESSAGE_OUTCOMES`)."""
@@ -200,7 +202,7 @@ class Metrics(ChangeMetrics):
     def forget_queues(self) -> None:
         """Postgres can't be read: what was last read there is no longer shown."""
         ledger = (self._depth, self._age, self._oldest, self._unopenable, self._in_quarantine)
-        events = (self._refreshes, self._refreshes_age)
+        events = (self._refreshes, self._refreshes_age, self._missing)
         for each in (*ledger, *events, *self._of_the_outbox):
             each.forget()
 
