@@ -17,10 +17,10 @@ from worker.errors import Rejected, SubkeeperError
 from worker.events import absorption
 from worker.events.absorption import Surroundings
 from worker.events.comparing import Comparison
-from worker.events.vanished import is_missing
 from worker.events.envelope import Envelopes, pruned
 from worker.events.patience import Patience
 from worker.events.snapshots import PlanOf, read
+from worker.events.vanished import is_missing
 from worker.store import event_list, subscriptions
 from worker.store.engine.database import Database
 from worker.stripe_api.errors import Refused
