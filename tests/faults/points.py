@@ -52,6 +52,7 @@ POINTS = frozenset(
         "commit:Vanished.denied",
         "commit:Verifier._heal_gap",
         "commit:Verifier._spool_unseen",
+        "commit:Watch._count_reads",
         "commit:Watch._forget_expired",
         "commit:publishing.take_census",
         "commit:restored.look_first",

@@ -571,6 +571,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Refresher._postpone"),
             Kill("commit:Refresher._write"),
             Kill("commit:Vanished.denied"),
+            Kill("commit:Watch._count_reads"),
         ),
         command=lambda _: RUN_EVENTS,
         afterwards=_events_are_heard,

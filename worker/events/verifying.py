@@ -18,7 +18,7 @@ from worker.domain.drift import Finding, Kind, Repair
 from worker.domain.lanes import Lane
 from worker.events.comparing import Comparison, Suspect
 from worker.events.patience import Patience
-from worker.events.refresher import Refresher
+from worker.events.refresher import Refresher, RefreshLease
 from worker.events.spooled_ids import SpooledIds
 from worker.store import drift, event_cursor
 from worker.store.engine.database import Database
@@ -174,13 +174,17 @@ class Verifier:
         until = time.monotonic() + self._lease.total_seconds()
         while True:
             lease = refresher.mark(identifier, Lane.BACKFILL)
-            if lease is not None and refresher.run(lease).outcome in MENDED:
+            if lease is not None and self._fetched(refresher, lease):
                 return Repair.DONE
             self._patiently.sleep(GRACE)
             if self._comparison.ask(identifier) is None:
                 return Repair.DONE
             if time.monotonic() > until:
                 return Repair.MARKED
+
+    def _fetched(self, refresher: Refresher, lease: RefreshLease) -> bool:
+        self._patiently.count_read()
+        return refresher.run(lease).outcome in MENDED
 
     # Our tables by themselves
 
