@@ -82,7 +82,7 @@ class Watch:
         """What could not be counted is not set, and soon left out."""
         with self._database.transaction() as tx:
             state = self._queues.state(tx)
-            self._metrics.refreshes(*refreshes.backlog(tx))
+            self._metrics.refreshes.standing(*refreshes.backlog(tx))
         for lane, waiting in state.lanes.items():
             self._metrics.queue(lane, waiting.depth, waiting.age)
         if state.lanes.keys() >= _PROMPT:
