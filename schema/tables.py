@@ -148,6 +148,9 @@ subscription_refreshes = Table(
     Column("confirmed", BigInteger, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("last_error", Text),
+    # When Stripe first said that it has no such subscription; and when a later answer confirmed it.
+    Column("missing_since", _Time),
+    Column("set_aside_at", _Time),
 )
 
 subscription_changes = Table(

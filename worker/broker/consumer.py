@@ -13,59 +13,13 @@ from typing import NamedTuple
 import structlog
 
 from worker.broker.reader import Reader
+from worker.broker.stuck_batch import Report, StuckBatch
 from worker.domain.backoff import backoff
 from worker.domain.messages import Absorbed, Message
-from worker.errors import Contended, SubkeeperError, Unforeseen
+from worker.errors import Contended
 from worker.telemetry import Metrics, Watchdog
 
-Report = Callable[[str, bool, str], None]
-"""Hears how a part of the process is: its name, whether it is well, and a sentence for people."""
-
 PART = "absorbing"
-
-
-class StuckBatch:
-    """A batch of `size` messages, read at `read_at` (monotonic clock), whose first commit has failed.
-
-    It is reported once it fails again: a deadlock that the next attempt gets over is no outage.
-    """
-
-    def __init__(self, part: str, size: int, read_at: float, metrics: Metrics, report: Report) -> None:
-        self._part = part
-        self._size = size
-        self._read_at = read_at
-        self._metrics = metrics
-        self._report = report
-        self._failures = 0
-        self._told_unforeseen = False
-
-    def failed(self, error: Exception) -> int:
-        """An attempt has failed; how many have."""
-        self._failures += 1
-        if self._failures > 1:
-            self._metrics.batch_retried()
-            self._report(self._part, False, f"{self._size} messages in hand cannot be committed: {_reason(error)}")
-        foreseen = isinstance(error, SubkeeperError) and not isinstance(error, Unforeseen)
-        if not foreseen and not self._told_unforeseen:
-            self._told_unforeseen = True
-            structlog.get_logger(__name__).critical("batch.refused", messages=self._size, exc_info=error)
-        self.show()
-        return self._failures
-
-    def show(self) -> None:
-        """Keeps the gauge of its age current."""
-        self._metrics.batch_in_hand(time.monotonic() - self._read_at, self._part)
-
-    def over(self) -> None:
-        """It is committed."""
-        self._metrics.batch_in_hand(0.0, self._part)
-        self._report(self._part, True, "")
-
-
-def _reason(error: Exception) -> str:
-    """Only our own words: a foreign error may quote a row."""
-    return str(error) if isinstance(error, SubkeeperError) else f"{type(error).__name__}, which nobody foresaw"
-
 
 Commit = Callable[[], Absorbed]
 """Commits a prepared batch, on any thread. Whatever it raises, nothing is known to be committed, and the same batch may

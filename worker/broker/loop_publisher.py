@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Self
 
-import structlog
 from nsq import constants
 from nsq.response import Error
 
-from worker.broker.config import FIRST_RECONNECT, publisher_config
+from worker.broker.asked import Asked, Waiting, each_alone, fail, succeed
 from worker.broker.connection import NsqConnection
-from worker.broker.handshake import open_connection
-from worker.broker.lookup import Targets
-from worker.broker.protocol import Broken, error_words, split
+from worker.broker.dialer import Dialer
+from worker.broker.protocol import Broken, error_words, own_words
 from worker.broker.publisher import ANSWER_TIMEOUT, REFUSED_BODY
-from worker.domain.address import Address
-from worker.domain.backoff import backoff
 from worker.errors import Rejected, SubkeeperError, Unavailable
 from worker.settings.sections import NsqSettings
 
@@ -37,16 +31,6 @@ MOST_ANSWERS = 100
 
 AWAY_TIMEOUT = 1.0
 """Seconds that a publication may take while nsqd is known to be away: whoever waits is told soon."""
-
-
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """`alone`: nsqd has refused the frame that it was in, so it goes as one of its own."""
-
-    body: bytes
-    answer: asyncio.Future[None]
-    deadline: float
-    alone: bool = False
 
 
 class LoopPublisher:
@@ -64,22 +48,15 @@ class LoopPublisher:
         timeout: float,
         report: Callable[[SubkeeperError | None], None],
     ) -> None:
-        self._config = replace(
-            publisher_config(settings), connect_timeout=min(settings.connect_timeout, ANSWER_TIMEOUT)
-        )
         self._max_message = settings.max_message_bytes
-        self._retry_max = min(1.0, settings.reconnect_max)
         self._topic = topic
-        self._rng = rng
         self._timeout = timeout
         self._report = report
-        self._targets = Targets(settings, rng)
-        self._moves = bool(settings.lookupd_http_addresses)
-        self._waiting: deque[_Asked] = deque()
-        self._flying: Sequence[_Asked] = ()
+        self._dialer = Dialer(settings, rng)
+        self._waiting = Waiting()
+        self._flying: Sequence[Asked] = ()
         self._answer_by = 0.0
         self._connection: NsqConnection | None = None
-        self._refusals: dict[Address, str] = {}
         self._away: SubkeeperError | None = Unavailable("nsqd", "not connected yet")
         self._is_due = False
         self._is_full = False
@@ -98,9 +75,9 @@ class LoopPublisher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._hang_up()
-        self._fail([*self._flying, *self._waiting], Unavailable("nsqd", "this process is stopping"))
-        self._flying, self._waiting = (), deque()
-        await self._loop.run_in_executor(None, self._targets.close)
+        fail([*self._flying, *self._waiting.take_all()], Unavailable("nsqd", "this process is stopping"))
+        self._flying = ()
+        await self._loop.run_in_executor(None, self._dialer.close)
 
     async def publish(self, body: bytes) -> None:
         """Returns after nsqd's OK. Raises `Unavailable` at the end of `timeout` (it may have arrived all the same), and
@@ -111,7 +88,7 @@ class LoopPublisher:
             raise Unavailable("nsqd", "this process is stopping")
         patience = self._timeout if self._away is None else min(AWAY_TIMEOUT, self._timeout)
         answer = self._loop.create_future()
-        self._waiting.append(_Asked(body, answer, self._loop.time() + patience))
+        self._waiting.add(Asked(body, answer, self._loop.time() + patience))
         self._send_soon()
         await answer
 
@@ -128,19 +105,13 @@ class LoopPublisher:
         connection = self._connection
         if connection is None or self._flying or not self._waiting:
             return
-        self._flying = self._next_group()
+        self._flying = self._waiting.next_group()
         self._answer_by = self._loop.time() + ANSWER_TIMEOUT
         if len(self._flying) == 1:
             connection.pub(self._topic.encode(), self._flying[0].body)
         else:
             connection.mpub(self._topic.encode(), *(each.body for each in self._flying))
         self._flush()
-
-    def _next_group(self) -> Sequence[_Asked]:
-        if self._waiting[0].alone:
-            return [self._waiting.popleft()]
-        count = len(next(split([each.body for each in self._waiting if not each.alone])))
-        return [self._waiting.popleft() for _ in range(count)]
 
     def _flush(self) -> None:
         connection = self._connection
@@ -184,20 +155,18 @@ class LoopPublisher:
 
     def _delivered(self) -> None:
         flown, self._flying = self._flying, ()
-        for each in flown:
-            if not each.answer.done():
-                each.answer.set_result(None)
+        succeed(flown)
         self._send_soon()
 
     def _refused(self, broken: Broken) -> None:
-        """nsqd hangs up after it. Who is to blame for a group's refusal is told when each goes alone."""
+        """nsqd hangs up after it."""
         flown, self._flying = self._flying, ()
         if broken.code in {*REFUSED_BODY, "E_BAD_TOPIC"}:
             if len(flown) == 1:
-                self._fail(flown, Rejected("message_refused", broken.detail))
+                fail(flown, Rejected("message_refused", broken.detail))
                 flown = ()
-            flown = [replace(each, alone=True) for each in flown]
-        self._waiting.extendleft(reversed(flown))
+            flown = each_alone(flown)
+        self._waiting.put_back(flown)
         self._lost(broken)
 
     # The connection
@@ -209,9 +178,9 @@ class LoopPublisher:
             try:
                 connection = await self._loop.run_in_executor(None, self._dialed)
             except Exception as away:  # noqa: BLE001 - whatever it is, it is told, and tried again
-                self._tell(away if isinstance(away, Unavailable) else Unavailable("nsqd", _words(away)))
+                self._tell(away if isinstance(away, Unavailable) else Unavailable("nsqd", own_words(away)))
                 attempt += 1
-                await asyncio.sleep(backoff(attempt, FIRST_RECONNECT, self._retry_max, self._rng))
+                await asyncio.sleep(self._dialer.pause(attempt))
                 continue
             attempt = 0
             self._connection = connection
@@ -221,26 +190,20 @@ class LoopPublisher:
             await self._broke.wait()
 
     def _dialed(self) -> NsqConnection:
-        """Blocks. Raises `Unavailable`, and `Broken` where there is no nsqd to try."""
-        address = self._targets.next(self._topic)
+        """Blocks. Raises `Unavailable`."""
         try:
-            connection = open_connection(address, self._config)
+            connection = self._dialer.dial(self._topic, ANSWER_TIMEOUT)
         except Broken as broken:
-            if self._refusals.get(address) != broken.reason:  # else it has been said
-                self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
-            self._refusals[address] = broken.reason
-            raise Unavailable("nsqd", f"{address}: {broken}") from broken
+            raise self._dialer.unavailable(broken) from broken
         connection.release()
-        self._refusals.pop(address, None)
-        self._log(address).info("nsqd.connected")
         return connection
 
     def _lost(self, broken: Broken) -> None:
         """What was under way is published again: whether it had arrived isn't known."""
         if self._connection is not None:
-            self._log(self._connection.address).warning("nsqd.disconnected", reason=broken.reason, detail=broken.detail)
+            self._dialer.tell_lost(self._connection, broken)
         self._hang_up()
-        self._waiting.extendleft(reversed(self._flying))
+        self._waiting.put_back(self._flying)
         self._flying = ()
         self._broke.set()
 
@@ -261,41 +224,21 @@ class LoopPublisher:
             try:
                 await self._look_once()
             except Exception as error:  # noqa: BLE001 - without these looks whoever waits would wait for ever
-                self._lost(Broken("unexpected", _words(error)))
+                self._lost(Broken("unexpected", own_words(error)))
 
     async def _look_once(self) -> None:
         now = self._loop.time()
         if self._flying and now > self._answer_by:
             self._lost(Broken("timeout"))
-        late = [each for each in self._waiting if each.deadline < now]
-        if late:
-            self._waiting = deque(each for each in self._waiting if each.deadline >= now)
-            self._fail(late, self._away or Unavailable("nsqd", "it did not answer in time"))
-        if self._moves and self._connection is not None:
+        fail(self._waiting.take_late(now), self._away or Unavailable("nsqd", "it did not answer in time"))
+        if self._dialer.finds and self._connection is not None:
             await self._leave_a_tombstoned(self._connection)
 
     async def _leave_a_tombstoned(self, connection: NsqConnection) -> None:
-        leave = await self._loop.run_in_executor(None, self._targets.is_tombstoned, connection.address, self._topic)
+        leave = await self._loop.run_in_executor(None, self._dialer.is_to_be_left, connection, self._topic)
         if leave and connection is self._connection and not self._flying:
             self._lost(Broken("closed", "tombstoned"))
-
-    def _fail(self, asked: Sequence[_Asked], error: SubkeeperError) -> None:
-        for each in asked:
-            if not each.answer.done():
-                each.answer.set_exception(error)
 
     def _tell(self, away: SubkeeperError | None) -> None:
         self._away = away
         self._report(away)
-
-    @staticmethod
-    def _log(address: Address) -> structlog.typing.FilteringBoundLogger:
-        log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(address=str(address), topic="")
-        return log
-
-
-def _words(error: Exception) -> str:
-    """Only our own: a foreign error may quote what it was given."""
-    return (
-        str(error) if isinstance(error, (Broken, SubkeeperError)) else f"{type(error).__name__}, which nobody foresaw"
-    )

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from nsq.response import Error
 
+from worker.errors import SubkeeperError
+
 UNKNOWN = "E_UNKNOWN"
 """For what is no code of nsqd's."""
 
@@ -54,6 +56,12 @@ def error_code(response: Error) -> str:
     """`E_SOMETHING` out of nsqd's error."""
     code = bytes(response.data).partition(b" ")[0][:40].decode("ascii", "replace")
     return code if code.startswith("E_") and code.replace("_", "").isalnum() else UNKNOWN
+
+
+def own_words(error: Exception) -> str:
+    """What is told of an error whatever it is: only our own words, as a foreign one may quote what it was given."""
+    is_ours = isinstance(error, (Broken, SubkeeperError))
+    return str(error) if is_ours else f"{type(error).__name__}, which nobody foresaw"
 
 
 def error_words(response: Error) -> str:

@@ -6,17 +6,11 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
-import structlog
-
-from worker.broker.config import FIRST_RECONNECT, publisher_config
 from worker.broker.connection import NsqConnection
-from worker.broker.handshake import await_answer, open_connection
-from worker.broker.lookup import Targets
+from worker.broker.dialer import Dialer
+from worker.broker.handshake import await_answer
 from worker.broker.protocol import Broken, split
-from worker.domain.address import Address
-from worker.domain.backoff import backoff
 from worker.errors import Rejected, Unavailable
 from worker.settings.sections import NsqSettings
 
@@ -30,14 +24,9 @@ class Publisher:
     """Keeps one connection, to whichever of its targets answered; moves on to the next when it fails. Thread-safe."""
 
     def __init__(self, settings: NsqSettings, *, rng: random.Random) -> None:
-        self._config = publisher_config(settings)
         self._max_message = settings.max_message_bytes
-        self._retry_max = min(1.0, settings.reconnect_max)
-        self._rng = rng
-        self._targets = Targets(settings, rng)
+        self._dialer = Dialer(settings, rng)
         self._connection: NsqConnection | None = None
-        self._tried: Address | None = None
-        self._refused: dict[Address, str] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -66,7 +55,7 @@ class Publisher:
         try:
             self._connected(topic, time.monotonic() + timeout)
         except Broken as broken:
-            raise self._unavailable(broken) from broken
+            raise self._dialer.unavailable(broken) from broken
         finally:
             self._lock.release()
 
@@ -75,7 +64,7 @@ class Publisher:
         self._closed.set()
         with self._lock:
             self._hang_up()
-            self._targets.close()
+            self._dialer.close()
 
     def _check(self, body: bytes) -> None:
         if not body:
@@ -97,14 +86,11 @@ class Publisher:
                     return
                 _raise_if_hopeless(broken, len(bodies))
                 attempt += 1
-                wait = backoff(attempt, FIRST_RECONNECT, self._retry_max, self._rng)
+                wait = self._dialer.pause(attempt)
                 if time.monotonic() + wait >= deadline or self._closed.wait(wait):
-                    raise self._unavailable(broken) from broken
+                    raise self._dialer.unavailable(broken) from broken
             else:
                 return
-
-    def _unavailable(self, broken: Broken) -> Unavailable:
-        return Unavailable("nsqd", f"{self._tried}: {broken}" if self._tried else str(broken))
 
     def _send(self, topic: str, bodies: Sequence[bytes], deadline: float) -> None:
         if self._closed.is_set():
@@ -121,35 +107,16 @@ class Publisher:
     def _connected(self, topic: str, deadline: float) -> NsqConnection:
         """The connection, unless nsqd has closed it while it was idle or is to be left; else a new one to the next."""
         connection = self._connection
-        if connection and (not connection.is_idle() or self._targets.is_tombstoned(connection.address, topic)):
+        if connection and (not connection.is_idle() or self._dialer.is_to_be_left(connection, topic)):
             self._hang_up()
         if self._connection is None:
-            address = self._tried = self._targets.next(topic)
-            patience = max(0.01, min(self._config.connect_timeout, deadline - time.monotonic()))
-            try:
-                self._connection = open_connection(address, replace(self._config, connect_timeout=patience))
-            except Broken as broken:
-                self._tell_refused(address, broken)
-                raise
-            self._refused.pop(address, None)
-            self._log(address).info("nsqd.connected")
+            self._connection = self._dialer.dial(topic, max(0.01, deadline - time.monotonic()))
         return self._connection
-
-    def _tell_refused(self, address: Address, broken: Broken) -> None:
-        """Once for each reason, until it is connected to: whoever publishes all the time tries all the time."""
-        if self._refused.get(address) != broken.reason:
-            self._refused[address] = broken.reason
-            self._log(address).warning("nsqd.refused", reason=broken.reason, detail=broken.detail)
 
     def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    @staticmethod
-    def _log(address: Address) -> structlog.typing.FilteringBoundLogger:
-        log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(address=str(address), topic="")
-        return log
 
 
 def _raise_if_hopeless(broken: Broken, count: int) -> None:

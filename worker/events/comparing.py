@@ -20,14 +20,14 @@ from worker.domain.subscription import SLACK, Subscription
 from worker.events.patience import Patience
 from worker.events.refresher import NOBODYS, UNDER_WAY
 from worker.events.snapshots import PlanOf, plan_name
-from worker.store import customers, subscriptions
+from worker.events.vanished import is_missing
+from worker.store import customers, refreshes, subscriptions
 from worker.store.engine.database import Database
 from worker.store.provisioning import following
 from worker.stripe_api.errors import AnswerIncomplete, CustomerGone, Refused
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.subscription_list import SubscriptionPage
 
-MISSING = "resource_missing"
 LOOKS = 3
 """So often a subscription is asked for whose row moves meanwhile; then somebody is at it."""
 
@@ -95,8 +95,7 @@ class Comparison:
             except AnswerIncomplete as incomplete:
                 return Finding(Kind.UNREADABLE, stripe_subscription_id=stripe_subscription_id, detail=incomplete.detail)
             if found is None:
-                user_id = None if before is None else before.user_id
-                return Finding(Kind.MISSING_THERE, user_id, stripe_subscription_id) if before is not None else None
+                return self._missing_there(before) if before is not None else None
             after = self._row(stripe_subscription_id)
             if after is None:
                 return self._missing_here(found)
@@ -115,9 +114,15 @@ class Comparison:
         try:
             return self._patiently(retrieve)
         except (Refused, CustomerGone) as refused:
-            if refused.failure.code != MISSING:
+            if not is_missing(refused):
                 raise
             return None
+
+    def _missing_there(self, row: Subscription) -> Finding:
+        with self._database.transaction() as tx:
+            since = refreshes.missing_since(tx, row.id)
+        detail = f"set aside: Stripe has had none such since {since:%Y-%m-%dT%H:%M:%SZ}" if since else ""
+        return Finding(Kind.MISSING_THERE, row.user_id, row.id, detail=detail)
 
     def _row(self, stripe_subscription_id: str) -> Subscription | None:
         with self._database.transaction() as tx:

@@ -30,6 +30,10 @@ class Patience:
         self._meter = meter
         self.sleep = sleep
 
+    def count_read(self) -> None:
+        """One is sent by somebody else, for this command."""
+        self._meter.spend()
+
     def __call__(self, ask: Callable[[Deadline], T]) -> T:
         until, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
         while True:

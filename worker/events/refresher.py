@@ -24,6 +24,7 @@ from worker.domain.subscription import Change, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.absorption import move_pointers
 from worker.events.snapshots import PlanOf, plan_name
+from worker.events.vanished import Vanished, is_missing
 from worker.store import customers, events, refreshes, subscriptions
 from worker.store.engine.database import Database, Transaction
 from worker.store.engine.errors import LeaseLost
@@ -69,6 +70,7 @@ class Refresher:
         self._length = length
         self._rng = rng
         self._clock = clock
+        self._vanished = Vanished(database)
         self._log = structlog.get_logger(__name__)
 
     # As the owner of leased work
@@ -140,11 +142,14 @@ class Refresher:
             self._put_off(lease, later)
             return Ended("postponed")
         except Rejected as refused:
+            if is_missing(refused):
+                self._vanished.denied(lease.refresh)
+                return Ended("missing")
             self._put_off(lease, refused)
             self._log.error(
                 "refresh.refused", stripe_subscription_id=lease.refresh.stripe_subscription_id, reason=str(refused)
             )
-            return Ended("missing")
+            return Ended("refused")
         return Ended(self._write(lease, answer), passed=True)
 
     def _put_off(self, lease: RefreshLease, why: SubkeeperError) -> None:
@@ -163,6 +168,8 @@ class Refresher:
         with self._database.transaction() as tx:
             row = subscriptions.locked(tx, [refresh.stripe_subscription_id]).get(refresh.stripe_subscription_id)
             held = refreshes.hold(tx, refresh)
+            if refresh.missing_for is not None:
+                refreshes.found(tx, refresh)
             version = row.version if row is not None else None
             if (version, held.confirmed) != (refresh.version, refresh.confirmed):
                 refreshes.postpone(tx, refresh, timedelta(), None)

@@ -16,10 +16,11 @@ from worker.domain.lanes import Lane
 from worker.errors import Rejected, SubkeeperError
 from worker.events import absorption
 from worker.events.absorption import Surroundings
-from worker.events.comparing import MISSING, Comparison
+from worker.events.comparing import Comparison
 from worker.events.envelope import Envelopes, pruned
 from worker.events.patience import Patience
 from worker.events.snapshots import PlanOf, read
+from worker.events.vanished import is_missing
 from worker.store import event_list, subscriptions
 from worker.store.engine.database import Database
 from worker.stripe_api.errors import Refused
@@ -67,7 +68,7 @@ class EventSource:
         try:
             return pruned(self._patiently(partial(self._retrieve, event_id)), SOURCE)
         except Refused as refused:
-            if refused.failure.code != MISSING:
+            if not is_missing(refused):
                 raise
             return None
 

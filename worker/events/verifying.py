@@ -20,7 +20,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.events.comparing import Comparison, Suspect
 from worker.events.patience import Patience
-from worker.events.refresher import Refresher
+from worker.events.refresher import Refresher, RefreshLease
 from worker.events.spooled_rows import SpooledRows
 from worker.events.walk import Listed, Walk
 from worker.store import deployment, drift, event_cursor
@@ -186,13 +186,17 @@ class Verifier:
         until = time.monotonic() + self._lease.total_seconds()
         while True:
             lease = refresher.mark(identifier, Lane.BACKFILL)
-            if lease is not None and refresher.run(lease).outcome in MENDED:
+            if lease is not None and self._fetched(refresher, lease):
                 return Repair.DONE
             self._patiently.sleep(GRACE)
             if self._comparison.ask(identifier) is None:
                 return Repair.DONE
             if time.monotonic() > until:
                 return Repair.MARKED
+
+    def _fetched(self, refresher: Refresher, lease: RefreshLease) -> bool:
+        self._patiently.count_read()
+        return refresher.run(lease).outcome in MENDED
 
     # Our tables by themselves
 

@@ -84,7 +84,7 @@ class StripeEvents:
                 clock=resources.clock,
             ),
             LaneSchedule(settings.events.refresh_threads, lane_weights(settings)),
-            observe=lambda _lane, outcome, seconds: resources.metrics.refreshed(outcome, seconds),
+            observe=lambda _lane, outcome, seconds: resources.metrics.refreshes.ended(outcome, seconds),
             threads=settings.events.refresh_threads,
             sweep_interval=settings.settle.sweep_interval,
             watchdog=resources.watchdog,

@@ -100,5 +100,8 @@ def _of_change(row: ChangeRow) -> Entry:
 
 
 def _of_mark(row: Waiting) -> Entry:
+    if row.missing_since is not None:
+        fields: dict[str, object] = {"set_aside": True, "asked_again": row.due_at}
+        return Entry(row.missing_since, "missing at Stripe", row.stripe_subscription_id, fields)
     fields = {"attempts": row.attempts, "under_way": row.leased, "last_error": row.last_error}
     return Entry(row.due_at, "to be fetched", row.stripe_subscription_id, fields)

@@ -22,6 +22,7 @@ from worker.stripe_api.catalogue import Catalogue
 from worker.stripe_api.errors import Unauthorized
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.limiter.limiter import Limiter, limiter_for
+from worker.stripe_api.reads import Reads
 from worker.telemetry import Health, Metrics, Watchdog
 from worker.telemetry.watchdog import PATIENCE
 
@@ -52,6 +53,7 @@ class Resources:
         self.watchdog = Watchdog(health, patience=max(PATIENCE, 2 * settings.settle.lease))
         self._outside = outside
         self._stripe_time = StripeClock(outside.clock)
+        self.reads = Reads()
         self.clocks = Clocks(outside.local_time, self._stripe_time.known, outside.clock)
         self.clock_watch = ClockWatch(self.clocks, metrics, health, outside.clock)
 
@@ -61,7 +63,7 @@ class Resources:
 
     @cached_property
     def _stripe(self) -> StripeSide:
-        stripe = stripe_side(self.settings, self.metrics, self.rng, self._outside, self._stripe_time)
+        stripe = stripe_side(self.settings, self.metrics, self.rng, self._outside, self._stripe_time, self.reads)
         self._closing.callback(stripe.gateway.close)
         return stripe
 
@@ -137,8 +139,10 @@ def stripe_side(
     rng: random.Random,
     outside: Outside = OUTSIDE,
     stripe_time: StripeClock | None = None,
+    reads: Reads | None = None,
 ) -> StripeSide:
-    """`stripe_time` is told what Stripe's answers say. Raises `Misconfigured` without a usable key."""
+    """`stripe_time` is told what Stripe's answers say, `reads` what is read. Raises `Misconfigured` without a usable
+    key."""
     weights, connections = lane_weights(settings), settings.settle.threads + 2
     limiter = limiter_for(settings.stripe, _secret_key(settings), weights, metrics.limiter_wait, outside.clock)
     gateway = StripeGateway(
@@ -151,6 +155,7 @@ def stripe_side(
         connections=connections,
         clock=outside.clock,
         stripe_time=stripe_time,
+        reads=reads,
         sleep=outside.sleep,
     )
     return StripeSide(gateway, limiter, Catalogue(gateway, settings.plans, settings.namespace, outside.clock))

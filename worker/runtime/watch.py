@@ -12,7 +12,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
-from worker.store import event_cursor, outbox, processes, quarantine, refreshes
+from worker.store import event_cursor, outbox, processes, quarantine, refreshes, stripe_reads
 from worker.store.engine.looks import Look
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
@@ -36,6 +36,7 @@ class Watch:
         self._database = resources.database
         self._rates = rates
         self._queues = queues
+        self._reads = resources.reads
         self._changes = Look[outbox.Waiting]()
         self._clocks = resources.clock_watch
         self._metrics = resources.metrics
@@ -53,6 +54,7 @@ class Watch:
                 self._look(alive, clean=turn % CLEAN_EVERY == 0)
             turn += 1
             self._stopping.wait(WATCH_INTERVAL)
+        self._at_postgres(self._count_reads)
 
     def _look(self, alive: Callable[[], Collection[str]], *, clean: bool) -> None:
         self._metrics.threads_alive(len(alive()))
@@ -60,6 +62,7 @@ class Watch:
             self._metrics.limiter_rate(scope, rate)
         self._at_postgres(self._watch_queues)
         self._at_postgres(self._watch_outbox)
+        self._at_postgres(self._count_reads)
         self._at_postgres(self._watch_polls)
         self._at_postgres(partial(self._clocks.ask_postgres, self._database))
         self._clocks.compare()
@@ -79,7 +82,7 @@ class Watch:
         """What could not be counted is not set, and soon left out."""
         with self._database.transaction() as tx:
             state = self._queues.state(tx)
-            self._metrics.refreshes(*refreshes.backlog(tx))
+            self._metrics.refreshes.standing(*refreshes.backlog(tx))
         for lane, waiting in state.lanes.items():
             self._metrics.queue(lane, waiting.depth, waiting.age)
         if state.lanes.keys() >= _PROMPT:
@@ -96,6 +99,18 @@ class Watch:
             waiting = self._changes.take(partial(outbox.waiting, tx))
         if waiting is not None:
             self._metrics.changes_waiting(*waiting)
+
+    def _count_reads(self) -> None:
+        """What was read of Stripe since is of the month's, and polls have so much less."""
+        if not (sent := self._reads.take()):
+            return
+        try:
+            with self._database.transaction() as tx:
+                for purpose, reads in sorted(sent.items()):
+                    stripe_reads.add(tx, purpose, reads)
+        except SubkeeperError:
+            self._reads.put_back(sent)
+            raise
 
     def _watch_polls(self) -> None:
         """Where anybody polls, or did."""

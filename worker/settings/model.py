@@ -24,6 +24,8 @@ from worker.settings.secrets import (
 LEASE_MARGIN = 5.0
 """Seconds that a lease keeps beyond one request: commits, clock steps, scheduling. Each step's commit renews it."""
 
+WEBHOOK_SECRETS = ("stripe", "webhook_secrets")
+
 COMMIT_GRACE = 5.0
 """Seconds beyond `database.statement_timeout` after which a Postgres that says nothing is given up: for its answer, and
 for a commit whose flush to disk it cannot break off."""
@@ -104,7 +106,10 @@ class Settings(Section):
     def webhook_secrets(self) -> dict[str, str]:
         """The signing secrets of our webhook endpoints by the names that we gave them, as they are now (a file is read
         again); none: the webhook is disabled. Raises `Misconfigured`."""
-        secret = self.secret(("stripe", "webhook_secrets"))
+        secret = self.secret(WEBHOOK_SECRETS)
+        if secret.is_to_come:
+            fix = f"`subkeeper setup --webhook URL --webhook-secret-file {secret.file}` writes it; or name another one"
+            raise Misconfigured(secret.name, f"there is no file {secret.file}", fix)
         text = secret.read()
         return split_webhook_secrets(secret.name, text) if text is not None else {}
 
@@ -130,7 +135,7 @@ class Settings(Section):
         """Every secret at hand, for the log to mask by value. Raises `Misconfigured` for a file that went away."""
         sealing = self.secret_keys() if self.has_secret_key else []
         passwords = passwords_of(self.database.url.get_secret_value())
-        webhook = self.webhook_secrets().values()
+        webhook = [] if self.secret(WEBHOOK_SECRETS).is_to_come else self.webhook_secrets().values()
         secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), *passwords, *sealing, *webhook)
         return [secret for secret in secrets if secret]
 
@@ -185,7 +190,8 @@ def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
     reads: list[Callable[[], object]] = [
         settings.stripe_secret_key,
         settings.nsq_auth_secret,
-        settings.webhook_secrets,
+        # Of a file that isn't there the web process says so: `setup` may be about to write it.
+        *([settings.webhook_secrets] if not settings.secret(WEBHOOK_SECRETS).is_to_come else []),
         *([settings.secret_keys] if settings.has_secret_key else []),  # who seals nothing runs without
     ]
     for read in reads:

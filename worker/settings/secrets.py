@@ -32,6 +32,12 @@ class Secret(NamedTuple):
     value: SecretStr | None
     file: Path | None
 
+    @property
+    def is_to_come(self) -> bool:
+        """Whether the file is named and not there, so that somebody may be about to write it. A relative name may be
+        the secret itself."""
+        return self.value is None and self.file is not None and self.file.is_absolute() and not _exists(self.file)
+
     def read(self) -> str | None:
         """Its text, or None where there is none. Raises `Misconfigured` for a file that can't be read or is empty."""
         if self.value is not None:
@@ -51,6 +57,13 @@ class Secret(NamedTuple):
         if self.value is not None:
             return f"{_MASK} (set by {self.name})"
         return f"{_MASK} (read from {self.file}, set by {self.name})" if self.file else "not set"
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # it can't be told: reading it says why
+        return True
 
 
 def read_text(name: str, file: Path, kind: str) -> str:
@@ -106,11 +119,15 @@ def split_webhook_secrets(name: str, text: str) -> dict[str, str]:
     """`name=whsec_…`, several separated by commas or lines. Raises `Misconfigured`, which never repeats one."""
     found: dict[str, str] = {}
     fix = "Write name=whsec_…, several separated by commas; a name has 1 to 32 of the characters a-z 0-9 _ -"
-    for entry in re.split(r"[,\s]+", text.strip(", \t\r\n")):
+    for number, entry in enumerate(re.split(r"[,\s]+", text.strip(", \t\r\n")), 1):
         label, _, secret = entry.partition("=")
         if not _WEBHOOK_NAME.fullmatch(label) or not _WEBHOOK_SECRET.fullmatch(secret):
-            raise Misconfigured(name, "holds an entry that is not a name and a signing secret of Stripe", fix)
+            raise Misconfigured(name, f"entry {number} of it is not a name and a signing secret of Stripe", fix)
         if label in found or secret in found.values():
-            raise Misconfigured(name, "holds a name or a secret twice", "Give each secret once, under its own name")
+            raise Misconfigured(
+                name,
+                f"entry {number} of it has a name or a secret of before",
+                "Give each secret once, under its own name",
+            )
         found[label] = secret
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, text
@@ -17,22 +17,27 @@ from sqlalchemy import Connection, Row, text
 from worker.store.engine import arrays
 from worker.store.engine.errors import LeaseLost
 
-_MARK = text("""
+# What was set aside waits anew, from now on.
+_WANT = """
+    ON CONFLICT (stripe_subscription_id) DO UPDATE
+    SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END,
+        marked_at = CASE WHEN r.set_aside_at IS NULL THEN r.marked_at ELSE now() END, set_aside_at = NULL
+"""
+
+_MARK = text(f"""
     INSERT INTO subscription_refreshes AS r (stripe_subscription_id, due_at)
     SELECT id, now() FROM unnest(CAST(:ids AS text[])) AS id
-    ON CONFLICT (stripe_subscription_id) DO UPDATE
-    SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END
-""")
+    {_WANT}
+""")  # noqa: S608 - a constant
 
-_REVISIT = text("""
+_REVISIT = text(f"""
     INSERT INTO subscription_refreshes AS r (stripe_subscription_id)
     SELECT u.stripe_subscription_id FROM unmatched_subscriptions u
     JOIN billing_customers c USING (stripe_customer_id)
     WHERE c.deleted_at IS NULL AND (CAST(:customer_id AS text) IS NULL OR c.stripe_customer_id = :customer_id)
     ORDER BY u.stripe_subscription_id
-    ON CONFLICT (stripe_subscription_id) DO UPDATE
-    SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END
-""")
+    {_WANT}
+""")  # noqa: S608 - as above
 
 _CONFIRM = text("""
     UPDATE subscription_refreshes SET wanted = wanted + 1, confirmed = confirmed + 1
@@ -49,6 +54,7 @@ _TAKE = """
     ) AS due
     WHERE r.stripe_subscription_id = due.stripe_subscription_id
     RETURNING r.stripe_subscription_id, r.wanted, r.confirmed, r.lease_token, r.attempts,
+        now() - r.missing_since AS missing_for, r.set_aside_at IS NOT NULL AS is_aside,
         (SELECT s.version FROM billing_subscriptions s WHERE s.stripe_subscription_id = r.stripe_subscription_id)
         AS version
 """
@@ -56,7 +62,10 @@ _LEASE = text(_TAKE.format(which="due_at <= now() ORDER BY due_at LIMIT :count")
 _LEASE_ONE = text(_TAKE.format(which="stripe_subscription_id = :id AND due_at <= now()"))
 
 _BACKLOG = text("""
-    SELECT count(*), coalesce(extract(epoch FROM now() - min(marked_at)), 0) FROM subscription_refreshes
+    SELECT count(*) FILTER (WHERE set_aside_at IS NULL),
+           coalesce(extract(epoch FROM now() - min(marked_at) FILTER (WHERE set_aside_at IS NULL)), 0),
+           count(set_aside_at)
+    FROM subscription_refreshes
 """)
 
 _FENCE = "WHERE stripe_subscription_id = :id AND lease_token = :token"
@@ -69,6 +78,23 @@ _POSTPONE = text(f"""
     {_FENCE} RETURNING 1
 """)  # noqa: S608 - the fence is a constant
 
+_MISSING = f"""
+    UPDATE subscription_refreshes
+    SET lease_token = 0, lease_until = NULL, due_at = now() + :delay, last_error = 'Stripe has no such subscription',
+        attempts = 0, missing_since = coalesce(missing_since, now()), set_aside_at = {{aside}}
+    {_FENCE}
+"""  # noqa: S608 - as above
+_DOUBT = text(_MISSING.format(aside="NULL"))
+_SET_ASIDE = text(_MISSING.format(aside="coalesce(set_aside_at, now())"))
+
+_FOUND = text(f"""
+    UPDATE subscription_refreshes SET missing_since = NULL, set_aside_at = NULL {_FENCE}
+""")  # noqa: S608 - as above
+
+_ASIDE = text("""
+    SELECT missing_since FROM subscription_refreshes WHERE stripe_subscription_id = :id AND set_aside_at IS NOT NULL
+""")
+
 _HELD = text(f"SELECT wanted, confirmed FROM subscription_refreshes {_FENCE} FOR UPDATE")  # noqa: S608 - as above
 
 _CLEAR = text(f"DELETE FROM subscription_refreshes {_FENCE}")  # noqa: S608 - as above
@@ -76,7 +102,11 @@ _CLEAR = text(f"DELETE FROM subscription_refreshes {_FENCE}")  # noqa: S608 - as
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A leased mark. `version`: of the row as it was then; None where there is none. `attempts` counts from 1."""
+    """A leased mark. `version`: of the row as it was then; None where there is none. `attempts` counts from 1.
+
+    `missing_for`: how long ago Stripe first said that it has no such subscription; None: it didn't. `is_aside`: that
+    was confirmed before.
+    """
 
     stripe_subscription_id: str
     wanted: int
@@ -84,6 +114,8 @@ class Refresh:
     token: int
     attempts: int
     version: int | None
+    missing_for: timedelta | None = None
+    is_aside: bool = False
 
 
 def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
@@ -114,10 +146,18 @@ def lease_one(tx: Connection, stripe_subscription_id: str, length: timedelta) ->
     return None if row is None else _refresh(row)
 
 
-def backlog(tx: Connection) -> tuple[int, float]:
-    """How many are marked, and the age in seconds of the oldest mark that no fetch has answered."""
-    waiting, age = tx.execute(_BACKLOG).one()
-    return int(waiting), float(age)
+class Backlog(NamedTuple):
+    """How many are marked, the age in seconds of the oldest mark that no fetch has answered; and, apart from those, how
+    many are set aside, since Stripe has none such."""
+
+    waiting: int
+    oldest: float
+    aside: int
+
+
+def backlog(tx: Connection) -> Backlog:
+    waiting, oldest, aside = tx.execute(_BACKLOG).one()
+    return Backlog(int(waiting), float(oldest), int(aside))
 
 
 class Held(NamedTuple):
@@ -148,8 +188,38 @@ def postpone(tx: Connection, refresh: Refresh, delay: timedelta, error: str | No
         raise LeaseLost(refresh.stripe_subscription_id)
 
 
+def doubt(tx: Connection, refresh: Refresh, delay: timedelta) -> None:
+    """Stripe has said that there is no such subscription; it is asked again after `delay`. The mark is held."""
+    tx.execute(_DOUBT, _fence(refresh) | {"delay": delay})
+
+
+def set_aside(tx: Connection, refresh: Refresh, delay: timedelta) -> None:
+    """That is confirmed. The mark is held (`hold`)."""
+    tx.execute(_SET_ASIDE, _fence(refresh) | {"delay": delay})
+
+
+def found(tx: Connection, refresh: Refresh) -> None:
+    """Stripe has it after all. The mark is held (`hold`)."""
+    tx.execute(_FOUND, _fence(refresh))
+
+
+def missing_since(tx: Connection, stripe_subscription_id: str) -> datetime | None:
+    """Since when Stripe has had no such subscription, where that was confirmed."""
+    since: datetime | None = tx.execute(_ASIDE, {"id": stripe_subscription_id}).scalar()
+    return since
+
+
 def _refresh(row: Row[tuple[object, ...]]) -> Refresh:
-    return Refresh(row.stripe_subscription_id, row.wanted, row.confirmed, row.lease_token, row.attempts, row.version)
+    return Refresh(
+        row.stripe_subscription_id,
+        row.wanted,
+        row.confirmed,
+        row.lease_token,
+        row.attempts,
+        row.version,
+        row.missing_for,
+        row.is_aside,
+    )
 
 
 def _fence(refresh: Refresh) -> dict[str, object]:

@@ -1,6 +1,8 @@
 """SQL of `stripe_reads`: how many reads of Stripe's monthly allotment were made, by what for (UTC months).
 
-Counted before the read is sent: one that was counted and never left is cheaper than one that nobody knows of.
+Those of polls and commands are counted before they are sent: one that was counted and never left is cheaper than one
+that nobody knows of. Those of the work that can't wait for that (prices, refreshes, looks) are counted in memory, and
+added every few seconds.
 """
 
 from __future__ import annotations

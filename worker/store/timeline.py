@@ -24,7 +24,8 @@ class ChangeRow(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A mark: Stripe is to be asked for this subscription. `leased`: somebody is at it."""
+    """A mark: Stripe is to be asked for this subscription. `leased`: somebody is at it. `missing_since`: since when
+    Stripe has had none such, where that was confirmed."""
 
     due_at: datetime
     stripe_subscription_id: str
@@ -32,6 +33,7 @@ class Waiting(NamedTuple):
     attempts: int
     leased: bool
     last_error: str | None
+    missing_since: datetime | None
 
 
 class CustomerTimes(NamedTuple):
@@ -49,7 +51,8 @@ _CHANGES = text("""
 """)
 
 _WAITING = text("""
-    SELECT due_at, stripe_subscription_id, wanted, attempts, coalesce(lease_until > now(), false) AS leased, last_error
+    SELECT due_at, stripe_subscription_id, wanted, attempts, coalesce(lease_until > now(), false) AS leased, last_error,
+           CASE WHEN set_aside_at IS NOT NULL THEN missing_since END AS missing_since
     FROM subscription_refreshes WHERE stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDER BY due_at
 """)
 

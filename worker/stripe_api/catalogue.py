@@ -20,10 +20,14 @@ CALL_SECONDS = 30.0
 
 
 REFRESH_INTERVAL = 60.0
-"""Seconds between two looks at the prices: so long a lookup key that was moved goes unnoticed."""
+"""Seconds for which a price counts as known: so long a lookup key that was moved goes unnoticed."""
 
-RECHECK_INTERVAL = 5.0
-"""Seconds after which it is asked anew whether a plan has become usable."""
+AHEAD = 0.75
+"""The part of them after which prices that are in use are asked for in the background, so that nobody waits for it."""
+
+RECHECK_INTERVAL, RECHECKED_FOR = 5.0, 600.0
+"""Seconds after which it is asked anew whether a plan has become usable, and for how long: after that, as seldom as for
+one that is. A person who takes longer gets no more of the month's reads."""
 
 
 class UnusablePlan(Misconfigured):
@@ -32,11 +36,19 @@ class UnusablePlan(Misconfigured):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What Stripe said of a plan's price, and when by the clock. One of `price_id` and `problem` is there."""
+    """What Stripe said of a plan's price, and when by the clock. One of `price_id` and `problem` is there, the problem
+    `since` then."""
 
     at: float
     price_id: str | None
     problem: UnusablePlan | None
+    since: float
+
+    @property
+    def until(self) -> float:
+        """Until when it counts as known."""
+        is_new_problem = self.problem is not None and self.at - self.since < RECHECKED_FOR
+        return self.at + (RECHECK_INTERVAL if is_new_problem else REFRESH_INTERVAL)
 
 
 class Catalogue:
@@ -57,17 +69,28 @@ class Catalogue:
         self._asking = threading.Lock()
         self._found: dict[str, _Found] = {}
         self._silent_until = float("-inf")
+        self._is_used = False
 
     def plan_of(self, lookup_key: str | None) -> str | None:
         """Our name of the plan whose price has this lookup key."""
         return self._names.get(lookup_key) if lookup_key is not None else None
 
     def price_id(self, plan: str) -> str:
-        """The Stripe price of `plan`, as it was last found. Raises `UnusablePlan` where there is none that can be used,
-        and what the gateway raises while that isn't known yet."""
+        """The Stripe price of `plan`, as it was found within `REFRESH_INTERVAL`; before that, if Stripe can't tell now.
+        Raises `UnusablePlan` where there is none that can be used, and what the gateway raises while that isn't known
+        yet."""
         found = self._found.get(plan)
-        is_known = found is not None and (found.problem is None or self._clock() - found.at < RECHECK_INTERVAL)
-        return _usable(found) if found is not None and is_known else self.recheck(plan)
+        if found is not None and self._clock() < found.until:
+            self._is_used = True
+            return _usable(found)
+        try:
+            return self.recheck(plan)
+        except UnusablePlan:
+            raise
+        except SubkeeperError:
+            if found is None or found.problem is not None:
+                raise
+            return _usable(found)
 
     def problem(self, plan: str) -> UnusablePlan | None:
         """Why `plan` can't be used, as far as is known."""
@@ -90,37 +113,58 @@ class Catalogue:
         return _usable(found)
 
     def refresh(self, plan: str) -> str:
-        """As `price_id`, but asks Stripe in any case. What was found before stays if Stripe can't tell."""
+        """As `price_id`, but asks Stripe in any case, except for a problem that has lasted. What was found before stays
+        if Stripe can't tell."""
         with self._asking:
-            found = self._ask(plan)
+            found = self._found.get(plan)
+            if found is None or found.problem is None or self._clock() >= found.until:
+                found = self._ask(plan)
         return _usable(found)
 
     def keep_fresh(self, stopping: threading.Event) -> None:
         """Follows prices until `stopping`: lookup keys that move, prices that are archived or activated again. Requests
         that are frozen stay as they are."""
-        while not stopping.wait(REFRESH_INTERVAL if not any(map(self.problem, self._plans)) else RECHECK_INTERVAL):
-            for plan in self._plans:
-                if stopping.is_set():
-                    return
-                with suppress(SubkeeperError):
-                    self.refresh(plan)
+        while not stopping.wait(RECHECK_INTERVAL if self._problems() else REFRESH_INTERVAL * AHEAD):
+            with suppress(SubkeeperError):
+                self.look_again()
+
+    def look_again(self) -> None:
+        """Asks for the prices if one was used since they were asked for, or a problem's time has come; in an idle
+        process nothing is read."""
+        with self._asking:
+            if self._is_used or any(self._clock() >= each.until for each in self._problems()):
+                self._ask_for_all()
+
+    def _problems(self) -> list[_Found]:
+        return [each for each in list(self._found.values()) if each.problem is not None]
 
     def _ask(self, plan: str) -> _Found:
-        key = f"plans.{plan}.lookup_key"
-        settings = self._plans.get(plan)
-        if settings is None:
+        if plan not in self._plans:
             raise UnusablePlan(
                 f"plans.{plan}", "a profile was given this plan, and it is no longer configured", "Add it"
             )
-        price, problem = self._price(settings), None
+        self._ask_for_all()
+        return self._found[plan]
+
+    def _ask_for_all(self) -> None:
+        """One request for all plans."""
+        keys = [each.lookup_key for each in self._plans.values()]
+        prices = self._gateway.prices(keys, deadline=Deadline.after(CALL_SECONDS))
+        self._is_used = False
+        for plan, settings in self._plans.items():
+            self._found[plan] = self._judged(plan, prices.get(settings.lookup_key))
+
+    def _judged(self, plan: str, price: PriceFact | None) -> _Found:
+        key, problem, now = f"plans.{plan}.lookup_key", None, self._clock()
         if price is None:
-            problem = UnusablePlan(key, f"Stripe has no price {settings.lookup_key!r}", "Run `subkeeper setup`.")
+            said = f"Stripe has no price {self._plans[plan].lookup_key!r}"
+            problem = UnusablePlan(key, said, "Run `subkeeper setup`.")
         elif not price.active:
             fix = "Activate it, or give the key to another."
             problem = UnusablePlan(key, f"the price {price.id} is not active", fix)
-        usable = price.id if price is not None and problem is None else None
-        found = self._found[plan] = _Found(self._clock(), usable, problem)
-        return found
+        before = self._found.get(plan)
+        since = before.since if before is not None and before.problem is not None else now
+        return _Found(now, price.id if price is not None and problem is None else None, problem, since)
 
     def ensure(self, plan: str) -> list[str]:
         """Creates the plan's product and price if they are missing. Returns what was done or found, a line each.
@@ -133,7 +177,7 @@ class Catalogue:
             return [f"price {settings.lookup_key}: {found.id} was there{_difference(found, settings)}"]
         product_id = f"{self._namespace}_{plan}"
         lines = [self._ensure_product(product_id, settings)]
-        price = self._gateway.create_price(
+        price = self._gateway.products.create_price(
             {
                 "product": product_id,
                 "lookup_key": settings.lookup_key,
@@ -148,14 +192,15 @@ class Catalogue:
 
     def _ensure_product(self, product_id: str, settings: PlanSettings) -> str:
         deadline = Deadline.after(CALL_SECONDS)
-        if self._gateway.product(product_id, deadline=deadline) is not None:
+        if self._gateway.products.find(product_id, deadline=deadline) is not None:
             return f"product {product_id}: was there"
         parameters = {"id": product_id, "name": settings.name}
-        self._gateway.create_product(parameters, key=self._key("product", settings), deadline=deadline)
+        self._gateway.products.create(parameters, key=self._key("product", settings), deadline=deadline)
         return f"product {product_id}: created"
 
     def _price(self, settings: PlanSettings) -> PriceFact | None:
-        return self._gateway.price_by_lookup_key(settings.lookup_key, deadline=Deadline.after(CALL_SECONDS))
+        key = settings.lookup_key
+        return self._gateway.prices([key], deadline=Deadline.after(CALL_SECONDS)).get(key)
 
     def _key(self, what: str, settings: PlanSettings) -> str:
         content = json.dumps([self._namespace, what, settings.model_dump()], sort_keys=True)

@@ -35,14 +35,14 @@ from worker.stripe_api.http_client import HttpClient
 from worker.stripe_api.limiter.limiter import Limiter
 from worker.stripe_api.parsing import (
     Fields,
-    ProductFact,
     customer_fact,
     customer_unless_deleted,
     fetched_subscription,
     price_fact,
-    product_fact,
     subscription_fact,
 )
+from worker.stripe_api.products import Products
+from worker.stripe_api.reads import Reads
 from worker.stripe_api.requestor import Call, Reply, Requestor
 from worker.stripe_api.subscription_list import SubscriptionPage, subscriptions_page
 from worker.stripe_api.test_clock import frozen_time
@@ -51,6 +51,9 @@ from worker.telemetry import Metrics
 
 PAGE = 100
 """Objects per page of a list: the most that Stripe gives."""
+
+MOST_LOOKUP_KEYS = 10
+"""For which one request may ask (https://docs.stripe.com/api/prices/list)."""
 
 
 class StripeGateway:
@@ -69,10 +72,11 @@ class StripeGateway:
         connections: int = 32,
         clock: Clock = boot_time,
         stripe_time: StripeClock | None = None,
+        reads: Reads | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`secret_key` reads the key from where it is configured. `connections`: kept open, one per settling thread;
-        `http` makes them, for an origin.
+        `http` makes them, for an origin. `reads` counts what is read.
 
         Raises `Misconfigured` where the key's mode isn't `settings.livemode`.
         """
@@ -88,9 +92,11 @@ class StripeGateway:
             timeout=settings.request_timeout,
             rng=rng,
             observe=observe,
+            reads=reads,
             clock=clock,
             sleep=sleep,
         )
+        self.products = Products(self._requestor)
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
 
     def reload(self) -> None:
@@ -210,37 +216,14 @@ class StripeGateway:
         call = Call("events.retrieve", "get", f"/v1/events/{_segment(event_id)}", {}, lane, deadline)
         return self._requestor.send(call).data
 
-    def price_by_lookup_key(self, lookup_key: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> PriceFact | None:
-        """The price with this lookup key, active or not. Stripe lets one price at a time have it."""
-        params = {"lookup_keys": [lookup_key], "limit": 1}
-        reply = self._requestor.send(Call("prices.list", "get", "/v1/prices", params, lane, deadline))
-        return next(map(price_fact, _objects(reply)), None)
-
-    def create_price(
-        self, params: Mapping[str, object], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
-    ) -> PriceFact:
-        call = Call("prices.create", "post", "/v1/prices", params, lane, deadline, key)
-        return price_fact(self._requestor.send(call).data)
-
-    def product(self, product_id: str, *, deadline: Deadline, lane: Lane = Lane.LIVE) -> ProductFact | None:
-        """The product, or None where there is none with this id (it may be chosen when creating one)."""
-        params = {"ids": [product_id], "limit": 1}
-        reply = self._requestor.send(Call("products.list", "get", "/v1/products", params, lane, deadline))
-        return next(map(product_fact, _objects(reply)), None)
-
-    def create_product(
-        self, params: Mapping[str, object], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
-    ) -> ProductFact:
-        call = Call("products.create", "post", "/v1/products", params, lane, deadline, key)
-        return product_fact(self._requestor.send(call).data)
-
-    def update_product(
-        self, product_id: str, metadata: Mapping[str, str], *, key: str, deadline: Deadline, lane: Lane = Lane.LIVE
-    ) -> ProductFact:
-        """Sets these keys of the product's metadata, and leaves the others."""
-        path = f"/v1/products/{_segment(product_id)}"
-        call = Call("products.update", "post", path, {"metadata": metadata}, lane, deadline, key)
-        return product_fact(self._requestor.send(call).data)
+    def prices(self, lookup_keys: Sequence[str], *, deadline: Deadline) -> dict[str, PriceFact]:
+        """The prices that have these lookup keys, active or not, by them. Stripe lets one price at a time have one."""
+        found: dict[str, PriceFact] = {}
+        for at in range(0, len(lookup_keys), MOST_LOOKUP_KEYS):
+            params = {"lookup_keys": list(lookup_keys[at : at + MOST_LOOKUP_KEYS]), "limit": MOST_LOOKUP_KEYS}
+            reply = self._requestor.send(Call("prices.list", "get", "/v1/prices", params, Lane.LIVE, deadline))
+            found |= {fact.lookup_key: fact for fact in map(price_fact, _objects(reply)) if fact.lookup_key}
+        return found
 
     def try_reading(self, path: str, *, deadline: Deadline) -> None:
         """Read one object of a list (`"/v1/customers"`) and forget it: `Unauthorized` where the key may not."""

@@ -62,7 +62,7 @@ class ProductOwner:
         # A key of its own for each time: Stripe would answer from memory where two databases took over from each other.
         key = f"subkeeper-setup-{secrets.token_hex(16)}"
         deadline = Deadline.after(CALL_SECONDS)
-        self._gateway.update_product(product.id, {self._word: database_id}, key=key, deadline=deadline)
+        self._gateway.products.update(product.id, {self._word: database_id}, key=key, deadline=deadline)
         product = self._product(plan)
         if product is not None:
             self._is_ours(product, database_id)
@@ -70,8 +70,9 @@ class ProductOwner:
 
     def _product(self, plan: str) -> ProductFact | None:
         deadline = Deadline.after(CALL_SECONDS)
-        price = self._gateway.price_by_lookup_key(self._plans[plan].lookup_key, deadline=deadline)
-        return None if price is None else self._gateway.product(price.product_id, deadline=deadline)
+        key = self._plans[plan].lookup_key
+        price = self._gateway.prices([key], deadline=deadline).get(key)
+        return None if price is None else self._gateway.products.find(price.product_id, deadline=deadline)
 
     def _is_ours(self, product: ProductFact, database_id: str) -> bool | None:
         """None where the product names no database yet."""

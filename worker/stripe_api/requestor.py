@@ -23,6 +23,7 @@ from worker.stripe_api.errors import KeyInUse, StripeFailure, Throttled, Unautho
 from worker.stripe_api.http_client import TIMEOUT_HEADER, Headers
 from worker.stripe_api.limiter.limiter import LIVE_PREFIXES, Limiter
 from worker.stripe_api.parsing import account_fact
+from worker.stripe_api.reads import Reads
 from worker.stripe_api.reporting import FailureLog
 from worker.stripe_api.translate import translate
 from worker.telemetry import Metrics
@@ -83,6 +84,7 @@ class Requestor:
         timeout: float,
         rng: random.Random,
         observe: Metrics,
+        reads: Reads | None,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
@@ -95,6 +97,7 @@ class Requestor:
         self._clock = clock
         self._rng = rng
         self._observe = observe
+        self._reads = reads
         self._log = FailureLog()
         self._retrying = Retrying(retry=_is_quick, wait=self._pause, stop=self._is_too_late, sleep=sleep, reraise=True)
 
@@ -131,6 +134,8 @@ class Requestor:
             call.deadline.check()
             began = self._clock()
             call.sent_at = call.sent_at or began
+            if self._reads is not None and call.method == "get":
+                self._reads.sent(call.operation)
             try:
                 response = self.request(client, call)
             except stripe.StripeError as error:

@@ -88,7 +88,11 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "event.wrong_mode": ("events", "first"),
     # A customer that was made elsewhere names a user of ours who has another one.
     "customer.conflicting": ("stripe_customer_id", "other"),
-    # Stripe knows no such subscription, or won't tell: it is asked again, ever more rarely. A bug: the same.
+    # Stripe has said twice that it has no such subscription: a row of ours stays as it is, and is asked for rarely;
+    # what was nobody's is forgotten.
+    "subscription.set_aside": ("stripe_subscription_id", "user_id"),
+    "refresh.dropped": ("stripe_subscription_id",),
+    # Stripe won't tell of a subscription: it is asked again, ever more rarely. A bug: the same.
     "refresh.refused": ("stripe_subscription_id", "reason"),
     "refresh.crashed": ("stripe_subscription_id",),
     "refresh.lost": ("stripe_subscription_id",),

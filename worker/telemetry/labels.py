@@ -35,8 +35,8 @@ EVENT_OUTCOMES = (
 """`worker.events.absorption`; the first ten are kept in `processed_stripe_events`."""
 
 REFRESH_OUTCOMES = (
-    "changed", "unchanged", "adopted", "overtaken", "unmatched", "waiting", "missing", "postponed", "lease_lost",
-    "given_back", "halted", "crashed", "unrecorded",
+    "changed", "unchanged", "adopted", "overtaken", "unmatched", "waiting", "missing", "refused", "postponed",
+    "lease_lost", "given_back", "halted", "crashed", "unrecorded",
 )  # fmt: skip
 
 STRIPE_OPERATIONS = (

@@ -16,6 +16,7 @@ from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health
 from worker.telemetry.polls import Polls
 from worker.telemetry.readings import Parts
+from worker.telemetry.refreshes import Refreshes
 from worker.telemetry.registry import Registry
 from worker.telemetry.stream import LOSSES
 from worker.telemetry.webhook import WebhookMetrics
@@ -118,24 +119,11 @@ class Metrics(ChangeMetrics):
         self.polls = Polls(r)
         text = "Stripe's events, by what became of them"
         self._events = r.counter("stripe_events", text, {"outcome": labels.EVENT_OUTCOMES})
-        outcomes = {"outcome": labels.REFRESH_OUTCOMES}
-        self._refreshed = r.histogram("refresh_seconds", "From leasing a refresh to its commit", _CALL, outcomes)
-        self._refreshes = r.reading("refreshes_waiting", "Subscriptions that Stripe is to be asked for")
-        text = "Age of the oldest mark for a refresh; 0: none"
-        self._refreshes_age = r.reading("refreshes_oldest_age_seconds", text)
+        self.refreshes = Refreshes(r, _CALL)
 
     def events(self, outcome: str, count: int) -> None:
         """`count` events ended as `outcome` (`labels.EVENT_OUTCOMES`)."""
         self._events.labels(outcome).inc(count)
-
-    def refreshed(self, outcome: str, seconds: float) -> None:
-        """A leased refresh ended as `outcome` (`labels.REFRESH_OUTCOMES`) after `seconds`."""
-        self._refreshed.labels(outcome).observe(seconds)
-
-    def refreshes(self, waiting: int, oldest_seconds: float) -> None:
-        """So many refreshes are marked, the oldest `oldest_seconds` ago (0: none)."""
-        self._refreshes.set(waiting)
-        self._refreshes_age.set(oldest_seconds)
 
     def messages(self, topic: str, outcome: str, count: int = 1) -> None:
         """`count` messages of a topic ended as `outcome` (`labels.MESSAGE_OUTCOMES`)."""
@@ -200,8 +188,8 @@ class Metrics(ChangeMetrics):
     def forget_queues(self) -> None:
         """Postgres can't be read: what was last read there is no longer shown."""
         ledger = (self._depth, self._age, self._oldest, self._unopenable, self._in_quarantine)
-        events = (self._refreshes, self._refreshes_age)
-        for each in (*ledger, *events, *self._of_the_outbox):
+        self.refreshes.forget()
+        for each in (*ledger, *self._of_the_outbox):
             each.forget()
 
     def stripe_call(self, operation: str, outcome: str, seconds: float) -> None:

@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Generic
 
-import structlog
-
 from worker.domain.deadline import Clock, boot_time
 from worker.domain.lanes import Lane, LaneSchedule, Reservation
-from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable, Unforeseen
+from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable
 from worker.telemetry import Watchdog
 from worker.telemetry.tally import Tally
 from worker.work.halting import Halting
 from worker.work.owner import Ended, LeaseT, Owner
+from worker.work.turns import Turns
 
 LEAST_LEASE = 2.0
 """Seconds of its lease that a row must have left when a thread takes it up; less, and it is given back."""
@@ -52,7 +51,6 @@ class Dispatcher(Generic[LeaseT]):
         self._clock = clock
         self._name = name
         self._tally = Tally()
-        self._log = structlog.get_logger(__name__)
         # Two conditions on one lock, so that a row that comes wakes the one thread that takes it, and one that is done
         # the sweeper alone, if it has a reason: 500 context switches a second at 20 profiles/s, 1,500 if all are woken.
         lock = threading.RLock()
@@ -185,18 +183,9 @@ class Dispatcher(Generic[LeaseT]):
     # Sweeping
 
     def _sweep_for_ever(self) -> None:
-        crashed = False
+        turns = Turns(self.take_turn, self._watchdog)
         while not self._stopping:
-            try:
-                with self._watchdog.work():
-                    self.take_turn()
-                crashed = False
-            except (Unavailable, TryLater):
-                pass  # tried again after the pause
-            except Unforeseen as error:
-                if not crashed:
-                    self._log.critical("sweep.crashed", exc_info=error)
-                crashed = True
+            turns.take()
             self._tally.tell_each_minute()
             with self._changed:
                 pause = self._halting.pause() if self._halting.halted else self._sweep_interval

@@ -325,3 +325,23 @@ def test_of_a_trials_end_is_told_once(stack: Stack) -> None:
     assert causes[1:] == ["trial_will_end", "trial_ended"]
     row = stack.subscription_row(subscription)
     assert row["last_notified"] == row["trial_end"]
+
+
+def test_whatever_is_read_of_stripe_is_counted_by_what_for(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "WATCH_INTERVAL", 0.2)
+    before = len(stack.control.requests())
+    begin(stack)
+    stack.publish(profile("ada", created_at=None))
+    stack.await_completed("ada")
+    stack.hear({**stack.events("customer.subscription.created")[0], "api_version": "2019-01-01"})
+    wait_until(lambda: reads(stack) == 1)
+    asked = [each["path"] for each in stack.control.requests()[before:] if each["method"] == "GET"]
+    looks = sum(path == "/v1/customers" for path in asked)
+    wait_until(lambda: counted(stack) == {"prices": asked.count("/v1/prices"), "looks": looks, "refreshes": 1})
+    assert looks == 2
+
+
+def counted(stack: Stack) -> dict[str, int]:
+    """The month's reads, by what for; without those of a start."""
+    rows = stack.rows("SELECT purpose, reads FROM stripe_reads WHERE purpose <> 'other'")
+    return {row["purpose"]: row["reads"] for row in rows}

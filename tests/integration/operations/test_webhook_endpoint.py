@@ -176,6 +176,19 @@ def test_what_stripe_delivers_then_is_taken_by_a_web_process_with_that_file(stac
     wait_until(lambda: [each["status"] for each in stack.control.deliveries()] == [200])
 
 
+def test_the_file_that_web_processes_are_to_read_may_be_the_one_that_setup_writes(
+    stack: Stack, commands: Commands, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    commands.environ |= {"STRIPE_WEBHOOK_SECRETS_FILE": str(file), "SUBKEEPER_WEB__PORT": str(free_port())}
+    for command in (("run", "web"), ("config", "check")):
+        too_early = commands(*command)
+        assert (too_early.code, f"STRIPE_WEBHOOK_SECRETS_FILE: there is no file {file}" in too_early.err) == (2, True)
+        assert "subkeeper setup --webhook URL --webhook-secret-file" in too_early.err
+    assert commands("setup", "--webhook", URL, "--webhook-secret-file", file).code == 0
+    assert commands("config", "check").code == 0
+
+
 def test_the_command_prints_the_secret_once_and_says_what_stays(stack: Stack, commands: Commands) -> None:
     assert "STRIPE_WEBHOOK_SECRETS: we_" in commands("setup", "--webhook", URL).out
     again = commands("setup", "--webhook", URL, "--retire")

@@ -333,7 +333,7 @@ def replace_price(stack: Stack) -> tuple[str, str]:
     return old["id"], new["id"]
 
 
-def test_a_lookup_key_that_moved_is_followed_in_the_background_and_what_was_frozen_stays(
+def test_a_lookup_key_that_moved_is_followed_and_what_was_frozen_stays(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.stripe_api.catalogue.REFRESH_INTERVAL", 0.2)
@@ -343,8 +343,7 @@ def test_a_lookup_key_that_moved_is_followed_in_the_background_and_what_was_froz
     stack.publish(profile("frozen"))
     stack.await_state("frozen", "customer_created")
     old, new = replace_price(stack)
-    asked = len(stack.requests("GET", "/v1/prices"))
-    wait_until(lambda: len(stack.requests("GET", "/v1/prices")) > asked + 1)
+    time.sleep(0.2)  # for so long the price counts as known
     stack.publish(profile("ada"))
     stack.await_completed("ada")
     stack.control.clear_faults()

@@ -110,7 +110,7 @@ def test_a_deleted_customer_is_none(new_gateway: NewGateway) -> None:
 
 def test_a_product_that_is_not_there_is_none(new_gateway: NewGateway) -> None:
     with Peer(answer({"data": [], "has_more": False})) as peer:
-        assert new_gateway(peer.url).product("prod_1", deadline=Deadline.after(10)) is None
+        assert new_gateway(peer.url).products.find("prod_1", deadline=Deadline.after(10)) is None
     assert peer.requests[0].params["ids[0]"] == "prod_1"
 
 

@@ -59,9 +59,9 @@ def make_customer(gateway: StripeGateway, key: str = "k-customer", **changes: ob
 
 
 def make_price(gateway: StripeGateway) -> PriceFact:
-    product = gateway.create_product({"id": "subkeeper_pending", "name": "Pending"}, key="k-product", deadline=soon())
+    product = gateway.products.create({"id": "subkeeper_pending", "name": "Pending"}, key="k-product", deadline=soon())
     params = {"product": product.id, "currency": "usd", "unit_amount": 0, "lookup_key": "pending"}
-    return gateway.create_price({**params, "recurring": {"interval": "month"}}, key="k-price", deadline=soon())
+    return gateway.products.create_price({**params, "recurring": {"interval": "month"}}, key="k-price", deadline=soon())
 
 
 def subscription(customer: str, price: str, days: float = 31) -> dict[str, object]:
@@ -119,11 +119,11 @@ def test_a_subscription_is_created_and_listed(gateway: StripeGateway) -> None:
 
 
 def test_the_catalogue_is_found_again(gateway: StripeGateway) -> None:
-    assert gateway.price_by_lookup_key("pending", deadline=soon()) is None
-    assert gateway.product("subkeeper_pending", deadline=soon()) is None
+    assert gateway.prices(["pending"], deadline=soon()) == {}
+    assert gateway.products.find("subkeeper_pending", deadline=soon()) is None
     made = make_price(gateway)
-    assert gateway.price_by_lookup_key("pending", deadline=soon()) == made
-    assert gateway.product("subkeeper_pending", deadline=soon()) is not None
+    assert gateway.prices(["pending"], deadline=soon()) == {"pending": made}
+    assert gateway.products.find("subkeeper_pending", deadline=soon()) is not None
 
 
 def test_the_same_key_brings_the_same_customer(gateway: StripeGateway) -> None:

@@ -21,6 +21,7 @@ from worker.stripe_api.credentials import API_VERSION
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.event_list import EventWindow
 from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.products import Products
 from worker.stripe_api.webhook_endpoints import WebhookEndpoints
 
 NOW = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -85,15 +86,15 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "events": lambda stripe, lane, by: stripe.events_page(
         EventWindow(NOW, NOW, undelivered=True), "evt_1", lane=lane, deadline=by
     ),
-    "price": lambda stripe, _lane, by: stripe.price_by_lookup_key("pending", deadline=by),
-    "product": lambda stripe, _lane, by: stripe.product("prod_1", deadline=by),
-    "create_product": lambda stripe, _lane, by: stripe.create_product(
+    "price": lambda stripe, _lane, by: stripe.prices(["pending"], deadline=by),
+    "product": lambda stripe, _lane, by: stripe.products.find("prod_1", deadline=by),
+    "create_product": lambda stripe, _lane, by: stripe.products.create(
         {"id": "subkeeper_pending", "name": "Pending"}, key="k3", deadline=by
     ),
-    "update_product": lambda stripe, _lane, by: stripe.update_product(
+    "update_product": lambda stripe, _lane, by: stripe.products.update(
         "subkeeper_pending", {"subkeeper_database_0123456789abcdef": "id"}, key="k6", deadline=by
     ),
-    "create_price": lambda stripe, _lane, by: stripe.create_price(
+    "create_price": lambda stripe, _lane, by: stripe.products.create_price(
         {
             "product": "subkeeper_pending",
             "currency": "usd",
@@ -138,6 +139,6 @@ def test_stripe_mock_would_tell(new_gateway: NewGateway, mock_url: str) -> None:
 
 def test_every_public_request_of_the_gateway_is_checked_here() -> None:
     helpers = {"reload", "close", "opened_on", "try_reading"}  # it sends lists that others send
-    methods = {*vars(StripeGateway), *vars(WebhookEndpoints)}
+    methods = {*vars(StripeGateway), *vars(Products), *vars(WebhookEndpoints)}
     public = {name for name in methods if not name.startswith("_")} - helpers
     assert public <= {name for request in REQUESTS.values() for name in request.__code__.co_names}

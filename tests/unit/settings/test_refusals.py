@@ -124,8 +124,11 @@ def test_a_bad_key_of_the_file_is_refused(write_config: WriteConfig, toml: str, 
         ("STRIPE_WEBHOOK_SECRETS", "whsec_12345678901234567890", "Write name=whsec_"),
         ("STRIPE_WEBHOOK_SECRETS", "a=sk_test_12345678901234567890", "Write name=whsec_"),
         ("STRIPE_WEBHOOK_SECRETS", ",", "Write name=whsec_"),
-        ("STRIPE_WEBHOOK_SECRETS", "a=whsec_1234567890123456,a=whsec_6543210987654321", "twice"),
-        ("STRIPE_WEBHOOK_SECRETS_FILE", "/nowhere/secrets", "cannot read /nowhere/secrets"),
+        ("STRIPE_WEBHOOK_SECRETS", "a=whsec_1234567890123456,b", "entry 2 of it is not"),
+        ("STRIPE_WEBHOOK_SECRETS", "a=whsec_1234567890123456,a=whsec_6543210987654321", "entry 2 of it has a name"),
+        ("STRIPE_WEBHOOK_SECRETS_FILE", "/dev/null", "/dev/null is empty"),
+        ("STRIPE_WEBHOOK_SECRETS_FILE", "/", "cannot read /: Is a directory"),
+        ("STRIPE_WEBHOOK_SECRETS_FILE", "nowhere/secrets", "names no file that is there"),
     ],
 )
 def test_a_bad_variable_is_refused_under_its_own_name(variable: str, text: str, said: str) -> None:

@@ -20,7 +20,7 @@ WORKER = Path(__file__).parents[3] / "worker"
 OF_COMMANDS = {"backfill/records.py", "backfill/publishing.py", "broker/publisher.py", "broker/loop_publisher.py"}
 """What these refuse is told to whoever gave it, and is never put into quarantine."""
 
-REFUSALS = {"FieldRefused", "CustomerGone", "Refused", "TrialRefused", "AnswerIncomplete"}
+REFUSALS = {"FieldRefused", "CustomerGone", "Refused", "TrialRefused", "AnswerIncomplete", "UnknownKey"}
 """Kinds of `Rejected` that know their own reason."""
 
 
@@ -66,7 +66,11 @@ def _constants(file: str, pattern: str) -> set[str]:
 
 PATTERNS = sorted(
     {_pattern(reason) for file in _files() for reason in _calls(file, "Rejected")}
-    | {_pattern(reason) for reason in _own_reasons(WORKER / "stripe_api" / "errors.py")}
+    | {
+        _pattern(reason)
+        for file in ("stripe_api/errors.py", "events/envelope.py")
+        for reason in _own_reasons(WORKER / file)
+    }
 )
 
 

@@ -34,7 +34,7 @@ def _labels(family: Metric) -> Sequence[str]:
     for sample in family.samples:
         return [name for name in sample.labels if name != "le"]
     metrics = Metrics("1")
-    everything = [*vars(metrics).values(), *vars(metrics.polls).values()]
+    everything = [*vars(metrics).values(), *vars(metrics.polls).values(), *vars(metrics.refreshes).values()]
     declared = {each._name: each.labels for each in everything if isinstance(each, Reading)}
     return declared[family.name]
 

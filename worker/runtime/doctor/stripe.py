@@ -109,11 +109,11 @@ class StripeCheck:
 
     def _price(self, stripe: StripeSide, name: str, plan: PlanSettings) -> Finding:
         try:
-            price = stripe.gateway.price_by_lookup_key(plan.lookup_key, deadline=self._deadline())
+            price = stripe.gateway.prices([plan.lookup_key], deadline=self._deadline()).get(plan.lookup_key)
             if price is None:
                 detail = f"plan {name}: Stripe has no price with the lookup key {plan.lookup_key}"
                 return problem(PRICES, detail, "Run `subkeeper setup`")
-            product = stripe.gateway.product(price.product_id, deadline=self._deadline())
+            product = stripe.gateway.products.find(price.product_id, deadline=self._deadline())
         except SubkeeperError as error:
             return refused(PRICES, error, "Try again")
         if product is None or not product.active:
