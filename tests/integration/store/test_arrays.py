@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from worker.errors import Rejected
 from worker.store.engine import arrays
 from worker.store.engine.database import Database
 
@@ -27,9 +28,15 @@ def _read_back(database: Database, literal: str, kind: str) -> Any:
 
 
 @_QUICK
-@given(values=st.lists(_TEXTS, max_size=20))
-def test_texts_are_read_as_written_whatever_they_hold(database: Database, values: list[str]) -> None:
+@given(values=st.lists(_TEXTS | st.none(), max_size=20))
+def test_texts_are_read_as_written_whatever_they_hold(database: Database, values: list[str | None]) -> None:
     assert _read_back(database, arrays.texts(values), "text") == values
+
+
+@pytest.mark.parametrize("values", [["\0"], ["a", "b\0c"], ["\udfff"], [None, "\udfff"], ["\udfff", None, "\0"]])
+def test_what_no_text_of_postgres_s_holds_is_refused_and_shifts_no_other(values: list[str | None]) -> None:
+    with pytest.raises(Rejected, match="unstorable"):
+        arrays.texts(values)
 
 
 @_QUICK
