@@ -91,13 +91,13 @@ _INSERT = text("""
 def read(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:
     """The rows that are there, by Stripe's id, as they are just now."""
     found = tx.execute(_READ, {"ids": arrays.texts(stripe_subscription_ids)})
-    return {row.stripe_subscription_id: _subscription(row) for row in found}
+    return {row.stripe_subscription_id: _subscription(row) for row in found.all()}
 
 
 def locked(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:
     """The rows that are there, by Stripe's id, locked until the transaction ends."""
     found = tx.execute(_LOCKED, {"ids": arrays.texts(stripe_subscription_ids)})
-    return {row.stripe_subscription_id: _subscription(row) for row in found}
+    return {row.stripe_subscription_id: _subscription(row) for row in found.all()}
 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:
