@@ -62,9 +62,7 @@ def measure(stand: Stand, sizes: Sizes, rng: random.Random) -> Figures:
         figures: Figures = {"signups": _heard_of_signups(site, sizes.subscriptions)}
         time.sleep(sizes.settled)
         figures["by_webhook"] = _changed(site, sizes.pace, rng)
-    with stand.site(rng, IN_MEMORY) as site, ExitStack() as stack:
-        for job in ("profiles", "events", "poller"):
-            stack.enter_context(site.worker(_POLLED, job))
+    with stand.site(rng, IN_MEMORY) as site, site.web(_POLLED, "all"):
         _sign_up(site, sizes.polled, rng)
         time.sleep(sizes.settled)
         polls = len(_asked(site, "/v1/events"))

@@ -153,13 +153,13 @@ def unseen(tx: Connection, seen: Iterable[str], began: datetime, after: int) -> 
 def customers(tx: Connection, after: int, began: datetime, users: Sequence[str] | None) -> list[CustomerRow]:
     """The next customers (of these users, else all)."""
     parameters = {"after": after, "batch": BATCH, "began": began, "users": _list(users)}
-    return [CustomerRow(*row) for row in tx.execute(_CUSTOMERS, parameters)]
+    return [CustomerRow(*row) for row in tx.execute(_CUSTOMERS, parameters).all()]
 
 
 def profiles(tx: Connection, after: str, began: datetime, users: Sequence[str] | None) -> list[ProfileRow]:
     """The next ledger rows (of these users, else all)."""
     parameters = {"after": after, "batch": BATCH, "began": began, "users": _list(users)}
-    return [ProfileRow(*row) for row in tx.execute(_PROFILES, parameters)]
+    return [ProfileRow(*row) for row in tx.execute(_PROFILES, parameters).all()]
 
 
 def _list(users: Sequence[str] | None) -> str | None:
