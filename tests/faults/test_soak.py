@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.faults.soak import soak, wrong
+from tests.support.waiting import BUSY
 
 
 @pytest.mark.timeout(240)
-def test_six_hundred_profiles_and_their_lives_under_two_hundred_faults_end_as_stripe_has_them(
+def test_four_hundred_profiles_and_their_lives_under_a_hundred_and_fifty_faults_end_as_stripe_has_them(
     seed: int, tmp_path: Path
 ) -> None:
-    report = soak(profiles=600, seconds=45, faults=200, seed=seed, directory=tmp_path)
+    report = soak(profiles=400, seconds=40, faults=160, seed=seed, directory=tmp_path)
     print(report)  # noqa: T201 (pytest shows it with a failed test)
     assert not any(wrong(report)), wrong(report)
     assert report.poison_kept == report.poison_sent
-    assert report.faults >= 190
-    assert report.recovery_p99 <= 30, "seconds after the last fault"
+    assert report.faults >= 150
+    assert report.recovery_p99 <= 30 * BUSY, "seconds after the last fault"
     assert min(report.acts.values()) > 0
     assert {outcome.partition(" ")[0] for outcome in report.events} >= {"applied", "refreshing", "confirmed"}
