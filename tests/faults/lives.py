@@ -19,7 +19,7 @@ from tests.support.stack import Stack
 
 TRIAL_DAYS = 4
 DAYS = (timedelta(days=1.1), timedelta(days=3), timedelta(hours=2), timedelta(days=1.1), timedelta(days=1.1))
-"""A trial's notice, its end, its invoice, two attempts to charge it: less than the week ahead of which events are kept."""
+"""A trial's notice, its end, its invoice, two attempts to charge: less than the week ahead of which events are kept."""
 
 RETRIES = (1, 1)
 """Days between attempts to charge; then Stripe cancels."""
@@ -31,8 +31,8 @@ GOOD_CARD, BAD_CARD = "pm_card_visa", "pm_card_chargeCustomerFail"
 
 
 class Lives:
-    """Of users who are subscribed, in a thread, until `stop`. `acts` counts what Stripe did; what it refuses, or doesn't
-    hear of, is left at that."""
+    """Of users who are subscribed, in a thread, until `stop`. `acts` counts what Stripe did; what it refuses, or
+    doesn't hear of, is left at that."""
 
     def __init__(self, stack: Stack, rng: random.Random) -> None:
         self.acts: Counter[str] = Counter()

@@ -15,10 +15,11 @@ ROWS = "SELECT stripe_subscription_id AS id, version, to_jsonb(s) AS columns FRO
 def untold(stack: Stack) -> list[str]:
     """Rows of which the outbox doesn't have every version from the first to the last, once each, and as sent."""
     told = stack.rows("""
-        SELECT stripe_subscription_id AS id, array_agg(version ORDER BY version) AS versions, bool_and(sent_at IS NOT NULL)
+        SELECT stripe_subscription_id AS id, array_agg(version ORDER BY version) AS versions,
+            bool_and(sent_at IS NOT NULL) AS sent
         FROM subscription_changes GROUP BY 1
     """)
-    found = {each["id"]: (each["versions"], each["bool_and"]) for each in told}
+    found = {each["id"]: (each["versions"], each["sent"]) for each in told}
     rows = {row["id"]: (list(range(1, row["version"] + 1)), True) for row in stack.rows(ROWS)}
     return sorted(each for each in found.keys() | rows.keys() if found.get(each) != rows.get(each))
 

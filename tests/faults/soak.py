@@ -1,13 +1,14 @@
 """The mixed soak: `python -m tests.faults.soak --profiles 20000 --minutes 10 --seed 1 --json`.
 
 Three processes do everything (`run all`) while faults of every kind hit them and all that they talk to. At first
-profiles are published, and those who are subscribed already get cards, cancel, think again. Then everything heals, and the
-source publishes all it has once more (what a killed nsqd had handed out is gone with it). With everybody served, days pass at
-Stripe, under faults again: trials end, payments fail, are tried again, and given up. All the time Stripe's events are
-delivered twice, late, in disorder or never.
+profiles are published, and those who are subscribed already get cards, cancel, think again. Then everything heals, and
+the source publishes all it has once more (what a killed nsqd had handed out is gone with it). With everybody served,
+days pass at Stripe, under faults again: trials end, payments fail, are tried again, and given up. All the time Stripe's
+events are delivered twice, late, in disorder or never.
 
-The count in the end is held against Stripe and every table: lost, duplicated and unexpected are to be 0; every row is to be
-as Stripe has it (drift 0), every version of it to be told once, and a reader that keeps the highest one to have the row.
+The count in the end is held against Stripe and every table: lost, duplicated and unexpected are to be 0; every row is
+to be as Stripe has it (drift 0), every version of it to be told once, and a reader that keeps the highest one to have
+the row.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import LiteralString
 
@@ -34,6 +35,7 @@ from tests.faults.mayhem import Mayhem
 from tests.faults.retelling import misheard, untold
 from tests.faults.servers import STRIPE_KEY
 from tests.faults.soak_field import LISTENER, PROCESSES, SoakField, soak_field
+from tests.faults.soak_report import Report, sentence, wrong
 from tests.faults.tally import tally
 from tests.support.drift import drift
 from tests.support.stack import SECRET_KEY
@@ -47,40 +49,6 @@ PATIENCE = 240.0
 
 CRASHES = ('"thread.crashed"', '"settling.crashed"', '"refresh.crashed"', '"event.unforeseen"', "Traceback")
 SECRETS = ("planted-", "planted person", "person.example", STRIPE_KEY, SECRET_KEY)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came of it. `acts` at Stripe; `events` by what became of them. `untold`: rows of which not every version was
-    told, once each; `misheard`: those that a reader of changes has otherwise (nsqd loses what it has in hand when it is
-    killed: one message a kill, where nobody reads). Recovery: seconds until each was served who was not yet when the last fault ended, from then
-    (from the replay, for those whom only it brought)."""
-
-    seed: int
-    profiles: int
-    processes: int
-    seconds_under_fire: float
-    seconds_until_settled: float
-    faults: int
-    faults_by_kind: dict[str, int]
-    lost: list[str]
-    duplicated: list[str]
-    unexpected: list[str]
-    acts: dict[str, int]
-    events: dict[str, int]
-    changes: int
-    drift: list[str]
-    untold: list[str]
-    misheard: list[str]
-    kills_of_nsqd: int
-    poison_kept: int
-    poison_sent: int
-    unserved_at_the_end: int
-    recovery_p50: float
-    recovery_p99: float
-    recovery_worst: float
-    leaks: list[str]
-    crashes: list[str]
 
 
 def soak(profiles: int, seconds: float, faults: int, seed: int, directory: Path) -> Report:
@@ -133,8 +101,8 @@ def soak(profiles: int, seconds: float, faults: int, seed: int, directory: Path)
 
 
 def _let_days_pass(field: SoakField, mayhem: Mayhem, faults: int, seconds: float) -> float:
-    """Under fire, day by day; for how many seconds it was. Stripe forgets its keys meanwhile, but nothing is asked of it
-    under one any more."""
+    """Under fire, day by day; for how many seconds it was. Stripe forgets its keys meanwhile, but nothing is asked of
+    it under one any more."""
     began = time.monotonic()
     for days in DAYS:
         field.stack.control.jump(days.total_seconds())
@@ -243,28 +211,8 @@ def main() -> int:
     faults = given.faults or math.ceil(given.minutes * 60 * FAULTS_PER_SECOND)
     with tempfile.TemporaryDirectory() as directory:
         report = soak(given.profiles, given.minutes * 60, faults, seed, Path(directory))
-    sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n" if given.json else _sentence(report))
+    sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n" if given.json else sentence(report))
     return 1 if any(wrong(report)) else 0
-
-
-def wrong(report: Report) -> tuple[object, ...]:
-    """Each is to be empty."""
-    misheard = len(report.misheard) > report.kills_of_nsqd and report.misheard
-    count = report.lost, report.duplicated, report.unexpected
-    return *count, report.drift, report.untold, misheard, report.leaks, report.crashes
-
-
-def _sentence(report: Report) -> str:
-    return (
-        f"seed {report.seed}: {report.profiles} profiles, {sum(report.acts.values())} acts at Stripe,"
-        f" {sum(report.events.values())} events, {report.changes} changes,"
-        f" {report.faults} faults in {report.seconds_under_fire:.0f} s;"
-        f" lost {len(report.lost)}, duplicated {len(report.duplicated)}, unexpected {len(report.unexpected)},"
-        f" drift {len(report.drift)}, untold {len(report.untold)}, misheard {len(report.misheard)},"
-        f" leaks {len(report.leaks)}, crashes {len(report.crashes)};"
-        f" {report.unserved_at_the_end} were unserved at the last fault's end, served within"
-        f" {report.recovery_p50} s (p50), {report.recovery_p99} s (p99)\n"
-    )
 
 
 if __name__ == "__main__":

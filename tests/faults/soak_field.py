@@ -150,7 +150,12 @@ def soak_field(directory: Path, profiles: int, seconds: float, rng: random.Rando
         )
         for part in servers:  # nothing is left to be kept, and a graceful end takes its time
             closing.callback(part.kill)
-        ports = {"nsqd": servers.nsqd.tcp_port, "postgres": servers.postgres.port, "stripe": servers.stripe.port, "web": 0}
+        ports = {
+            "nsqd": servers.nsqd.tcp_port,
+            "postgres": servers.postgres.port,
+            "stripe": servers.stripe.port,
+            "web": 0,
+        }
         proxies = {
             name: closing.enter_context(Proxy(port, random.Random(rng.random()))) for name, port in ports.items()
         }

@@ -1,5 +1,5 @@
-"""Nothing of what Stripe says of a person stays with us: a word in every such field of its objects, sent every way that
-there is, by every part that we have, through what goes wrong there, too; and then looked for wherever anything stays."""
+"""Nothing of what Stripe says of a person stays with us: a word in every such field of its objects, sent every way
+that there is, through every part and what goes wrong there; and then looked for wherever anything stays."""
 
 from __future__ import annotations
 
@@ -129,7 +129,9 @@ def answers(launcher: Launcher, stack: Stack) -> dict[str, str]:
     """What each command tells of it all."""
     ids = [each["id"] for each in stack.events("customer.created", "invoice.payment_failed", "customer.updated")][:3]
     (aside,) = stack.rows("SELECT id FROM quarantined_messages LIMIT 1")
-    stack.rows("UPDATE billing_subscriptions SET canceling = NOT canceling WHERE stripe_subscription_id = %s", of(stack, "bob"))
+    stack.rows(
+        "UPDATE billing_subscriptions SET canceling = NOT canceling WHERE stripe_subscription_id = %s", of(stack, "bob")
+    )
     lines = [
         ("verify",), ("verify", "--repair", "--json"), ("explain", "ada"), ("explain", "ada", "--json"),
         ("events", "list"), ("events", "show", ids[0]), ("events", "show", ids[1], "--json"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.soak import soak, wrong
+from tests.faults.soak import soak
+from tests.faults.soak_report import wrong
 from tests.support.waiting import BUSY
 
 

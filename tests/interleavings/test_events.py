@@ -1,8 +1,8 @@
 """Two processes take in one subscription's events and ask Stripe for it, interleaved in any order, on the real tables:
 its row never goes back in time, ends as Stripe has it, and every version of it is told once.
 
-The model beside it (`tests/unit/events/test_never_back_in_time.py`) plays many more schedules of the same rules; here it
-is their SQL, its locks and fences, too.
+The model (`tests/unit/events/test_never_back_in_time.py`) plays many more schedules of the same rules; here it is their
+SQL, its locks and fences, too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -127,7 +128,7 @@ class Story:
             return f"the row says {row.state}, and Stripe {found.fact}"
         if [each.version for each in told] != list(range(1, row.version + 1)):
             return f"versions {[each.version for each in told]} of {row.version} were told"
-        if any(before.after != after.before for before, after in zip(told, told[1:], strict=False)):
+        if any(before.after != after.before for before, after in pairwise(told)):
             return "what is told isn't one chain"
         history = iter(self.ends)
         if not all(_end(each.after) in history for each in told):  # each further on in it

@@ -1,9 +1,9 @@
 """Words that must get no further than Stripe's answers and deliveries: one in every text of Stripe's objects that says
 something of a person, or might.
 
-Which fields there are is told by Stripe's OpenAPI description. Left out is what isn't free text: identifiers that are set,
-choices, references to other objects, and what is needed of a price. The words look like no email, so that the masking of
-emails in logs hides none.
+Which fields there are is told by Stripe's OpenAPI description. Left out is what isn't free text: identifiers that are
+set, choices, references to other objects. The words look like no email, so that the masking of emails in logs hides
+none.
 """
 
 from __future__ import annotations
