@@ -18,6 +18,7 @@ import json
 import math
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -114,7 +115,7 @@ def _come_to_rest(field: SoakField) -> None:
     """Other processes take over, so that what a killed nsqd had in hand is published again at once, not in ten minutes;
     then returns when nothing differs, or when patience is over (the count then tells)."""
     for number, worker in enumerate(field.workers):
-        worker.kill()
+        worker.send(signal.SIGTERM)
         field.workers[number] = field.new_worker(number)
     field.traffic.source.send(sorted(field.traffic.poison))  # nsqd loses poison as it loses anything else
     deadline = time.monotonic() + PATIENCE

@@ -23,7 +23,8 @@ from tests.support.waiting import wait_until
 ROWS = "SELECT canceling FROM billing_subscriptions"
 SENT = "SELECT sent_at IS NOT NULL AS sent FROM subscription_changes ORDER BY version"
 
-pytestmark = pytest.mark.usefixtures("quick_probes")
+pytestmark = [pytest.mark.usefixtures("quick_probes"), pytest.mark.timeout(300)]
+"""More than the waits of a test may come to on a busy machine, so that it is they who say what didn't come."""
 
 
 @pytest.fixture
