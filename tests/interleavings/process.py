@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -124,9 +124,12 @@ class Process:
             ),
         )
         self._service = Provisioning(self._resources)
-        self._events = StripeEvents(self._resources)
         self._resources.catalogue.ensure(PLAN)
         self._resources.require_deployment()
+
+    @cached_property
+    def _events(self) -> StripeEvents:
+        return StripeEvents(self._resources)
 
     @property
     def idle(self) -> bool:
@@ -176,7 +179,8 @@ class Process:
 
     def stop(self) -> None:
         self.puppet.kill()
-        self._events.close()
+        if "_events" in vars(self):
+            self._events.close()
         self._service.close()
         self._resources.close()
 

@@ -38,6 +38,7 @@ class Story:
         self.rng = rng
         self.changes = 0
         world.pass_time(datetime.now(UTC).replace(microsecond=0) - world.now())  # whose days the tables have
+        world.forget_events()
         first = world.processes[0]
         first.know_days()
         first.deliver("profile_created", world.message(USER, None, world.now()))
