@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from tests.faults.seams import SILENT, WORKER, owner
+from tests.faults.seams import WORKER, owner
 
 POINTS = frozenset(
     {
@@ -63,12 +65,17 @@ POINTS = frozenset(
         "file:Walk._append",
         "nsq:CLS",
         "nsq:FIN",
-        "nsq:MPUB",
         "nsq:POST /channel/create",
         "nsq:POST /topic/create",
-        "nsq:PUB",
         "nsq:REQ",
         "nsq:SUB",
+        "publish:Outlet.publish",
+        "publish:Outlet.send",
+        "publish:Quarantine.retry_messages",
+        "publish:Relay._publish",
+        "publish:Webhook.accept",
+        "publish:publish.publish",
+        "publish:replaying.replay",
         "stripe:account.retrieve",
         "stripe:customers.create",
         "stripe:customers.list",
@@ -141,9 +148,11 @@ NOT_ASKED_YET: dict[str, str] = {}
 """Operations of the gateway, and its methods, that nobody calls."""
 
 
-def found_in_the_code() -> set[str]:
-    """All transactions (as `commit:…`, whether they write or not), operations of Stripe, and words to nsqd."""
-    return {point for file in sorted(WORKER.rglob("*.py")) if not _is_apart(file) for point in _points_of(file)}
+@cache
+def found_in_the_code() -> Counter[str]:
+    """All transactions (as `commit:…`, whether they write or not), publications, operations of Stripe, words to nsqd,
+    and files that stay; how often each is written down."""
+    return Counter(point for file in sorted(WORKER.rglob("*.py")) if not _is_apart(file) for point in _points_of(file))
 
 
 def methods_called(on: str) -> set[str]:
@@ -161,17 +170,19 @@ def _is_apart(file: Path) -> bool:
 
 
 def _points_of(file: Path) -> Iterator[str]:
-    for function, call in _calls(ast.parse(file.read_text()), ""):
+    tree = ast.parse(file.read_text())
+    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    for function, call in _calls(tree, ""):
         match call.func:
             case ast.Attribute(attr="transaction" | "connection", value=holder) if _name(holder).endswith("database"):
                 yield f"commit:{owner(function, file.stem)}"
             case ast.Name(id="Call") if call.args and isinstance(call.args[0], ast.Constant):
                 yield f"stripe:{call.args[0].value!s}"
-            case ast.Attribute(attr="post") if file.parent.name == "broker" and isinstance(call.args[0], ast.Constant):
-                yield f"nsq:POST {call.args[0].value!s}"
-            case ast.Attribute(attr=word, value=holder) if _name(holder) in {"connection", "self"}:
-                if file.parent.name == "broker" and word in _WORDS:
-                    yield f"nsq:{word.upper()}"
+            case ast.Attribute(attr="post" | "sub" | "fin" | "req" | "touch" | "cls") if file.parent.name == "broker":
+                yield from _to_nsqd(call.func, call)
+            case ast.Attribute(attr="publish" | "_publish", value=holder):
+                if id(call) in awaited or _name(holder).endswith("publisher"):
+                    yield f"publish:{owner(function, file.stem)}"
             case ast.Attribute(attr="replace", value=holder) if _name(holder) == "_new":
                 yield f"file:{function}"
             case ast.Attribute(attr="write", value=holder) if file.stem == "walk" and _name(holder) == "_file":
@@ -180,18 +191,22 @@ def _points_of(file: Path) -> Iterator[str]:
                 yield f"file:{function}"
 
 
-_WORDS = frozenset(
-    {"identify", "auth", "sub", "pub", "mpub", "rdy", "fin", "req", "touch", "cls", "nop"} - {w.lower() for w in SILENT}
-)
-"""What nsq-py's `Connection` can say."""
+def _to_nsqd(said: ast.Attribute, call: ast.Call) -> Iterator[str]:
+    """A word of nsq-py's `Connection` that isn't `SILENT`, or a request to nsqd's HTTP interface."""
+    if said.attr == "post":
+        if isinstance(call.args[0], ast.Constant):
+            yield f"nsq:POST {call.args[0].value!s}"
+    elif _name(said.value) in {"connection", "self"}:
+        yield f"nsq:{said.attr.upper()}"
 
 
 def _calls(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.Call]]:
-    """Every call below `node`, with the qualified name of the function that it is in."""
+    """Every call below `node`, with the qualified name of the function that it is in, as a frame has it."""
     for child in ast.iter_child_nodes(node):
         name = inside
-        if isinstance(child, ast.FunctionDef | ast.ClassDef):
-            name = f"{inside}.{child.name}" if inside else child.name
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            above = inside if not inside or isinstance(node, ast.ClassDef) else f"{inside}.<locals>"
+            name = f"{above}.{child.name}" if above else child.name
         if isinstance(child, ast.Call):
             yield inside, child
         yield from _calls(child, name)

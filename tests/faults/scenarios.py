@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 
+from sandbox.ports import answers, free_port
 from tests.faults.launcher import Fault, Launched
 from tests.faults.tally import SOMEBODY_ELSE
 from tests.support.stack import Stack, profile, users
@@ -32,6 +33,7 @@ from worker.store.engine.database import Database
 
 RUN, RUN_EVENTS, RUN_ALL = ("run", "profiles"), ("run", "events"), ("run", "all")
 LISTENER = "listener"
+WEBHOOK_SECRET = "whsec_of_an_endpoint_that_may_be_killed"
 WEBHOOK = ("setup", "--webhook", "http://127.0.0.1:1/stripe/webhook")
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 
@@ -308,6 +310,50 @@ def _events_are_heard(stack: Stack) -> Mapping[str, str]:
     return {}
 
 
+def _matched_late(stack: Stack) -> Mapping[str, str]:
+    """A subscription was recorded as nobody's, and is somebody's now."""
+    _unheard_of(stack)
+    stack.rows("""
+        INSERT INTO unmatched_subscriptions (stripe_subscription_id, stripe_customer_id)
+        SELECT stripe_subscription_id, stripe_customer_id FROM provisionings
+    """)
+    return completed("user-0")
+
+
+def _is_fetched(stack: Stack) -> bool:
+    """Whether Stripe was asked for it after the row was written, and nothing is marked any more."""
+    path = f"{SUBSCRIPTIONS}/{stack.ledger('user-0')['stripe_subscription_id']}"
+    return bool(stack.requests("GET", path)) and not stack.rows("SELECT 1 FROM subscription_refreshes")
+
+
+def _delivered(stack: Stack) -> Mapping[str, str]:
+    """A signup is done, and our endpoint is known to Stripe."""
+    port = free_port()
+    configured(stack, {"SUBKEEPER_WEB__PORT": str(port), "STRIPE_WEBHOOK_SECRETS": f"main={WEBHOOK_SECRET}"})
+    _unheard_of(stack)
+    url, kind = f"http://127.0.0.1:{port}/stripe/webhook", "customer.subscription.updated"
+    stack.control.listen(url, kind, secret=WEBHOOK_SECRET)
+    return completed("user-0")
+
+
+def _change_while_it_listens(stack: Stack, launched: Launched) -> None:
+    wait_until(lambda: "web.listening" in launched.text and "nsqd.connected" in launched.text)
+    path = f"{SUBSCRIPTIONS}/{stack.ledger('user-0')['stripe_subscription_id']}"
+    stack.call_stripe("POST", path, cancel_at_period_end="true")
+
+
+def _is_delivered(stack: Stack) -> Mapping[str, str]:
+    """Stripe had no answer, sends it again ten minutes later, and nsqd has it."""
+    (event,) = stack.events("customer.subscription.updated")
+    wait_until(lambda: answers(int(stack.environ["SUBKEEPER_WEB__PORT"])), what="it listens again")
+    stack.control.jump(timedelta(minutes=11).total_seconds())
+    wait_until(
+        lambda: not stack.call_stripe("GET", f"/v1/events/{event['id']}")["pending_webhooks"], what="it is taken"
+    )
+    assert stack.nsqd.channel(stack.events_topic, "subkeeper")["depth"] >= 1
+    return {}
+
+
 def _unheard_of(stack: Stack) -> Mapping[str, str]:
     """A signup is done, and nobody has told us of what Stripe made of it."""
     stack.publish(profile("user-0"))
@@ -572,7 +618,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         (
             Kill("commit:EventInbox.maintain"),
             Kill("commit:EventInbox._commit"),
+            Kill("nsq:FIN"),
             Kill("commit:EventInbox._set_message_aside"),
+            Kill("commit:EventInbox._set_message_aside", 2),
             Kill("commit:Refresher._lease"),
             Kill("stripe:subscriptions.retrieve"),
             Kill("commit:Refresher._postpone"),
@@ -584,13 +632,26 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=_events_are_heard,
         refused=1,
     ),
+    "what was nobody's": Scenario(
+        _matched_late,
+        (Kill("commit:EventInbox.maintain", 2),),
+        command=lambda _: RUN_EVENTS,
+        is_done=_is_fetched,
+    ),
+    "delivery": Scenario(
+        _delivered,
+        (Kill("publish:Webhook.accept"),),
+        command=lambda _: ("run", "web"),
+        during=_change_while_it_listens,
+        afterwards=_is_delivered,
+    ),
     "polling": Scenario(
         _unheard_of,
         (
             Kill("commit:Leadership.take"),
             *(Kill("commit:Leadership.write", nth) for nth in (1, 2, 4, 6)),
             Kill("stripe:events.list"),
-            Kill("nsq:MPUB"),
+            Kill("publish:Outlet.publish"),
         ),
         command=lambda _: RUN_ALL,
         afterwards=_all_is_polled,
@@ -613,29 +674,29 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "events replay": Scenario(
         _heard,
-        (Kill("stripe:events.retrieve"), Kill("commit:Replay._forget")),
+        (Kill("stripe:events.retrieve"), Kill("commit:Replay._forget"), Kill("publish:replaying.replay")),
         command=lambda stack: ("events", "replay", stack.events("customer.subscription.updated")[0]["id"]),
         afterwards=_is_heard_again,
     ),
     "publish": Scenario(
         _nothing_yet,
-        (Kill("nsq:PUB"),),
+        (Kill("publish:publish.publish"),),
         command=lambda _: ("publish", "--id", "user-0", "--email", "user-0@example.org"),
     ),
     "relay": Scenario(
         _changes,
-        (Kill("nsq:MPUB"), Kill("commit:Relay.publish_waiting"), Kill("commit:Pruner._step")),
+        (Kill("publish:Relay._publish"), Kill("commit:Relay.publish_waiting"), Kill("commit:Pruner._step")),
         command=lambda _: ("run", "relay"),
         is_done=_are_told,
     ),
     "backfill": Scenario(
         _file,
-        (Kill("nsq:MPUB"), Kill("file:ProgressFile.save", 2), Kill("commit:publishing.take_census")),
+        (Kill("publish:Outlet.send"), Kill("file:ProgressFile.save", 2), Kill("commit:publishing.take_census")),
         command=lambda stack: ("backfill", str(stack._directory / "profiles.ndjson")),
     ),
     "quarantine retry of a message": Scenario(
         _retry_message,
-        (Kill("nsq:PUB"), Kill("commit:Quarantine.retry_messages")),
+        (Kill("publish:Quarantine.retry_messages"), Kill("commit:Quarantine.retry_messages")),
         command=lambda _: ("quarantine", "retry", "--all"),
     ),
     "quarantine retry of a profile": Scenario(

@@ -1,4 +1,4 @@
-"""Where a running worker's effects pass: each commit, statement, call to Stripe, frame to nsqd, saved file.
+"""Where a running worker's effects pass: each commit, statement, call to Stripe, word to nsqd, publication, saved file.
 
 Production code knows nothing of this. `install` wraps its seams in a process that was started for a fault, and tells
 `passed(when, point)` before and after each. Points are named as in `points`.
@@ -22,6 +22,8 @@ import worker
 from worker.backfill.progress import ProgressFile
 from worker.broker.connection import NsqConnection
 from worker.broker.http import HttpApi
+from worker.broker.loop_publisher import LoopPublisher
+from worker.broker.publisher import Publisher
 from worker.events.walk import Walk
 from worker.runtime.webhook_setup import SecretFile
 from worker.stripe_api.credentials import KeyedClient
@@ -34,8 +36,8 @@ AtStatement: TypeAlias = Callable[[When, str, int], None]
 
 assert worker.__file__ is not None
 WORKER = Path(worker.__file__).parent
-SILENT = frozenset({"RDY", "NOP", "IDENTIFY", "AUTH", "V2"})
-"""Words to nsqd that change nothing but the connection they are said on."""
+SILENT = frozenset({"RDY", "NOP", "IDENTIFY", "AUTH", "V2", "PUB", "MPUB"})
+"""Words to nsqd that change nothing but the connection they are said on; publications are told by who publishes."""
 
 
 def install(passed: Passed, at_statement: AtStatement) -> None:
@@ -44,6 +46,7 @@ def install(passed: Passed, at_statement: AtStatement) -> None:
     _wrap_statements(at_statement)
     _wrap_stripe(passed)
     _wrap_nsqd(passed)
+    _wrap_publications(passed)
     _wrap(HttpApi, "post", lambda _api, path, **_: f"nsq:POST {path}", passed)
     _wrap(ProgressFile, "save", lambda *_: "file:ProgressFile.save", passed)
     _wrap(Walk, "_append", lambda *_: "file:Walk._append", passed)
@@ -51,16 +54,19 @@ def install(passed: Passed, at_statement: AtStatement) -> None:
 
 
 def owner(code_name: str, stem: str) -> str:
-    """Who a transaction belongs to: `Leases.complete`, or `backfill.begin` for a plain function of a module."""
-    return code_name if "." in code_name.replace(".<locals>", "") else f"{stem}.{code_name}"
+    """Who does it: `Leases.complete`, or `backfill.begin` for a plain function of a module; of nested ones the outer
+    one."""
+    code_name = code_name.partition(".<locals>")[0]
+    return code_name if "." in code_name else f"{stem}.{code_name}"
 
 
-def _owner_here() -> str:
-    """The innermost function of the worker on the stack, outside of `store`: it is what began the transaction."""
+def _owner_here(below: str = "store") -> str:
+    """The innermost function of the worker on the stack, outside of the package `below`: it is what began a
+    transaction, or publishes."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(WORKER) and not file.is_relative_to(WORKER / "store"):
+        if file.is_relative_to(WORKER) and not file.is_relative_to(WORKER / below):
             return owner(frame.f_code.co_qualname, file.stem)
         frame = frame.f_back
     return "nobody"
@@ -126,6 +132,21 @@ def _wrap_nsqd(passed: Passed) -> None:
         return sent
 
     NsqConnection.flush = wrapped  # type: ignore[method-assign]  # the seam
+
+
+def _wrap_publications(passed: Passed) -> None:
+    """After it: nsqd has said OK, and whoever publishes has not heard of that."""
+    _wrap(Publisher, "publish", lambda *_, **__: f"publish:{_owner_here('broker')}", passed)
+    publish = LoopPublisher.publish
+
+    @wraps(publish)
+    async def wrapped(self: LoopPublisher, body: bytes) -> None:
+        at = f"publish:{_owner_here('broker')}"
+        passed("before", at)
+        await publish(self, body)
+        passed("after", at)
+
+    LoopPublisher.publish = wrapped  # type: ignore[method-assign]  # the seam
 
 
 def _wrap(of: type[Any], name: str, point: Callable[..., str], passed: Passed) -> None:

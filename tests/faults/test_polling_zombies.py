@@ -59,7 +59,7 @@ HELD_AT = [
     *[("commit:Leadership.write", nth, when) for nth in (1, 2, 4, 5) for when in ("before", "after")],
     ("stripe:events.list", 1, "before"),
     ("stripe:events.list", 1, "after"),
-    ("nsq:PUB", 1, "before"),
+    ("publish:Outlet.publish", 1, "before"),
 ]
 
 
@@ -84,7 +84,7 @@ def test_a_poller_that_wakes_after_its_lease_writes_nothing(
     wait_until(lambda: "polling.lost" in zombie.text, what=f"it knows\n{zombie.text}")
     assert written(stack) == before
     assert len(stack.requests("GET", "/v1/events")) == reads
-    assert published(stack) <= 1 + (point == "nsq:PUB"), "a publication that had begun is not taken back"
+    assert published(stack) <= 1 + (point == "publish:Outlet.publish"), "a publication that had begun is not taken back"
     assert token(stack) == held
 
 
