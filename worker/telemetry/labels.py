@@ -43,7 +43,7 @@ STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
     "events.list", "events.retrieve", "prices.create", "prices.list", "products.create", "products.list",
     "products.update",
-    "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
+    "subscriptions.create", "subscriptions.list", "subscriptions.retrieve", "test_clocks.retrieve",
     "webhook_endpoints.create", "webhook_endpoints.delete", "webhook_endpoints.list", "webhook_endpoints.update",
 )  # fmt: skip
 
