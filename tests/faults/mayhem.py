@@ -38,6 +38,7 @@ class Mayhem:
     rng: random.Random
     counts: Counter[str] = field(default_factory=Counter)
     _busy: set[str] = field(default_factory=set)
+    _at_work: set[int] = field(default_factory=set)
     _endings: list[tuple[float, int, str, Callable[[], None]]] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -96,6 +97,9 @@ class Mayhem:
         if target in self._busy:
             return None
         worker = workers[number]
+        if worker.pid not in self._at_work and not worker.logged("process.started"):
+            return None  # so that it gets to work before it is its turn
+        self._at_work.add(worker.pid)
         if kind == "worker_stopped":  # for longer than a lease, now and then
             worker.send(signal.SIGSTOP)
             self._later(self.rng.choice((0.5, 1.5, 3.0, 9.0)), target, lambda: worker.send(signal.SIGCONT))
@@ -104,8 +108,7 @@ class Mayhem:
             worker.kill()
         else:
             worker.send(signal.SIGTERM)
-        workers[number] = self.ground.new_worker()
-        self._later(2.0, target, lambda: None)  # so that it gets to work before it is the next one's turn
+        workers[number] = self.ground.new_worker(number)
         return kind
 
     def _server(self, kind: str) -> str | None:
@@ -115,11 +118,16 @@ class Mayhem:
         part = self.ground.servers.part(name)
         if kind == "server_killed":
             part.kill()
-            self._later(self.rng.uniform(0.1, 1.0), name, lambda: _start(part))
+            self._later(self.rng.uniform(0.1, 1.0), name, lambda: self._start(name, part))
         else:
             part.pause()
             self._later(self.rng.uniform(0.3, 3.0), name, part.resume)
         return kind.replace("server", name)
+
+    def _start(self, name: str, part: Part) -> None:
+        part.start()
+        if name == "stripe":
+            self.ground.disturb_deliveries()
 
     def _connections(self, kind: str) -> str | None:
         part, proxy = self.rng.choice(list(self.ground.proxies.items()))
@@ -187,7 +195,3 @@ class Mayhem:
             return None
         self.ground.traffic.disturb(kind, self.rng)
         return kind
-
-
-def _start(part: Part) -> None:
-    part.start()

@@ -1,8 +1,14 @@
 """The mixed soak: `python -m tests.faults.soak --profiles 20000 --minutes 10 --seed 1 --json`.
 
-Three workers take in profiles while faults of every kind hit them and all that they talk to. At the end everything
-heals, the source publishes all it has once more (what a killed nsqd had handed out is gone with it), and the count is
-held against Stripe and every table: lost, duplicated and unexpected are to be 0.
+Three processes do everything (`run all`) while faults of every kind hit them and all that they talk to. At first
+profiles are published, and those who are subscribed already get cards, cancel, think again. Then everything heals, and
+the source publishes all it has once more (what a killed nsqd had handed out is gone with it). With everybody served,
+days pass at Stripe, under faults again: trials end, payments fail, are tried again, and given up. All the time Stripe's
+events are delivered twice, late, in disorder or never.
+
+The count in the end is held against Stripe and every table: lost, duplicated and unexpected are to be 0; every row is
+to be as Stripe has it (drift 0), every version of it to be told once, and a reader that keeps the highest one to have
+the row.
 """
 
 from __future__ import annotations
@@ -12,72 +18,60 @@ import json
 import math
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import LiteralString
 
 import structlog
 
 from sandbox import binaries
+from tests.faults.lives import DAYS
 from tests.faults.mayhem import Mayhem
+from tests.faults.retelling import misheard, untold
 from tests.faults.servers import STRIPE_KEY
-from tests.faults.soak_field import PROCESSES, SoakField, soak_field
+from tests.faults.soak_field import LISTENER, PROCESSES, SoakField, soak_field
+from tests.faults.soak_report import Report, sentence, wrong
 from tests.faults.tally import tally
+from tests.support.drift import drift
 from tests.support.stack import SECRET_KEY
 
 FAULTS_PER_SECOND = 1.0
+DAYS_SHARE = 0.35
+"""Of the time under fire, and of the faults: while days pass."""
+
 PATIENCE = 240.0
 """Seconds after the last fault until whoever is not served counts as lost."""
 
+CRASHES = ('"thread.crashed"', '"settling.crashed"', '"refresh.crashed"', '"event.unforeseen"', "Traceback")
 SECRETS = ("planted-", "planted person", "person.example", STRIPE_KEY, SECRET_KEY)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came of it. Recovery: seconds until each was served who was not yet when the last fault ended, from then
-    (from the replay, for those whom only it brought)."""
-
-    seed: int
-    profiles: int
-    processes: int
-    seconds_under_fire: float
-    seconds_until_settled: float
-    faults: int
-    faults_by_kind: dict[str, int]
-    lost: list[str]
-    duplicated: list[str]
-    unexpected: list[str]
-    poison_kept: int
-    poison_sent: int
-    unserved_at_the_end: int
-    recovery_p50: float
-    recovery_p99: float
-    recovery_worst: float
-    leaks: list[str]
-    crashes: list[str]
 
 
 def soak(profiles: int, seconds: float, faults: int, seed: int, directory: Path) -> Report:
     """Runs it, with all that it needs in `directory` and in a workspace of its own."""
     rng = random.Random(seed)
-    with soak_field(directory, profiles, seconds * 0.9, rng) as field:
+    later, faults_later = seconds * DAYS_SHARE, round(faults * DAYS_SHARE)
+    with soak_field(directory, profiles, (seconds - later) * 0.9, rng) as field:
         began = time.monotonic()
         field.traffic.start()
+        field.lives.start()
         mayhem = Mayhem(field, rng)
-        mayhem.run(faults, seconds)
+        mayhem.run(faults - faults_later, seconds - later)
         healed, under_fire = time.time(), time.monotonic() - began
         field.traffic.join()
         field.traffic.source.replay()
-        field.traffic.source.send(sorted(field.traffic.poison))  # nsqd loses poison as it loses anything else
         _await_all(field, profiles)
-        settled = time.monotonic() - began
         recovery = _recovery(field, healed)
-        count = tally(field.stack, dict.fromkeys(field.traffic.source.profiles, "completed"))
-        kept = field.stack.rows("SELECT count(DISTINCT body_digest) AS n FROM quarantined_messages")[0]["n"]
+        under_fire += _let_days_pass(field, mayhem, faults_later, later)
+        field.lives.stop()
+        _come_to_rest(field)
+        settled = time.monotonic() - began
+        count = tally(field.stack, dict.fromkeys(field.traffic.source.profiles, "completed"), with_ended=True)
         return Report(
             seed=seed,
             profiles=len(field.traffic.source.profiles),
@@ -89,7 +83,14 @@ def soak(profiles: int, seconds: float, faults: int, seed: int, directory: Path)
             lost=count.lost,
             duplicated=count.duplicated,
             unexpected=count.unexpected,
-            poison_kept=kept,
+            acts=dict(sorted(field.lives.acts.items())),
+            events=_events(field),
+            changes=_number(field, "SELECT count(*) AS n FROM subscription_changes"),
+            drift=_verified(field),
+            untold=untold(field.stack),
+            misheard=misheard(field.stack, LISTENER),
+            kills_of_nsqd=mayhem.counts["nsqd_killed"],
+            poison_kept=_number(field, "SELECT count(DISTINCT body_digest) AS n FROM quarantined_messages"),
             poison_sent=len(field.traffic.poison),
             unserved_at_the_end=len(recovery),
             recovery_p50=_percentile(recovery, 0.50),
@@ -100,12 +101,57 @@ def soak(profiles: int, seconds: float, faults: int, seed: int, directory: Path)
         )
 
 
+def _let_days_pass(field: SoakField, mayhem: Mayhem, faults: int, seconds: float) -> float:
+    """Under fire, day by day; for how many seconds it was. Stripe forgets its keys meanwhile, but nothing is asked of
+    it under one any more."""
+    began = time.monotonic()
+    for days in DAYS:
+        field.stack.control.jump(days.total_seconds())
+        mayhem.run(round(faults / len(DAYS)), seconds / len(DAYS))
+    return time.monotonic() - began
+
+
+def _come_to_rest(field: SoakField) -> None:
+    """Other processes take over, so that what a killed nsqd had in hand is published again at once, not in ten minutes;
+    then returns when nothing differs, or when patience is over (the count then tells)."""
+    for number, worker in enumerate(field.workers):
+        worker.send(signal.SIGTERM)
+        field.workers[number] = field.new_worker(number)
+    field.traffic.source.send(sorted(field.traffic.poison))  # nsqd loses poison as it loses anything else
+    deadline = time.monotonic() + PATIENCE
+    waiting = "SELECT count(*) AS n FROM subscription_changes WHERE sent_at IS NULL"
+    while time.monotonic() < deadline and (drift(field.stack) or _number(field, waiting) or not _is_drained(field)):
+        time.sleep(0.5)
+
+
+def _is_drained(field: SoakField) -> bool:
+    return field.stack.is_drained() and field.stack.is_drained(field.stack.events_topic)
+
+
+def _verified(field: SoakField) -> list[str]:
+    """What `subkeeper verify` finds."""
+    verifying = field.stack.spawn("verify", "--json")
+    code = verifying.wait(120)
+    found = [json.dumps(each) for each in verifying.parsed if each["kind"] != "summary"]
+    return found or ([] if code == 0 else [verifying.text[-2000:]])
+
+
+def _events(field: SoakField) -> dict[str, int]:
+    query = "SELECT source, outcome, count(*) AS n FROM processed_stripe_events GROUP BY 1, 2 ORDER BY 1, 2"
+    return {f"{row['outcome']} by {row['source']}": row["n"] for row in field.stack.rows(query)}
+
+
+def _number(field: SoakField, query: LiteralString) -> int:
+    found: int = field.stack.rows(query)[0]["n"]
+    return found
+
+
 def _await_all(field: SoakField, profiles: int) -> None:
     """Returns when everybody is served and the channel is empty, or when patience is over (the tally then tells)."""
     deadline = time.monotonic() + PATIENCE
-    query = "SELECT count(*) AS n FROM provisionings WHERE state = 'completed'"
+    query: LiteralString = "SELECT count(*) AS n FROM provisionings WHERE state = 'completed'"
     while time.monotonic() < deadline:
-        if field.stack.rows(query)[0]["n"] >= profiles and field.stack.is_drained():
+        if _number(field, query) >= profiles and field.stack.is_drained():
             return
         time.sleep(0.2)
 
@@ -149,7 +195,7 @@ def _crashes(field: SoakField) -> Iterator[str]:
     for log in field.directory.glob("*.log"):
         with log.open(errors="replace") as lines:
             for line in lines:
-                if any(word in line for word in ('"thread.crashed"', '"settling.crashed"', "Traceback")):
+                if any(word in line for word in CRASHES):
                     yield f"{log.name}: {line.strip()[:1500]}"
 
 
@@ -166,18 +212,8 @@ def main() -> int:
     faults = given.faults or math.ceil(given.minutes * 60 * FAULTS_PER_SECOND)
     with tempfile.TemporaryDirectory() as directory:
         report = soak(given.profiles, given.minutes * 60, faults, seed, Path(directory))
-    sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n" if given.json else _sentence(report))
-    return 1 if report.lost or report.duplicated or report.unexpected or report.leaks or report.crashes else 0
-
-
-def _sentence(report: Report) -> str:
-    return (
-        f"seed {report.seed}: {report.profiles} profiles, {report.faults} faults in {report.seconds_under_fire:.0f} s;"
-        f" lost {len(report.lost)}, duplicated {len(report.duplicated)}, unexpected {len(report.unexpected)},"
-        f" leaks {len(report.leaks)}, crashes {len(report.crashes)};"
-        f" {report.unserved_at_the_end} were unserved at the last fault's end, served within"
-        f" {report.recovery_p50} s (p50), {report.recovery_p99} s (p99)\n"
-    )
+    sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n" if given.json else sentence(report))
+    return 1 if any(wrong(report)) else 0
 
 
 if __name__ == "__main__":

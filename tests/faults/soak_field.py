@@ -1,4 +1,5 @@
-"""What the soak runs on: servers of its own, a proxy before each, three workers, and the auth service's traffic."""
+"""What the soak runs on: servers of its own, a proxy before each, three workers that do everything, and the auth
+service's traffic."""
 
 from __future__ import annotations
 
@@ -7,22 +8,41 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sandbox.nsq import Nsqd
+from sandbox.ports import free_port
 from sandbox.postgres import PostgresServer
 from sandbox.stripe_process import StripeProcess
 from sandbox.workspace import Workspace
-from tests.faults import fuzz
+from tests.faults import fuzz, lives
+from tests.faults.lives import Lives
 from tests.faults.proxy import Proxy
 from tests.faults.servers import QUICK, STRIPE_KEY, OwnStripe, Servers, Source
 from tests.support.stack import Spawned, Stack, profile
+from worker.domain.event import TYPES
 
 PROCESSES = 3
 BATCH = 20
+LISTENER = "listener"
+"""The channel of another service, on the topic of changes."""
+
+WEBHOOK_SECRET = "whsec_of_a_soak_of_everything_at_once"
+MISHAPS = {
+    "drop": {"probability": 0.15}, "duplicate": {"probability": 0.2}, "reorder": {"probability": 0.3},
+    "delay": {"probability": 0.1, "low": 100.0, "high": 4000.0},
+}  # fmt: skip
+"""What becomes of deliveries: they are lost for good, come twice, in disorder, late."""
+
 PLANTED_EMAIL, PLANTED_NAME = "planted-{}@person.example", "Planted Person {}"
+EVENTFUL = {
+    "STRIPE_WEBHOOK_SECRETS": f"main={WEBHOOK_SECRET}",
+    "SUBKEEPER_STRIPE__MONTHLY_READS": "1000000000",  # polls every 5 s
+    "SUBKEEPER_TRIAL__DAYS": str(lives.TRIAL_DAYS),
+    "SUBKEEPER_PLANS__PENDING__UNIT_AMOUNT": "900",
+}
 SMALL_POISON = [body for body in fuzz.TRAPS.values() if len(body) < 10_000]
 
 
@@ -82,14 +102,20 @@ class SoakField:
     servers: Servers
     proxies: dict[str, Proxy]
     traffic: Traffic
-    workers: list[Spawned]
+    lives: Lives
     directory: Path
+    workers: list[Spawned] = field(default_factory=list)
+    _ports: dict[int, int] = field(default_factory=dict)
 
-    def new_worker(self) -> Spawned:
-        """One more process, on its way to work; its log stays in `directory`."""
+    def new_worker(self, number: int) -> Spawned:
+        """A process in that place, on its way to work; its log stays in `directory`."""
+        before, self._ports[number] = self._ports.get(number, 0), (port := free_port())
+        if self.proxies["web"].target == before:  # Stripe delivers to one that is there
+            self.proxies["web"].target = self._ports.get((number + 1) % PROCESSES, port)
         return self.stack.spawn(
             "run",
-            "profiles",
+            "all",
+            SUBKEEPER_WEB__PORT=str(port),
             SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES=self.proxies["nsqd"].address,
             SUBKEEPER_NSQ__NSQD_HTTP_ADDRESSES="",
             SUBKEEPER_DATABASE__URL=self.stack.database_url.replace(
@@ -101,6 +127,11 @@ class SoakField:
             SUBKEEPER_SETTLE__SWEEP_INTERVAL="0.5",
             STRIPE_LOG="debug",
         )
+
+    def disturb_deliveries(self) -> None:
+        """Again after each start of Stripe, which forgets it."""
+        for kind, details in MISHAPS.items():
+            self.stack.control.mishap(kind, **details)  # type: ignore[arg-type]  # JSON
 
     def logs(self) -> list[Path]:
         """The logs of every process there was."""
@@ -119,7 +150,12 @@ def soak_field(directory: Path, profiles: int, seconds: float, rng: random.Rando
         )
         for part in servers:  # nothing is left to be kept, and a graceful end takes its time
             closing.callback(part.kill)
-        ports = {"nsqd": servers.nsqd.tcp_port, "postgres": servers.postgres.port, "stripe": servers.stripe.port}
+        ports = {
+            "nsqd": servers.nsqd.tcp_port,
+            "postgres": servers.postgres.port,
+            "stripe": servers.stripe.port,
+            "web": 0,
+        }
         proxies = {
             name: closing.enter_context(Proxy(port, random.Random(rng.random()))) for name, port in ports.items()
         }
@@ -127,13 +163,19 @@ def soak_field(directory: Path, profiles: int, seconds: float, rng: random.Rando
             closing, directory=directory, database_url=servers.postgres.create_database("subkeeper"),
             nsqd=servers.nsqd, topics=("profile_created", "profile_backfill", "stripe_events"),
             stripe=OwnStripe(servers.stripe),
-            rng=rng, environ=QUICK,
+            rng=rng, environ={**QUICK, **EVENTFUL},
         )  # fmt: skip
         stack.setup()
+        stack.nsqd.create_channel(stack.changes_topic, LISTENER)
         source = Source(stack, random.Random(rng.random()))
         closing.callback(source.close)
-        field = SoakField(stack, servers, proxies, Traffic(source, profiles, seconds), [], directory)
-        field.workers += [field.new_worker() for _ in range(PROCESSES)]
-        for worker in field.workers:
+        lives_led = Lives(stack, random.Random(rng.random()))
+        closing.callback(lives_led.stop)
+        ground = SoakField(stack, servers, proxies, Traffic(source, profiles, seconds), lives_led, directory)
+        stack.control.listen(f"http://{proxies['web'].address}/stripe/webhook", *TYPES, secret=WEBHOOK_SECRET)
+        stack.control.retries(*lives.RETRIES)
+        ground.disturb_deliveries()
+        ground.workers += [ground.new_worker(number) for number in range(PROCESSES)]
+        for worker in ground.workers:
             worker.await_start()
-        yield field
+        yield ground

@@ -29,16 +29,17 @@ EXACT = Tally([], [], [])
 SOMEBODY_ELSE = "somebody else's customer"
 
 
-def tally(stack: Stack, expected: Mapping[str, str]) -> Tally:
-    """`expected` says in which state of the ledger each published user is to end: completed or quarantined."""
+def tally(stack: Stack, expected: Mapping[str, str], *, with_ended: bool = False) -> Tally:
+    """`expected` says in which state of the ledger each published user is to end: completed or quarantined.
+    `with_ended`: subscriptions that have ended count, too, where users have led lives that may end them."""
     state = stack.control.state()
     customers = {
         row["id"]: row["metadata"].get("user_id", "?")
         for row in state["customers"]
         if row["name"] != SOMEBODY_ELSE  # whom a scenario made itself
     }
-    living = [row for row in state["subscriptions"] if row["status"] not in ENDED and row["customer"] in customers]
-    subscriptions = {row["id"]: customers[row["customer"]] for row in living}
+    counted = [row for row in state["subscriptions"] if with_ended or row["status"] not in ENDED]
+    subscriptions = {row["id"]: customers[row["customer"]] for row in counted if row["customer"] in customers}
     ledger = {row["user_id"]: row for row in stack.rows("SELECT * FROM provisionings")}
     accounts = stack.rows(
         "SELECT c.user_id, c.stripe_customer_id, s.stripe_subscription_id FROM billing_customers c"

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.faults.soak import soak
+from tests.faults.soak_report import wrong
+from tests.support.waiting import BUSY
 
 
 @pytest.mark.timeout(240)
-def test_two_thousand_profiles_under_three_hundred_faults_are_each_served_once_and_soon(
-    seed: int, tmp_path: Path
-) -> None:
-    report = soak(profiles=2000, seconds=60, faults=320, seed=seed, directory=tmp_path)
+def test_profiles_and_their_lives_under_faults_of_every_kind_end_as_stripe_has_them(seed: int, tmp_path: Path) -> None:
+    report = soak(profiles=300, seconds=30, faults=120, seed=seed, directory=tmp_path)
     print(report)  # noqa: T201 (pytest shows it with a failed test)
-    assert (report.lost, report.duplicated, report.unexpected) == ([], [], [])
+    assert not any(wrong(report)), wrong(report)
     assert report.poison_kept == report.poison_sent
-    assert report.leaks == [], "personal data or a secret in a log or in a dump of the database"
-    assert report.crashes == [], "a worker met what nobody foresaw"
-    assert report.faults >= 300
-    assert report.recovery_p99 <= 30, "seconds after the last fault"
+    assert report.faults >= 115
+    assert report.recovery_p99 <= 30 * BUSY, "seconds after the last fault"
+    assert len(report.acts) >= 5, "they lead lives"
+    assert {outcome.partition(" ")[0] for outcome in report.events} >= {"applied", "refreshing", "confirmed"}

@@ -132,13 +132,22 @@ class Spawned(Http):
             )
 
     @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
     def text(self) -> str:
         return self.log.read_text()
 
     @property
+    def parsed(self) -> list[dict[str, Any]]:
+        """Its lines so far that are JSON."""
+        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+    @property
     def lines(self) -> list[dict[str, Any]]:
         """The log events so far."""
-        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{") and line.endswith("}")]
+        return [line for line in self.parsed if "event" in line]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["event"] == event]
@@ -279,9 +288,9 @@ class Stack:
         query = "SELECT * FROM billing_subscriptions WHERE stripe_subscription_id = %s"
         return next(iter(self.rows(query, subscription_id)), {})
 
-    def is_drained(self, topic: str | None = None) -> bool:
+    def is_drained(self, topic: str | None = None, channel: str = "subkeeper") -> bool:
         """Whether every message of the topic was finished."""
-        stats = self.nsqd.channel(topic or self.topic, "subkeeper")
+        stats = self.nsqd.channel(topic or self.topic, channel)
         return not (stats["depth"] or stats["in_flight_count"] or stats["deferred_count"])
 
     # Postgres

@@ -5,42 +5,15 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from typing import Any
 
 from tests.integration.provisioning.conftest import NewStack
+from tests.support.drift import at_stripe, drift
 from tests.support.stack import ENDED, Stack, profile, users
 from tests.support.waiting import wait_until
 from worker.domain.event import TYPES
-from worker.domain.invoice import charge
-from worker.domain.stripe_facts import FetchedSubscription
-from worker.domain.subscription import charge_columns
-from worker.stripe_api.parsing import fetched_subscription
 
 SECRET = "whsec_of_a_test_of_the_whole_way"
 DAY = timedelta(days=1).total_seconds()
-
-
-def at_stripe(stack: Stack) -> dict[str, FetchedSubscription]:
-    listed = stack.call_stripe("GET", "/v1/subscriptions?status=all&limit=100&expand[]=data.latest_invoice")
-    return {each["id"]: fetched_subscription(each) for each in listed["data"]}
-
-
-def drift(stack: Stack) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """What differs between Stripe and our rows, by subscription."""
-    rows = {row["stripe_subscription_id"]: row for row in stack.rows("SELECT * FROM billing_subscriptions")}
-    differing = []
-    for identifier, found in at_stripe(stack).items():
-        told = charge(found.latest_invoice) if found.latest_invoice is not None else None
-        wanted: dict[str, Any] = found.fact.columns("pending")
-        if told is not None:
-            wanted |= {
-                "charge_invoice": told.invoice_id,
-                "charge_invoice_paid": charge_columns(told)["charge_invoice_paid"],
-            }
-        ours = {name: rows.get(identifier, {}).get(name) for name in wanted}
-        if ours != wanted:
-            differing.append((identifier, ours, wanted))
-    return differing
 
 
 def live(stack: Stack, rng: random.Random, names: list[str]) -> None:
@@ -89,5 +62,5 @@ def test_every_row_ends_as_stripe_has_it(new_stack: NewStack, rng: random.Random
     """)
     assert [each["told"] for each in told] == [list(range(1, each["last"] + 1)) for each in told]
     assert drift(stack) == []
-    statuses = {found.fact.status for found in at_stripe(stack).values()}
+    statuses = {found.fact.status for found in at_stripe(stack)}
     assert len(statuses) > 1, "they have led different lives"
