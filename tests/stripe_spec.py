@@ -90,3 +90,9 @@ def version() -> str:
 def paths() -> list[str]:
     """Every path that the description knows."""
     return list(_description()["paths"])
+
+
+def schema(name: str) -> dict[str, Any]:
+    """One of the description's named schemas, as it is written there (OpenAPI)."""
+    found: dict[str, Any] = _description()["components"]["schemas"][name]
+    return found
