@@ -1,13 +1,14 @@
-"""One worker's process: the service of production, with gates at each request to Stripe and around each commit."""
+"""One worker's process: the services of production, with gates at each request to Stripe and around each commit."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -16,6 +17,8 @@ from tests.interleavings.time import Time
 from tests.interleavings.wire import Flight, Wire, WireClient, lost
 from worker.domain.messages import Message
 from worker.errors import TryLater, Unavailable
+from worker.events.envelope import Envelopes, pruned
+from worker.runtime.events import StripeEvents
 from worker.runtime.outside import Outside
 from worker.runtime.provisioning import Provisioning
 from worker.runtime.resources import Resources
@@ -26,7 +29,7 @@ from worker.telemetry import Health, Metrics
 
 NAMESPACE, PLAN = "interleavings", "pending"
 LEASE, TRIAL, MAX_LAG = timedelta(seconds=60), timedelta(days=31), timedelta(hours=72)
-LIVE_TOPIC, BACKFILL_TOPIC = "profile_created", "profile_backfill"
+LIVE_TOPIC, BACKFILL_TOPIC, EVENTS_TOPIC = "profile_created", "profile_backfill", "stripe_events"
 REQUEST_TIMEOUT = 10.0
 PRICES = "/v1/prices"
 ANOTHER_KEY = "another-example-of-a-secret-key-of-32-characters-or-more"
@@ -124,6 +127,10 @@ class Process:
         self._resources.catalogue.ensure(PLAN)
         self._resources.require_deployment()
 
+    @cached_property
+    def _events(self) -> StripeEvents:
+        return StripeEvents(self._resources)
+
     @property
     def idle(self) -> bool:
         return self.puppet.at is None
@@ -154,8 +161,26 @@ class Process:
     def settle_leased(self) -> None:
         self.puppet.perform(self._settle_leased)
 
+    def know_days(self) -> None:
+        """As each process does at its start: which days of events the tables hold."""
+        self._events.inbox.maintain()
+
+    def hear(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Begins to absorb a batch of Stripe's events."""
+        envelopes = Envelopes(self._resources.keys.sealer)
+        bodies = [envelopes.seal(pruned(event, "webhook")) for event in events]
+        now = datetime.now(UTC)
+        batch = [Message(EVENTS_TOPIC, body, b"%016d" % number, 1, now) for number, body in enumerate(bodies)]
+        self.puppet.perform(lambda: self._hear(batch))
+
+    def refetch(self) -> None:
+        """Begins to ask Stripe for what is marked."""
+        self.puppet.perform(self._refetch)
+
     def stop(self) -> None:
         self.puppet.kill()
+        if "_events" in vars(self):
+            self._events.close()
         self._service.close()
         self._resources.close()
 
@@ -164,6 +189,20 @@ class Process:
             self._service.inbox.prepare([message])()
         except (Unavailable, TryLater):
             return  # NSQ delivers it again, perhaps
+
+    def _hear(self, batch: Sequence[Message]) -> None:
+        try:
+            self._events.inbox.prepare(batch)()
+        except (Unavailable, TryLater):
+            return  # NSQ delivers it again
+
+    def _refetch(self) -> None:
+        try:
+            self._events.dispatcher.take_turn()
+        except (Unavailable, TryLater):
+            return
+        while self._events.dispatcher.settle_next(wait=False):
+            pass
 
     def _work(self) -> None:
         """A turn of the sweeper's, and what it has leased."""

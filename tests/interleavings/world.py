@@ -19,8 +19,10 @@ from tests.interleavings.time import Time
 from tests.interleavings.wire import Flight, Wire
 from tests.support.simulated_clock import set_clock
 from worker.domain.provisioning import user_digest
+from worker.domain.subscription import Subscription
 from worker.provisioning import restored
 from worker.settings.sections import DatabaseSettings
+from worker.store import subscriptions
 from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined
 from worker.telemetry import Metrics
@@ -133,6 +135,10 @@ class World:
         for table in reversed(TABLES):
             self._eyes.execute(text(f"DELETE FROM {table}"))
 
+    def forget_events(self) -> None:
+        """Another Stripe's events have the ids of those of the world before."""
+        self._eyes.execute(text("DELETE FROM processed_stripe_events"))
+
     def set_back(self, snapshot: Snapshot) -> None:
         """The database as it was then. A restore ends every session: what is about to be committed is lost."""
         for process in self.busy(Place.COMMIT):
@@ -222,6 +228,16 @@ class World:
     def refreshes(self) -> int:
         """How many subscriptions are to be read again."""
         return int(self._eyes.execute(text("SELECT count(*) FROM subscription_refreshes")).scalar_one())
+
+    def subscription(self, identifier: str) -> Subscription:
+        """Our row of it."""
+        with self._database.transaction() as tx:
+            return subscriptions.read(tx, [identifier])[identifier]
+
+    def told(self) -> Sequence[Row[Any]]:
+        """All changes, in the order of their versions."""
+        query = "SELECT stripe_subscription_id, version, before, after FROM subscription_changes ORDER BY version, id"
+        return self._eyes.execute(text(query)).all()
 
     def causes(self) -> list[str]:
         """Of each change of a subscription, in order."""

@@ -1,0 +1,178 @@
+"""Two processes take in one subscription's events and ask Stripe for it, interleaved in any order, on the real tables:
+its row never goes back in time, ends as Stripe has it, and every version of it is told once.
+
+The model (`tests/unit/events/test_never_back_in_time.py`) plays many more schedules of the same rules; here it is their
+SQL, its locks and fences, too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.interleavings.process import LEASE
+from tests.interleavings.puppet import Order, Place
+from tests.interleavings.world import USER, World, finish, flight_of
+from worker.domain.event import TYPES
+from worker.domain.invoice import charge, merged
+from worker.domain.subscription import Verdict, charge_columns, judge
+from worker.events import absorption
+from worker.stripe_api.parsing import fetched_subscription
+
+SCHEDULES, STEPS = 8, 120
+A_LEASE = LEASE + timedelta(seconds=1)
+LEAPS = [timedelta(seconds=each) for each in (0.0, 0.01, 0.01, 0.4, 0.4, 1.1, 1.1, 2.5)] + [A_LEASE]
+OLD_VERSION = "2025-03-31.basil"
+
+
+class Story:
+    """A subscription whose trial's end says how often it was changed."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self.world = world
+        self.rng = rng
+        self.changes = 0
+        world.pass_time(datetime.now(UTC).replace(microsecond=0) - world.now())  # whose days the tables have
+        world.forget_events()
+        first = world.processes[0]
+        first.know_days()
+        first.deliver("profile_created", world.message(USER, None, world.now()))
+        for _ in range(2):
+            finish(first)
+            first.work()
+        finish(first)
+        self._began = int(world.now().timestamp())
+        made = world.subscriptions()[0]
+        self.id = str(made["id"])
+        self.ends = [int(made["trial_end"])]
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """Every event so far."""
+        found: list[dict[str, Any]] = [
+            each for each in self.world.stripe.ledger.tables["event"].all() if each["type"] in TYPES
+        ]
+        return found
+
+    # Steps
+
+    def change(self) -> None:
+        """One of Stripe's servers does it, by its own clock. No state comes twice, but for its undoing."""
+        self.changes += self.rng.choice((1, 1, 1, -1)) if self.changes else 1
+        end = self._began + 86_400 * (60 + self.changes)
+        self.world.stripe.clock.offset = self.rng.uniform(-1, 1)
+        self.world.ask_stripe("POST", f"/v1/subscriptions/{self.id}", f"trial_end={end}")
+        self.world.stripe.clock.offset = 0.0
+        self.ends.append(end)
+
+    def leap(self) -> None:
+        self.world.pass_time(self.rng.choice(LEAPS))
+
+    def hear(self) -> None:
+        """Some, in any order, as often as it comes; now and then at another version."""
+        events = [self.rng.choice(self.told) for _ in range(self.rng.randint(1, 4))]
+        version = OLD_VERSION if self.rng.random() < 0.1 else None
+        for process in self.world.idle[:1]:
+            process.hear([{**each, "api_version": version or each["api_version"]} for each in events])
+
+    def refetch(self) -> None:
+        for process in self.world.idle[-1:]:
+            process.refetch()
+
+    def go_on(self) -> None:
+        """One of them, to its next gate; now and then what it commits, or its answer, is lost."""
+        if busy := self.world.busy():
+            self.world.go(self.rng.choice(busy), Order.FAIL if self.rng.random() < 0.05 else Order.GO)
+
+    def take_effect(self) -> None:
+        """A question is answered, and the answer is on its way."""
+        if asking := self.world.busy(Place.REQUEST):
+            flight = flight_of(self.rng.choice(asking))
+            if flight in self.world.wire.under_way:
+                self.world.wire.land(flight)
+
+    def die(self) -> None:
+        if self.rng.random() < 0.05:
+            number = self.rng.randrange(2)
+            self.world.kill(self.world.processes[number])
+            self.world.processes[number].know_days()
+
+    # The end
+
+    def come_to_rest(self) -> None:
+        """All arrives, by polling at the latest; then nothing is marked any more."""
+        for process in self.world.processes:
+            finish(process)
+            process.know_days()
+            process.hear(self.rng.sample(self.told, len(self.told)))
+            finish(process)
+        for _ in range(10):
+            if not self.world.refreshes():
+                return
+            self.world.pass_time(A_LEASE)
+            for process in self.world.processes:
+                process.refetch()
+                finish(process)
+
+    def wrong(self) -> str | None:
+        """What isn't as it is to be."""
+        row, told = self.world.subscription(self.id), self.world.told()
+        at_stripe = self.world.ask_stripe("GET", f"/v1/subscriptions/{self.id}?expand[]=latest_invoice")
+        found = fetched_subscription(at_stripe)
+        known = merged(row.charge, charge(found.latest_invoice) if found.latest_invoice else None)
+        if {**row.state, **charge_columns(row.charge)} != {**found.fact.columns("pending"), **charge_columns(known)}:
+            return f"the row says {row.state}, and Stripe {found.fact}"
+        if [each.version for each in told] != list(range(1, row.version + 1)):
+            return f"versions {[each.version for each in told]} of {row.version} were told"
+        if any(before.after != after.before for before, after in pairwise(told)):
+            return "what is told isn't one chain"
+        history = iter(self.ends)
+        if not all(_end(each.after) in history for each in told):  # each further on in it
+            return f"it went back: {[_end(each.after) for each in told]} of {self.ends}"
+        if self.world.refreshes():
+            return "something is still marked"
+        return None
+
+
+def _end(columns: dict[str, Any]) -> int:
+    return int(datetime.fromisoformat(columns["trial_end"]).timestamp())
+
+
+def play(world: World, rng: random.Random) -> str | None:
+    story = Story(world, rng)
+    steps: Sequence[Callable[[], None]] = [
+        story.change, story.leap, story.hear, story.refetch, story.take_effect, story.die, *[story.go_on] * 5,
+    ]  # fmt: skip
+    for _ in range(STEPS):
+        rng.choice(steps)()
+    story.come_to_rest()
+    return story.wrong()
+
+
+def wrongs(new_world: Callable[[], World], rng: random.Random) -> Iterator[str]:
+    for _ in range(SCHEDULES):
+        world = new_world()
+        try:
+            if wrong := play(world, random.Random(rng.getrandbits(32))):
+                yield wrong
+        finally:
+            world.stop()
+
+
+def test_whatever_two_processes_do_a_row_ends_as_stripe_has_it_and_is_told_once(
+    new_world: Callable[[], World], rng: random.Random
+) -> None:
+    assert list(wrongs(new_world, rng)) == []
+
+
+def test_it_would_be_noticed_if_a_stale_snapshot_were_taken(
+    new_world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {Verdict.STALE: Verdict.APPLIED}
+    monkeypatch.setattr(absorption, "judge", lambda *seen: taken.get(judge(*seen), judge(*seen)))
+    assert next(wrongs(new_world, random.Random(1)), None)
