@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.faults.seams import SILENT, WORKER, owner
+from tests.faults.seams import WORKER, owner
 
 POINTS = frozenset(
     {
@@ -61,7 +61,7 @@ POINTS = frozenset(
         "file:SecretFile.write",
         "nsq:CLS",
         "nsq:FIN",
-            "nsq:POST /channel/create",
+        "nsq:POST /channel/create",
         "nsq:POST /topic/create",
         "nsq:REQ",
         "nsq:SUB",
@@ -173,25 +173,24 @@ def _points_of(file: Path) -> Iterator[str]:
                 yield f"commit:{owner(function, file.stem)}"
             case ast.Name(id="Call") if call.args and isinstance(call.args[0], ast.Constant):
                 yield f"stripe:{call.args[0].value!s}"
-            case ast.Attribute(attr="post") if file.parent.name == "broker" and isinstance(call.args[0], ast.Constant):
-                yield f"nsq:POST {call.args[0].value!s}"
-            case ast.Attribute(attr=word, value=holder) if file.parent.name == "broker" and word in _WORDS:
-                if _name(holder) in {"connection", "self"}:
-                    yield f"nsq:{word.upper()}"
-            case ast.Attribute(attr="publish", value=holder) if _name(holder).endswith("publisher"):
-                yield f"publish:{owner(function, file.stem)}"
-            case ast.Attribute(attr="_publish") if id(call) in awaited:
-                yield f"publish:{owner(function, file.stem)}"
+            case ast.Attribute(attr="post" | "sub" | "fin" | "req" | "touch" | "cls") if file.parent.name == "broker":
+                yield from _to_nsqd(call.func, call)
+            case ast.Attribute(attr="publish" | "_publish", value=holder):
+                if id(call) in awaited or _name(holder).endswith("publisher"):
+                    yield f"publish:{owner(function, file.stem)}"
             case ast.Attribute(attr="replace", value=holder) if _name(holder) == "_new":
                 yield f"file:{function}"
             case ast.Attribute(attr="open") if "O_EXCL" in ast.dump(call):
                 yield f"file:{function}"
 
 
-_WORDS = frozenset(
-    {"identify", "auth", "sub", "pub", "mpub", "rdy", "fin", "req", "touch", "cls", "nop"} - {w.lower() for w in SILENT}
-)
-"""What nsq-py's `Connection` can say."""
+def _to_nsqd(said: ast.Attribute, call: ast.Call) -> Iterator[str]:
+    """A word of nsq-py's `Connection` that isn't `SILENT`, or a request to nsqd's HTTP interface."""
+    if said.attr == "post":
+        if isinstance(call.args[0], ast.Constant):
+            yield f"nsq:POST {call.args[0].value!s}"
+    elif _name(said.value) in {"connection", "self"}:
+        yield f"nsq:{said.attr.upper()}"
 
 
 def _calls(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.Call]]:

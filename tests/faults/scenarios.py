@@ -345,7 +345,9 @@ def _is_delivered(stack: Stack) -> Mapping[str, str]:
     (event,) = stack.events("customer.subscription.updated")
     wait_until(lambda: answers(int(stack.environ["SUBKEEPER_WEB__PORT"])), what="it listens again")
     stack.control.jump(timedelta(minutes=11).total_seconds())
-    wait_until(lambda: not stack.call_stripe("GET", f"/v1/events/{event['id']}")["pending_webhooks"], what="it is taken")
+    wait_until(
+        lambda: not stack.call_stripe("GET", f"/v1/events/{event['id']}")["pending_webhooks"], what="it is taken"
+    )
     assert stack.nsqd.channel(stack.events_topic, "subkeeper")["depth"] >= 1
     return {}
 

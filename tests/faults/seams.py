@@ -52,7 +52,8 @@ def install(passed: Passed, at_statement: AtStatement) -> None:
 
 
 def owner(code_name: str, stem: str) -> str:
-    """Who does it: `Leases.complete`, or `backfill.begin` for a plain function of a module; of nested ones the outer."""
+    """Who does it: `Leases.complete`, or `backfill.begin` for a plain function of a module; of nested ones the outer
+    one."""
     code_name = code_name.partition(".<locals>")[0]
     return code_name if "." in code_name else f"{stem}.{code_name}"
 

@@ -20,7 +20,11 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack, profile, users
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("quick_probes")
+ROWS = "SELECT canceling FROM billing_subscriptions"
+SENT = "SELECT sent_at IS NOT NULL AS sent FROM subscription_changes ORDER BY version"
+
+pytestmark = [pytest.mark.usefixtures("quick_probes"), pytest.mark.timeout(300)]
+"""More than the waits of a test may come to on a busy machine, so that it is they who say what didn't come."""
 
 
 @pytest.fixture
@@ -88,6 +92,25 @@ def test_a_server_that_is_held_and_goes_on_under_traffic_costs_nobody_anything(
     servers.part(part).resume()
     source.publish(profile(name) for name in users(40, "after"))
     assert_exact(own_stack, source)
+    wait_until(worker.is_ready)
+
+
+def test_while_postgres_is_away_events_wait_at_nsqd_and_changes_follow_once_it_is_back(
+    own_stack: Stack, servers: Servers, source: Source
+) -> None:
+    source.publish([profile("ada")])
+    worker = own_stack.start_worker("all", SUBKEEPER_STRIPE__MONTHLY_READS="1000000000")
+    own_stack.await_completed("ada")
+    path = f"/v1/subscriptions/{own_stack.ledger('ada')['stripe_subscription_id']}"
+    servers.postgres.kill()
+    own_stack.call_stripe("POST", path, cancel_at_period_end="true")
+    own_stack.hear(*own_stack.events("customer.subscription.updated"))
+    wait_until(lambda: not worker.is_ready(), what="it says so")
+    assert worker.is_healthy(), "it passes by itself"
+    assert not own_stack.is_drained(own_stack.events_topic)
+    servers.postgres.start()
+    wait_until(lambda: [row["canceling"] for row in own_stack.rows(ROWS)] == [True], 30, "the row is as Stripe has it")
+    wait_until(lambda: [row["sent"] for row in own_stack.rows(SENT)] == [True, True], what="and told")
     wait_until(worker.is_ready)
 
 

@@ -196,6 +196,27 @@ def test_one_of_two_polls_and_the_other_takes_over(
     wait_until(lambda: behind(polled) < timedelta(seconds=1))
 
 
+def test_a_broker_that_loses_its_disk_costs_no_event(
+    new_stack: NewStack, new_nsqd: NewNsqd, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nsqd is killed, its data directory is emptied: not even its channel is left."""
+    monkeypatch.setattr(awaited, "AGAIN", timedelta(seconds=1))
+    stack = new_stack(nsqd=new_nsqd(), SUBKEEPER_STRIPE__MONTHLY_READS="1000000000")
+    stack.setup()
+    stack.start_worker("poller")
+    for number in range(3):
+        customer(stack, f"name-{number}")
+    wait_until(lambda: stack.nsqd.channel(stack.events_topic, "subkeeper")["depth"] == 3, what="they are on its disk")
+    stack.nsqd.kill()
+    for file in stack.nsqd.directory.iterdir():
+        file.unlink()
+    stack.nsqd.start()
+    stack.start_worker("events")
+    made = {each["id"] for each in stack.events("customer.created")}
+    wait_until(lambda: stack.outcomes().keys() == made, what="all are processed")
+    wait_until(lambda: behind(stack) < timedelta(seconds=1), what="caught up")
+
+
 def test_while_nsqd_is_away_stripe_keeps_the_events(
     new_stack: NewStack,
     new_nsqd: NewNsqd,

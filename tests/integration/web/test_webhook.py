@@ -225,7 +225,9 @@ def test_while_nsqd_is_away_stripe_is_told_to_send_it_again(new_endpoint: NewEnd
     assert endpoint.post(body_of(2))[0] == 200
 
 
-def test_an_nsqd_that_is_restarted_meanwhile_costs_no_delivery(new_endpoint: NewEndpoint, new_nsqd: NewNsqd) -> None:
+def test_an_nsqd_that_is_restarted_meanwhile_costs_no_delivery(
+    new_endpoint: NewEndpoint, new_nsqd: NewNsqd, new_reader: NewReader
+) -> None:
     nsqd = new_nsqd()
     endpoint = new_endpoint(nsqd=nsqd)
     with ThreadPoolExecutor(8) as threads:
@@ -233,7 +235,16 @@ def test_an_nsqd_that_is_restarted_meanwhile_costs_no_delivery(new_endpoint: New
         nsqd.restart()
         deliveries += [threads.submit(endpoint.post, body_of(number)) for number in range(100, 200)]
         assert {delivery.result()[0] for delivery in deliveries} == {200}
-    wait_until(lambda: endpoint.published() > 0)
+    reader, envelopes = new_reader(settings_for(nsqd.tcp_address), endpoint.topic), Envelopes(Sealer([SECRET_KEY]))
+    heard: set[str] = set()
+
+    def all_are_heard() -> bool:
+        batch = reader.read(200, timeout=0.1)
+        heard.update(envelopes.open(message.body).id for message in batch)
+        reader.finish(batch)
+        return heard == {f"evt_{number}" for number in range(200)}
+
+    wait_until(all_are_heard, what="all that were answered are there")
 
 
 def test_without_secrets_it_is_healthy_and_says_once_that_the_webhook_is_disabled(new_endpoint: NewEndpoint) -> None:
