@@ -22,7 +22,7 @@ QUARANTINE_REASONS = (
     "id_unstorable", "email_unstorable", "name_unstorable", "created_at_unstorable",
     "unstorable",
     # An event of Stripe's (`worker.events.envelope`).
-    "envelope_forged", "envelope_malformed", "event_malformed", "event_type_unknown",
+    "envelope_forged", "envelope_key_unknown", "envelope_malformed", "event_malformed", "event_type_unknown",
     # A profile.
     "profile_sealed", "stripe_refused", "stripe_refused_email", "stripe_refused_name", "stripe_answer_incomplete",
     "customer_gone", "object_of_another_user", "plan_unusable", "trial_refused",
@@ -35,15 +35,16 @@ EVENT_OUTCOMES = (
 """`worker.events.absorption`; the first ten are kept in `processed_stripe_events`."""
 
 REFRESH_OUTCOMES = (
-    "changed", "unchanged", "adopted", "overtaken", "unmatched", "waiting", "missing", "postponed", "lease_lost",
-    "given_back", "halted", "crashed", "unrecorded",
+    "changed", "unchanged", "adopted", "overtaken", "unmatched", "waiting", "missing", "refused", "postponed",
+    "lease_lost", "given_back", "halted", "crashed", "unrecorded",
 )  # fmt: skip
 
 STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
     "events.list", "events.retrieve", "prices.create", "prices.list", "products.create", "products.list",
     "products.update",
-    "subscriptions.create", "subscriptions.list", "subscriptions.retrieve", "test_clocks.retrieve",
+    "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
+    "test_clocks.retrieve",
     "webhook_endpoints.create", "webhook_endpoints.delete", "webhook_endpoints.list", "webhook_endpoints.update",
 )  # fmt: skip
 
