@@ -25,6 +25,7 @@ from tests.support.waiting import wait_until
 from worker.broker.reader import Reader
 from worker.domain.event import TYPES
 from worker.domain.provisioning import user_digest
+from worker.events.envelope import pruned
 from worker.runtime.setup import setup
 from worker.runtime.webhook_setup import WebhookSetup, entry_name
 from worker.sealing import Sealer
@@ -291,9 +292,10 @@ def _events(stack: Stack) -> Mapping[str, str]:
     stack.call_stripe("POST", path, cancel_at_period_end="true")
     stack.control.fault("status", match={"path": path, "method": "GET"}, status=503, times=6)
     heard = stack.events("customer.created", "customer.subscription.created", "customer.subscription.updated")
-    content = {**heard[-1]["data"]["object"], "status": "\ud800"}
-    later = {"id": "evt_unstorable", "created": heard[-1]["created"] + 60, "data": {"object": content}}
-    stack.hear(*heard, {**heard[-1], **later})
+    stack.hear(*heard)
+    said = pruned(heard[-1], "webhook")
+    later = {"id": "evt_unstorable", "created": heard[-1]["created"] + 60, "object": {**said.object, "status": "\0"}}
+    stack.hear_signed({**said._asdict(), **later})
     stack.rows("INSERT INTO subscription_refreshes (stripe_subscription_id) VALUES ('sub_nowhere')")
     return completed("user-0")
 
