@@ -182,9 +182,9 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
             decided.unmatched[identifier] = said.customer_id
         return "unmatched"
     is_notice = _is_notice(said)
-    if attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS) and not is_invoice:
-        if around.is_unfinished(user_id) or (is_notice and around.is_marked(identifier)):
-            return None
+    may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS) and not is_invoice
+    if may_wait and (around.is_unfinished(user_id) or (is_notice and around.is_marked(identifier))):
+        return None
     decided.marked.add(identifier)
     return None if is_notice and attempts <= MOST_WAITS else str(Verdict.REFRESHING)
 

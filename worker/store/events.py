@@ -27,7 +27,8 @@ class Days(NamedTuple):
 _MAINTAIN = text("SELECT first, last FROM maintain_event_partitions()")
 
 _KNOWN = text("""
-    SELECT p.stripe_event_id, p.outcome = 'quarantined' AS is_aside FROM unnest(CAST(:ids AS text[]), CAST(:created AS bigint[])) AS new (id, created)
+    SELECT p.stripe_event_id, p.outcome = 'quarantined' AS is_aside
+    FROM unnest(CAST(:ids AS text[]), CAST(:created AS bigint[])) AS new (id, created)
     JOIN processed_stripe_events p ON p.stripe_event_id = new.id AND p.created = to_timestamp(new.created)
 """)
 
