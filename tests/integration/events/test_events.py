@@ -231,6 +231,23 @@ def test_a_notice_of_what_is_nobodys_in_the_end_costs_a_few_reads(
     assert 1 <= reads(stack) <= absorption.MOST_WAITS + 1
 
 
+def test_a_notice_waits_for_its_row_as_long_as_stripe_is_away(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "FIRST_REQUEUE", 0.05)
+    monkeypatch.setattr(consumer, "LONGEST_REQUEUE", 0.05)
+    monkeypatch.setattr(absorption, "MOST_WAITS", 1)
+    worker = start(stack, "ada")
+    made = subscribe(stack, str(stack.customers("ada")[0]["id"]))
+    created = next(each for each in stack.events(CREATED) if each["data"]["object"]["id"] == made["id"])
+    stack.control.fault("status", match={"path": f"/v1/subscriptions/{made['id']}"}, status=503)
+    notice = {**created, "id": "evt_will", "type": "customer.subscription.trial_will_end"}
+    stack.hear(notice)
+    wait_until(lambda: worker.metric("subkeeper_stripe_events_total", outcome="waiting") > 3)
+    stack.control.clear_faults()
+    stack.await_heard(notice)
+    causes = stack.rows("SELECT cause FROM subscription_changes WHERE stripe_subscription_id = %s", made["id"])
+    assert [each["cause"] for each in causes] == ["adopted", "trial_will_end"]
+
+
 def test_a_deleted_customer_leaves_a_tombstone_that_no_event_revives(stack: Stack) -> None:
     start(stack, "ada")
     created = stack.events("customer.subscription.created")[0]
