@@ -69,7 +69,7 @@ class Surroundings:
         claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}
         self._living = customers.living(tx, sorted(claimed)) if claimed else {}
         noticed = {each.subscription_id for each in foreign if each.subscription_id and _is_notice(each)}
-        self._marked = refreshes.marked(tx, sorted(noticed)) if noticed else set()
+        self._coming = refreshes.coming(tx, sorted(noticed)) if noticed else set()
 
     def owner(self, said: Said) -> Owner | None:
         """Of the customer that the event names."""
@@ -83,9 +83,9 @@ class Surroundings:
     def is_unfinished(self, user_id: str) -> bool:
         return user_id in self._unfinished
 
-    def is_marked(self, subscription_id: str) -> bool:
-        """Whether the subscription of a notice was to be fetched before this batch."""
-        return subscription_id in self._marked
+    def is_coming(self, subscription_id: str) -> bool:
+        """Whether a fetch may yet make the row that a notice is for, or has made it since the rows were read."""
+        return subscription_id in self._coming
 
     def other_customer(self, said: Said) -> str | None:
         """Another customer that the user has whom this customer's metadata names."""
@@ -183,7 +183,7 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
         return "unmatched"
     is_notice = _is_notice(said)
     may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS) and not is_invoice
-    if may_wait and (around.is_unfinished(user_id) or (is_notice and around.is_marked(identifier))):
+    if may_wait and (around.is_unfinished(user_id) or (is_notice and around.is_coming(identifier))):
         return None
     decided.marked.add(identifier)
     return None if is_notice and attempts <= MOST_WAITS else str(Verdict.REFRESHING)

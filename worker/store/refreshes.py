@@ -68,8 +68,11 @@ _BACKLOG = text("""
     FROM subscription_refreshes
 """)
 
-_MARKED = text("""
+# In one statement: the fetch that makes a row clears its mark at once.
+_COMING = text("""
     SELECT stripe_subscription_id FROM subscription_refreshes
+    WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
+    UNION SELECT stripe_subscription_id FROM billing_subscriptions
     WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
 """)
 
@@ -128,9 +131,9 @@ def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
     tx.execute(_MARK, {"ids": arrays.texts(stripe_subscription_ids)})
 
 
-def marked(tx: Connection, stripe_subscription_ids: Sequence[str]) -> set[str]:
-    """Those of these that are yet to be fetched."""
-    return set(tx.execute(_MARKED, {"ids": arrays.texts(stripe_subscription_ids)}).scalars())
+def coming(tx: Connection, stripe_subscription_ids: Sequence[str]) -> set[str]:
+    """Those of these that are yet to be fetched, or have a row by now."""
+    return set(tx.execute(_COMING, {"ids": arrays.texts(stripe_subscription_ids)}).scalars())
 
 
 def revisit(tx: Connection, stripe_customer_id: str | None = None) -> None:
