@@ -179,6 +179,23 @@ def test_a_subscription_made_elsewhere_is_adopted(stack: Stack) -> None:
     wait_until(lambda: stack.ledger("ada")["stripe_subscription_id"] == made["id"], what="the other one is the user's")
     causes = stack.rows("SELECT cause FROM subscription_changes WHERE stripe_subscription_id = %s", made["id"])
     assert [each["cause"] for each in causes] == ["adopted", "became_current"]
+    last = subscribe(stack, customer)
+    stack.hear(*stack.events(CREATED))
+    wait_until(lambda: stack.subscription_row(last["id"]))
+    stack.call_stripe("DELETE", f"/v1/subscriptions/{made['id']}")
+    stack.hear({**stack.events("customer.subscription.deleted")[-1], "api_version": "2019-01-01"})
+    wait_until(lambda: stack.ledger("ada")["stripe_subscription_id"] == last["id"], what="a fetch tells it as well")
+
+
+def test_what_has_ended_gives_nobody_a_customer(stack: Stack) -> None:
+    """A ledger that was lost: its customer may be gone, and the profile's message decides."""
+    start(stack, "ada")
+    ended = of(stack, "ada")
+    stack.call_stripe("DELETE", f"/v1/subscriptions/{ended}")
+    stack.rows("TRUNCATE billing_customers, provisionings CASCADE")
+    stack.hear(*stack.events("customer.subscription.deleted"))
+    wait_until(lambda: stack.rows("SELECT 1 FROM unmatched_subscriptions"))
+    assert stack.rows("SELECT 1 FROM billing_customers") == []
 
 
 def test_what_is_nobodys_is_recorded_and_costs_no_read(stack: Stack) -> None:
