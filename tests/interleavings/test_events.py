@@ -176,3 +176,34 @@ def test_it_would_be_noticed_if_a_stale_snapshot_were_taken(
     taken = {Verdict.STALE: Verdict.APPLIED}
     monkeypatch.setattr(absorption, "judge", lambda *seen: taken.get(judge(*seen), judge(*seen)))
     assert next(wrongs(new_world, random.Random(1)), None)
+
+
+def test_what_is_confirmed_while_stripe_answers_is_not_undone_by_that_answer(
+    new_world: Callable[[], World], rng: random.Random
+) -> None:
+    """A change is undone within a second: the fetch saw the change, and an event that equals the row is later."""
+    story = Story(new_world(), rng)
+    world, (asking, hearing) = story.world, story.world.processes
+    changed, undone = (_changed(story, end) for end in (story.ends[0] + 86_400, story.ends[0]))
+    asking.hear([changed()])
+    finish(asking)
+    asking.refetch()
+    while asking not in world.busy(Place.REQUEST):
+        world.go(asking)
+    world.wire.land(flight_of(asking))
+    hearing.know_days()
+    hearing.hear([undone()])
+    finish(hearing)
+    finish(asking)
+    assert [_end(each.after) for each in world.told()] == story.ends
+    story.come_to_rest()
+    assert story.wrong() is None
+    world.stop()
+
+
+def _changed(story: Story, end: int) -> Callable[[], dict[str, Any]]:
+    def change() -> dict[str, Any]:
+        story.world.ask_stripe("POST", f"/v1/subscriptions/{story.id}", f"trial_end={end}")
+        return story.told[-1]
+
+    return change

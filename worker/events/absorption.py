@@ -27,7 +27,7 @@ from worker.store.provisioning import following
 
 MOST_WAITS, MOST_WAITS_OF_A_NOTICE = 6, 1500
 """So often an event is requeued that may be our own doing, before Stripe is asked (some three minutes), and one whose
-notice can't be written yet, which no fetch brings back (a day)."""
+notice can't be written yet, which no fetch brings back (a day, while a signup or a fetch is under way)."""
 
 
 @dataclass(slots=True)
@@ -68,6 +68,8 @@ class Surroundings:
         self._unfinished = following.unfinished(tx, sorted(users)) if users else set()
         claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}
         self._living = customers.living(tx, sorted(claimed)) if claimed else {}
+        noticed = {each.subscription_id for each in foreign if each.subscription_id and _is_notice(each)}
+        self._coming = refreshes.coming(tx, sorted(noticed)) if noticed else set()
 
     def owner(self, said: Said) -> Owner | None:
         """Of the customer that the event names."""
@@ -80,6 +82,10 @@ class Surroundings:
 
     def is_unfinished(self, user_id: str) -> bool:
         return user_id in self._unfinished
+
+    def is_coming(self, subscription_id: str) -> bool:
+        """Whether a fetch may yet make the row that a notice is for, or has made it since the rows were read."""
+        return subscription_id in self._coming
 
     def other_customer(self, said: Said) -> str | None:
         """Another customer that the user has whom this customer's metadata names."""
@@ -102,7 +108,7 @@ def decide(
     """What becomes of events in the order of `created`. `attempts`: how often one has been delivered, by its id."""
     decided = Decided(dict(rows))
     for each in sorted(said, key=lambda one: (one.event.created, one.event.id)):
-        outcome = _decide(each, decided, around, may_wait=attempts(each.event.id) <= _most_waits(each))
+        outcome = _decide(each, decided, around, attempts(each.event.id))
         if outcome is None:
             decided.waiting.add(each.event.id)
         else:
@@ -110,16 +116,16 @@ def decide(
     return decided
 
 
-def _most_waits(said: Said) -> int:
-    return MOST_WAITS_OF_A_NOTICE if said.event.type.endswith(WILL_END) else MOST_WAITS
+def _is_notice(said: Said) -> bool:
+    return said.event.type.endswith(WILL_END)
 
 
-def _decide(said: Said, decided: Decided, around: Surroundings, *, may_wait: bool) -> str | None:
+def _decide(said: Said, decided: Decided, around: Surroundings, attempts: int) -> str | None:
     kind = said.event.type
     if said.subscription_id is not None:
         row = decided.rows.get(said.subscription_id)
         if row is None:
-            return _of_unknown(said, said.subscription_id, decided, around, may_wait=may_wait)
+            return _of_unknown(said, said.subscription_id, decided, around, attempts)
         if kind.startswith("invoice."):
             return _charged(said, row, decided)
         return _snapshot(said, row, decided)
@@ -161,9 +167,10 @@ def _charged(said: Said, row: Subscription, decided: Decided) -> str:
     return str(Verdict.APPLIED)
 
 
-def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundings, *, may_wait: bool) -> str | None:
+def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundings, attempts: int) -> str | None:
     """Of a subscription that has no row. Our own signup's is about to have one: that is waited for, and costs no read.
-    So is a row that a fetch will make, where a notice has to be written to it."""
+    So is a row that a fetch will make, where a notice has to be written to it; where none does, it is asked for a few
+    times."""
     is_invoice = said.event.type.startswith("invoice.")
     if is_invoice and said.comparable and said.charge is None:
         return "recorded"  # a trial's, of 0
@@ -174,12 +181,12 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
         if said.customer_id is not None:
             decided.unmatched[identifier] = said.customer_id
         return "unmatched"
-    if may_wait and not is_invoice and around.is_unfinished(user_id):
+    is_notice = _is_notice(said)
+    may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS) and not is_invoice
+    if may_wait and (around.is_unfinished(user_id) or (is_notice and around.is_coming(identifier))):
         return None
     decided.marked.add(identifier)
-    if may_wait and said.event.type.endswith(WILL_END):
-        return None
-    return str(Verdict.REFRESHING)
+    return None if is_notice and attempts <= MOST_WAITS else str(Verdict.REFRESHING)
 
 
 def _of_customer(said: Said, decided: Decided, around: Surroundings) -> str:

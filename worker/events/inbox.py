@@ -12,7 +12,7 @@ import structlog
 
 from worker.domain.event import Event
 from worker.domain.messages import Absorbed, Message, requeued
-from worker.errors import Contended, Rejected, TryLater, Unavailable
+from worker.errors import Contended, Rejected, TryLater, Unavailable, Unforeseen
 from worker.events import absorption
 from worker.events.absorption import Decided, Surroundings
 from worker.events.envelope import Envelopes
@@ -27,6 +27,10 @@ from worker.telemetry import Metrics
 
 LOCK_TIMEOUT = 0.3
 """Seconds to wait for somebody's lock where a batch is absorbed one by one."""
+
+MOST_CRASHES = 33
+"""So often an event is delivered that nobody foresaw, before it is set aside: some half an hour, in which a release may
+come that takes it. It would hold the poller's cursor."""
 
 _NO_DAYS = Days(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
@@ -118,11 +122,16 @@ class EventInbox:
                 absorbed.add(self.prepare([message])())
             return absorbed
         if isinstance(refusal, Rejected):
-            self._set_message_aside(batch[0], refusal)
-            self._tell_refused(batch[0], refusal)
-            return Absorbed(Counter({(batch[0].topic, "quarantined"): 1}))
+            return self._aside(batch[0], refusal)
         self._log.critical("event.unforeseen", exc_info=refusal)
-        return requeued(batch)
+        if isinstance(refusal, Unforeseen) or batch[0].attempts < MOST_CRASHES:  # the tables' fault is no event's
+            return requeued(batch)
+        return self._aside(batch[0], Rejected("event_unforeseen", f"it ends in a {type(refusal).__name__} here"))
+
+    def _aside(self, message: Message, refusal: Rejected) -> Absorbed:
+        self._set_message_aside(message, refusal)
+        self._tell_refused(message, refusal)
+        return Absorbed(Counter({(message.topic, "quarantined"): 1}))
 
     def _set_message_aside(self, message: Message, refusal: Rejected) -> None:
         """In quarantine, and recorded as that, so that no poll brings it again and again."""

@@ -182,6 +182,7 @@ class Refresher:
                 new, change = fetched(row, state, told, (answer.seen_from, answer.seen_to), "refresh")
                 subscriptions.write(tx, [new], [change] if change is not None else [])
                 move_pointers(tx, {row.user_id})
+                events.matched(tx, row.id)
                 outcome = "changed" if change is not None else "unchanged"
             if outcome == "waiting":
                 refreshes.postpone(tx, refresh, WAITING, None)

@@ -24,6 +24,8 @@ from worker.domain.drift import Finding, Repair
 from worker.errors import Misconfigured, SubkeeperError
 
 _VERSION = 1
+_BEGIN = b'{"began":'
+"""What such a file begins with; anybody else's is left as it is."""
 
 
 @dataclass(slots=True)
@@ -88,7 +90,11 @@ class Walk:
         self._told: set[tuple[str, ...]] = set()  # since the last step: whoever goes on from there finds them again
         self._file = _unnamed() if path is None else _locked(path, resumed=resumed)
         if resumed:
-            self._load()
+            try:
+                self._load()
+            except Misconfigured:
+                self._file.close()
+                raise
         self.told_before = self.walked.differences
 
     def __enter__(self) -> Self:
@@ -229,4 +235,7 @@ def _locked(path: Path, *, resumed: bool) -> IO[bytes]:
     except BlockingIOError:
         file.close()
         raise SubkeeperError(f"another verify has {path}: give --progress another file") from None
+    if not _BEGIN.startswith(os.pread(file.fileno(), len(_BEGIN), 0)):
+        file.close()
+        raise Misconfigured("--progress", f"{path} holds something else", "Name another file.")
     return file

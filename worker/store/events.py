@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from worker.domain.event import Event
+from worker.store import event_list
 from worker.store.engine import arrays
 from worker.store.engine.errors import EventsHeardTwice
 
@@ -26,7 +27,8 @@ class Days(NamedTuple):
 _MAINTAIN = text("SELECT first, last FROM maintain_event_partitions()")
 
 _KNOWN = text("""
-    SELECT p.stripe_event_id FROM unnest(CAST(:ids AS text[]), CAST(:created AS bigint[])) AS new (id, created)
+    SELECT p.stripe_event_id, p.outcome = 'quarantined' AS is_aside
+    FROM unnest(CAST(:ids AS text[]), CAST(:created AS bigint[])) AS new (id, created)
     JOIN processed_stripe_events p ON p.stripe_event_id = new.id AND p.created = to_timestamp(new.created)
 """)
 
@@ -55,9 +57,13 @@ def maintain_days(tx: Connection) -> Days:
 
 
 def known(tx: Connection, created: Mapping[str, int]) -> set[str]:
-    """Which events were heard before, of these ids; `created` by id, in Unix time."""
+    """Which events were heard before, of these ids; `created` by id, in Unix time. Those that were set aside are not:
+    somebody has them taken in again, and they are off the list of those."""
     asked = {"ids": arrays.texts(created), "created": arrays.numbers(created.values())}
-    return set(tx.execute(_KNOWN, asked).scalars())
+    found = tx.execute(_KNOWN, asked).all()
+    if aside := [row.stripe_event_id for row in found if row.is_aside]:
+        event_list.remove(tx, aside)
+    return {row.stripe_event_id for row in found if not row.is_aside}
 
 
 def record(tx: Connection, events: Sequence[Event], outcomes: Sequence[str]) -> None:

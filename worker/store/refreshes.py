@@ -68,6 +68,14 @@ _BACKLOG = text("""
     FROM subscription_refreshes
 """)
 
+# In one statement: the fetch that makes a row clears its mark at once.
+_COMING = text("""
+    SELECT stripe_subscription_id FROM subscription_refreshes
+    WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
+    UNION SELECT stripe_subscription_id FROM billing_subscriptions
+    WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
+""")
+
 _FENCE = "WHERE stripe_subscription_id = :id AND lease_token = :token"
 
 _POSTPONE = text(f"""
@@ -121,6 +129,11 @@ class Refresh:
 def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
     """Asks for these (in order) to be fetched as soon as possible; one that is being fetched, once more after that."""
     tx.execute(_MARK, {"ids": arrays.texts(stripe_subscription_ids)})
+
+
+def coming(tx: Connection, stripe_subscription_ids: Sequence[str]) -> set[str]:
+    """Those of these that are yet to be fetched, or have a row by now."""
+    return set(tx.execute(_COMING, {"ids": arrays.texts(stripe_subscription_ids)}).scalars())
 
 
 def revisit(tx: Connection, stripe_customer_id: str | None = None) -> None:

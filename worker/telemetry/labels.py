@@ -23,6 +23,7 @@ QUARANTINE_REASONS = (
     "unstorable",
     # An event of Stripe's (`worker.events.envelope`).
     "envelope_forged", "envelope_key_unknown", "envelope_malformed", "event_malformed", "event_type_unknown",
+    "event_unforeseen",
     # A profile.
     "profile_sealed", "stripe_refused", "stripe_refused_email", "stripe_refused_name", "stripe_answer_incomplete",
     "customer_gone", "object_of_another_user", "plan_unusable", "trial_refused",

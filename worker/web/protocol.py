@@ -19,6 +19,9 @@ from uvicorn.server import ServerState
 from worker.web.problems import problem_bytes
 
 MAX_HEAD_BYTES = 16 * 1024
+"""Of a request's head; and of what stands beside its body in chunks: their lengths, as far as they are more than what
+they tell of, and trailers. uvicorn keeps each trailer, at twenty times its size."""
+
 _CONTINUE = b"HTTP/1.1 100 "
 
 
@@ -102,7 +105,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._gate = gate
         self._bounds = gate.bounds
-        self._head: int | None = 0
+        self._beside_body = 0
+        self._has_head = False
         self.deadline = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -130,10 +134,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._head is not None:
-            self._head += len(data)
+        self._beside_body += len(data)
         super().data_received(data)
-        if self._head is not None and self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._beside_body > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is over {MAX_HEAD_BYTES} bytes")
 
     def send_400_response(self, msg: str) -> None:
@@ -147,15 +150,24 @@ class BoundedProtocol(HttpToolsProtocol):
     # What the parser meets, in its order
 
     def on_message_begin(self) -> None:
+        self._has_head = False
         super().on_message_begin()
         self._wait(self._bounds.receive)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_head:  # else a trailer, which nobody reads
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._head = None
+        self._has_head = True
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._beside_body = max(0, self._beside_body - 2 * len(body))
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self._head = 0
+        self._beside_body = 0
         self._gate.waiting.pop(self, None)
         self.deadline = self.loop.time() + self._bounds.answer
         super().on_message_complete()

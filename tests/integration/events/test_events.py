@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import SECRET_KEY, Stack, Worker, profile, users
 from tests.support.waiting import wait_until
 from worker.broker import consumer
-from worker.events import heard
+from worker.events import absorption, heard, inbox, refresher
 from worker.runtime import watch
 from worker.stripe_api.credentials import API_VERSION
 
+CREATED = "customer.subscription.created"
 NEW_KEY = "another-example-of-a-secret-key-of-32-characters-or-more"
 
 
@@ -45,9 +47,9 @@ def reads(stack: Stack) -> int:
     return sum(each["path"].startswith("/v1/subscriptions/") for each in stack.control.requests())
 
 
-def subscribe(stack: Stack, customer: str) -> dict[str, Any]:
+def subscribe(stack: Stack, customer: str, **more: str) -> dict[str, Any]:
     """What the dashboard does."""
-    form = {"customer": customer, "items[0][price]": stack.price()["id"], "trial_period_days": "9"}
+    form = {"customer": customer, "items[0][price]": stack.price()["id"], "trial_period_days": "9", **more}
     return stack.call_stripe("POST", "/v1/subscriptions", **form)
 
 
@@ -177,6 +179,23 @@ def test_a_subscription_made_elsewhere_is_adopted(stack: Stack) -> None:
     wait_until(lambda: stack.ledger("ada")["stripe_subscription_id"] == made["id"], what="the other one is the user's")
     causes = stack.rows("SELECT cause FROM subscription_changes WHERE stripe_subscription_id = %s", made["id"])
     assert [each["cause"] for each in causes] == ["adopted", "became_current"]
+    last = subscribe(stack, customer)
+    stack.hear(*stack.events(CREATED))
+    wait_until(lambda: stack.subscription_row(last["id"]))
+    stack.call_stripe("DELETE", f"/v1/subscriptions/{made['id']}")
+    stack.hear({**stack.events("customer.subscription.deleted")[-1], "api_version": "2019-01-01"})
+    wait_until(lambda: stack.ledger("ada")["stripe_subscription_id"] == last["id"], what="a fetch tells it as well")
+
+
+def test_what_has_ended_gives_nobody_a_customer(stack: Stack) -> None:
+    """A ledger that was lost: its customer may be gone, and the profile's message decides."""
+    start(stack, "ada")
+    ended = of(stack, "ada")
+    stack.call_stripe("DELETE", f"/v1/subscriptions/{ended}")
+    stack.rows("TRUNCATE billing_customers, provisionings CASCADE")
+    stack.hear(*stack.events("customer.subscription.deleted"))
+    wait_until(lambda: stack.rows("SELECT 1 FROM unmatched_subscriptions"))
+    assert stack.rows("SELECT 1 FROM billing_customers") == []
 
 
 def test_what_is_nobodys_is_recorded_and_costs_no_read(stack: Stack) -> None:
@@ -189,6 +208,61 @@ def test_what_is_nobodys_is_recorded_and_costs_no_read(stack: Stack) -> None:
     assert set(stack.outcomes().values()) == {"unmatched"}
     assert reads(stack) == 0
     assert [each["stripe_customer_id"] for each in stack.rows("SELECT * FROM unmatched_subscriptions")] == [customer]
+
+
+def test_what_was_nobodys_until_its_users_provisioning_took_it_is_nobodys_no_longer(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that was lost: the customer is ours by its metadata, the subscription Checkout's."""
+    monkeypatch.setattr(refresher, "WAITING", timedelta(seconds=0.2))
+    start(stack, "ada")
+    customer = str(stack.customers("ada")[0]["id"])
+    stack.call_stripe("DELETE", f"/v1/subscriptions/{of(stack, 'ada')}")
+    made = subscribe(stack, customer)
+    stack.rows("TRUNCATE billing_customers, provisionings CASCADE")
+    stack.hear(*[each for each in stack.events(CREATED) if each["data"]["object"]["id"] == made["id"]])
+    wait_until(lambda: stack.rows("SELECT 1 FROM unmatched_subscriptions"))
+    stack.publish(profile("ada", created_at=None))
+    stack.await_completed("ada")
+    assert stack.ledger("ada")["stripe_subscription_id"] == made["id"]
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    assert stack.rows("SELECT 1 FROM unmatched_subscriptions") == [], "else each hour asks for it again"
+
+
+def test_a_notice_of_what_is_nobodys_in_the_end_costs_a_few_reads(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user has another customer: no fetch makes a row that the notice could be written to."""
+    monkeypatch.setattr(consumer, "FIRST_REQUEUE", 0.05)
+    monkeypatch.setattr(consumer, "LONGEST_REQUEUE", 0.05)
+    start(stack, "ada")
+    ours = {f"metadata[{name}]": value for name, value in stack.customers("ada")[0]["metadata"].items()}
+    other = stack.call_stripe("POST", "/v1/customers", **ours)["id"]
+    made = subscribe(stack, other, **ours)
+    created = next(each for each in stack.events(CREATED) if each["data"]["object"]["id"] == made["id"])
+    notice = {**created, "id": "evt_will", "type": "customer.subscription.trial_will_end"}
+    stack.hear(notice)
+    stack.await_heard(notice)
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    assert stack.outcomes() == {"evt_will": "refreshing"}
+    assert 1 <= reads(stack) <= absorption.MOST_WAITS + 1
+
+
+def test_a_notice_waits_for_its_row_as_long_as_stripe_is_away(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "FIRST_REQUEUE", 0.05)
+    monkeypatch.setattr(consumer, "LONGEST_REQUEUE", 0.05)
+    monkeypatch.setattr(absorption, "MOST_WAITS", 1)
+    worker = start(stack, "ada")
+    made = subscribe(stack, str(stack.customers("ada")[0]["id"]))
+    created = next(each for each in stack.events(CREATED) if each["data"]["object"]["id"] == made["id"])
+    stack.control.fault("status", match={"path": f"/v1/subscriptions/{made['id']}"}, status=503)
+    notice = {**created, "id": "evt_will", "type": "customer.subscription.trial_will_end"}
+    stack.hear(notice)
+    wait_until(lambda: worker.metric("subkeeper_stripe_events_total", outcome="waiting") > 3)
+    stack.control.clear_faults()
+    stack.await_heard(notice)
+    causes = stack.rows("SELECT cause FROM subscription_changes WHERE stripe_subscription_id = %s", made["id"])
+    assert [each["cause"] for each in causes] == ["adopted", "trial_will_end"]
 
 
 def test_a_deleted_customer_leaves_a_tombstone_that_no_event_revives(stack: Stack) -> None:
@@ -257,6 +331,25 @@ def test_an_event_whose_key_never_comes_is_set_aside_and_taken_by_a_retry_with_t
     stack.await_heard(event)
 
 
+def test_an_event_that_nobody_foresaw_is_set_aside_in_the_end_and_taken_once_it_is_retried(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold the poller's cursor for ever."""
+    monkeypatch.setattr(consumer, "FIRST_REQUEUE", 0.1)
+    monkeypatch.setattr(inbox, "MOST_CRASHES", 3)
+    worker = start(stack, "ada")
+    poison = invoice_event(stack, 5, "invoice.paid", "evt_poison", status="paid", attempt_count=1)
+    event = stack.events("customer.subscription.created")[0]
+    stack.hear(poison, event)
+    wait_until(lambda: len(stack.outcomes()) == 2)
+    assert stack.outcomes() == {"evt_poison": "quarantined", event["id"]: "confirmed"}
+    assert worker.metric("subkeeper_quarantined_total", reason="event_unforeseen") == 1
+    wait_until(lambda: stack.is_drained(stack.events_topic))
+
+    stack.hear(invoice_event(stack, of(stack, "ada"), "invoice.paid", "evt_poison", status="paid", attempt_count=1))
+    wait_until(lambda: stack.outcomes()["evt_poison"] == "applied")
+
+
 def test_events_of_the_other_mode_are_recorded_and_change_nothing(stack: Stack) -> None:
     start(stack, "ada")
     event = {**later(stack, stack.events("customer.subscription.created")[0]), "livemode": True}
@@ -292,7 +385,7 @@ def test_a_failed_payment_and_its_recovery_reach_the_row_in_any_order(stack: Sta
     assert stack.outcomes() == {"evt_failed": "applied", "evt_paid": "applied", "evt_again": "confirmed"}
 
 
-def invoice_event(stack: Stack, subscription: str, kind: str, identifier: str, **fields: Any) -> dict[str, Any]:
+def invoice_event(stack: Stack, subscription: object, kind: str, identifier: str, **fields: Any) -> dict[str, Any]:
     event = stack.events("customer.subscription.created")[0]
     invoice = {
         "id": "in_1",

@@ -6,14 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.events.test_events import later, of, reads, start
+from tests.integration.events.test_events import later, of, reads, start, subscribe
 from tests.integration.events.test_verify import verify
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from worker.domain.drift import Kind
 from worker.events import vanished
+from worker.events.vanished import Vanished
 from worker.runtime import watch
 from worker.runtime.explaining import explain
+from worker.store import refreshes
+from worker.store.engine.database import Database
 
 MARKS = "SELECT *, due_at > now() + interval '5 days' AS is_far FROM subscription_refreshes"
 
@@ -69,3 +72,26 @@ def test_a_mark_without_a_row_ends_and_is_not_revisited(stack: Stack) -> None:
     wait_until(lambda: not stack.rows(MARKS))
     assert reads(stack) == 2
     assert stack.rows("SELECT 1 FROM unmatched_subscriptions") == []
+
+
+def test_a_mark_that_is_wanted_again_while_stripe_denies_it_stays(stack: Stack) -> None:
+    mark(stack, "sub_x")
+    stack.rows("UPDATE subscription_refreshes SET missing_since = now() - interval '1 hour'")
+    database = Database(stack.settings().database)
+    with database.transaction() as tx:
+        (held,) = refreshes.lease(tx, 1, timedelta(seconds=20))
+        refreshes.mark(tx, ["sub_x"])
+    Vanished(database).denied(held)
+    with database.transaction() as tx:
+        assert [each.wanted for each in refreshes.lease(tx, 1, timedelta(seconds=20))] == [held.wanted + 1]
+    database.close()
+
+
+def test_a_mark_of_a_deleted_customers_ends_with_one_read(stack: Stack) -> None:
+    start(stack, "ada")
+    made = subscribe(stack, str(stack.customers("ada")[0]["id"]))
+    stack.rows("UPDATE billing_customers SET deleted_at = now()")
+    mark(stack, made["id"])
+    wait_until(lambda: not stack.rows(MARKS))
+    assert reads(stack) == 1
+    assert stack.subscription_row(made["id"]) == {}

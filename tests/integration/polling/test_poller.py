@@ -13,8 +13,11 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack, profile
 from tests.support.waiting import wait_until
 from worker.domain import awaited
+from worker.domain.deadline import boot_time
+from worker.domain.event import Event
 from worker.events import intake, leadership, listing
 from worker.events.envelope import pruned
+from worker.store.engine.database import Database
 
 
 def event_reads(stack: Stack) -> list[dict[str, object]]:
@@ -246,3 +249,29 @@ def test_while_nsqd_is_away_stripe_keeps_the_events(
     consumer.record(*heard)
     wait_until(lambda: behind(stack) < timedelta(seconds=1), what="caught up")
     assert worker.part("poller")[0]
+
+
+def test_an_event_of_the_future_takes_the_cursor_no_further_than_the_present_nor_back_what_was_known(
+    polled: Stack, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a test clock that is ahead."""
+
+    def ahead(event: dict[str, object], source: str) -> Event:
+        return pruned(event, source)._replace(created=datetime.now(UTC).replace(microsecond=0) + timedelta(days=2))
+
+    customer(polled)
+    monkeypatch.setattr(listing, "pruned", ahead)
+    worker = polled.start_worker("poller")
+    consumer.record(*consumer.take(1))
+    wait_until(lambda: behind(polled) < timedelta(seconds=1), what="caught up")
+    polls_on(polled)
+    assert behind(polled) > timedelta(0)
+    worker.stop()
+    known = cursor(polled)["caught_up_at"]
+    database = Database(polled.settings().database)
+    lead = leadership.Leadership(database, 10_000, boot_time)
+    lead.take()
+    with lead.write() as row:
+        row.advance(row.standing.created - timedelta(minutes=1), None)
+    assert cursor(polled)["caught_up_at"] == known
+    database.close()

@@ -184,6 +184,16 @@ def test_a_head_without_end_is_refused(endpoint: Endpoint) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 431")
 
 
+def test_a_chunked_body_that_brings_anything_else_without_end_is_refused(endpoint: Endpoint) -> None:
+    """Trailers, many or one that never ends; extensions of a chunk."""
+    head = b"POST /stripe/webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n"
+    for endless in (body + b"a: b\r\n" * 4_000, body + b"a: " + b"b" * 20_000, b"1;" + b"x" * 20_000):
+        with endpoint.connect() as connection:
+            connection.sendall(head + endless)
+            assert connection.recv(100).startswith(b"HTTP/1.1 431")
+
+
 def test_who_is_slow_is_cut_off_however_he_trickles(new_endpoint: NewEndpoint) -> None:
     endpoint = new_endpoint(SUBKEEPER_WEB__RECEIVE_TIMEOUT="1")
     with endpoint.connect() as connection:
