@@ -67,7 +67,8 @@ def _of_ledger(row: LedgerRow, namespace: str) -> Iterator[Entry]:
         if first is None:
             continue
         keys = [step_key(namespace, row.user_id, step, number) for number in range(1, row.generation + 1)]
-        yield Entry(first, f"{step.value} asked for", answer, {"idempotency_keys": keys})
+        at = max(first, row.first_seen_at)  # the lease that it is dated by is as old as the row, by another clock
+        yield Entry(at, f"{step.value} asked for", answer, {"idempotency_keys": keys})
         if last is not None and last != first:
             yield Entry(last, f"{step.value} last asked for", answer, {"idempotency_key": keys[-1]})
     if row.completed_at is not None:

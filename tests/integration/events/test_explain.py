@@ -24,6 +24,9 @@ def test_a_users_timeline_has_what_was_asked_what_was_heard_and_what_changed(sta
     stack.rows(
         "INSERT INTO subscription_refreshes (stripe_subscription_id, last_error) VALUES (%s, 'why')", subscription
     )
+    # Leases are dated by another clock than the row, and a second may begin between the two.
+    before = "date_trunc('second', first_seen_at) - interval '1 ms'"
+    stack.rows(f"UPDATE provisionings SET customer_requested_at = {before}, customer_last_requested_at = {before}")
     command = Commands(stack, tmp_path)
 
     told = command("explain", "ada", "--json").json
