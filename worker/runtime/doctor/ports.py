@@ -49,6 +49,7 @@ def check_web(settings: Settings) -> Findings:
     if error is None:
         yield ok(WEB, _free(web))
     elif _told(web, "/stripe/webhook", "title") == "Method Not Allowed":
+        fix = "A second one on this machine that runs `web` or `all` needs a web.port of its own (0: any free one)"
         yield warning(WEB, f"{_where(web)} is held by a worker that serves the webhook", fix)
     elif is_meant:
         yield refused(WEB, error, fix)
