@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from worker.store.event_list import Chosen
 
 COLUMNS = ["event", "age", "type", "object", "outcome"]
 NOT_DONE = {"refused", "gone"}
+EVENT_ID = re.compile(r"evt_\w+", re.ASCII)
 
 since_option = click.option(
     "--since", type=age, metavar="TIME", default="1d", show_default=True, help="Created since so long ago: 10m, 2h, 3d."
@@ -27,6 +29,16 @@ since_option = click.option(
 type_option = click.option("--type", "kind", metavar="TYPE", type=click.Choice(TYPES), help="Only of this type.")
 user_option = click.option("--user", metavar="USER", help="Only about what this user has at Stripe.")
 json_option = click.option("--json", "json_wanted", is_flag=True, help="One JSON object a line.")
+
+
+def _event_ids(
+    _context: click.Context, _argument: click.Parameter, given: str | tuple[str, ...]
+) -> str | tuple[str, ...]:
+    """What can't be an id of Stripe's isn't asked for."""
+    for each in (given,) if isinstance(given, str) else given:
+        if not EVENT_ID.fullmatch(each):
+            raise click.BadParameter(f"{each!r} is not an event's id, such as evt_1Mr3I22eZvKYlo2C.")
+    return given
 
 
 @click.group()
@@ -60,8 +72,8 @@ def list_(
     table([_short(row._asdict()) for row in found], COLUMNS)
 
 
-@events.command()
-@click.argument("event", metavar="EVENT")
+@events.command(short_help="What an event says, what became of it, and its row.")
+@click.argument("event", metavar="EVENT", callback=_event_ids)
 @json_option
 @click.pass_context
 def show(context: click.Context, event: str, *, json_wanted: bool) -> None:
@@ -85,8 +97,8 @@ def show(context: click.Context, event: str, *, json_wanted: bool) -> None:
             details({f"  {key}": value for key, value in _flat(part)})
 
 
-@events.command()
-@click.argument("ids", metavar="[EVENT]...", nargs=-1)
+@events.command(short_help="Have events taken in again, as if heard first now.")
+@click.argument("ids", metavar="[EVENT]...", nargs=-1, callback=_event_ids)
 @click.option("--since", type=age, metavar="TIME", help="Those that were heard and created since so long ago.")
 @type_option
 @user_option
@@ -108,6 +120,8 @@ def replay(
     """
     if bool(ids) == (since is not None):
         raise click.UsageError("Say which: name them, or give --since (with --type, --user).")
+    if ids and (kind is not None or user is not None):
+        raise click.UsageError("--type and --user choose among those of --since; named events are all replayed.")
     with explained():
         settings = loaded_for_people(context)
         if since is not None:

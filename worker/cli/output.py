@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import click
+from rich.cells import cell_len
 
-from worker.cli.tables import lay_out
+from worker.cli.tables import INDENT, lay_out
 
 Row = Mapping[str, object]
 
@@ -51,10 +52,15 @@ def table(rows: Sequence[Row], columns: Sequence[str]) -> None:
 
 
 def details(row: Row) -> None:
-    """One `name: value` a line on stdout."""
+    """One `name: value` a line on stdout; on a terminal a value that doesn't fit beside its name stands below it."""
     width = max(map(len, row), default=0) + 2
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for name, value in row.items():
-        click.echo(f"{name + ':':<{width}}{shown(value)}")
+        beside = f"{name + ':':<{width}}{shown(value)}"
+        if room is None or cell_len(beside) <= room:
+            click.echo(beside)
+        else:
+            click.echo(f"{name}:\n{INDENT}{shown(value)}")
 
 
 def shown(value: object) -> str:

@@ -17,6 +17,14 @@ from worker.runtime.services import ALL, FRONTS, JOBS
 def run(context: click.Context, what: str) -> None:
     """Run a worker until SIGTERM, SIGINT or SIGHUP: it drains within 25 s. A second signal ends it at once.
 
+    \b
+    profiles  takes profiles in, and gives each its customer and subscription
+    events    takes in what the webhook and the poller publish: rows follow
+    poller    asks Stripe for the events that nobody has processed
+    relay     publishes each change of a subscription for other services
+    web       takes Stripe's events at POST /stripe/webhook
+    all       all of it in one process
+
     Exit codes: 0 drained; 1 failed, a restart may mend it; 2 the settings or the command line must be changed.
     """
     with explained():

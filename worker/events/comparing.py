@@ -121,7 +121,7 @@ class Comparison:
     def _missing_there(self, row: Subscription) -> Finding:
         with self._database.transaction() as tx:
             since = refreshes.missing_since(tx, row.id)
-        detail = f"set aside: Stripe has had none such since {since:%Y-%m-%dT%H:%M:%SZ}" if since else ""
+        detail = f"set aside: Stripe has had none such since {since:%Y-%m-%dT%H:%M:%SZ}" if since else None
         return Finding(Kind.MISSING_THERE, row.user_id, row.id, detail=detail)
 
     def _row(self, stripe_subscription_id: str) -> Subscription | None:

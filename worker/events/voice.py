@@ -33,14 +33,16 @@ class Voice:
         self._gap = ""
         self._blips = 0
         self._lost_sight = False
+        self._is_well = False
         self._doing = "the first poll has not ended yet"
 
     def standing(self, standing: Standing) -> None:
         """The leader has read the row."""
-        if self._lost_sight:
+        had = self._gap
+        self._tell_gap(standing)
+        if self._lost_sight or (self._is_well and self._gap != had):
             self._lost_sight = False
             self._say(self._doing)
-        self._tell_gap(standing)
 
     def _tell_gap(self, standing: Standing) -> None:
         had, self._gap = self._gap, ""
@@ -98,10 +100,11 @@ class Voice:
         self._blips += 1
         if isinstance(error, TryLater) and not isinstance(error, AllotmentSpent) and self._blips <= BLIPS:
             return
-        self._lost_sight = not polling
+        self._lost_sight, self._is_well = not polling, False
         failing = isinstance(error, (Misconfigured, AccessRefused))
         detail = "; ".join(filter(None, [self._gap, str(error)]))
         self._health.set(PART, ok=False, detail=detail, failing=failing, kind=type(error).__name__)
 
     def _say(self, doing: str) -> None:
+        self._is_well = True
         self._health.set(PART, ok=True, detail="; ".join(filter(None, [self._gap, doing])))

@@ -18,7 +18,7 @@ INTERVAL = 1.0
 """Seconds in which each of the connections is heard once."""
 
 DISABLED = "disabled: STRIPE_SECRET_KEY is not set"
-KEPT = "billing is disabled: messages are kept in their channel"
+KEPT = f"{DISABLED}; messages are kept in their channel"
 
 
 class Disabled:
@@ -48,7 +48,9 @@ class Disabled:
         """It begins before anything is waited for."""
 
     def start(self, threads: Threads) -> None:
-        structlog.get_logger(__name__).warning("billing.disabled", jobs=list(self._jobs), channel=self._nsq.channel)
+        structlog.get_logger(__name__).warning(
+            "billing.disabled", missing="STRIPE_SECRET_KEY", jobs=list(self._jobs), channel=self._nsq.channel
+        )
         for job in self._jobs.values():
             if job.asks and not job.reader:
                 self._health.set(job.asks, ok=True, detail=DISABLED)

@@ -67,9 +67,9 @@ def _of_ledger(row: LedgerRow, namespace: str) -> Iterator[Entry]:
         if first is None:
             continue
         keys = [step_key(namespace, row.user_id, step, number) for number in range(1, row.generation + 1)]
-        yield Entry(first, f"{step.value} asked for", answer, {"idempotency_keys": keys})
+        yield Entry(_within(row, first), f"{step.value} asked for", answer, {"idempotency_keys": keys})
         if last is not None and last != first:
-            yield Entry(last, f"{step.value} last asked for", answer, {"idempotency_key": keys[-1]})
+            yield Entry(_within(row, last), f"{step.value} last asked for", answer, {"idempotency_key": keys[-1]})
     if row.completed_at is not None:
         yield Entry(row.completed_at, "completed", row.stripe_subscription_id, {})
     if row.state == "quarantined" and row.quarantined_at is not None:
@@ -77,6 +77,12 @@ def _of_ledger(row: LedgerRow, namespace: str) -> Iterator[Entry]:
     elif row.completed_at is None:
         fields = {"state": row.state, "attempts": row.attempts, "last_error": row.last_error}
         yield Entry(row.due_at, "due", None, fields)
+
+
+def _within(row: LedgerRow, asked_at: datetime) -> datetime:
+    """When a request was sent. It is dated by another clock than the row, and yet came after its beginning and before
+    its end."""
+    return max(row.first_seen_at, min(asked_at, row.completed_at or asked_at))
 
 
 def _of_customers(rows: Iterable[CustomerTimes]) -> Iterator[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.broker.publisher import Publisher
-from worker.errors import TryLater
+from worker.errors import SubkeeperError
 from worker.events.envelope import Envelopes
 from worker.events.leadership import Leadership
 from worker.events.outlet import Outlet
@@ -24,6 +24,7 @@ class Polling:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._is_compared = False
+        self._unknown: SubkeeperError | None = None
         self._ask_at = resources.clock()
         settings = resources.settings
         publisher = Publisher(settings.nsq, rng=resources.rng)
@@ -40,13 +41,17 @@ class Polling:
 
     def _require_ours(self) -> None:
         """Raises unless the account behind the key was compared with the database's; Stripe isn't asked for it again at
-        once."""
+        once, and what was said last holds meanwhile."""
         if self._is_compared:
             return
-        if self._resources.clock() < self._ask_at:
-            raise TryLater("it isn't known yet whose the key is")
+        if self._unknown is not None and self._resources.clock() < self._ask_at:
+            raise self._unknown.with_traceback(None)
         self._ask_at = self._resources.clock() + ASK_AGAIN
-        self._resources.ownership.require()
+        try:
+            self._resources.ownership.require()
+        except SubkeeperError as unknown:
+            self._unknown = unknown
+            raise
         self._is_compared = True
 
     def wait(self, timeout: float) -> None:

@@ -113,5 +113,10 @@ def _webhook(
         database_id = deployment.database_id(tx)
     endpoints = OwnEndpoints(stripe.gateway, settings.namespace, database_id)
     yield from endpoints.ensure(webhook.url, webhook.show, secret_lost=webhook.secret_lost, take_over=take_over)
+    if webhook.secret_file is not None and not webhook.secret_file.exists():
+        yield (
+            f"webhook secret: told when the endpoint was created, so {webhook.secret_file} was not written;"
+            " if it is lost, add --webhook-secret-lost"
+        )
     if webhook.retire:
         yield from endpoints.retire()

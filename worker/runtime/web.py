@@ -9,7 +9,7 @@ import time
 import structlog
 
 from worker.broker.loop_publisher import LoopPublisher
-from worker.errors import SubkeeperError
+from worker.errors import Misconfigured, SubkeeperError
 from worker.events.envelope import Envelopes
 from worker.events.webhook import Webhook
 from worker.runtime.sealing_keys import SealingKeys
@@ -34,12 +34,20 @@ IDLE_SECONDS = 75.0
 DISABLED = "disabled: STRIPE_WEBHOOK_SECRETS is not set"
 
 
+def require_own_port(settings: Settings) -> None:
+    """Raises `Misconfigured` where the webhook would listen where the same process's health endpoint does."""
+    web, health = settings.web, settings.health
+    if web.port and (web.host, web.port) == (health.host, health.port):
+        raise Misconfigured("web.port", f"is {web.port}, as health.port is", "Give one of the two another port")
+
+
 class Web:
     """Begins before anything else of the process does, and ends after it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> None:
         """Binds its port. Raises `Misconfigured`, and `Unavailable` for a port that is taken."""
         web = settings.web
+        require_own_port(settings)
         self._health = health
         self._stopped = threading.Event()
         self._repeats = Repeats(time.monotonic, Losses())
@@ -76,7 +84,7 @@ class Web:
 
     def start(self, threads: Threads) -> None:
         if self._keys is None:
-            self._log.warning("webhook.disabled")
+            self._log.warning("webhook.disabled", missing="STRIPE_WEBHOOK_SECRETS")
             self._health.set(PART, ok=True, detail=DISABLED)
         else:
             threads.spawn("web-secrets", self._follow)

@@ -170,7 +170,7 @@ class Unauthorized(Misconfigured):
     """Stripe doesn't accept the key, or the key may not do this."""
 
     def __init__(self, failure: Failure) -> None:
-        what = "may write customers, subscriptions, products and prices, and read events"
+        what = "has the permissions which the README lists for what runs"
         if failure.operation.startswith("webhook_endpoints."):
             what += "; `setup --webhook` alone also writes webhook endpoints"
         fix = f"Give a secret key, or a restricted key that {what}"

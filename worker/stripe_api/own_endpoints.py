@@ -166,7 +166,8 @@ class OwnEndpoints:
         if metadata:
             changes["metadata"] = metadata
         if not changes:
-            return f"webhook endpoint {endpoint.id}: is as it should be, at {endpoint.api_version}"
+            state = "is as it should be" if is_current else "unchanged"
+            return f"webhook endpoint {endpoint.id}: {state}, at {endpoint.api_version}"
         self._change(endpoint, changes)
         return f"webhook endpoint {endpoint.id}: changed ({told or 'database'})"
 

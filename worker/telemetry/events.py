@@ -27,7 +27,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # The web process's port.
     "web.listening": ("host", "port"),
     # No STRIPE_WEBHOOK_SECRETS: the webhook answers 503, and events are polled for alone.
-    "webhook.disabled": (),
+    "webhook.disabled": ("missing",),
     # Deliveries that were not taken (`reason` as in subkeeper_webhook_deliveries_total); the same reason once a minute.
     "webhook.refused": ("reason", "detail", "left_out"),
     # Other signing secrets are in force now, under these names of ours.
@@ -75,7 +75,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "process.cut_short": ("threads",),
     "process.stopped": (),
     # No STRIPE_SECRET_KEY: these jobs do nothing, and what they read stays in `channel`.
-    "billing.disabled": ("jobs", "channel"),
+    "billing.disabled": ("missing", "jobs", "channel"),
     # A message that can never work as it is; `reason` is a constant, `detail` says what was wrong with it.
     "message.quarantined": ("topic", "reason", "detail"),
     # A batch cannot be committed for what nobody foresaw (a bug, a table changed by hand): it is tried again and again.

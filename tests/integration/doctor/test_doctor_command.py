@@ -10,7 +10,7 @@ from tests.support.stack import SECRET_KEY, Stack
 CHECKS = {
     "settings", "secrets", "postgres", "postgres.schema", "postgres.grants", "postgres.writes", "postgres.durability",
     "postgres.timeouts", "postgres.connections", "nsqd", "nsqd.channels", "nsqd.limits", "stripe",
-    "stripe.permissions", "stripe.prices", "health", "deployment", "deployment.products", "clocks",
+    "stripe.permissions", "stripe.prices", "health", "web", "deployment", "deployment.products", "clocks",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the doctor finds on this machine: secrets and the health port."""
+"""What the doctor finds on this machine: secrets and ports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.ports import free_port
 from tests.integration.doctor.conftest import Examine
 from tests.support.stack import SECRET_KEY, Stack
 from worker.runtime.doctor.findings import Bounded, Findings, Verdict, ok
@@ -61,6 +62,26 @@ def test_a_health_address_of_another_machine_is_a_problem(stack: Stack, examined
     found = examined(stack, SUBKEEPER_HEALTH__HOST="192.0.2.1", SUBKEEPER_HEALTH__PORT="9464").one("health")
     assert (found.verdict, "192.0.2.1" in found.detail) == (Verdict.PROBLEM, True)
     assert found.fix
+
+
+@pytest.mark.parametrize(("secrets", "verdict"), [("main=whsec_" + 32 * "a", Verdict.PROBLEM), ("", Verdict.WARNING)])
+def test_a_webhook_s_port_of_somebody_else_is_a_problem_where_the_webhook_is_served(
+    stack: Stack, examined: Examine, secrets: str, verdict: Verdict
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        found = examined(stack, SUBKEEPER_WEB__PORT=str(port), STRIPE_WEBHOOK_SECRETS=secrets).one("web")
+    assert (found.verdict, f"127.0.0.1:{port}" in found.detail) == (verdict, True)
+
+
+def test_a_webhook_on_the_health_port_is_a_problem_and_a_running_one_is_known(stack: Stack, examined: Examine) -> None:
+    port, secrets = str(free_port()), "main=whsec_" + 32 * "a"
+    both = {"SUBKEEPER_WEB__PORT": port, "SUBKEEPER_HEALTH__PORT": port, "STRIPE_WEBHOOK_SECRETS": secrets}
+    found = examined(stack, **both).one("web")
+    assert (found.verdict, "as health.port is" in found.detail) == (Verdict.PROBLEM, True)
+    stack.start_worker("web", SUBKEEPER_WEB__PORT=port)
+    found = examined(stack, SUBKEEPER_WEB__PORT=port).one("web")
+    assert (found.verdict, "a worker that serves the webhook" in found.detail) == (Verdict.WARNING, True)
 
 
 def test_no_value_of_a_secret_is_told(stack: Stack, examined: Examine) -> None:

@@ -34,6 +34,8 @@ def test_events_are_listed_shown_and_replayed(stack: Stack, tmp_path: Path) -> N
     assert found["heard"]["source"] == "webhook"
     assert (found["row_now"]["user_id"], found["row_now"]["canceling"]) == ("ada", True)
     assert "ada@example.org" not in shown.out + shown.err
+    lines = command.on_a_terminal("events", "show", updated).out.splitlines()
+    assert [line for line in lines if len(line) > 80] == [], "no digest is broken by the terminal"
 
     a_day_ago = "seen_from = seen_from - interval '1 day', seen_to = seen_to - interval '1 day'"
     stack.rows(f"UPDATE billing_subscriptions SET canceling = false, version = version + 1, {a_day_ago}")
@@ -41,6 +43,10 @@ def test_events_are_listed_shown_and_replayed(stack: Stack, tmp_path: Path) -> N
     assert (would["outcome"], would["differences"]["canceling"]) == ("applied", {"before": False, "after": True})
     assert stack.subscription_row(subscription)["canceling"] is False
 
+    assert command("events", "replay", updated, "--type", "invoice.paid").code == 2, "would be replayed all the same"
+    for no_id in ("", "cus_1", "evt_/.."):
+        wrong = command("events", "show", no_id)
+        assert (wrong.code, "is not an event's id" in wrong.err) == (2, True)
     said = command("events", "replay", updated, "evt_none")
     assert said.code == 1, "not all of them"
     assert "evt_none  -  gone" in said.out

@@ -79,6 +79,8 @@ def test_the_secret_goes_to_a_new_file_of_its_owner_s(stack: Stack, tmp_path: Pa
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     (secret,) = split_webhook_secrets("it", file.read_text()).values()
     assert secret not in "".join(said)
+    *_, told = run(stack, secret_file=tmp_path / "another")
+    assert f"{tmp_path / 'another'} was not written" in told
 
 
 def test_a_file_that_is_there_stays_and_the_secret_is_still_to_be_had(stack: Stack, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from worker.domain.deadline import boot_time
 from worker.domain.event import Event
 from worker.events import intake, leadership, listing
 from worker.events.envelope import pruned
+from worker.runtime import poller as runtime_poller
 from worker.store.engine.database import Database
 
 
@@ -164,6 +165,22 @@ def test_a_key_that_may_not_read_events_stops_nothing_but_the_poller(polled: Sta
     polled.await_completed("ada")
     assert not worker.is_ready()
     polled.control.put_key("rk_test_restricted", [f"{each}_write" for each in (*everything, "event")])
+    wait_until(worker.is_ready, what="it goes on")
+
+
+def test_a_refused_key_is_told_for_as_long_as_it_is_refused(polled: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_poller, "ASK_AGAIN", 0.5)
+    worker = polled.start_worker("poller", STRIPE_SECRET_KEY="sk_test_nobodys")
+    wait_until(lambda: "status=401" in worker.part("poller")[1], what="it is told")
+    asked, told = len(polled.requests("GET", "/v1/account")), set[bool]()
+
+    def asked_again() -> bool:
+        told.add("status=401" in worker.part("poller")[1] and worker.get("/healthz")[0] == 503)
+        return len(polled.requests("GET", "/v1/account")) > asked + 1
+
+    wait_until(asked_again, what="it is tried again")
+    assert told == {True}
+    polled.control.put_key("sk_test_nobodys")
     wait_until(worker.is_ready, what="it goes on")
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from worker.runtime.doctor.findings import Bounded, Findings
-from worker.runtime.doctor.health import check_health
 from worker.runtime.doctor.nsq import NsqCheck
+from worker.runtime.doctor.ports import check_health, check_web
 from worker.runtime.doctor.postgres import PostgresCheck
 from worker.runtime.doctor.secrets import check_secrets
 from worker.runtime.doctor.stripe import StripeCheck
@@ -40,6 +40,7 @@ def examine(
         Bounded("nsqd", NsqCheck(settings.nsq).findings),
         Bounded("stripe", stripe.findings),
         Bounded("health", partial(check_health, settings.health)),
+        Bounded("web", partial(check_web, settings)),
     ]
     for part in parts:
         yield from part.results(until)

@@ -89,7 +89,7 @@ class StripeCheck:
             except SubkeeperError:
                 unclear.append(resource)
         if missing:
-            fix = "Grant it, at Stripe: write on customers and subscriptions, read at least on products, prices, events"
+            fix = "Grant it at Stripe: write on customers and subscriptions, read on products, prices, invoices, events"
             return problem(PERMISSIONS, f"the key may not read {', '.join(missing)}", fix)
         if unclear:
             return problem(
