@@ -60,7 +60,7 @@ JOBS: Mapping[str, Job] = {
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """A service that needs neither Postgres nor Stripe, and so passes no gate: it begins first, whether billing is
+    """A service that begins without Postgres and Stripe, and so passes no gate: it begins first, whether billing is
     disabled or not. `build` may listen."""
 
     build: Callable[[Settings, Metrics, Health, random.Random], Service]
@@ -74,7 +74,7 @@ def _web(settings: Settings, metrics: Metrics, health: Health, rng: random.Rando
 
 
 FRONTS: Mapping[str, Front] = {
-    "web": Front(_web, ("webhook",)),
+    "web": Front(_web, ("webhook", "api")),
 }
 
 

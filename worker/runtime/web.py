@@ -1,10 +1,14 @@
-"""The web process: Stripe's webhook. It needs nsqd and keys, neither Postgres nor Stripe, and so serves at once."""
+"""The web process: Stripe's webhook and the API. The webhook needs nsqd and keys, neither Postgres nor Stripe, so it
+serves at once; the API answers 503 while Postgres is away.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,7 +28,10 @@ from worker.web.protocol import Bounds
 from worker.web.server import HttpServer
 from worker.web.stripe_webhook import StripeWebhook
 
-PART = "webhook"
+if TYPE_CHECKING:
+    from worker.runtime.api import ApiSide
+
+PART, API = "webhook", "api"
 FOLLOW_SECONDS = 1.0
 """Between two looks at the files of the secrets."""
 
@@ -32,6 +39,7 @@ IDLE_SECONDS = 75.0
 """Longer than common proxies keep a connection to us (nginx and AWS's 60 s), so that it is they who close it."""
 
 DISABLED = "disabled: STRIPE_WEBHOOK_SECRETS is not set"
+NO_CALLERS = "disabled: no callers are configured in [api]"
 
 
 def require_own_port(settings: Settings) -> None:
@@ -66,7 +74,9 @@ class Web:
         )
         answer = web.publish_timeout + 5.0
         bounds = Bounds(web.max_connections, receive=web.receive_timeout, answer=answer, idle=IDLE_SECONDS)
-        self.http = HttpServer(App(endpoint.routes), web.host, web.port, bounds, name="web")
+        self.api = _api(settings, health)
+        rest = self.api.app if self.api else None
+        self.http = HttpServer(App(endpoint.routes, rest), web.host, web.port, bounds, name="web")
 
     def _webhook(self, settings: Settings, metrics: Metrics, keys: SealingKeys) -> Webhook:
         return Webhook(
@@ -88,6 +98,11 @@ class Web:
             self._health.set(PART, ok=True, detail=DISABLED)
         else:
             threads.spawn("web-secrets", self._follow)
+        if self.api is None:
+            self._log.info("api.disabled")
+            self._health.set(API, ok=True, detail=NO_CALLERS)
+        else:
+            threads.spawn("web-api", partial(self._follow_for_api, self.api))
         threads.spawn("http-web", self._serve)
         self._log.info("web.listening", host=self.http.host, port=self.http.port)
 
@@ -97,6 +112,8 @@ class Web:
 
     def close(self) -> None:
         self.http.stop()
+        if self.api is not None:
+            self.api.close()
 
     def _serve(self) -> None:
         try:
@@ -110,6 +127,11 @@ class Web:
             if self._keys is not None:
                 self._keys.openable()
 
+    def _follow_for_api(self, api: ApiSide) -> None:
+        api.follow()
+        while not self._stopped.wait(FOLLOW_SECONDS):
+            api.follow()
+
     def _told(self, away: SubkeeperError | None) -> None:
         if away is None:
             self._health.set(PART, ok=True)
@@ -121,3 +143,12 @@ class Web:
         left_out = self._repeats.since_last(reason)
         if left_out is not None:
             self._log.warning("webhook.refused", reason=reason, detail=detail, left_out=left_out or None)
+
+
+def _api(settings: Settings, health: Health) -> ApiSide | None:
+    """None: nobody may call it."""
+    if not settings.api.is_on:
+        return None
+    from worker.runtime.api import ApiSide  # noqa: PLC0415 - who has none starts without its framework
+
+    return ApiSide(settings, health)

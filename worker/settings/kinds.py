@@ -83,6 +83,17 @@ def _api_base(url: str) -> str:
     return url.rstrip("/")
 
 
+def _jwks_url(url: str) -> str:
+    parts = _split(url)
+    is_url = parts.hostname and parts.scheme in {"http", "https"} and url.isprintable() and " " not in url
+    require(is_url, "is not an http(s) URL", 'Write "https://host/path", as your identity provider tells it')
+    more = parts.username or parts.password or parts.fragment
+    require(not more, "has a user, a password or a fragment", 'Write "https://host/path"')
+    safe = parts.scheme == "https" or is_loopback(parts.hostname or "")
+    require(safe, "would let anybody between change the keys", "Use https; plain http is for loopback hosts only")
+    return url
+
+
 def _test_clock(clock: str) -> str:
     fix = "Write the clock's id, such as clock_1Mr3I22eZvKYlo2Ck0rgMqd7"
     require(_TEST_CLOCK.fullmatch(clock), "is not the id of a Stripe test clock", fix)
@@ -122,6 +133,12 @@ ApiBase = Annotated[str, AfterValidator(_api_base)]
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 """A Postgres URL; secret, because it may carry a password."""
+
+JwksUrl = Annotated[str, AfterValidator(_jwks_url)]
+"""Where an identity provider tells its keys (RFC 7517); plain http on loopback only."""
+
+TokenDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+"""What `subkeeper token new` prints beside the token."""
 
 TestClock = Annotated[str, AfterValidator(_test_clock)]
 """A Stripe test clock's id (https://docs.stripe.com/billing/testing/test-clocks)."""

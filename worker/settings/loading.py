@@ -32,6 +32,7 @@ SECRETS: tuple[KeyPath, ...] = (
     ("stripe", "secret_key"),
     ("stripe", "webhook_secrets"),
     ("nsq", "auth_secret"),
+    ("api", "jwt_secret"),
 )
 """Keys that the TOML file may not hold: for the environment, or in a file that the key `…_file` names."""
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from worker.errors import Misconfigured
 from worker.settings import sections
 from worker.settings.kinds import Section, Slug
 from worker.settings.loading import SECRETS, Gathered, InvalidSettings, KeyPath, gather, keys_of, translated, variable
 from worker.settings.secrets import (
+    MIN_JWT_SECRET,
     Secret,
     check_stripe_key,
     masked_url,
@@ -42,7 +43,9 @@ class Settings(Section):
     nsq: sections.NsqSettings = sections.NsqSettings()
     message: sections.MessageSettings = sections.MessageSettings()
     plans: dict[Slug, sections.PlanSettings] = Field(
-        default_factory=lambda: {"pending": sections.PlanSettings(name="Pending", lookup_key="pending")}
+        default_factory=lambda: {
+            "pending": sections.PlanSettings(name="Pending", lookup_key="pending", admin_only=True)
+        }
     )
     trial: sections.TrialSettings = sections.TrialSettings()
     stripe: sections.StripeSettings = sections.StripeSettings()
@@ -53,18 +56,25 @@ class Settings(Section):
     quarantine: sections.QuarantineSettings = sections.QuarantineSettings()
     health: sections.HealthSettings = sections.HealthSettings()
     web: sections.WebSettings = sections.WebSettings()
+    api: sections.ApiSettings = sections.ApiSettings()
     log: sections.LogSettings = sections.LogSettings()
 
     _written: dict[KeyPath, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("plans", mode="before")
     @classmethod
-    def _name_plans(cls, plans: Any) -> Any:
-        """A plan is named, and its price looked up, by its key unless it says otherwise."""
+    def _complete_plans(cls, plans: Any, info: ValidationInfo) -> Any:
+        """A plan is named, and its price looked up, by its key unless it says otherwise; the pending one, and one that
+        is free, is for admins to give."""
+
+        def complete(key: object, plan: dict[str, Any]) -> dict[str, Any]:
+            is_free = str(plan.get("unit_amount", 0)) == "0"
+            names = {"name": str(key).replace("_", " ").capitalize(), "lookup_key": key}
+            return {**names, "admin_only": is_free or key == info.data.get("pending_plan"), **plan}
+
         if not isinstance(plans, dict):
             return plans
-        names = {key: {"name": str(key).replace("_", " ").capitalize(), "lookup_key": key} for key in plans}
-        return {key: names[key] | plan if isinstance(plan, dict) else plan for key, plan in plans.items()}
+        return {key: complete(key, plan) if isinstance(plan, dict) else plan for key, plan in plans.items()}
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -131,12 +141,21 @@ class Settings(Section):
         """What nsqd is told on AUTH, or None. Raises `Misconfigured`."""
         return self.secret(("nsq", "auth_secret")).read()
 
+    def jwt_secret(self) -> str | None:
+        """What JWTs are signed with where no JWKS URL is configured, or None. Raises `Misconfigured`."""
+        secret = self.secret(("api", "jwt_secret"))
+        text = secret.read()
+        if text is not None and len(text.encode()) < MIN_JWT_SECRET:
+            fix = f"Give at least {MIN_JWT_SECRET} random characters: openssl rand -base64 48"
+            raise Misconfigured(secret.name, "is too short", fix)
+        return text
+
     def secret_values(self) -> list[str]:
         """Every secret at hand, for the log to mask by value. Raises `Misconfigured` for a file that went away."""
         sealing = self.secret_keys() if self.has_secret_key else []
         passwords = passwords_of(self.database.url.get_secret_value())
         webhook = [] if self.secret(WEBHOOK_SECRETS).is_to_come else self.webhook_secrets().values()
-        secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), *passwords, *sealing, *webhook)
+        secrets = (self.stripe_secret_key(), self.nsq_auth_secret(), self.jwt_secret(), *passwords, *sealing, *webhook)
         return [secret for secret in secrets if secret]
 
     def effective(self) -> dict[str, Any]:
@@ -184,12 +203,25 @@ def _plan_problems(settings: Settings) -> Iterator[Misconfigured]:
         yield Misconfigured(settings.written(("pending_plan",)), "names no plan", fix)
     if len({plan.lookup_key for plan in settings.plans.values()}) < len(settings.plans):
         yield Misconfigured("plans", "has one lookup_key twice", "Give each plan a lookup_key of its own")
+    pending = settings.plans.get(settings.pending_plan)
+    if pending is None:
+        return
+    if not pending.admin_only:
+        fix = "Set it to true, or leave it out"
+        problem = "would let users go back to the plan that profiles begin with"
+        yield Misconfigured(settings.written(("plans", settings.pending_plan, "admin_only")), problem, fix)
+    for name, plan in settings.plans.items():
+        if plan.currency != pending.currency:  # a customer of Stripe's has one currency for good
+            fix = f"Give it a price in {pending.currency}, or all plans prices in one other currency"
+            problem = f"is not the currency of {settings.pending_plan}, in which customers begin"
+            yield Misconfigured(settings.written(("plans", name, "currency")), problem, fix)
 
 
 def _secret_problems(settings: Settings) -> Iterator[Misconfigured]:
     reads: list[Callable[[], object]] = [
         settings.stripe_secret_key,
         settings.nsq_auth_secret,
+        settings.jwt_secret,
         # Of a file that isn't there the web process says so: `setup` may be about to write it.
         *([settings.webhook_secrets] if not settings.secret(WEBHOOK_SECRETS).is_to_come else []),
         *([settings.secret_keys] if settings.has_secret_key else []),  # who seals nothing runs without

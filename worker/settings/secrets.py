@@ -14,6 +14,9 @@ from worker.errors import Misconfigured
 MIN_SECRET_KEY = 32
 """Characters that one SUBKEEPER_SECRET_KEY must have at least."""
 
+MIN_JWT_SECRET = 32
+"""Bytes that HS256 needs (RFC 7518, 3.2)."""
+
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(?P<mode>live|test)_[A-Za-z0-9_]+")
 _WEBHOOK_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{16,}")

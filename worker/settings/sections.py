@@ -16,11 +16,13 @@ from worker.settings.kinds import (
     ApiBase,
     DatabaseUrl,
     HttpAddress,
+    JwksUrl,
     Name,
     Pointer,
     PositiveSeconds,
     Section,
     TestClock,
+    TokenDigest,
     require,
 )
 
@@ -103,6 +105,7 @@ class PlanSettings(Section):
     currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")] = "usd"
     unit_amount: Annotated[int, Field(ge=0, le=99_999_999)] = 0
     interval: Literal["day", "week", "month", "year"] = "month"
+    admin_only: bool = False
 
 
 class TrialSettings(Section):
@@ -174,6 +177,41 @@ class WebSettings(Section):
     receive_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0
     publish_timeout: Annotated[float, Field(ge=0.1, le=14)] = 5.0
     signature_tolerance: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+
+
+class ApiSettings(Section):
+    """Who may call the API; nobody by default, so that it is off. `jwt_secret` is for the environment or a file."""
+
+    admin_tokens: tuple[TokenDigest, ...] = ()
+    jwt_issuer: Annotated[str, Field(min_length=1)] | None = None
+    jwt_audience: Annotated[str, Field(min_length=1)] | None = None
+    jwks_url: JwksUrl | None = None
+    jwt_secret: SecretStr | None = None
+    jwt_secret_file: Path | None = None
+
+    @property
+    def has_secret(self) -> bool:
+        return self.jwt_secret is not None or self.jwt_secret_file is not None
+
+    @property
+    def takes_jwts(self) -> bool:
+        return self.jwks_url is not None or self.has_secret
+
+    @property
+    def is_on(self) -> bool:
+        return self.takes_jwts or bool(self.admin_tokens)
+
+    @model_validator(mode="after")
+    def _whole(self) -> ApiSettings:
+        both = self.jwks_url is not None and self.has_secret
+        require(not both, "has keys from two places", "Give api.jwks_url or a secret: a token must not choose")
+        named = self.jwt_issuer is not None and self.jwt_audience is not None
+        fix = "Give api.jwt_issuer and api.jwt_audience: whose tokens, and for whom"
+        require(named or not self.takes_jwts, "would take tokens that others were given", fix)
+        half = (self.jwt_issuer is not None or self.jwt_audience is not None) and not self.takes_jwts
+        fix = "Give api.jwks_url, or SUBKEEPER_API__JWT_SECRET (or a file of it)"
+        require(not half, "has nothing to verify tokens by", fix)
+        return self
 
 
 class LogSettings(Section):

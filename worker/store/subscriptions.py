@@ -29,17 +29,23 @@ STATE = (
 )
 """The columns that a snapshot of Stripe's gives."""
 
-_ROWS = f"""
+_ALL = f"""
     SELECT c.user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
         s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
         s.charge_invoice_paid, s.last_notified, s.notices, s.seen_from, s.seen_to, s.version
     FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
-    WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[]))
-    ORDER BY s.stripe_subscription_id
 """  # noqa: S608 - constants
+
+_ROWS = f"{_ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDER BY s.stripe_subscription_id "
 
 _READ = text(_ROWS)
 _LOCKED = text(_ROWS + "FOR UPDATE OF s")
+
+_CURRENT = text(f"""
+    {_ALL} JOIN provisionings p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = c.user_id
+    WHERE p.user_id = ANY(CAST(:user_ids AS text[])) AND c.deleted_at IS NULL
+    ORDER BY p.user_id
+""")
 
 _WRITE = text("""
     WITH written AS (
@@ -97,6 +103,11 @@ def locked(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, 
     """The rows that are there, by Stripe's id, locked until the transaction ends."""
     found = tx.execute(_LOCKED, {"ids": arrays.texts(stripe_subscription_ids)})
     return {row.stripe_subscription_id: _subscription(row) for row in found.all()}
+
+
+def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:
+    """The subscriptions that the ledger has for these users, by user; a deleted customer's is nobody's."""
+    return [_subscription(row) for row in tx.execute(_CURRENT, {"user_ids": arrays.texts(user_ids)})]
 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:

@@ -20,6 +20,11 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "thread.stalled": ("thread", "seconds", "at"),
     # A bug in one request to an HTTP port.
     "request.crashed": ("path",),
+    # A request to the API. `caller`: `user` and their id, or `admin` and how their digest begins; `reason`: why it
+    # was not answered, as a constant. Of a path or method that is none there is no `operation`.
+    "request.answered": ("request_id", "operation", "method", "status", "caller", "reason", "seconds"),
+    # No callers are configured: there is no API.
+    "api.disabled": (),
     # The health endpoint.
     "health.listening": ("host", "port"),
     "health.changed": ("part", "ok", "detail"),

@@ -90,18 +90,26 @@ Routes = Mapping[str, Mapping[str, Handler]]
 """Path → method → handler. HEAD is answered as GET, without the body."""
 
 
+Asgi = Callable[[Any, Receive, Send], Awaitable[None]]
+
+
 class App:
-    def __init__(self, routes: Routes) -> None:
+    """`rest`: the application that serves all other paths."""
+
+    def __init__(self, routes: Routes, rest: Asgi | None = None) -> None:
         self._routes = routes
+        self._rest = rest
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        if self._rest is not None and path not in self._routes:
+            return await self._rest(scope, receive, send)
         try:
             answer = await self._handler(path, method)(Request(scope, receive))
         except Problem as problem:
             answer = problem.answer
         except Gone:
-            return
+            return None
         except Exception as error:  # noqa: BLE001 - a bug in one request must not look like anything else
             structlog.get_logger().error("request.crashed", path=path, exc_info=error)
             answer = Problem(HTTPStatus.INTERNAL_SERVER_ERROR).answer
@@ -113,6 +121,7 @@ class App:
         ]
         await send({"type": "http.response.start", "status": answer.status.value, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+        return None
 
     def _handler(self, path: str, method: str) -> Handler:
         methods = self._routes.get(path)

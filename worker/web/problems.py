@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
+
+from worker.domain.accounts import ApiError
 
 PROBLEM = "application/problem+json"
 
 
-def problem_body(status: HTTPStatus, detail: str = "", code: str = "") -> bytes:
-    """`detail` is for people and never repeats what was sent; `code` is a constant for programs."""
-    members = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, "code": code}
+def problem_body(status: HTTPStatus, detail: str = "", code: str = "", errors: Sequence[ApiError] = ()) -> bytes:
+    """`detail` is for people and never repeats what was sent; `code` is a constant for programs; `errors` say where in
+    the request."""
+    members: dict[str, object] = {"type": "about:blank", "title": status.phrase, "status": status.value}
+    members |= {"detail": detail, "code": code, "errors": [error._asdict() for error in errors]}
     return json.dumps({name: value for name, value in members.items() if value}).encode()
 
 

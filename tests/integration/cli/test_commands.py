@@ -129,14 +129,12 @@ def test_two_setups_at_once_both_end_well_and_make_one_of_each(fresh: Stack) -> 
 
 def test_setup_makes_every_configured_plan(fresh: Stack, tmp_path: Path) -> None:
     file = tmp_path / "subkeeper.toml"
-    file.write_text(
-        '[plans.pending]\n[plans.pro]\nname = "Pro"\nlookup_key = "pro-monthly"\ncurrency = "eur"\nunit_amount = 900\n'
-    )
+    file.write_text('[plans.pending]\n[plans.pro]\nname = "Pro"\nlookup_key = "pro-monthly"\nunit_amount = 900\n')
     run(fresh, "setup", SUBKEEPER_CONFIG=str(file))
     found = fresh.call_stripe("GET", "/v1/prices?lookup_keys[]=pro-monthly")["data"]
-    assert [(price["unit_amount"], price["currency"]) for price in found] == [(900, "eur")]
+    assert [(price["unit_amount"], price["currency"]) for price in found] == [(900, "usd")]
     text = run(fresh, "setup", SUBKEEPER_CONFIG=str(file), SUBKEEPER_PLANS__PRO__UNIT_AMOUNT="1000")
-    assert "not 1000 eur" in text, "an amount that differs is said, and nothing is changed"
+    assert "not 1000 usd" in text, "an amount that differs is said, and nothing is changed"
 
 
 def test_setup_without_a_key_does_the_rest(fresh: Stack) -> None:

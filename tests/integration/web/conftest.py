@@ -8,7 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, cast
 
 import pytest
@@ -81,8 +81,31 @@ class Endpoint(Worker):
         return self.metric("subkeeper_webhook_deliveries_total", outcome=outcome)
 
 
+@contextmanager
+def serving(nsqd: Nsqd, topic: str, rng: random.Random, environ: Mapping[str, str]) -> Iterator[Endpoint]:
+    """What `environ` sets beside what all of them need; an empty value: not set."""
+    values = {
+        "SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES": nsqd.tcp_address,
+        "SUBKEEPER_NSQ__EVENTS_TOPIC": topic,
+        "SUBKEEPER_NSQ__RECONNECT_MAX": "0.3",
+        "SUBKEEPER_HEALTH__PORT": "0",
+        "SUBKEEPER_WEB__PORT": "0",
+        "SUBKEEPER_SECRET_KEY": SECRET_KEY,
+        "STRIPE_WEBHOOK_SECRETS": f"main={SECRET}",
+        **environ,
+    }
+    endpoint = Endpoint(nsqd, topic, {name: value for name, value in values.items() if value}, rng)
+    endpoint.start()
+    try:
+        yield endpoint
+    finally:
+        endpoint.end()
+
+
 class NewEndpoint(Protocol):
-    def __call__(self, *, nsqd: Nsqd | None = None, **environ: str) -> Endpoint: ...
+    """`is_ready`: it returns once it is."""
+
+    def __call__(self, *, nsqd: Nsqd | None = None, is_ready: bool = True, **environ: str) -> Endpoint: ...
 
 
 @pytest.fixture
@@ -90,22 +113,10 @@ def new_endpoint(nsqd: Nsqd, new_topic: Callable[[], str], rng: random.Random) -
     shared = nsqd
     with ExitStack() as closing:
 
-        def start(*, nsqd: Nsqd | None = None, **environ: str) -> Endpoint:
-            broker, topic = nsqd or shared, new_topic()
-            values = {
-                "SUBKEEPER_NSQ__NSQD_TCP_ADDRESSES": broker.tcp_address,
-                "SUBKEEPER_NSQ__EVENTS_TOPIC": topic,
-                "SUBKEEPER_NSQ__RECONNECT_MAX": "0.3",
-                "SUBKEEPER_HEALTH__PORT": "0",
-                "SUBKEEPER_WEB__PORT": "0",
-                "SUBKEEPER_SECRET_KEY": SECRET_KEY,
-                "STRIPE_WEBHOOK_SECRETS": f"main={SECRET}",
-                **environ,
-            }
-            endpoint = Endpoint(broker, topic, {name: value for name, value in values.items() if value}, rng)
-            closing.callback(endpoint.end)
-            endpoint.start()
-            wait_until(endpoint.is_ready)
+        def start(*, nsqd: Nsqd | None = None, is_ready: bool = True, **environ: str) -> Endpoint:
+            endpoint = closing.enter_context(serving(nsqd or shared, new_topic(), rng, environ))
+            if is_ready:
+                wait_until(endpoint.is_ready)
             return endpoint
 
         yield start

@@ -194,3 +194,26 @@ def test_webhook_secrets_have_names_and_stand_in_a_variable_or_a_file(tmp_path: 
     file.write_text("new-2=whsec_abcdef1234567890")
     assert list(settings.webhook_secrets()) == ["new-2"]
     assert Settings().webhook_secrets() == {}
+
+
+def test_the_pending_plan_and_free_ones_are_for_admins_to_give_unless_they_say_otherwise() -> None:
+    amounts = {"PENDING": "900", "PRO": "1000", "GIFT": "0"}
+    environ = {f"SUBKEEPER_PLANS__{name}__UNIT_AMOUNT": amount for name, amount in amounts.items()}
+    environ |= {"SUBKEEPER_PLANS__FREE__UNIT_AMOUNT": "0", "SUBKEEPER_PLANS__FREE__ADMIN_ONLY": "false"}
+    plans = Settings.load(None, environ).plans
+    assert {name: plan.admin_only for name, plan in plans.items()} == {
+        "pending": True, "pro": False, "gift": True, "free": False,
+    }  # fmt: skip
+
+
+def test_the_api_is_on_once_anybody_may_call_it() -> None:
+    issuer = {"SUBKEEPER_API__JWT_ISSUER": "a", "SUBKEEPER_API__JWT_AUDIENCE": "b"}
+    secret = "a-shared-secret-of-more-than-32-characters"
+    for environ in (
+        {"SUBKEEPER_API__ADMIN_TOKENS": f"sha256:{'0' * 64}"},
+        {**issuer, "SUBKEEPER_API__JWKS_URL": "http://127.0.0.1:1/keys"},
+        {**issuer, "SUBKEEPER_API__JWT_SECRET": secret},
+    ):
+        assert Settings.load(None, environ).api.is_on
+    assert secret in Settings.load(None, environ).secret_values()
+    assert not Settings().api.is_on

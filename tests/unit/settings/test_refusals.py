@@ -87,6 +87,17 @@ def _refused(path: Path | None, environ: Mapping[str, str]) -> InvalidSettings:
         ("[plans.basic]", "pending_plan", "[plans.pending]"),
         ('[plans.pending]\n[plans.b]\nlookup_key = "pending"', "plans", "lookup_key twice"),
         ('namespace = ""', "namespace", "does not match"),
+        ("[plans.pending]\nadmin_only = false", "plans.pending.admin_only", "would let users go back"),
+        ('[plans.pending]\n[plans.b]\ncurrency = "eur"', "plans.b.currency", "Give it a price in usd"),
+        ('[api]\nadmin_tokens = ["subkeeper_admin_x"]', "api.admin_tokens", "does not match"),
+        ('[api]\njwks_url = "https://a/k"', "api", "Give api.jwt_issuer and api.jwt_audience"),
+        ('[api]\njwks_url = "https://a/k"\njwt_issuer = "a"', "api", "Give api.jwt_issuer and api.jwt_audience"),
+        ('[api]\njwt_issuer = "a"\njwt_audience = "b"', "api", "nothing to verify tokens by"),
+        ('[api]\njwks_url = "http://a/k"', "api.jwks_url", "Use https"),
+        ('[api]\njwks_url = "a"', "api.jwks_url", "not an http(s) URL"),
+        ('[api]\njwks_url = "https://u:pw@a/k"', "api.jwks_url", "has a user, a password or a fragment"),
+        ('[api]\njwks_url = "https://a/k"\njwt_secret_file = "b"', "api", "has keys from two places"),
+        ('[api]\njwt_secret = "x"', "api.jwt_secret", "Set SUBKEEPER_API__JWT_SECRET"),
     ],
 )
 def test_a_bad_key_of_the_file_is_refused(write_config: WriteConfig, toml: str, key: str, said: str) -> None:
@@ -179,6 +190,8 @@ def test_all_problems_are_told_at_once(write_config: WriteConfig) -> None:
         ("SUBKEEPER_HEALTH__PORT", "PLANTED"),
         ("STRIPE_SECRET_KEY_FILE", "sk_live_PLANTED"),
         ("SUBKEEPER_SECRET_KEY_FILE", "PLANTED/PLANTED"),
+        ("SUBKEEPER_API__JWT_SECRET", "PLANTED"),
+        ("SUBKEEPER_API__ADMIN_TOKENS", "PLANTED"),
         ("STRIPE_WEBHOOK_SECRETS", "PLANTED"),
         ("STRIPE_WEBHOOK_SECRETS", "a=whsec_PLANTED1234567890,PLANTED=whsec_PLANTED1234567890"),
     ],
@@ -187,3 +200,12 @@ def test_no_error_repeats_a_value(variable: str, text: str) -> None:
     error = _refused(None, {variable: text})
     assert "PLANTED" not in f"{error} {error!r} {error.__cause__!r} {error.problems!r}"
     assert error.__suppress_context__ or error.__context__ is None
+
+
+def test_a_shared_secret_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
+    named = {"SUBKEEPER_API__JWT_ISSUER": "a", "SUBKEEPER_API__JWT_AUDIENCE": "b"}
+    error = _refused(None, {**named, "SUBKEEPER_API__JWT_SECRET": "PLANTED"})
+    assert (error.key, error.problem) == ("SUBKEEPER_API__JWT_SECRET", "is too short")
+    (tmp_path / "secret").write_text("PLANTED")
+    error = _refused(None, {**named, "SUBKEEPER_API__JWT_SECRET_FILE": str(tmp_path / "secret")})
+    assert "PLANTED" not in str(error)

@@ -1,0 +1,64 @@
+"""Who asks, and what they may: scopes, and the rule that each route of the API has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum
+from typing import NamedTuple
+
+from worker.errors import SubkeeperError
+
+
+class Scope(NamedTuple):
+    """What a token may be granted (OAuth 2.0's `scope`)."""
+
+    id: str
+    description: str
+
+
+ADMIN = Scope("subscriptions:admin", "Read every subscription, and change what users may not")
+READ = Scope("subscriptions:read", "Read every subscription")
+SCOPES = (ADMIN, READ)
+
+
+class Caller(NamedTuple):
+    """`user_id`: the user that a token is of, None for an admin token. `name` stands for the caller in the log."""
+
+    user_id: str | None
+    scopes: frozenset[str]
+    name: str
+
+    @property
+    def is_admin(self) -> bool:
+        return ADMIN.id in self.scopes
+
+
+class Access(Enum):
+    """Who may call a route. A route says of which users it tells; `OWN` allows each caller their own."""
+
+    PUBLIC = "anybody"
+    OWN = "the user themselves, or one of these scopes"
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Any one of them opens the route for everybody's; the first is the least."""
+        return (READ, ADMIN) if self is Access.OWN else ()
+
+
+def may_call(access: Access, caller: Caller | None, user_ids: Collection[str]) -> bool:
+    """Whether the caller (None: no token) may be told of these users. Who asks about nobody needs a scope."""
+    if access is Access.PUBLIC:
+        return True
+    if caller is None:
+        return False
+    if any(scope.id in caller.scopes for scope in access.scopes):
+        return True
+    return caller.user_id is not None and set(user_ids) == {caller.user_id}
+
+
+class TokenRefused(SubkeeperError):
+    """A token that is nobody's: `reason` is a constant, never a word of the token."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

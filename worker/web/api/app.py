@@ -1,0 +1,151 @@
+"""The API as an ASGI application: Starlette finds the operation; who asks, what for, and whether they may is decided in
+one place for all of them, on a thread of the API's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from http import HTTPStatus
+from typing import NamedTuple
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from worker.domain.callers import Caller, TokenRefused, may_call
+from worker.errors import SubkeeperError
+from worker.web.api.operations import Operation, Refused, Reply
+
+FindCaller = Callable[[str | None], Caller | None]
+"""Who sends this `Authorization`; None for nobody. Raises `TokenRefused`, and `SubkeeperError` where that can't be
+told now."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PRIVATE = {"cache-control": "private, no-cache", "vary": "authorization"}
+"""Kept by the caller alone, and asked for again each time: an ETag makes that cheap."""
+
+_LATER = (("retry-after", "1"),)
+
+
+class Told(NamedTuple):
+    """What came of a request, for its log line."""
+
+    reply: Reply
+    caller: Caller | None = None
+    reason: str | None = None
+
+
+class Api:
+    """`executor` runs what may wait for Postgres. `clock`: monotonic, in seconds."""
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        find_caller: FindCaller,
+        executor: Executor,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._find_caller = find_caller
+        self._executor = executor
+        self._clock = clock
+        self._log = structlog.get_logger(__name__)
+        self.operations = tuple(operations)
+        self.router = Router([self._route(each) for each in operations], redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        given = request.headers.get("x-request-id", "")
+        scope["request_id"] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["app"] = self  # so that the router raises where nothing matches
+        began = self._clock()
+        try:
+            await self.router(scope, receive, send)
+        except HTTPException as missed:
+            refused = Refused(HTTPStatus(missed.status_code), "", "", headers=tuple((missed.headers or {}).items()))
+            await self._respond(request, Told(refused.reply), "", began)(scope, receive, send)
+
+    def _route(self, operation: Operation) -> Route:
+        async def endpoint(request: Request) -> Response:
+            began = self._clock()
+            loop = asyncio.get_running_loop()
+            told = await loop.run_in_executor(self._executor, self._told, operation, request)
+            return self._respond(request, told, operation.name, began)
+
+        path = operation.path.replace("}", ":path}")  # an id may hold a slash
+        return Route(path, endpoint, methods=[operation.method], name=operation.name)
+
+    def _told(self, operation: Operation, request: Request) -> Told:
+        caller = None
+        try:
+            caller = self._find_caller(request.headers.get("authorization"))
+            return Told(_answered(operation, request, caller), caller)
+        except TokenRefused as refused:
+            return Told(_challenge("invalid_token").reply, None, refused.reason)
+        except Refused as refused:
+            return Told(refused.reply, caller, refused.code)
+        except SubkeeperError as away:
+            detail = "this can't be told now; /readyz says why"
+            later = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers=_LATER)
+            return Told(later.reply, caller, type(away).__name__)
+        except Exception as error:  # noqa: BLE001 - a bug in one request must not look like anything else
+            structlog.get_logger().error("request.crashed", path=operation.path, exc_info=error)
+            return Told(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "crashed", "").reply, caller, "crashed")
+
+    def _respond(self, request: Request, told: Told, operation: str, began: float) -> Response:
+        reply, request_id = told.reply, request.scope["request_id"]
+        is_known = bool(reply.etag) and _is_known(reply.etag, request.headers.get("if-none-match", ""))
+        status = HTTPStatus.NOT_MODIFIED if is_known else reply.status
+        self._log.info(
+            "request.answered",
+            request_id=request_id,
+            operation=operation or None,
+            method=request.method if operation else None,
+            status=status.value,
+            caller=told.caller.name if told.caller else None,
+            reason=told.reason,
+            seconds=round(self._clock() - began, 6),
+        )
+        etag = {"etag": f'"{reply.etag}"'} if reply.etag else {}
+        headers = {**_PRIVATE, **etag, **dict(reply.headers), "x-request-id": request_id}
+        if is_known:
+            return Response(b"", status.value, headers)
+        return Response(reply.body, status.value, headers, reply.content_type)
+
+
+def _answered(operation: Operation, request: Request, caller: Caller | None) -> Reply:
+    if caller is None and operation.access.scopes:
+        raise _challenge("")
+    query: dict[str, list[str]] = defaultdict(list)
+    for name, value in request.query_params.multi_items():
+        query[name].append(value)
+    operation.check(query)
+    given = {**query, **{name: [value] for name, value in request.path_params.items()}}
+    users = operation.users(given)
+    if not may_call(operation.access, caller, users):
+        least = operation.access.scopes[0].id
+        said = f'Bearer error="insufficient_scope", scope="{least}"'
+        detail = f"another's needs the scope {' or '.join(scope.id for scope in operation.access.scopes)}"
+        raise Refused(HTTPStatus.FORBIDDEN, "not_yours", detail, headers=(("www-authenticate", said),))
+    return operation.answer(users, given)
+
+
+def _challenge(error: str) -> Refused:
+    """What is wrong with a token is for our log: it would help who forges one (RFC 6750)."""
+    said = f'Bearer error="{error}"' if error else "Bearer"
+    detail = "the token is not one that is taken here" if error else "send a token: Authorization: Bearer …"
+    code = error or "no_token"
+    return Refused(HTTPStatus.UNAUTHORIZED, code, detail, headers=(("www-authenticate", said),))
+
+
+def _is_known(etag: str, if_none_match: str) -> bool:
+    known = {each.strip().removeprefix("W/").strip('"') for each in if_none_match.split(",")}
+    return etag in known or "*" in known

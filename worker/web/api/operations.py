@@ -1,0 +1,98 @@
+"""What an operation of the API is, and what it is asked and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from worker.domain.accounts import ApiError
+from worker.domain.callers import Access
+from worker.web.problems import PROBLEM, problem_body
+
+Parameters = Mapping[str, Sequence[str]]
+"""Each with its values, in their order: as an address may repeat them."""
+
+
+class Reply(NamedTuple):
+    """`etag` without its quotes."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "application/json"
+    etag: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Refused(Exception):
+    """Ends an operation with a problem."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        errors: Sequence[ApiError] = (),
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.reply = Reply(status, problem_body(status, detail, code, errors), PROBLEM, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the path or the query. `schema` is its JSON schema."""
+
+    name: str
+    place: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`users` says of whom the answer to a request tells, for `access` to judge; `answer` then gives it. Both raise
+    `Refused`."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    access: Access
+    parameters: tuple[Parameter, ...]
+    users: Callable[[Parameters], tuple[str, ...]]
+    answer: Callable[[tuple[str, ...], Parameters], Reply]
+    answers: type[BaseModel] | None = None
+    has_etag: bool = False
+    may_miss: bool = False
+    """Whether there may be nothing to tell of (404)."""
+
+    def check(self, query: Parameters) -> None:
+        """Raises `Refused` where a parameter of the query isn't known, or is given more often than it may be."""
+        known = {each.name: each.schema for each in self.parameters if each.place == "query"}
+        errors = [
+            ApiError(pointer("query", name), "unknown", "there is no such parameter")
+            for name in query
+            if name not in known
+        ]
+        errors += [
+            ApiError(pointer("query", name), "repeated", "may be given once")
+            for name, schema in known.items()
+            if schema["type"] != "array" and len(query.get(name, ())) > 1
+        ]
+        refuse(errors)
+
+
+def refuse(errors: Sequence[ApiError]) -> None:
+    """Raises `Refused` if there are any."""
+    if errors:
+        raise Refused(HTTPStatus.BAD_REQUEST, "parameters_wrong", "see errors", sorted(errors))
+
+
+def pointer(*parts: str | int) -> str:
+    """A JSON pointer into `{"path": {…}, "query": {…}}`."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)

@@ -1,0 +1,149 @@
+"""Reading subscriptions: the one that each user has by our ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, cast
+
+from pydantic import BaseModel, Field
+
+from worker.domain.accounts import ApiError
+from worker.domain.callers import Access
+from worker.domain.profile import MAX_USER_ID
+from worker.domain.statuses import meaning
+from worker.domain.subscription import Subscription
+from worker.web.api.operations import Operation, Parameter, Parameters, Refused, Reply, pointer, refuse
+
+MOST_USERS = 200
+
+Read = Callable[[Sequence[str]], Sequence[Subscription]]
+"""The current subscriptions of these users, by user. Raises `SubkeeperError`."""
+
+Time = datetime | None
+_USER = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": "^[^\\u0000]*$"}
+
+
+class SubscriptionView(BaseModel):
+    """A user's current subscription, as Stripe last told it. Times are RFC 3339, UTC, or null."""
+
+    user_id: str
+    stripe_subscription: str
+    plan: Annotated[str, Field(description="Our name of it; a price that no plan has by its lookup key or id")]
+    status: Annotated[str, Field(description="Stripe's status")]
+    current: Annotated[bool, Field(description="It hasn't ended")]
+    active: Annotated[bool, Field(description="It is trialing or active")]
+    grants_access: Annotated[bool, Field(description="The plan's services are to be given")]
+    canceling: Annotated[bool, Field(description="It ends with its period")]
+    trial_start: Time
+    trial_end: Time
+    period_start: Time
+    period_end: Time
+    canceled_at: Time
+    ended_at: Time
+    failed_charge_attempts: Annotated[int, Field(description="Of the latest invoice")]
+    last_failed_charge: Time
+    version: Annotated[int, Field(description="Grows with each change")]
+
+
+class SubscriptionList(BaseModel):
+    """By user; who has none is left out."""
+
+    subscriptions: list[SubscriptionView]
+
+
+class Subscriptions:
+    """`pending_plan`: the one that every profile begins with."""
+
+    def __init__(self, read: Read, pending_plan: str) -> None:
+        self._read = read
+        self._pending_plan = pending_plan
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        active = Parameter("active", "query", "true: only where it is trialing or active", {"type": "boolean"})
+        user = Parameter("user_id", "path", "The profile's id", _USER)
+        users = {"type": "array", "items": _USER, "minItems": 1, "maxItems": MOST_USERS}
+        many = Parameter("user_id", "query", f"Profiles' ids, the name repeated; {MOST_USERS} at most", users)
+        return (
+            Operation(
+                "GET", "/subscriptions/{user_id}", "read_subscription", "A user's current subscription", Access.OWN,
+                (user, active), _one_user, self._one, SubscriptionView, has_etag=True, may_miss=True,
+            ),
+            Operation(
+                "GET", "/subscriptions", "list_subscriptions", "The current subscriptions of many users", Access.OWN,
+                (many, active), _many_users, self._many, SubscriptionList,
+            ),
+        )  # fmt: skip
+
+    def _one(self, user_ids: tuple[str, ...], given: Parameters) -> Reply:
+        found = self._find(user_ids, given)
+        if not found:
+            raise Refused(HTTPStatus.NOT_FOUND, "no_subscription", "the user has none (yet) that is asked for")
+        view = found[0]
+        etag = f"{view.stripe_subscription}.{view.version}"
+        return Reply(HTTPStatus.OK, view.model_dump_json().encode(), etag=etag)
+
+    def _many(self, user_ids: tuple[str, ...], given: Parameters) -> Reply:
+        found = SubscriptionList(subscriptions=self._find(user_ids, given))
+        return Reply(HTTPStatus.OK, found.model_dump_json().encode())
+
+    def _find(self, user_ids: Sequence[str], given: Parameters) -> list[SubscriptionView]:
+        only_active = _truth("active", given)
+        views = [self._view(row) for row in self._read(user_ids)]
+        return [view for view in views if view.active or not only_active]
+
+    def _view(self, row: Subscription) -> SubscriptionView:
+        state, columns = dict(row.state), row.columns()
+        status = cast("str", state.pop("stripe_subscription_status"))
+        means = meaning(status, is_pending=state["plan"] == self._pending_plan)
+        return SubscriptionView.model_validate({
+            **state,
+            "user_id": row.user_id,
+            "stripe_subscription": row.id,
+            "status": status,
+            "current": means.current,
+            "active": means.active,
+            "grants_access": means.grants_access,
+            "failed_charge_attempts": columns["failed_charge_attempts"],
+            "last_failed_charge": columns["last_failed_charge"],
+            "version": row.version,
+        })  # fmt: skip
+
+
+def _one_user(given: Parameters) -> tuple[str, ...]:
+    user_id = given["user_id"][0]
+    refuse(_wrong_ids([user_id], ("path", "user_id")))
+    return (user_id,)
+
+
+def _many_users(given: Parameters) -> tuple[str, ...]:
+    user_ids = given.get("user_id", ())
+    place = pointer("query", "user_id")
+    if not user_ids:
+        refuse([ApiError(place, "missing", "say which users: ?user_id=…&user_id=…")])
+    if len(user_ids) > MOST_USERS:
+        refuse([ApiError(place, "too_many", f"{MOST_USERS} at most")])
+    refuse(_wrong_ids(user_ids, ("query", "user_id")))
+    return tuple(user_ids)
+
+
+def _wrong_ids(user_ids: Sequence[str], place: tuple[str, str]) -> list[ApiError]:
+    """The query's are told by their number, from 0."""
+    return [
+        ApiError(
+            pointer(*place, *([number] if place[0] == "query" else [])),
+            "not_an_id",
+            "is empty, too long, or holds a NUL",
+        )
+        for number, user_id in enumerate(user_ids)
+        if not 0 < len(user_id) <= MAX_USER_ID or "\0" in user_id
+    ]
+
+
+def _truth(name: str, given: Parameters) -> bool:
+    value = given.get(name, ("false",))[0]
+    if value not in {"true", "false"}:
+        refuse([ApiError(pointer("query", name), "not_a_boolean", "is neither true nor false")])
+    return value == "true"
