@@ -143,7 +143,11 @@ def test_users_read_their_own_current_subscription(api: Endpoint, database_url: 
         (ADMIN.token, 200, 200, 200),
         (new_token().token, 401, 401, 401),
     ],
-)
+    ids=[
+        "nobody", "a forger", "the user", "a reader", "an admin by scope", "a user with scopes of others",
+        "an admin token", "a token of another deployment",
+    ],
+)  # fmt: skip
 def test_who_may_read_what(
     api: Endpoint, database_url: str, who: str | None, own: int, anothers: int, both: int
 ) -> None:
