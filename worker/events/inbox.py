@@ -84,7 +84,8 @@ class EventInbox:
         `TryLater`: then nothing is known to be committed, and the same batch may be prepared and committed again."""
         heard = Heard(batch, self._envelopes, self._plan_of)
         if self._expects_news:  # while the batch before is being committed; what is mostly known need not be read
-            heard.read()
+            with suppress(Exception):  # the commit meets it again, and finds whose it is
+                heard.read()
 
         def commit() -> Absorbed:
             try:

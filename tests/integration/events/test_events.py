@@ -15,6 +15,7 @@ from tests.support.stack import SECRET_KEY, Stack, Worker, profile, users
 from tests.support.waiting import wait_until
 from worker.broker import consumer
 from worker.events import absorption, heard, inbox, refresher
+from worker.events.envelope import pruned
 from worker.runtime import watch
 from worker.stripe_api.credentials import API_VERSION
 
@@ -340,10 +341,14 @@ def test_an_event_that_nobody_foresaw_is_set_aside_in_the_end_and_taken_once_it_
     worker = start(stack, "ada")
     poison = invoice_event(stack, 5, "invoice.paid", "evt_poison", status="paid", attempt_count=1)
     event = stack.events("customer.subscription.created")[0]
+    said = pruned(event, "webhook")
+    unreadable = {"id": "evt_unreadable", "created": event["created"], "object": {**said.object, "metadata": "text"}}
+    stack.hear_signed({**said._asdict(), **unreadable})
     stack.hear(poison, event)
-    wait_until(lambda: len(stack.outcomes()) == 2)
-    assert stack.outcomes() == {"evt_poison": "quarantined", event["id"]: "confirmed"}
-    assert worker.metric("subkeeper_quarantined_total", reason="event_unforeseen") == 1
+    wait_until(lambda: len(stack.outcomes()) == 3)
+    set_aside = {"evt_poison": "quarantined", "evt_unreadable": "quarantined"}
+    assert stack.outcomes() == {**set_aside, event["id"]: "confirmed"}
+    assert worker.metric("subkeeper_quarantined_total", reason="event_unforeseen") == 2
     wait_until(lambda: stack.is_drained(stack.events_topic))
 
     stack.hear(invoice_event(stack, of(stack, "ada"), "invoice.paid", "evt_poison", status="paid", attempt_count=1))
