@@ -91,6 +91,7 @@ POINTS = frozenset(
         "stripe:subscriptions.create",
         "stripe:subscriptions.list",
         "stripe:subscriptions.retrieve",
+        "stripe:test_clocks.retrieve",
         "stripe:webhook_endpoints.create",
         "stripe:webhook_endpoints.delete",
         "stripe:webhook_endpoints.list",
@@ -100,6 +101,7 @@ POINTS = frozenset(
 
 READS = frozenset(
     {
+        "ApiSide._look_at_postgres",
         "Leases.refusals",
         "ProfileInbox._require_tables",
         "Ownership.is_recorded",

@@ -105,6 +105,13 @@ def _start(stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
+def _on_a_test_clock(stack: Stack) -> Mapping[str, str]:
+    clock = stack.call_stripe("POST", "/v1/test_helpers/test_clocks", frozen_time=str(int(time.time())))
+    configured(stack, {"SUBKEEPER_STRIPE__TEST_CLOCK": clock["id"]})
+    stack.publish(profile("user-0"))
+    return completed("user-0")
+
+
 def _first_delivery(stack: Stack) -> Mapping[str, str]:
     """One of them is delivered twice, and there is a message that nobody can read."""
     names = users(3)
@@ -608,6 +615,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Leases.quarantine"),
         ),
     ),
+    "on a test clock": Scenario(_on_a_test_clock, (Kill("stripe:test_clocks.retrieve"),)),
     "a newer message for a quarantined user": Scenario(_replace, (Kill("commit:ProfileInbox._commit"),)),
     "drain": Scenario(
         _nothing_yet,

@@ -100,7 +100,11 @@ def live(stack: Stack, user: str) -> None:
 def go_wrong(stack: Stack, worker: Launched, canaries: Canaries) -> None:
     """What is refused at each step, with what it says in it."""
     heard = pruned(stack.events("customer.subscription.updated")[-1], "webhook")
-    unstorable = {"id": "evt_unstorable", "created": int(time.time()), "object": {**heard.object, "status": "\0"}}
+    unstorable = {
+        "id": "evt_unstorable",
+        "created": int(time.time()) + 9000,
+        "object": {**heard.object, "status": "\0"},
+    }
     stack.hear_signed({**heard._asdict(), **unstorable})
     bodies = [
         event("invoice.paid", canaries.of("invoice", id=None)),
