@@ -9,7 +9,12 @@ from typing import Any
 from tests.support.stack import Stack
 from worker.broker.reader import Reader
 
-ROWS = "SELECT stripe_subscription_id AS id, version, to_jsonb(s) AS columns FROM billing_subscriptions s"
+ROWS = """
+    SELECT stripe_subscription_id AS id, version,
+        CAST(replace(CAST(to_jsonb(s) AS text), '+00:00"', 'Z"') AS jsonb) AS columns
+    FROM billing_subscriptions s
+"""
+"""Times as changes have them."""
 
 
 def untold(stack: Stack) -> list[str]:

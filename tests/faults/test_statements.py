@@ -18,7 +18,7 @@ EACH = 5
 ELSEWHERE = ("setup", "publishing", "restored", "Quarantine", "Budget._leave", "Replay", "Verifier", "ReadMeter")
 """Whose commits are made by commands, or by a worker that ends, not by one that works."""
 
-OTHER_JOBS = ("EventInbox", "Refresher", "Leadership", "Relay", "Pruner")
+OTHER_JOBS = ("EventInbox", "Refresher", "Vanished", "Leadership", "Relay", "Pruner")
 """Whose are other processes'; their kills are in `scenarios`."""
 
 
