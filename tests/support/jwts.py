@@ -26,9 +26,16 @@ def ec_key(_number: int = 0) -> ec.EllipticCurvePrivateKey:
 
 
 def claims(user_id: str = "u-1", scope: object = None, **changed: Any) -> dict[str, Any]:
-    """Of a good token; what is changed to None isn't there."""
+    """Of a token that is good for a day; what is changed to None isn't there."""
     now = int(time.time())
-    all_of_it = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": now, "exp": now + 600, "scope": scope} | changed
+    all_of_it = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": user_id,
+        "iat": now,
+        "exp": now + 86_400,
+        "scope": scope,
+    } | changed
     return {name: value for name, value in all_of_it.items() if value is not None}
 
 

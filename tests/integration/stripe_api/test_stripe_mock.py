@@ -62,6 +62,11 @@ def subscription_parameters() -> dict[str, object]:
     }
 
 
+def clock_ahead(stripe: StripeGateway, lane: Lane, by: Deadline) -> object:
+    stripe.test_clock = "clock_1"
+    return stripe.test_clock_ahead(lane=lane, deadline=by)
+
+
 REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "account": lambda stripe, _lane, by: stripe.account(by),
     "create_customer": lambda stripe, lane, by: stripe.create_customer(
@@ -123,6 +128,7 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
         key="k8",
         deadline=by,
     ),
+    "test_clock": clock_ahead,
     "delete_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.delete("we_1", deadline=by),
 }
 

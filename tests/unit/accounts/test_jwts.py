@@ -64,7 +64,7 @@ FORGERIES = {
     "for no audience": (signed(claims(aud=None)), "claim_missing"),
     "expired": (signed(claims(exp=NOW - LEEWAY - 5)), "expired"),
     "for ever": (signed(claims(exp=None)), "claim_missing"),
-    "not yet": (signed(claims(nbf=NOW + 300)), "not_yet_valid"),
+    "not yet": (signed(claims(nbf=NOW + 43_200)), "not_yet_valid"),
     "issued tomorrow": (signed(claims(iat=NOW + 86_400)), "not_yet_valid"),
     "nobody's": (signed(claims(sub=None)), "claim_missing"),
     "an empty subject's": (signed(claims("")), "malformed"),
