@@ -11,7 +11,7 @@ from tests.interleavings.machine import Interleavings
 from tests.interleavings.playing import play
 from tests.interleavings.world import World
 
-EXAMPLES = int(os.environ.get("SUBKEEPER_EXAMPLES") or 100)
+EXAMPLES = int(os.environ.get("SUBKEEPER_EXAMPLES") or 50)
 STEPS = 60
 
 
