@@ -96,6 +96,12 @@ class _BoundedReader(io.RawIOBase):
         super().close()
 
 
+class BoundedPool(urllib3.HTTPConnectionPool):
+    """Of such connections, without TLS."""
+
+    ConnectionCls = BoundedConnection
+
+
 class _BoundedSocket:
     """What `http.client` needs of a socket to read one response."""
 

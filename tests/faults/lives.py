@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import random
 import threading
 from collections import Counter
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 import psycopg
 
@@ -91,15 +89,7 @@ class Lives:
 
     def _ask(self, method: str, path: str, **form: str) -> dict[str, Any] | None:
         """Stripe's answer; None: it didn't take it, or wasn't there."""
-        parts = urlsplit(self._stack.stripe.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
-        headers = {"Authorization": f"Bearer {self._stack.stripe.secret_key}"}
         with suppress(OSError, http.client.HTTPException, ValueError):
-            try:
-                connection.request(method, path, urlencode(form), headers)
-                answer = connection.getresponse()
-                body: dict[str, Any] = json.loads(answer.read())
-            finally:
-                connection.close()
-            return body if answer.status == 200 else None
+            status, body = self._stack.ask_stripe(method, path, **form)
+            return body if status == 200 else None
         return None

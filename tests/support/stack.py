@@ -346,6 +346,12 @@ class Stack:
 
     def call_stripe(self, method: str, path: str, **form: str) -> dict[str, Any]:
         """What somebody else does with the Stripe account."""
+        status, body = self.ask_stripe(method, path, **form)
+        assert status == 200, body
+        return body
+
+    def ask_stripe(self, method: str, path: str, **form: str) -> tuple[int, dict[str, Any]]:
+        """The same, whatever status it is answered with."""
         parts = urlsplit(self.stripe.url)
         assert parts.hostname
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)
@@ -353,11 +359,9 @@ class Stack:
         try:
             connection.request(method, path, urlencode(form), headers)
             answer = connection.getresponse()
-            body: dict[str, Any] = json.loads(answer.read())
+            return answer.status, json.loads(answer.read())
         finally:
             connection.close()
-        assert answer.status == 200, body
-        return body
 
     def customers(self, user_id: str) -> list[CustomerState]:
         """The user's customers at Stripe, without deleted ones."""

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import urllib3
 from urllib3.connection import HTTPSConnection
 
-from worker.bounded_http import BoundedConnection
+from worker.bounded_http import BoundedConnection, BoundedPool
 from worker.errors import Unavailable
 
 TIMEOUT = 3.0
@@ -20,10 +20,6 @@ MAX_BYTES = 1024 * 1024
 
 class _BoundedTls(BoundedConnection, HTTPSConnection):
     pass
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = BoundedConnection
 
 
 class _TlsPool(urllib3.HTTPSConnectionPool):
@@ -39,7 +35,7 @@ def fetcher(url: str) -> Callable[[], bytes]:
         context = ssl.create_default_context()
         pool = _TlsPool(host, parts.port, maxsize=1, timeout=timeout, retries=False, ssl_context=context)
     else:
-        pool = _Pool(host, parts.port, maxsize=1, timeout=timeout, retries=False)
+        pool = BoundedPool(host, parts.port, maxsize=1, timeout=timeout, retries=False)
 
     def fetch() -> bytes:
         try:

@@ -10,17 +10,13 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from worker.bounded_http import BoundedConnection
+from worker.bounded_http import BoundedPool
 from worker.domain.address import Address
 from worker.errors import Unavailable
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 _FOREIGN = (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError)
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = BoundedConnection
 
 
 class HttpApi:
@@ -35,7 +31,7 @@ class HttpApi:
         limit = urllib3.Timeout(total=timeout)
         try:
             url = urllib3.util.parse_url(f"http://{address}")
-            self._pool = _Pool(url.host or "", url.port, timeout=limit, retries=False, maxsize=1)
+            self._pool = BoundedPool(url.host or "", url.port, timeout=limit, retries=False, maxsize=1)
         except urllib3.exceptions.LocationValueError as exc:
             raise self.failed("is not an address") from exc
 

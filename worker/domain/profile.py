@@ -17,13 +17,13 @@ from typing import NoReturn
 from jsonpointer import JsonPointer
 
 from worker.domain.clocks import CLOCKS_AGREE
+from worker.domain.text import is_storable
 from worker.errors import Misconfigured, Rejected
 
 MAX_USER_ID, MAX_EMAIL, MAX_NAME = 255, 512, 256
 """Characters. Email and name are Stripe's limits of a customer; 255 keeps the id in a metadata value and an index."""
 
 MAX_INTEGER_DIGITS = 19
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )  # RFC 3339, section 5.6
@@ -186,7 +186,7 @@ def _text(field: str, value: object, longest: int) -> str | None:
         raise Rejected(f"{field}_not_text", f"{field} is a JSON {type(value).__name__}, not a string")
     if len(value) > longest:
         raise Rejected(f"{field}_too_long", f"{field} has {len(value)} characters, {longest} is the most")
-    if _UNSTORABLE.search(value):
+    if not is_storable(value):
         raise Rejected(f"{field}_unstorable", f"{field} holds a NUL or a lone surrogate")
     return value
 

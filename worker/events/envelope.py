@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import from_json, to_json
 
 from worker.domain.event import TYPES, Event
+from worker.domain.text import is_storable
 from worker.errors import Rejected
 from worker.sealing import SIGNATURE_BYTES, CannotOpen, Sealer
 
@@ -201,26 +202,13 @@ def _plain(value: Any) -> str | int | bool | None:
     if isinstance(value, dict):
         value = value.get("id")
     if isinstance(value, str):
-        return (
-            value
-            if len(value) <= MAX_TEXT and (value.isascii() or _is_unicode(value)) and "\x00" not in value
-            else None
-        )
+        return value if len(value) <= MAX_TEXT and is_storable(value) else None
     return value if isinstance(value, int) and -_BIGINT <= value < _BIGINT else None
 
 
 def _text(value: Any) -> str | None:
     found = _plain(value)
     return found if isinstance(found, str) else None
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be encoded: JSON may hold half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _field(data: Any, name: str, kind: type[Any]) -> Any:
