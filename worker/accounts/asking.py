@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from uuid import UUID
 
 from worker.accounts.leases import ChangeLease
-from worker.domain.account_changes import ChangeRefused, Kind, digest_of, etag_of, forbidden, planned
-from worker.domain.accounts import UNSET, SubscriptionChange
+from worker.domain.account_changes import ChangeRefused, Kind, Wish, digest_of, etag_of, forbidden, planned
+from worker.domain.accounts import UNSET
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.sealing import Sealer
@@ -24,26 +23,6 @@ from worker.work.dispatcher import Dispatcher
 
 Freeze = Callable[[str, str, str | None], NewProvisioning]
 """The ledger's row of a user, with this plan and this email, as absorbing a message would have frozen it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody asks for. `caller`: who it is, as the log names them. `idempotency_key`: theirs. `etags`: of the
-    states it is meant for; none: any."""
-
-    kind: Kind
-    user_id: str
-    caller: str
-    change: SubscriptionChange = field(default_factory=SubscriptionChange)
-    idempotency_key: str | None = None
-    etags: frozenset[str] = frozenset()
-
-
-class Asked(NamedTuple):
-    """`told`: of a wish that was asked for before under its key."""
-
-    id: uuid.UUID
-    told: ToldChange | None = None
 
 
 class Asking:
@@ -66,32 +45,34 @@ class Asking:
         self._now = now
         self._clock = clock
 
-    def ask(self, wish: Wish, dispatcher: Dispatcher[ChangeLease]) -> Asked:
-        """The row, and a thread of `dispatcher` for it, if one is free. Raises `ChangeRefused`."""
+    def ask(self, wish: Wish, dispatcher: Dispatcher[ChangeLease]) -> ToldChange | None:
+        """The row, and a thread of `dispatcher` for it, if one is free. Returns the row of before, where the same was
+        asked for under its key. Raises `ChangeRefused`."""
         with dispatcher.reserve({Lane.LIVE: 1}) as reservation:
-            asked, leased = self.insert(wish, leased=reservation.take(Lane.LIVE))
+            known, leased = self.insert(wish, leased=reservation.take(Lane.LIVE))
             reservation.hand_over([leased] if leased is not None else [])
-        return asked
+        return known
 
-    def insert(self, wish: Wish, *, leased: bool) -> tuple[Asked, ChangeLease | None]:
-        """The row, committed, and its lease, where it was to be `leased` and nothing of the user's is before it."""
+    def insert(self, wish: Wish, *, leased: bool) -> tuple[ToldChange | None, ChangeLease | None]:
+        """The row, committed, and its lease, where it was to be `leased` and nothing of the user's is before it; or the
+        row of before. Raises `ChangeRefused`."""
         new = self._new(wish)
         deadline = Deadline.after(self._lease.total_seconds(), self._clock)
         with self._database.transaction() as tx:
             account_changes.lock_user(tx, wish.user_id)
             if (known := self._known(tx, new)) is not None:
-                return Asked(known.id, known), None
+                return known, None
             row = account_changes.insert(tx, self._checked(tx, wish, new), self._lease if leased else None)
             if row is None:  # for another user, at the same time
                 raise _key_reused()
-        return Asked(new.id), ChangeLease(row, deadline) if row.token else None
+        return None, ChangeLease(row, deadline) if row.token else None
 
-    def find(self, identifier: uuid.UUID) -> ToldChange | None:
+    def find(self, identifier: UUID) -> ToldChange | None:
         with self._database.question() as tx:
             return told_changes.find(tx, identifier)
 
     def _new(self, wish: Wish) -> NewChange:
-        change, identifier = wish.change, uuid.uuid4()
+        change, identifier = wish.change, wish.id
         digest = self._sealer.fingerprint(digest_of(wish.kind, wish.user_id, change, ",".join(sorted(wish.etags))))
         asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
         is_sealed = wish.kind is Kind.UPDATE and change.email is not UNSET

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -55,6 +55,20 @@ PROPERTIES: Mapping[Step, str] = {
 
 OF_THE_SUBSCRIPTION = frozenset({Step.OWN_DEFAULT, Step.PLAN, Step.CANCELING})
 """Steps whose answer is the subscription."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for. `caller`: who it is, as the log names them. `idempotency_key`: theirs. `etags`: of the
+    states it is meant for; none: any."""
+
+    id: UUID
+    kind: Kind
+    user_id: str
+    caller: str
+    change: SubscriptionChange = field(default_factory=SubscriptionChange)
+    idempotency_key: str | None = None
+    etags: frozenset[str] = frozenset()
 
 
 class ChangeRefused(SubkeeperError):
