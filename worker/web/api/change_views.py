@@ -70,7 +70,7 @@ def reply_for_now(change_id: uuid.UUID, user_id: str, kind: Kind) -> Reply:
 def as_refused(code: str, detail: str, errors: Collection[ApiError] = (), applied: Sequence[str] = ()) -> Refused:
     """What `ChangeRefused` says. Its pointers are into the body."""
     status = STATUSES.get(code, HTTPStatus.CONFLICT)
-    return Refused(status, code, detail, [_in_body(each) for each in errors], applied=applied)
+    return Refused(status, code, detail, sorted(_in_body(each) for each in errors), applied=applied)
 
 
 def change_view(told: ToldChange, pending_plan: str) -> ChangeView:
