@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -15,6 +15,7 @@ from worker.accounts.steps import Steps
 from worker.accounts.waiting import Waiting
 from worker.accounts.working import ChangeWorker
 from worker.domain.account_changes import Wish
+from worker.domain.deadline import Clock, boot_time
 from worker.domain.lanes import Lane, LaneSchedule
 from worker.domain.profile import ProfileCreated
 from worker.domain.stripe_facts import SubscriptionFact
@@ -50,17 +51,19 @@ KEPT = timedelta(days=30)
 """For so long an Idempotency-Key is remembered, and what came of a change is told."""
 
 
-def asking(settings: Settings, database: Database, sealer: Sealer, resources: Resources) -> Asking:
+def asking(
+    settings: Settings, database: Database, sealer: Sealer, now: Callable[[], datetime], clock: Clock = boot_time
+) -> Asking:
     """Where changes are taken in; new users are frozen as their messages would be."""
     trial = TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours))
     freezing = Freezing(sealer, settings.namespace, trial, settings.stripe.test_clock)
 
     def freeze(user_id: str, plan: str, email: str | None) -> NewProvisioning:
-        now = resources.clocks.now()
-        return freezing.row(ProfileCreated(user_id, email, None, now), plan, Lane.LIVE, now)
+        seen = now()
+        return freezing.row(ProfileCreated(user_id, email, None, seen), plan, Lane.LIVE, seen)
 
     lease = timedelta(seconds=settings.settle.lease)
-    return Asking(database, sealer, freeze, lease=lease, now=resources.clocks.now, clock=resources.clock)
+    return Asking(database, sealer, freeze, lease=lease, now=now, clock=clock)
 
 
 def leases(
@@ -104,7 +107,7 @@ class AccountWork:
         self._joined = False
         self._log = structlog.get_logger(__name__)
         self._waiting = Waiting()
-        self._asking = asking(settings, api_database, resources.keys.sealer, resources)
+        self._asking = asking(settings, api_database, resources.keys.sealer, resources.clocks.now, resources.clock)
         held = leases(settings, resources.database, resources.catalogue, resources.keys.openable)
         taken = steps(settings, held, resources.gateway, resources.catalogue, resources.keys.sealer)
         worker = ChangeWorker(held, taken, ended=self._waiting.ended, rng=rng)
