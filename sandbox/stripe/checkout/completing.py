@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sandbox.stripe import customers, payment_methods, setup_intents, subscriptions
+from sandbox.stripe import cards, customers, payment_methods, setup_intents, subscriptions
 from sandbox.stripe.call import Context
 from sandbox.stripe.checkout import shapes
+from sandbox.stripe.errors import ApiError
 from sandbox.stripe.lists import alive
 from sandbox.stripe.objects import Obj
 
@@ -30,14 +31,21 @@ def complete(ctx: Context, session: Obj, method: Obj | None, email: str | None) 
     """The session, complete. `email`: what the customer entered; `method`: a card that nobody has yet.
 
     Raises 402 for a card that is declined. Where it asks for its owner (and the transaction doesn't say that it was
-    answered), the session is returned open: its intent at `requires_action` in setup mode.
+    answered), the session is returned open: its intent at `requires_action` in setup mode, nothing done in the other.
     """
     customer = _customer(ctx, session, email)
     if session["mode"] == "setup":
         assert method is not None
         return _set_up(ctx, session, customer, method)
     assert customer is not None
-    return _subscribed(ctx, session, customer, method)
+    if method is not None and cards.asks_customer(method) and method["id"] not in ctx.tx.authenticated:
+        ctx.tx.puts = {method["id"]: method}
+        return session
+    try:
+        return _subscribed(ctx, session, customer, method)
+    except ApiError as error:
+        error.keeps = False
+        raise
 
 
 def _customer(ctx: Context, session: Obj, email: str | None) -> Obj | None:
