@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.stripe.call import Context
+from sandbox.stripe.checkout import confirming
 from sandbox.stripe.checkout import sessions as checkout
 from sandbox.stripe.lists import EXPAND
 from sandbox.stripe.objects import Obj
@@ -23,6 +24,7 @@ ROUTES: list[tuple[str, str, str, Spec, Callable[[Context], Obj]]] = [
     ("POST", f"{_CHECKOUT}/*", "checkout_session", checkout.UPDATE, checkout.update),
     ("POST", f"{_CHECKOUT}/*/expire", "checkout_session", checkout.EXPIRE, checkout.expire),
     ("GET", f"{_CHECKOUT}/*/line_items", "checkout_session", checkout.LINE_ITEMS, checkout.list_line_items),
+    ("POST", "/v1/payment_pages/*/confirm", "checkout_session", confirming.CONFIRM, confirming.confirm),
     ("POST", _CONFIGURATIONS, "customer_portal", configurations.CREATE, configurations.create),
     ("GET", _CONFIGURATIONS, "customer_portal", configurations.LIST, configurations.list_all),
     ("GET", f"{_CONFIGURATIONS}/*", "customer_portal", _READ, configurations.retrieve),

@@ -242,7 +242,11 @@ def test_the_description_would_notice_a_wrong_shape(raw: Raw, order: dict[str, o
     assert object_problem("customer", {"id": "cus_x", "object": "customer"}) is not None
 
 
-@pytest.mark.parametrize(("method", "path"), list(ROUTES), ids=" ".join)
+UNDESCRIBED = {("POST", "/v1/payment_pages/*/confirm")}
+"""What Stripe's own tools ask without its being documented."""
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route not in UNDESCRIBED], ids=" ".join)
 def test_nothing_is_taken_that_stripe_would_not_take(method: str, path: str) -> None:
     described = {re.sub(r"{[a-z_]+}", "*", known): known for known in paths()}
     taken = set(ROUTES[method, path].spec.fields)
