@@ -46,7 +46,7 @@ def finalize(tx: Transaction, bill: Obj) -> Obj:
     tx.emit("invoice.finalized", opened)
     if opened["amount_due"] == 0:
         return _paid(tx, opened)
-    intent = payment_objects.payment_intent(tx.ids.long("pi"), tx.wall, tx.ids.short("s")[2:], opened)
+    intent = payment_objects.payment_intent(tx.ids.long("pi"), tx.wall, tx.ids.unguessable(), opened)
     tx.put(intent)
     tx.emit("payment_intent.created", intent)
     tx.put(payment_objects.invoice_payment(tx.ids.long("inpay"), tx.now, opened, intent["id"]))

@@ -76,7 +76,7 @@ def pay(ctx: Context) -> Obj:
         if bill["status"] == "paid":
             return bill
     if bill["status"] not in ("open", "uncollectible"):
-        raise refused(f"Invoice is already {bill['status']}." if bill["status"] == "paid" else "This invoice is void.")
+        raise refused("Invoice is already paid" if bill["status"] == "paid" else "This invoice is void.")
     if ctx.params.get("paid_out_of_band"):
         collection.cancel_payments(ctx.tx, bill)
         return collection.settled(ctx.tx, bill)

@@ -39,7 +39,7 @@ LIST = list_spec({"customer": text(), "payment_method": text()})
 
 def new_intent(tx: Transaction, fields: Obj) -> Obj:
     identifier = tx.ids.long("seti")
-    intent = payment_objects.setup_intent(identifier, tx.wall, tx.ids.short("s")[2:], fields)
+    intent = payment_objects.setup_intent(identifier, tx.wall, tx.ids.unguessable(), fields)
     tx.put(intent)
     tx.emit("setup_intent.created", intent)
     return intent

@@ -89,7 +89,7 @@ def create(ctx: Context) -> Obj:
             raise invalid(f"You can not pass `{name}` in `{mode}` mode.", param=name)
     customer = _customer(ctx)
     order = _order(ctx) if mode == "subscription" else _setup(ctx)
-    identifier = ctx.tx.ids.long("cs_test")
+    identifier = f"cs_test_{ctx.tx.ids.unguessable(58)}"
     fields: Obj = {
         **ctx.fields("cancel_url", "client_reference_id", "customer_email", "payment_method_types"),
         **order,

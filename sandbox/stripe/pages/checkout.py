@@ -104,7 +104,7 @@ def _shown(ctx: Context, session: Obj, form: Form, error: ApiError | None = None
         known,
         html.form(_path(session), entry, html.button(act)),
         back=_back(session),
-        status=200 if error is None else 402,
+        status=200 if error is None else error.status,
     )
 
 

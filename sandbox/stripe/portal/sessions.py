@@ -64,7 +64,7 @@ def create(ctx: Context) -> Obj:
         "locale": ctx.params.get("locale"),
         "on_behalf_of": None,
         "return_url": return_url,
-        "url": f"{ctx.ledger.url}/p/session/{ctx.tx.ids.secret('test')}",
+        "url": f"{ctx.ledger.url}/p/session/test_{ctx.tx.ids.unguessable(58)}",
     }
     session = ctx.tx.put({"id": ctx.tx.ids.long("bps"), "object": KIND, "created": ctx.tx.wall, **fields})
     ctx.tx.emit(f"{KIND}.created", session)
