@@ -32,9 +32,11 @@ class _Reader(HTMLParser):
         self._words: list[str] = []
         self._open: list[tuple[str, dict[str, Any]]] = []
         self._select = ""
+        self._unseen = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        self._unseen = tag in ("style", "title")
         if tag == "form":
             self.forms.append(Form(given["action"], given.get("method", "get")))
         elif tag == "input" and self.forms:
@@ -50,10 +52,12 @@ class _Reader(HTMLParser):
             self._words = []
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        if not self._unseen:
+            self.texts.append(data)
         self._words.append(data)
 
     def handle_endtag(self, tag: str) -> None:
+        self._unseen = False
         if not self._open or self._open[-1][0] != tag:
             return
         _, given = self._open.pop()
