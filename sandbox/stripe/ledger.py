@@ -94,7 +94,8 @@ class Ledger:
     """Objects by kind, the idempotency store, the search index, the agenda of what time will change, and the
     deliveries to webhook endpoints.
 
-    `event_lag`: how late a list may show an event, in seconds; `undelivered`: events that some endpoint has not taken.
+    `event_lag`: how late a list may show an event, in seconds; `undelivered`: events that some endpoint has not taken;
+    `detached`: payment methods that were taken from their customers.
     """
 
     def __init__(self, seed: str, journal: Journal | None) -> None:
@@ -112,6 +113,7 @@ class Ledger:
         self.search = SearchIndex()
         self.agenda = Agenda()
         self.advancing: set[str] = set()
+        self.detached: set[str] = set()
         self.retries = Retries()
         self.deliveries.clear()
         self.undelivered: set[str] = set()
@@ -167,6 +169,8 @@ class Ledger:
             kind = obj["object"]
             self.tables[kind].put(obj)
             if kind == "event":
+                if obj["type"] == "payment_method.detached":
+                    self.detached.add(obj["data"]["object"]["id"])
                 for endpoint in self._recipients(obj):
                     self.undelivered.add(obj["id"])
                     self.deliveries.add(obj["id"], endpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,23 @@ def test_sessions_are_listed_by_customer_and_status(account: Account) -> None:
     account.post(f"{PATH}/{first}/expire")
     assert [each["id"] for each in account.get(PATH, customer=customer)["data"]] == [second, first]
     assert [each["id"] for each in account.get(PATH, customer=customer, status="open")["data"]] == [second]
+
+
+def test_a_session_survives_a_kill_with_what_it_is_to_make_and_expires_after_it_once(tmp_path: Path) -> None:
+    before = Account(tmp_path / "state").open()
+    customer = before.customer()
+    paying = before.post(PATH, subscribing(before, customer=customer))
+    before.post(PATH, {**SETUP, "customer": customer})
+    after = Account(tmp_path / "state")
+    after.post(f"/v1/payment_pages/{paying['id']}/confirm", payment_method="pm_card_visa")
+    assert (
+        after.get("/v1/subscriptions", customer=customer)["data"][0]["items"]["data"][0]["price"]["id"] == before.paid
+    )
+    after.wait(25 * HOUR)
+    assert after.told().count("checkout.session.expired") == 1
+    again = Account(tmp_path / "state")
+    again.wait(26 * HOUR)
+    assert again.told().count("checkout.session.expired") == 1
 
 
 CONFIGURATIONS, SESSIONS = "/v1/billing_portal/configurations", "/v1/billing_portal/sessions"
