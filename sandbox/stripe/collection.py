@@ -185,6 +185,7 @@ def cancel_payments(tx: Transaction, bill: Obj) -> None:
 def void(tx: Transaction, bill: Obj) -> Obj:
     voided = tx.put(_closed(bill, "void", "voided_at", tx.now))
     cancel_payments(tx, bill)
+    prorations.restore_balance(tx, bill)
     tx.emit("invoice.voided", voided)
     standing.after_void(tx, voided)
     return voided

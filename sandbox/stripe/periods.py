@@ -21,7 +21,8 @@ def start_now(tx: Transaction, before: Obj, sub: Obj, *, reason: str, pays: bool
 
 def bill_now(tx: Transaction, before: Obj, sub: Obj, *, pays: bool) -> Obj:
     """`sub` in the period that it is in, with an invoice of what waits, collected at once (if it `pays`)."""
-    bill = collection.draft(tx, sub, reason="subscription_update", waits=False, period=False)
+    sent = sub["collection_method"] == "send_invoice"
+    bill = collection.draft(tx, sub, reason="subscription_update", waits=sent, period=False)
     after = tx.put({**sub, "latest_invoice": bill["id"]})
     tx.emit("invoice.created", bill)
     tx.emit("customer.subscription.updated", after, before)

@@ -97,11 +97,21 @@ def due(tx: Transaction, sub: Obj, amount: int) -> int:
 
 def settle_balance(tx: Transaction, bill: Obj) -> Obj:
     """The invoice with what the customer's balance leaves to be paid; a credit goes to the balance."""
-    customer = tx.get(bill["customer"])
-    start = customer["balance"]
+    start = tx.get(bill["customer"])["balance"]
     if start == 0 and bill["total"] >= 0:
         return bill
     left = start + bill["total"]
     end, asked = min(left, 0), max(left, 0)
-    tx.emit("customer.updated", tx.put({**customer, "balance": end}), customer)
+    _move_balance(tx, bill["customer"], end - start)
     return {**bill, "amount_due": asked, "amount_remaining": asked, "ending_balance": end, "starting_balance": start}
+
+
+def restore_balance(tx: Transaction, bill: Obj) -> None:
+    """What a void invoice had taken of the customer's balance, or asked for it, is there again."""
+    _move_balance(tx, bill["customer"], bill["starting_balance"] - bill["ending_balance"])
+
+
+def _move_balance(tx: Transaction, customer: str, amount: int) -> None:
+    before = tx.find(customer)
+    if before is not None and amount:
+        tx.emit("customer.updated", tx.put({**before, "balance": before["balance"] + amount}), before)

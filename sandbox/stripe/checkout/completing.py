@@ -39,7 +39,7 @@ def complete(ctx: Context, session: Obj, method: Obj | None, email: str | None) 
         return _set_up(ctx, session, customer, method)
     assert customer is not None
     if method is not None and cards.asks_customer(method) and method["id"] not in ctx.tx.authenticated:
-        ctx.tx.puts = {method["id"]: method}
+        ctx.tx.puts = {method["id"]: method}  # the customer comes into being with the subscription, not before
         return session
     try:
         return _subscribed(ctx, session, customer, method)

@@ -10,7 +10,7 @@ from sandbox.stripe.errors import ApiError
 from sandbox.stripe.forms import Form
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.pages import html, portal_acts, portal_overview, question
-from sandbox.stripe.pages.portal_acts import Visit
+from sandbox.stripe.pages.portal_visit import Act, Visit
 from sandbox.stripe.portal.sessions import KIND
 
 _LIFE = 3600  # seconds from its creation
@@ -54,7 +54,7 @@ def _pattern(place: str) -> str:
     return f"{kind}/{rest.partition('/')[2]}"
 
 
-def _do(seen: Visit, act: portal_acts.Act, identifier: str, *, sent: bool) -> Answer:
+def _do(seen: Visit, act: Act, identifier: str, *, sent: bool) -> Answer:
     """Shows the page of an act, or does it and goes on to where it leads."""
     ctx = seen.ctx
     try:

@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
-
 from sandbox.stripe import cards, changes, customers, objects, payment_methods, setup_intents
-from sandbox.stripe.call import Answer, Context
+from sandbox.stripe.call import Answer
 from sandbox.stripe.checkout.completing import asked
 from sandbox.stripe.errors import ApiError, no_such, refused
-from sandbox.stripe.forms import Form, text_at
 from sandbox.stripe.lifecycle import TERMINAL, end_now, method_of, move
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.pages import card_form, html, question, words
-from sandbox.stripe.portal import configurations
+from sandbox.stripe.pages.portal_visit import Act, Question, Visit
 from sandbox.stripe.portal.sessions import cancel_problem, update_problem
-
-Question: TypeAlias = tuple[str, dict[str, str]]
-"""What a bank asks, and what its answer brings back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """Who is in the portal: its session, the customer, the overview's path, and what was sent."""
-
-    ctx: Context
-    session: Obj
-    customer: Obj
-    home: str
-    form: Form
-
-    @property
-    def features(self) -> Obj:
-        features: Obj = self.ctx.ledger.tables[configurations.KIND].rows[self.session["configuration"]]["features"]
-        return features
-
-    @property
-    def back(self) -> tuple[str, str] | None:
-        return None if self.session["return_url"] is None else (self.session["return_url"], "Back to the website")
-
-    def cards(self) -> list[Obj]:
-        """The customer's, oldest first."""
-        return self.ctx.ledger.tables["payment_method"].by("customer", self.customer["id"])
-
-    def sent(self, name: str) -> str:
-        return text_at(self.form, name) or ""
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """`find`: what it is about, of this customer's; `do`: does it, or returns what a bank asks first; `page`: asks the
-    customer, with the problem that the last attempt met."""
-
-    name: str
-    find: Callable[[Visit, str], Obj]
-    do: Callable[[Visit, Obj], Question | None]
-    page: Callable[[Visit, Obj, str | None], Answer] | None = None
-
-    def path(self, identifier: str) -> str:
-        kind, _, verb = self.name.partition("/")
-        return f"{kind}/{identifier}/{verb}"
 
 
 def canceling(sub: Obj) -> bool:
@@ -201,7 +151,8 @@ def _add_page(seen: Visit, _: Obj, problem: str | None) -> Answer:
 def _add(seen: Visit, _: Obj) -> Question | None:
     ctx, answer = seen.ctx, question.answered(seen.form)
     waiting = ctx.ledger.tables["setup_intent"].live(seen.sent("intent"))
-    if answer is not None and waiting is not None and waiting["status"] == "requires_action":
+    own = waiting is not None and waiting["customer"] == seen.customer["id"]
+    if answer is not None and waiting is not None and own and waiting["status"] == "requires_action":
         intent, method = waiting, ctx.tx.get(waiting["payment_method"])
         if answer == question.NO:
             raise setup_intents.fail(ctx.tx, intent, method, cards.refusal("setup"))

@@ -6,7 +6,8 @@ from sandbox.stripe.call import Answer
 from sandbox.stripe.lifecycle import TERMINAL
 from sandbox.stripe.objects import Obj
 from sandbox.stripe.pages import html, words
-from sandbox.stripe.pages.portal_acts import Visit, canceling
+from sandbox.stripe.pages.portal_acts import canceling
+from sandbox.stripe.pages.portal_visit import Visit
 from sandbox.stripe.portal.sessions import cancel_problem, update_problem
 
 

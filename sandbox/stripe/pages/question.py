@@ -36,6 +36,11 @@ def visit(ctx: Context, secret: str, form: Form | None) -> Answer:
     intent = ctx.tx.find(secret.partition("_secret_")[0])
     if intent is None or intent.get("client_secret") != secret or intent["status"] != "requires_action":
         return html.page("Nothing is asked any more", html.paragraph("You can close this page."), status=404)
+    checkouts = ctx.ledger.tables["checkout.session"].by("setup_intent", intent["id"])
+    if checkouts:
+        return html.redirect(
+            checkouts[0]["url"]
+        )  # where it is asked as well, and the session completed with the answer
     answer = None if form is None else answered(form)
     if answer is None:
         return shown(f"/3d_secure/{secret}", _about(intent))

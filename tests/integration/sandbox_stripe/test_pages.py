@@ -162,6 +162,19 @@ def test_a_card_s_owner_is_asked_and_may_refuse_and_is_not_asked_again_later(
         assert raw.get(f"/v1/subscriptions/{after['subscription']}").body["status"] == "active"
 
 
+def test_the_intent_of_a_session_is_answered_on_the_session_s_page_alone(
+    raw: Raw, browser: Browser, customer: str
+) -> None:
+    """Or the card would be set up with the session open."""
+    session = to_set_up(raw, customer)
+    browser.open(session["url"]).press("Save card", number=ASKS, **CARD)
+    intent = raw.get(f"/v1/setup_intents/{session['setup_intent']}").body
+    other = Browser().open(intent["next_action"]["redirect_to_url"]["url"])
+    assert (other.title, other.url) == ("Save a card", session["url"])
+    browser.press(YES)
+    assert reread(raw, session)["status"] == "complete"
+
+
 def test_a_card_that_is_declined_after_its_owner_agreed_says_so(
     raw: Raw, browser: Browser, customer: str, plans: list[str]
 ) -> None:

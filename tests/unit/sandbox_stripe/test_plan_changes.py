@@ -75,6 +75,15 @@ def test_what_a_cheaper_plan_gives_back_is_credited_and_pays_the_next_invoice(ac
     assert account.get(f"/v1/customers/{subscription['customer']}")["balance"] == 0
 
 
+def test_what_a_void_invoice_took_of_the_balance_is_there_again(account: Account) -> None:
+    customer = account.customer(balance=-500)
+    bill = account.subscribe(customer, payment_behavior="default_incomplete")["latest_invoice"]
+    assert account.get(f"/v1/invoices/{bill}")["amount_due"] == 1500
+    assert account.get(f"/v1/customers/{customer}")["balance"] == 0
+    account.post(f"/v1/invoices/{bill}/void")
+    assert account.get(f"/v1/customers/{customer}")["balance"] == -500
+
+
 def test_another_interval_begins_a_period_less_the_unused_time_of_the_old_one(account: Account) -> None:
     yearly = account.new_price(20_000, "year")
     subscription = subscribed(account)
