@@ -62,6 +62,7 @@ def _configuration(stripe: AtStripe) -> str:
         f"{_UPDATE}[trial_update_behavior]": "continue_trial",
         f"{_CANCEL}[enabled]": "true",
         "features[payment_method_update][enabled]": "true",
+        "features[invoice_history][enabled]": "true",
     }
     for place, each in enumerate(stripe.pages("/v1/prices", ("active", "true"))):
         form[f"{_UPDATE}[products][{place}][product]"] = str(each["product"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sandbox.stripe import cards, invoices, payment_objects, prorations, standing
 from sandbox.stripe.agenda import DAY
 from sandbox.stripe.charging import charging
+from sandbox.stripe.errors import ApiError
 from sandbox.stripe.ledger import Transaction
 from sandbox.stripe.lifecycle import method_of
 from sandbox.stripe.objects import Obj
@@ -143,9 +144,11 @@ def _fail_intent(tx: Transaction, bill: Obj, method: Obj | None, outcome: cards.
     _settle_intent(tx, bill, "payment_intent.payment_failed", last_payment_error=error, **failed)
 
 
-def refuse(tx: Transaction, bill: Obj, method: Obj) -> None:
-    """The card's owner was asked whether to pay, and said no."""
-    _failed(tx, bill, method, cards.refusal("payment"), automatic=False)
+def refuse(tx: Transaction, bill: Obj, method: Obj) -> ApiError:
+    """The card's owner was asked whether to pay, and said no; the 402 that says so."""
+    refusal = cards.refusal("payment")
+    _failed(tx, bill, method, refusal, automatic=False)
+    return cards.declined(refusal, method)
 
 
 def _payments(tx: Transaction, bill: Obj) -> list[Obj]:

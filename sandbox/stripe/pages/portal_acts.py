@@ -8,7 +8,7 @@ from sandbox.stripe.checkout.completing import asked
 from sandbox.stripe.errors import ApiError, no_such, refused
 from sandbox.stripe.lifecycle import TERMINAL, end_now, method_of, move
 from sandbox.stripe.objects import Obj
-from sandbox.stripe.pages import card_form, html, question, words
+from sandbox.stripe.pages import card_form, html, portal_invoices, question, words
 from sandbox.stripe.pages.portal_visit import Act, Question, Visit
 from sandbox.stripe.portal.sessions import cancel_problem, update_problem
 
@@ -197,6 +197,7 @@ _ALL = (
     Act("cards/add", _owner, _add, _add_page),
     Act("cards/default", _card, _default),
     Act("cards/remove", _card, _remove),
+    portal_invoices.PAY,
 )
 ACTS = {act.name: act for act in _ALL}
 """By the path's pattern below the overview, without the id in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sandbox.stripe.call import Answer
 from sandbox.stripe.lifecycle import TERMINAL
 from sandbox.stripe.objects import Obj
-from sandbox.stripe.pages import html, words
+from sandbox.stripe.pages import html, portal_invoices, words
 from sandbox.stripe.pages.portal_acts import canceling
 from sandbox.stripe.pages.portal_visit import Visit
 from sandbox.stripe.portal.sessions import cancel_problem, update_problem
@@ -21,6 +21,7 @@ def shown(seen: Visit, problem: str | None = None) -> Answer:
         "<h2>Subscriptions</h2>",
         *sections,
         _cards(seen),
+        portal_invoices.section(seen),
         back=seen.back,
         status=200 if problem is None else 402,
     )

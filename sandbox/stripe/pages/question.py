@@ -73,8 +73,7 @@ def _payment(ctx: Context, intent: Obj, method: Obj, answer: str) -> str | None:
     bill = ctx.tx.get(next(row["invoice"] for row in payments if row["payment"]["payment_intent"] == intent["id"]))
     ctx.tx.enter(bill["test_clock"])
     if answer == NO:
-        collection.refuse(ctx.tx, bill, method)
-        return cards.refusal("payment").message
+        return collection.refuse(ctx.tx, bill, method).message
     outcome = collection.collect(ctx.tx, bill, method, automatic=False)
     return outcome.message if isinstance(outcome, cards.Decline) else None
 

@@ -29,6 +29,7 @@ def configuration(raw: Raw, control: Control, plans: list[str]) -> str:
         f"{cancel}[cancellation_reason][enabled]": "true",
         f"{cancel}[cancellation_reason][options][0]": "too_expensive",
         "features[payment_method_update][enabled]": "true",
+        "features[invoice_history][enabled]": "true",
     }
     identifier: str = raw("POST", "/v1/billing_portal/configurations", sent).body["id"]
     control.portal(identifier)
@@ -217,3 +218,20 @@ def test_a_card_that_pays_a_subscription_is_not_removed(
     browser.open(portal(raw, customer)).follow("Add a card").press("Add card", number=GOOD, **CARD)
     assert browser.press("Remove").alert == "This card is in use: choose another one first."
     assert len(raw.get("/v1/payment_methods", customer=customer).body["data"]) == 2
+
+
+def test_an_open_invoice_is_paid_once_its_card_and_its_owner_agree(
+    raw: Raw, browser: Browser, configuration: str, customer: str, plans: list[str]
+) -> None:
+    card(raw, customer, "pm_card_chargeCustomerFail")
+    subscription = subscribed(raw, customer, plans[0])
+    assert now(raw, subscription)["status"] == "incomplete"
+    browser.open(portal(raw, customer)).press("Pay")
+    assert browser.alert == "Your card was declined."
+    card(raw, customer, "pm_card_authenticationRequired")
+    browser.press("Pay").press(NO)
+    assert browser.alert is not None
+    assert browser.alert.startswith("We are unable to authenticate")
+    browser.press("Pay").press(YES)
+    assert (browser.title, "Pay" in browser.buttons) == ("Your billing", False)
+    assert now(raw, subscription)["status"] == "active"
