@@ -15,7 +15,7 @@ from tests.support.stack import SECRET_KEY, Stack, Worker, profile, users
 from tests.support.waiting import wait_until
 from worker.broker import consumer
 from worker.events import absorption, heard, inbox, refresher
-from worker.events.envelope import pruned
+from worker.events.reading import pruned
 from worker.runtime import watch
 from worker.stripe_api.credentials import API_VERSION
 
