@@ -128,7 +128,6 @@ _TEXT = core.str_schema(strict=True, max_length=MAX_TEXT, pattern="^[^\x00]*$")
 
 _PLAIN: _Choices = [
     _TEXT,
-    core.none_schema(),
     core.int_schema(strict=True, ge=-(2**63), lt=2**63),
     core.bool_schema(strict=True),
 ]
@@ -142,11 +141,11 @@ def _or_none(choices: _Choices) -> CoreSchema:
 
 
 _EXPANDED = core.no_info_after_validator_function(
-    itemgetter("id"), core.typed_dict_schema({"id": core.typed_dict_field(_or_none(_PLAIN))})
+    itemgetter("id"), core.typed_dict_schema({"id": core.typed_dict_field(core.nullable_schema(_or_none(_PLAIN)))})
 )
 """Stripe's object in the place of its id."""
 
-_VALUE = _or_none([*_PLAIN, _EXPANDED])
+_VALUE = core.nullable_schema(_or_none([*_PLAIN, _EXPANDED]))
 
 
 def _schema(shape: Any) -> CoreSchema:
