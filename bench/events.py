@@ -18,7 +18,8 @@ from bench.bench import Bench, Figures, ratio, say, summary
 from bench.site import Site
 from bench.stand import IN_MEMORY, Stand
 from worker.domain.event import Event
-from worker.events.envelope import SUBSCRIPTION, Envelopes
+from worker.events.envelope import Envelopes
+from worker.events.kept import SUBSCRIPTION
 from worker.runtime.events import StripeEvents
 from worker.sealing import Sealer
 from worker.stripe_api.credentials import API_VERSION

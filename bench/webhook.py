@@ -18,7 +18,8 @@ from bench.meter import Meter
 from bench.site import SECRET, BenchWeb, Site, wait_until
 from bench.stand import IN_MEMORY, ON_DISK_SYNCED, Stand
 from worker.broker.publisher import Publisher
-from worker.events.envelope import Envelopes, pruned
+from worker.events.envelope import Envelopes
+from worker.events.reading import pruned
 from worker.sealing import Sealer
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
 from sandbox.nsq import Nsqd, Nsqlookupd, Tls
@@ -28,6 +29,10 @@ from worker.store.engine.database import Database
 from worker.store.engine.migrations import upgrade
 
 TEMPLATE = "subkeeper_template"
+
+# A busy machine is no reason to fail.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 class NewNsqd(Protocol):

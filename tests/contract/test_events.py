@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.contract.account import Account
 from tests.contract.life import DAY, Makes, subscribe
 from worker.domain.event import TYPES
-from worker.events.envelope import pruned
+from worker.events.reading import pruned
 
 OTHERS = ("price.created", "price.updated", "product.created")
 

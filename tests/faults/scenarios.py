@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 from worker.broker.reader import Reader
 from worker.domain.event import TYPES
 from worker.domain.provisioning import user_digest
-from worker.events.envelope import pruned
+from worker.events.reading import pruned
 from worker.runtime.setup import setup
 from worker.runtime.webhook_setup import WebhookSetup, entry_name
 from worker.sealing import Sealer

@@ -23,7 +23,7 @@ from tests.support.canaries import WORD, Canaries, found
 from tests.support.stack import Http, Stack, profile
 from tests.support.waiting import wait_until
 from worker.domain.event import TYPES
-from worker.events.envelope import pruned
+from worker.events.reading import pruned
 from worker.stripe_api.credentials import API_VERSION
 
 SECRET = "whsec_of_a_test_of_canaries"

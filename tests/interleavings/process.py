@@ -17,7 +17,8 @@ from tests.interleavings.time import Time
 from tests.interleavings.wire import Flight, Wire, WireClient, lost
 from worker.domain.messages import Message
 from worker.errors import TryLater, Unavailable
-from worker.events.envelope import Envelopes, pruned
+from worker.events.envelope import Envelopes
+from worker.events.reading import pruned
 from worker.runtime.events import StripeEvents
 from worker.runtime.outside import Outside
 from worker.runtime.provisioning import Provisioning

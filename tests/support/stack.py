@@ -24,7 +24,8 @@ from psycopg.rows import dict_row
 from sandbox.nsq import Nsqd
 from sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
 from tests.support.waiting import wait_until
-from worker.events.envelope import Envelopes, pruned
+from worker.events.envelope import Envelopes
+from worker.events.reading import pruned
 from worker.runtime.process import Process
 from worker.runtime.setup import setup
 from worker.sealing import Sealer

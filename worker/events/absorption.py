@@ -67,8 +67,12 @@ class Surroundings:
         self._unfinished = following.unfinished(tx, sorted(users)) if users else set()
         claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}
         self._living = customers.living(tx, sorted(claimed)) if claimed else {}
-        noticed = {each.subscription_id for each in foreign if each.subscription_id and _is_notice(each)}
+        somebodys = [each for each in foreign if self.user_of(each) is not None]
+        noticed = {each.subscription_id for each in somebodys if each.subscription_id and _is_notice(each)}
         self._coming = refreshes.coming(tx, sorted(noticed)) if noticed else set()
+        # Last: what was no longer under way or coming by now has its row.
+        named = {each.subscription_id for each in somebodys if each.subscription_id}
+        self._appeared = set(subscriptions.read(tx, sorted(named))) if named else set()
         unknown = {each.subscription_id for each in foreign if each.subscription_id is not None}
         self._removed = tombstones.among(tx, sorted(unknown)) if unknown else set()
 
@@ -89,8 +93,12 @@ class Surroundings:
         return subscription_id in self._removed
 
     def is_coming(self, subscription_id: str) -> bool:
-        """Whether a fetch may yet make the row that a notice is for, or has made it since the rows were read."""
+        """Whether a fetch may yet make the row that a notice is for."""
         return subscription_id in self._coming
+
+    def has_appeared(self, subscription_id: str) -> bool:
+        """Whether it has a row that was committed since the rows were read."""
+        return subscription_id in self._appeared
 
     def other_customer(self, said: Said) -> str | None:
         """Another customer that the user has whom this customer's metadata names."""
@@ -189,8 +197,9 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
             decided.unmatched[identifier] = said.customer_id
         return "unmatched"
     is_notice = _is_notice(said)
-    may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS) and not is_invoice
-    if may_wait and (around.is_unfinished(user_id) or (is_notice and around.is_coming(identifier))):
+    may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS)
+    comes = around.is_unfinished(user_id) or (is_notice and around.is_coming(identifier))
+    if may_wait and (around.has_appeared(identifier) or (comes and not is_invoice)):
         return None
     decided.marked.add(identifier)
     return None if is_notice and attempts <= MOST_WAITS else str(Verdict.REFRESHING)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from worker.domain.event import Event
 from worker.domain.stripe_facts import EventPage
 from worker.errors import Rejected
-from worker.events.envelope import pruned
+from worker.events.reading import pruned
 from worker.stripe_api.event_list import PAGE, EventWindow
 
 MOST_PAGES = 20

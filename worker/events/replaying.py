@@ -17,8 +17,9 @@ from worker.errors import Rejected, SubkeeperError
 from worker.events import absorption
 from worker.events.absorption import Surroundings
 from worker.events.comparing import Comparison
-from worker.events.envelope import Envelopes, pruned
+from worker.events.envelope import Envelopes
 from worker.events.patience import Patience
+from worker.events.reading import pruned
 from worker.events.snapshots import PlanOf, read
 from worker.events.vanished import is_missing
 from worker.store import event_list, subscriptions

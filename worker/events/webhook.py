@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
-
-from pydantic_core import from_json
 
 from worker.domain.webhook import WebhookRefused, signed_by
 from worker.errors import Rejected
-from worker.events.envelope import Envelopes, pruned
+from worker.events.envelope import Envelopes
+from worker.events.reading import Heard, heard
 
 PUBLISHED, CONNECT, TYPE_UNKNOWN = "published", "connect", "type_unknown"
 
@@ -45,18 +42,16 @@ class Webhook:
         same, and comes again, which the dedupe of events is for.
         """
         self._matched(signed_by(signature, body, self._secrets(), now=self._now(), tolerance=self._tolerance))
-        event = _decoded(body)
-        if event.get("account") is not None:  # a connected account's: none of our customers
+        account, livemode, event = _heard(body)
+        if account is not None:  # a connected account's: none of our customers
             return CONNECT
-        if event.get("livemode") is not self._livemode:
+        if livemode is not self._livemode:
             raise _wrong_mode(livemode=self._livemode)
-        try:
-            envelope = self._envelopes.seal(pruned(event, "webhook"))
-        except Rejected as rejected:
-            if rejected.reason == "event_type_unknown":
+        if isinstance(event, Rejected):
+            if event.reason == "event_type_unknown":
                 return TYPE_UNKNOWN
-            raise WebhookRefused("malformed", rejected.detail) from None
-        await self._publish(envelope)
+            raise WebhookRefused("malformed", event.detail)
+        await self._publish(self._envelopes.seal(event))
         return PUBLISHED
 
 
@@ -67,21 +62,8 @@ def _wrong_mode(*, livemode: bool) -> WebhookRefused:
     return WebhookRefused("wrong_mode", f"only events of {said} mode are taken here (stripe.livemode)")
 
 
-def _decoded(body: bytes) -> Mapping[str, Any]:
+def _heard(body: bytes) -> Heard:
     try:
-        try:
-            event = from_json(body, allow_inf_nan=False)
-        except ValueError:  # also for half of a surrogate pair, in a field that nobody reads perhaps
-            event = _decode(body.decode())
-    except (ValueError, RecursionError):
-        raise WebhookRefused("malformed", "the body is not JSON in UTF-8") from None
-    if not isinstance(event, dict):
-        raise WebhookRefused("malformed", "the body is no JSON object")
-    return event
-
-
-def _refuse_constant(_name: str) -> float:
-    raise ValueError
-
-
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+        return heard(body, "webhook")
+    except ValueError:
+        raise WebhookRefused("malformed", "the body is no JSON object in UTF-8") from None

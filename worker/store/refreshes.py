@@ -72,8 +72,6 @@ _BACKLOG = text("""
 _COMING = text("""
     SELECT stripe_subscription_id FROM subscription_refreshes
     WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
-    UNION SELECT stripe_subscription_id FROM billing_subscriptions
-    WHERE stripe_subscription_id = ANY(CAST(:ids AS text[]))
 """)
 
 _FENCE = "WHERE stripe_subscription_id = :id AND lease_token = :token"
@@ -132,7 +130,7 @@ def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
 
 
 def coming(tx: Connection, stripe_subscription_ids: Sequence[str]) -> set[str]:
-    """Those of these that are yet to be fetched, or have a row by now."""
+    """Those of these that are yet to be fetched."""
     return set(tx.execute(_COMING, {"ids": arrays.texts(stripe_subscription_ids)}).scalars())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import SECRET_KEY, Stack, Worker, profile, users
 from tests.support.waiting import wait_until
 from worker.broker import consumer
-from worker.events import absorption, heard, inbox, refresher
-from worker.events.envelope import pruned
+from worker.events import absorption, heard, inbox, refresher, snapshots
+from worker.events.reading import pruned
 from worker.runtime import watch
+from worker.store.engine.database import Database
 from worker.stripe_api.credentials import API_VERSION
 
 CREATED = "customer.subscription.created"
@@ -84,6 +86,18 @@ def test_an_event_that_comes_before_its_own_signup_is_done_waits_for_it(new_stac
     wait_until(lambda: len(stack.outcomes()) == 2, 20)
     assert set(stack.outcomes().values()) <= {"confirmed", "recorded"}
     assert reads(stack) == 0
+
+
+def test_what_is_heard_while_its_own_signup_is_being_committed_comes_again(stack: Stack) -> None:
+    """The rows were read before that commit, and whose signup is under way after it."""
+    start(stack, "ada")
+    read = [snapshots.read(pruned(each, "webhook"), lambda key: key) for each in stack.events(CREATED)]
+    database = Database(stack.settings().database)
+    with closing(database), database.transaction() as tx:
+        around = absorption.Surroundings(tx, stack.settings().namespace, read, {})
+        decided = absorption.decide(read, {}, around, lambda _: 1)
+    assert decided.waiting == {each.event.id for each in read}
+    assert not decided.marked
 
 
 def test_a_later_snapshot_is_applied_once_and_told_in_the_outbox(stack: Stack) -> None:

@@ -17,7 +17,7 @@ from worker.domain.deadline import boot_time
 from worker.domain.event import Event
 from worker.domain.polling import month_end
 from worker.events import intake, leadership, listing
-from worker.events.envelope import pruned
+from worker.events.reading import pruned
 from worker.runtime import poller as runtime_poller
 from worker.store.engine.database import Database
 

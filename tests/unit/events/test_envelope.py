@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.event import TYPES
+from worker.domain.event import TYPES, Event
 from worker.errors import Rejected
-from worker.events.envelope import Envelopes, UnknownKey, pruned
+from worker.events.envelope import Envelopes, UnknownKey
+from worker.events.reading import heard, pruned
 from worker.sealing import Sealer
 
 OLD, NEW = "o" * 32, "n" * 32
@@ -23,7 +24,7 @@ PERSONAL = (
 )  # fmt: skip
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=10,
 )
@@ -129,6 +130,27 @@ def test_whatever_an_object_holds_it_is_kept_or_rejected(data: object, previous:
     except Rejected:
         return
     assert ENVELOPES.open(ENVELOPES.seal(found)) == found
+
+
+@given(data=JSON, previous=JSON, account=JSON, livemode=JSON)
+def test_what_comes_as_json_is_read_as_what_was_decoded(
+    data: object, previous: object, account: object, livemode: object
+) -> None:
+    made = event(data={"object": data, "previous_attributes": previous}, account=account, livemode=livemode)
+    found = heard(json.dumps(made).encode(), "webhook")
+    assert (found.account, found.livemode) == (account, livemode)
+    assert _reason(found.event) == _reason(_pruned(made))
+
+
+def _pruned(made: dict[str, Any]) -> Event | Rejected:
+    try:
+        return pruned(made, "webhook")
+    except Rejected as rejected:
+        return rejected
+
+
+def _reason(found: Event | Rejected) -> Event | str:
+    return found.reason if isinstance(found, Rejected) else found
 
 
 ENVELOPES = Envelopes(Sealer([NEW]))
