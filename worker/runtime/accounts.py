@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
@@ -189,6 +190,8 @@ class AccountWork:
                 self._metrics.account_changes.forget()
             turn += 1
             self._stopping.wait(WATCH_SECONDS)
+        with suppress(SubkeeperError):
+            self._count_reads()
 
     def _look(self) -> None:
         with self._resources.database.question() as tx:
