@@ -9,6 +9,7 @@ import pytest
 from sandbox.stripe.control import Control
 from tests.integration.sandbox_stripe.raw import Raw
 from tests.integration.sandbox_stripe.test_pages import ASKS, ASKS_ONCE, CARD, DECLINED, GOOD, NO, YES
+from tests.stripe_spec import object_problem
 from tests.support.browser import Browser
 
 BACK = "https://example.com/account"
@@ -63,6 +64,7 @@ def portal(raw: Raw, customer: str, flow: str = "", subscription: str = "", **se
 
 def now(raw: Raw, subscription: str) -> dict[str, Any]:
     found: dict[str, Any] = raw.get(f"/v1/subscriptions/{subscription}").body
+    assert object_problem("subscription", found) is None
     return found
 
 
