@@ -19,7 +19,6 @@ class Form:
     method: str
     fields: dict[str, str] = field(default_factory=dict)
     buttons: dict[str, dict[str, str]] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 class _Reader(HTMLParser):
@@ -27,6 +26,9 @@ class _Reader(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self.links: dict[str, str] = {}
+        self.ids: list[str] = []
+        self.labelled: set[str] = set()
+        self.fields: list[str] = []
         self.texts: list[str] = []
         self.marked: dict[str, str] = {}
         self._words: list[str] = []
@@ -37,6 +39,9 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self._unseen = tag in ("style", "title")
+        self.ids += [given["id"]] if "id" in given else []
+        if tag in ("input", "select") and given.get("type") not in ("hidden", "radio"):
+            self.fields.append(given.get("id", tag))
         if tag == "form":
             self.forms.append(Form(given["action"], given.get("method", "get")))
         elif tag == "input" and self.forms:
@@ -68,7 +73,7 @@ class _Reader(HTMLParser):
             sent = {given["name"]: given.get("value", "")} if "name" in given else {}
             self.forms[-1].buttons[words] = sent
         elif tag == "label" and "for" in given:
-            self.forms[-1].labels[given["for"]] = words
+            self.labelled.add(given["for"])
         else:
             self.marked[given.get("role", tag)] = words
 
@@ -105,6 +110,12 @@ class Browser:
     @property
     def forms(self) -> list[Form]:
         return self._page.forms
+
+    @property
+    def unclear(self) -> list[str]:
+        """What a reader of screens doesn't know: fields without a label, ids that are there twice."""
+        page = self._page
+        return [each for each in page.fields if each not in page.labelled or page.ids.count(each) > 1]
 
     @property
     def buttons(self) -> list[str]:

@@ -237,3 +237,15 @@ def test_an_open_invoice_is_paid_once_its_card_and_its_owner_agree(
     browser.press("Pay").press(YES)
     assert (browser.title, "Pay" in browser.buttons) == ("Your billing", False)
     assert now(raw, subscription)["status"] == "active"
+
+
+def test_every_field_is_labelled_on_every_page(
+    raw: Raw, browser: Browser, configuration: str, customer: str, plans: list[str]
+) -> None:
+    own = card(raw, customer)
+    subscriptions = [subscribed(raw, customer, plans[0], default_payment_method=own) for _ in range(2)]
+    url = portal(raw, customer)
+    act = f"/subscriptions/{subscriptions[0]}"
+    paths = ("", f"{act}/cancel", f"{act}/update", "/cards/new/add")
+    seen = [(len(browser.open(url + path).forms), browser.unclear) for path in paths]
+    assert seen == [(2, []), (1, []), (1, []), (1, [])]
