@@ -1,4 +1,4 @@
-"""A browser without JavaScript, for the pages of one host: it follows links, fills in forms by their labels' names, and
+"""A browser without JavaScript, for the pages of one host: it follows links, fills in forms by their fields' names, and
 stops where it is sent elsewhere."""
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 @dataclass(slots=True)
 class Form:
-    """`fields` by name, as they stand; `buttons` by their words, with what each sends of its own."""
+    """`fields` by name, as they stand, of all that are `known`; `buttons` by their words, with what each sends itself."""
 
     action: str
     method: str
     fields: dict[str, str] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
     buttons: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -45,11 +46,13 @@ class _Reader(HTMLParser):
         if tag == "form":
             self.forms.append(Form(given["action"], given.get("method", "get")))
         elif tag == "input" and self.forms:
+            self.forms[-1].known.add(given["name"])
             checked = given.get("type") != "radio" or "checked" in given
             if checked:
                 self.forms[-1].fields[given["name"]] = given.get("value", "")
         elif tag == "select":
             self._select = given["name"]
+            self.forms[-1].known.add(given["name"])
         elif tag == "option" and ("selected" in given or self._select not in self.forms[-1].fields):
             self.forms[-1].fields[self._select] = given["value"]
         if tag in ("a", "button", "label", "title", "h1") or "role" in given:
@@ -127,8 +130,7 @@ class Browser:
     def press(self, words: str, **fields: str) -> Browser:
         """Sends the first form that has that button, with these of its fields filled in. KeyError: it has no such."""
         form = next(form for form in self.forms if words in form.buttons)
-        unknown = set(fields) - set(form.fields) - {"price"}
-        if unknown:
+        if unknown := set(fields) - form.known:
             raise KeyError(f"no such fields: {sorted(unknown)}")
         sent = {**form.fields, **fields, **form.buttons[words]}
         return self._go(form.method.upper(), urljoin(self.url, form.action), sent)
