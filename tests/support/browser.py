@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 @dataclass(slots=True)
 class Form:
-    """`fields` by name, as they stand, of all that are `known`; `buttons` by their words, with what each sends itself."""
+    """`fields` by name, as they stand; `known`: the names of all; `buttons` by their words, with what each sends."""
 
     action: str
     method: str
