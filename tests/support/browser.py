@@ -1,4 +1,4 @@
-"""A browser without JavaScript, for the pages of one host: it follows links, fills in forms by their labels' names, and
+"""A browser without JavaScript, for the pages of one host: it follows links, fills in forms by their fields' names, and
 stops where it is sent elsewhere."""
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 @dataclass(slots=True)
 class Form:
-    """`fields` by name, as they stand; `buttons` by their words, with what each sends of its own."""
+    """`fields` by name, as they stand; `known`: the names of all; `buttons` by their words, with what each sends."""
 
     action: str
     method: str
     fields: dict[str, str] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
     buttons: dict[str, dict[str, str]] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 class _Reader(HTMLParser):
@@ -27,6 +27,9 @@ class _Reader(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self.links: dict[str, str] = {}
+        self.ids: list[str] = []
+        self.labelled: set[str] = set()
+        self.fields: list[str] = []
         self.texts: list[str] = []
         self.marked: dict[str, str] = {}
         self._words: list[str] = []
@@ -37,14 +40,19 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self._unseen = tag in ("style", "title")
+        self.ids += [given["id"]] if "id" in given else []
+        if tag in ("input", "select") and given.get("type") not in ("hidden", "radio"):
+            self.fields.append(given.get("id", tag))
         if tag == "form":
             self.forms.append(Form(given["action"], given.get("method", "get")))
         elif tag == "input" and self.forms:
+            self.forms[-1].known.add(given["name"])
             checked = given.get("type") != "radio" or "checked" in given
             if checked:
                 self.forms[-1].fields[given["name"]] = given.get("value", "")
         elif tag == "select":
             self._select = given["name"]
+            self.forms[-1].known.add(given["name"])
         elif tag == "option" and ("selected" in given or self._select not in self.forms[-1].fields):
             self.forms[-1].fields[self._select] = given["value"]
         if tag in ("a", "button", "label", "title", "h1") or "role" in given:
@@ -68,7 +76,7 @@ class _Reader(HTMLParser):
             sent = {given["name"]: given.get("value", "")} if "name" in given else {}
             self.forms[-1].buttons[words] = sent
         elif tag == "label" and "for" in given:
-            self.forms[-1].labels[given["for"]] = words
+            self.labelled.add(given["for"])
         else:
             self.marked[given.get("role", tag)] = words
 
@@ -107,6 +115,12 @@ class Browser:
         return self._page.forms
 
     @property
+    def unclear(self) -> list[str]:
+        """What a reader of screens doesn't know: fields without a label, ids that are there twice."""
+        page = self._page
+        return [each for each in page.fields if each not in page.labelled or page.ids.count(each) > 1]
+
+    @property
     def buttons(self) -> list[str]:
         return [words for form in self.forms for words in form.buttons]
 
@@ -116,8 +130,7 @@ class Browser:
     def press(self, words: str, **fields: str) -> Browser:
         """Sends the first form that has that button, with these of its fields filled in. KeyError: it has no such."""
         form = next(form for form in self.forms if words in form.buttons)
-        unknown = set(fields) - set(form.fields) - {"price"}
-        if unknown:
+        if unknown := set(fields) - form.known:
             raise KeyError(f"no such fields: {sorted(unknown)}")
         sent = {**form.fields, **fields, **form.buttons[words]}
         return self._go(form.method.upper(), urljoin(self.url, form.action), sent)

@@ -80,7 +80,7 @@ def _subscribed(ctx: Context, session: Obj, customer: Obj, method: Obj | None) -
     if method is not None:
         params["default_payment_method"] = payment_methods.attach_to(ctx, method, customer["id"])["id"]
     sub = subscriptions.create(asked(ctx, params))
-    if method is not None and sub["status"] == "trialing":
+    if method is not None and session["amount_total"] == 0:
         _set_up_for_later(ctx, customer, method)
     paid = "no_payment_required" if session["amount_total"] == 0 else "paid"
     made = {"invoice": sub["latest_invoice"], "payment_status": paid, "subscription": sub["id"]}
@@ -88,7 +88,7 @@ def _subscribed(ctx: Context, session: Obj, customer: Obj, method: Obj | None) -
 
 
 def _set_up_for_later(ctx: Context, customer: Obj, method: Obj) -> None:
-    """Nothing is paid at a trial's beginning, so the card is set up."""
+    """Nothing is paid yet, as in a trial, so the card is set up."""
     intent = setup_intents.new_intent(ctx.tx, {"customer": customer["id"], "payment_method": method["id"]})
     setup_intents.confirm_now(asked(ctx, {}), intent)
 

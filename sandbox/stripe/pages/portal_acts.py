@@ -141,7 +141,7 @@ def _add_page(seen: Visit, _: Obj, problem: str | None) -> Answer:
     return html.page(
         "Add a card",
         html.alert(problem),
-        html.paragraph("It becomes the default, which pays from now on."),
+        html.paragraph("It becomes the default, which pays for all that has no card of its own."),
         html.form(f"{seen.home}/cards/new/add", entry, html.button("Add card")),
         back=_way_back(seen),
         status=200 if problem is None else 402,

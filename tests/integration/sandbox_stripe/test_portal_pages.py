@@ -9,6 +9,7 @@ import pytest
 from sandbox.stripe.control import Control
 from tests.integration.sandbox_stripe.raw import Raw
 from tests.integration.sandbox_stripe.test_pages import ASKS, ASKS_ONCE, CARD, DECLINED, GOOD, NO, YES
+from tests.stripe_spec import object_problem
 from tests.support.browser import Browser
 
 BACK = "https://example.com/account"
@@ -63,6 +64,7 @@ def portal(raw: Raw, customer: str, flow: str = "", subscription: str = "", **se
 
 def now(raw: Raw, subscription: str) -> dict[str, Any]:
     found: dict[str, Any] = raw.get(f"/v1/subscriptions/{subscription}").body
+    assert object_problem("subscription", found) is None
     return found
 
 
@@ -235,3 +237,15 @@ def test_an_open_invoice_is_paid_once_its_card_and_its_owner_agree(
     browser.press("Pay").press(YES)
     assert (browser.title, "Pay" in browser.buttons) == ("Your billing", False)
     assert now(raw, subscription)["status"] == "active"
+
+
+def test_every_field_is_labelled_on_every_page(
+    raw: Raw, browser: Browser, configuration: str, customer: str, plans: list[str]
+) -> None:
+    own = card(raw, customer)
+    subscriptions = [subscribed(raw, customer, plans[0], default_payment_method=own) for _ in range(2)]
+    url = portal(raw, customer)
+    act = f"/subscriptions/{subscriptions[0]}"
+    paths = ("", f"{act}/cancel", f"{act}/update", "/cards/new/add")
+    seen = [(len(browser.open(url + path).forms), browser.unclear) for path in paths]
+    assert seen == [(2, []), (1, []), (1, []), (1, [])]

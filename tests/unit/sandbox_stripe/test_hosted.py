@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from sandbox.stripe.pages import visiting
 from tests.unit.sandbox_stripe.account import DAY, HOUR, START, Account, Refused
 
 PATH = "/v1/checkout/sessions"
@@ -92,6 +94,18 @@ def test_sessions_are_listed_by_customer_and_status(account: Account) -> None:
     account.post(f"{PATH}/{first}/expire")
     assert [each["id"] for each in account.get(PATH, customer=customer)["data"]] == [second, first]
     assert [each["id"] for each in account.get(PATH, customer=customer, status="open")["data"]] == [second]
+
+
+def test_nothing_is_completed_while_its_customer_s_clock_advances(account: Account) -> None:
+    clock = account.clock()
+    customer = account.post("/v1/customers", test_clock=clock)["id"]
+    session = account.post(PATH, {**SETUP, "customer": customer})
+    account.post(f"/v1/test_helpers/test_clocks/{clock}/advance", frozen_time=START + HOUR)
+    entered = urlencode({"number": "4242424242424242", "expiry": "12/49", "cvc": "123"}).encode()
+    before = account.mark()
+    answer = visiting.answer(account.service, "POST", f"/c/pay/{session['id']}", entered)
+    assert (answer.status, account.mark()) == (429, before)
+    assert account.get(f"{PATH}/{session['id']}")["status"] == "open"
 
 
 def test_a_session_survives_a_kill_with_what_it_is_to_make_and_expires_after_it_once(tmp_path: Path) -> None:
