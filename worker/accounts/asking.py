@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from worker.accounts.leases import ChangeLease
-from worker.domain.account_changes import ChangeRefused, Kind, Wish, digest_of, etag_of, forbidden, planned
+from worker.accounts.pages import page_for
+from worker.domain.account_changes import PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
 from worker.domain.accounts import UNSET
+from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.sealing import Sealer
@@ -73,7 +75,9 @@ class Asking:
 
     def _new(self, wish: Wish) -> NewChange:
         change, identifier = wish.change, wish.id
-        digest = self._sealer.fingerprint(digest_of(wish.kind, wish.user_id, change, ",".join(sorted(wish.etags))))
+        digest = self._sealer.fingerprint(
+            digest_of(wish.kind, wish.user_id, change, ",".join(sorted(wish.etags)), wish.about)
+        )
         asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
         is_sealed = wish.kind is Kind.UPDATE and change.email is not UNSET
         return NewChange(
@@ -84,7 +88,7 @@ class Asking:
             idempotency_key=wish.idempotency_key,
             digest=digest,
             steps=planned(wish.kind, change),
-            wanted={name: value for name, value in asked.items() if value is not UNSET},
+            wanted={**wish.about, **{name: value for name, value in asked.items() if value is not UNSET}},
             sealed_email=self._sealer.seal(str(change.email).encode(), identifier.bytes) if is_sealed else None,
         )
 
@@ -101,6 +105,8 @@ class Asking:
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
+        if wish.kind in PAGES:
+            return page_for(tx, wish, new)
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
+from uuid import UUID
 
-from worker.domain.account_changes import AccountChange, ChangeRefused, etag_of, told_of
+from worker.accounts import checkout_rows
+from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, etag_of, told_of
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, FetchedSubscription, SubscriptionFact
 from worker.domain.subscription import Subscription, fetched
-from worker.store import account_changes, answers, refreshes, subscriptions, tombstones
+from worker.store import account_changes, answers, checkouts, refreshes, subscriptions, tombstones
+from worker.store.checkouts import Standing, Told
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import pointers, views
 from worker.store.refreshes import Held
@@ -60,6 +63,8 @@ class ChangeLeases:
         """Up to `count` changes that are due (of one user), the longest due first."""
         deadline, openable = self._deadline(), self._openable()
         with self._database.transaction() as tx:
+            if user_id is None:
+                checkout_rows.take_up(tx)
             found = account_changes.lease(tx, count, self._length, openable, user_id)
         return [ChangeLease(each, deadline) for each in found]
 
@@ -69,19 +74,14 @@ class ChangeLeases:
         Raises `ChangeRefused` where there is no such subscription any more, or, before anything was asked for, where it
         isn't in the state that was meant.
         """
-        deadline = self._deadline()
-        identifier = changed.stripe_subscription_id
-        assert identifier is not None, "known by now"
+        deadline, before = self._deadline(), None
         with self._database.transaction() as tx:
-            row = subscriptions.read(tx, [identifier]).get(identifier)
-            if row is None:
-                raise ChangeRefused("no_subscription", "the subscription was removed")
-            if lease.change.is_untouched and changed.etag not in {None, etag_of(row)}:
-                raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
-            held = answers.watch(tx, identifier, self._length) if watched else None
+            if watched or changed.kind not in OF_PAGES:
+                row = _row(tx, lease.change, changed)
+                before = Watched(row.version, answers.watch(tx, row.id, self._length)) if watched else None
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
-        return None if held is None else Watched(row.version, held)
+        return before
 
     def advance(
         self,
@@ -98,7 +98,8 @@ class ChangeLeases:
             if watched is not None and answer is not None:
                 self._write(tx, str(changed.stripe_subscription_id), watched, answer)
             if changed.step is None:
-                account_changes.end(tx, changed, "applied", self._result(tx, changed))
+                account_changes.end(tx, checkout_rows.without_urls(changed), "applied", self._result(tx, changed))
+                checkout_rows.follow(tx, changed)
             else:
                 account_changes.advance(tx, changed, self._length)
         lease.change, lease.deadline = changed, deadline
@@ -119,6 +120,8 @@ class ChangeLeases:
             pointers.move(tx, {row.user_id})
 
     def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
+        if change.kind in PAGES:
+            return {"url": change.wanted["url"], "applied": []}
         identifier = str(change.stripe_subscription_id)
         row = subscriptions.read(tx, [identifier]).get(identifier)
         return {"subscription": _told(row), "applied": change.held}
@@ -139,7 +142,9 @@ class ChangeLeases:
         """It can't be made; what holds of it is told."""
         told = {"code": refused.code, "detail": refused.detail, "errors": [each._asdict() for each in refused.errors]}
         with self._database.transaction() as tx:
-            account_changes.end(tx, lease.change, "failed", {"error": told, "applied": lease.change.held})
+            change = checkout_rows.without_urls(lease.change)
+            account_changes.end(tx, change, "failed", {"error": told, "applied": lease.change.held})
+            checkout_rows.give_up(tx, lease.change, refused)
 
     def postpone(self, lease: ChangeLease, delay: timedelta, error: str | None) -> None:
         """Gives it back, due after `delay`; without an `error` it counts as not tried."""
@@ -159,8 +164,46 @@ class ChangeLeases:
             raise _set_aside(row.last_error if row is not None else None)
         return row.stripe_customer_id, row.stripe_subscription_id
 
+    # Of Checkout's pages
+
+    def standing(self, change: AccountChange) -> list[Standing]:
+        """The user's other pages that haven't ended."""
+        with self._database.question() as tx:
+            return checkouts.standing(tx, change.user_id, change.id)
+
+    def heard(self, told: Told) -> None:
+        """What Stripe says of a page when it is asked, as an event would."""
+        with self._database.transaction() as tx:
+            checkouts.mark(tx, [told])
+
+    def is_superseded(self, checkout_id: UUID) -> bool:
+        with self._database.question() as tx:
+            return checkouts.is_superseded(tx, checkout_id)
+
+    def is_taken_in(self, subscription_id: str) -> bool:
+        """Whether a subscription that a page has begun has its row; if not, it is asked for. Raises `ChangeRefused`
+        where it was removed."""
+        with self._database.transaction() as tx:
+            if subscriptions.read(tx, [subscription_id]):
+                return True
+            if tombstones.among(tx, [subscription_id]):
+                raise ChangeRefused("no_subscription", "the subscription was removed")
+            refreshes.mark(tx, [subscription_id])
+        return False
+
     def _deadline(self) -> Deadline:
         return Deadline.after(self._length.total_seconds(), self._clock)
+
+
+def _row(tx: Transaction, before: AccountChange, changed: AccountChange) -> Subscription:
+    identifier = changed.stripe_subscription_id
+    assert identifier is not None, "known by now"
+    row = subscriptions.read(tx, [identifier]).get(identifier)
+    if row is None:
+        raise ChangeRefused("no_subscription", "the subscription was removed")
+    if before.is_untouched and changed.etag not in {None, etag_of(row)}:
+        raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
+    return row
 
 
 def _told(row: Subscription | None) -> Mapping[str, object] | None:

@@ -18,8 +18,9 @@ from worker.domain.subscription import (
     judge,
     told_of_trial,
 )
+from worker.events.checkouts import Noted, note
 from worker.events.snapshots import Said
-from worker.store import customers, events, refreshes, subscriptions, tombstones
+from worker.store import checkouts, customers, events, refreshes, subscriptions, tombstones
 from worker.store.customers import Owner
 from worker.store.engine.database import Transaction
 from worker.store.provisioning import following, pointers
@@ -47,6 +48,7 @@ class Decided:
     outcomes: dict[str, str] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     conflicts: list[tuple[str, str]] = field(default_factory=list)
+    checkouts: Noted = field(default_factory=dict)
 
     def write_row(self, row: Subscription, change: Change | None) -> None:
         self.rows[row.id] = row
@@ -144,6 +146,7 @@ def _decide(said: Said, decided: Decided, around: Surroundings, attempts: int) -
         return _snapshot(said, row, decided)
     if kind.startswith("customer."):
         return _of_customer(said, decided, around)
+    note(said.event, decided.checkouts)
     return "recorded"
 
 
@@ -235,6 +238,8 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
         events.record(tx, done, [decided.outcomes[event.id] for event in done])
     if decided.unmatched:
         events.add_unmatched(tx, sorted(decided.unmatched.items()))
+    if decided.checkouts:
+        checkouts.mark(tx, [decided.checkouts[each] for each in sorted(decided.checkouts)])
     if decided.marked:
         refreshes.mark(tx, sorted(decided.marked))
     if decided.confirmed:

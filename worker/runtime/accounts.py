@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -23,10 +24,11 @@ from worker.domain.stripe_facts import SubscriptionFact
 from worker.domain.trial import TrialPolicy
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
 from worker.provisioning.freezing import Freezing
+from worker.runtime import pages
 from worker.runtime.resources import Resources, lane_weights
 from worker.sealing import Sealer
 from worker.settings.model import Settings
-from worker.store import stripe_reads, told_changes
+from worker.store import checkouts, stripe_reads, told_changes
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
@@ -86,6 +88,8 @@ def steps(
         namespace=settings.namespace,
         price_id=catalogue.price_id,
         proration=settings.api.proration_behavior,
+        opening=pages.opening(settings, held, gateway, catalogue, sealer),
+        completing=pages.completing(settings, held, gateway),
     )
 
 
@@ -128,6 +132,7 @@ class AccountWork:
         )
         self.expect = self._waiting.expect
         self.find = self._asking.find
+        self.page = partial(pages.opened, resources.keys.sealer)
 
     def ask(self, wish: Wish) -> ToldChange | None:
         """Raises `Unavailable` while nothing can be asked of Stripe, for the reason that the health tells."""
@@ -212,5 +217,6 @@ class AccountWork:
     def _prune(self) -> None:
         with self._resources.database.transaction() as tx:
             pruned = told_changes.prune(tx, KEPT, PRUNED_AT_ONCE)
+            checkouts.prune(tx, KEPT, PRUNED_AT_ONCE)
         if pruned:
             self._log.info("account_changes.pruned", changes=pruned)

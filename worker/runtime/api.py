@@ -19,7 +19,8 @@ from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavaila
 from worker.runtime.accounts import PART as CHANGES
 from worker.runtime.accounts import AccountWork
 from worker.settings.model import Settings
-from worker.store import subscriptions, told_changes
+from worker.store import checkouts, subscriptions, told_changes
+from worker.store.checkouts import ToldCheckout
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
@@ -28,6 +29,7 @@ from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 from worker.version import VERSION
 from worker.web.api.app import Api
+from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
@@ -63,7 +65,14 @@ class ApiSide:
         self._changes = self._account_work(settings, metrics, rng)
         operations = [
             *Subscriptions(self._current, settings.pending_plan).operations,
-            *Changes(self._desk(), settings.plans, settings.pending_plan).operations,
+            *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
+            *Billing(
+                desk,
+                settings.plans,
+                find=self._find_checkout,
+                page=self._changes.page if self._changes is not None else lambda *_: None,
+                origins=settings.api.return_origins,
+            ).operations,
         ]
         callers = Callers(settings.api.admin_tokens, _issuer(settings, self._keys))
         self.app = Api([*operations, describing(operations, VERSION)], callers.find, executor)
@@ -110,6 +119,10 @@ class ApiSide:
     def _find_change(self, identifier: UUID) -> ToldChange | None:
         with self._database.question() as tx:
             return told_changes.find(tx, identifier)
+
+    def _find_checkout(self, named: UUID | str) -> ToldCheckout | None:
+        with self._database.question() as tx:
+            return checkouts.find(tx, named)
 
     def _look_at_postgres(self) -> None:
         try:

@@ -18,6 +18,7 @@ from worker.settings.kinds import (
     HttpAddress,
     JwksUrl,
     Name,
+    Origin,
     Pointer,
     PositiveSeconds,
     Section,
@@ -189,6 +190,7 @@ class ApiSettings(Section):
     jwt_secret: SecretStr | None = None
     jwt_secret_file: Path | None = None
     proration_behavior: Literal["create_prorations", "always_invoice", "none"] = "create_prorations"
+    return_origins: tuple[Origin, ...] = ()
 
     @property
     def has_secret(self) -> bool:

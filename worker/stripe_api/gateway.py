@@ -29,6 +29,7 @@ from worker.domain.stripe_facts import (
 )
 from worker.settings.sections import StripeSettings
 from worker.stripe_api.account_calls import AccountCalls
+from worker.stripe_api.checkout_calls import CheckoutCalls
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
 from worker.stripe_api.event_list import EventWindow, events_page
@@ -98,6 +99,7 @@ class StripeGateway:
             sleep=sleep,
         )
         self.accounts = AccountCalls(self._requestor)
+        self.checkouts = CheckoutCalls(self._requestor)
         self.products = Products(self._requestor)
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
 

@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.binaries import stripe_mock
 from tests.integration.stripe_api.conftest import NewGateway
-from worker.domain.account_changes import Changeable, canceling_request, own_default_request, plan_request
+from worker.domain.changing import Changeable, canceling_request, own_default_request, plan_request
 from worker.domain.deadline import Deadline
 from worker.domain.event import TYPES
 from worker.domain.lanes import Lane

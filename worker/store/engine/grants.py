@@ -17,6 +17,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "billing_subscriptions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_tombstones": ("SELECT", "INSERT"),
     "account_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "checkouts": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_refreshes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "processed_stripe_events": ("SELECT", "INSERT", "DELETE"),
