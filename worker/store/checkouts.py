@@ -55,8 +55,10 @@ _END = text("""
     UPDATE checkouts SET state = :state, code = :code, ended_at = now() WHERE id = :id AND ended_at IS NULL
 """)
 
+# Of an error the constant that it begins with: the rest is for the log.
 _FIND = text("""
-    SELECT c.id, c.user_id, c.plan, c.state, coalesce(c.code, waits.last_error) AS code, opened.result ->> 'url' AS url
+    SELECT c.id, c.user_id, c.plan, c.state, coalesce(c.code, split_part(waits.last_error, ':', 1)) AS code,
+        opened.result ->> 'url' AS url
     FROM checkouts c LEFT JOIN account_changes opened ON opened.id = c.id
     LEFT JOIN account_changes waits ON waits.caller = 'checkout' AND waits.idempotency_key = CAST(c.id AS text)
     WHERE c.id = CAST(:id AS uuid) OR c.stripe_session_id = :session_id

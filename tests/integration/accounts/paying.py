@@ -9,7 +9,7 @@ from tests.integration.web.callers import Reply, ask
 from tests.support.browser import Browser
 from tests.support.waiting import wait_until
 
-VISA, DECLINED = "4242424242424242", "4000000000000341"
+VISA, MASTERCARD, SAVED_AND_DECLINED = "4242424242424242", "5555555555554444", "4000000000000341"
 SUCCESS = "https://app.example.com/done?session={CHECKOUT_SESSION_ID}"
 CANCEL = "https://app.example.com/plans"
 TOLD = ("checkout.session.completed", "checkout.session.expired")
@@ -34,6 +34,12 @@ def completed(page: Reply, card: str = VISA) -> Browser:
     browser.press(words, **sent)
     assert browser.url.startswith("https://app.example.com/"), browser.text
     return browser
+
+
+def complete(accounts: Accounts, session: dict[str, Any]) -> None:
+    """The same without the page."""
+    path = f"/v1/payment_pages/{session['id']}/confirm"
+    accounts.stack.call_stripe("POST", path, payment_method="pm_card_visa")
 
 
 def heard(accounts: Accounts) -> list[dict[str, Any]]:
