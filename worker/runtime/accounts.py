@@ -133,6 +133,7 @@ class AccountWork:
         self.expect = self._waiting.expect
         self.find = self._asking.find
         self.page = partial(pages.opened, resources.keys.sealer)
+        self._portal = pages.PortalWatch(settings, resources.gateway, health)
 
     def ask(self, wish: Wish) -> ToldChange | None:
         """Raises `Unavailable` while nothing can be asked of Stripe, for the reason that the health tells."""
@@ -188,6 +189,8 @@ class AccountWork:
         while not self._stopping.is_set():
             try:
                 self._look()
+                if not self._halting.halted:
+                    self._portal.look()
                 self._count_reads()
                 if turn % PRUNE_EVERY == 0:
                     self._prune()

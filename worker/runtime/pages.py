@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64decode
 from uuid import UUID
 
@@ -11,10 +12,20 @@ from worker.accounts.opening import Opening
 from worker.domain.account_changes import ChangeRefused
 from worker.domain.checkouts import Terms
 from worker.domain.deadline import Deadline
+from worker.errors import Misconfigured, SubkeeperError
 from worker.sealing import CannotOpen, Sealer
 from worker.settings.model import Settings
-from worker.stripe_api.catalogue import Catalogue
+from worker.stripe_api.catalogue import CALL_SECONDS, Catalogue
+from worker.stripe_api.errors import SharedRefusal, Unauthorized
 from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.own_portal import OwnPortal
+from worker.telemetry import Health
+
+PORTAL = "portal"
+"""A part of the process's health."""
+
+LOOK_SECONDS, RECHECK_SECONDS = 3600.0, 60.0
+"""Between two looks at the portal's configuration: where it is as it should be, and where a person is at it."""
 
 
 def opening(
@@ -28,7 +39,7 @@ def opening(
         Terms(settings.namespace, settings.stripe.billing_mode, currency),
         subscriptions_of=gateway.subscriptions_of,
         price_id=catalogue.price_id,
-        configuration=_no_portal,
+        configuration=_Portal(own_portal(settings, gateway)).configuration,
     )
 
 
@@ -50,5 +61,41 @@ def opened(sealer: Sealer, change_id: UUID, sealed: str) -> str | None:
         return None
 
 
-def _no_portal(_: Deadline) -> str:
-    raise ChangeRefused("portal_not_set_up", "the portal isn't set up: `subkeeper setup` does that")
+def own_portal(settings: Settings, gateway: StripeGateway) -> OwnPortal:
+    return OwnPortal(gateway, settings.plans, settings.namespace, settings.api.proration_behavior)
+
+
+class PortalWatch:
+    """Whether users can be sent to the portal, as the part `portal` of the health: at the start, then each hour."""
+
+    def __init__(self, settings: Settings, gateway: StripeGateway, health: Health) -> None:
+        self._own = own_portal(settings, gateway) if settings.api.opens_pages else None
+        self._health = health
+        self._look_at = 0.0
+
+    def look(self) -> None:
+        """Called every few seconds."""
+        if self._own is None or time.monotonic() < self._look_at:
+            return
+        try:
+            self._own.require(Deadline.after(CALL_SECONDS))
+        except Misconfigured as unusable:
+            self._health.set(PORTAL, ok=False, detail=str(unusable), kind=type(unusable).__name__)
+        except SubkeeperError:  # Stripe is away: it is asked again
+            return
+        else:
+            self._health.set(PORTAL, ok=True)
+        self._look_at = time.monotonic() + (LOOK_SECONDS if self._health.parts()[PORTAL].ok else RECHECK_SECONDS)
+
+
+class _Portal:
+    def __init__(self, own: OwnPortal) -> None:
+        self._own = own
+
+    def configuration(self, deadline: Deadline) -> str:
+        try:
+            return self._own.require(deadline)
+        except (Unauthorized, SharedRefusal):
+            raise
+        except Misconfigured as unusable:  # which keeps nobody else's change waiting
+            raise ChangeRefused("portal_not_set_up", "the portal isn't set up: `subkeeper setup` does it") from unusable

@@ -204,6 +204,11 @@ class ApiSettings(Section):
     def is_on(self) -> bool:
         return self.takes_jwts or bool(self.admin_tokens)
 
+    @property
+    def opens_pages(self) -> bool:
+        """Whether users can be sent to pages of Stripe's: they must lead back somewhere."""
+        return self.is_on and bool(self.return_origins)
+
     @model_validator(mode="after")
     def _whole(self) -> ApiSettings:
         both = self.jwks_url is not None and self.has_secret

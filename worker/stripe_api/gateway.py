@@ -43,6 +43,7 @@ from worker.stripe_api.parsing import (
     price_fact,
     subscription_fact,
 )
+from worker.stripe_api.portal_configurations import PortalConfigurations
 from worker.stripe_api.products import Products
 from worker.stripe_api.reads import Reads
 from worker.stripe_api.requestor import Call, Reply, Requestor
@@ -100,6 +101,7 @@ class StripeGateway:
         )
         self.accounts = AccountCalls(self._requestor)
         self.checkouts = CheckoutCalls(self._requestor)
+        self.portal_configurations = PortalConfigurations(self._requestor)
         self.products = Products(self._requestor)
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
 

@@ -52,7 +52,8 @@ ACCOUNT_CHANGE_OUTCOMES = (
 )
 
 STRIPE_OPERATIONS = (
-    "account.retrieve", "billing_portal.sessions.create",
+    "account.retrieve", "billing_portal.configurations.create", "billing_portal.configurations.list",
+    "billing_portal.configurations.update", "billing_portal.sessions.create",
     "checkout.sessions.create", "checkout.sessions.expire", "checkout.sessions.retrieve",
     "customers.create", "customers.list", "customers.retrieve", "customers.search",
     "customers.update",

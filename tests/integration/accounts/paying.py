@@ -15,7 +15,7 @@ CANCEL = "https://app.example.com/plans"
 TOLD = ("checkout.session.completed", "checkout.session.expired")
 
 
-def body(user: str = "ann", plan: str = "pro", **changed: Any) -> dict[str, Any]:
+def body(user: object = "ann", plan: str = "pro", **changed: Any) -> dict[str, Any]:
     return {"user_id": user, "plan": plan, "success_url": SUCCESS, "cancel_url": CANCEL, **changed}
 
 

@@ -53,7 +53,7 @@ def test_who_may_open_pages_and_read_what_came_of_them(accounts: Accounts) -> No
 )  # fmt: skip
 def test_pages_lead_back_to_the_websites_that_are_listed_alone(accounts: Accounts, url: object) -> None:
     for name in ("success_url", "cancel_url"):
-        reply = accounts.post("/billing/subscriptions", body(**{name: url}))
+        reply = accounts.post("/billing/subscriptions", body("ann", "pro", **{name: url}))
         assert errors(reply) == [(f"/body/{name}", "origin_not_allowed")]
     assert errors(accounts.post("/billing/payment-methods/setup", {**CARD, "return_url": url})) == [
         ("/body/return_url", "origin_not_allowed")
