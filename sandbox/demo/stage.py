@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 
 from sandbox.demo import proof
+from sandbox.demo.doors import Door, doors
 from sandbox.demo.lives import MOMENTS, Moment, drawn
 from sandbox.demo.people import AtStripe, People, TestClock, paid_price
 from sandbox.demo.traffic import Traffic
@@ -217,6 +218,10 @@ class Stage:
             signed_up, accounts, self._control.state(), heard, changes=changes, drift=len(found), seed=self._plot.seed
         )
         return result, _different(accounts)
+
+    def doors(self) -> list[Door]:
+        """Where a person goes on."""
+        return doors(self._stripe, self._clock.id, self._price)
 
     def _lost(self) -> int:
         """How many events no webhook has brought."""

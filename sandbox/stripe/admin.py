@@ -1,7 +1,7 @@
 """The control endpoint under `/_sandbox/`: JSON in and out, for tests and the demo; serve it on loopback only.
 
-GET health, state, requests?since=N; POST reset, faults, latency, chaos, clock, keys, limits, retries, search; DELETE
-faults. What events and their deliveries have beside these: `sandbox.stripe.events.admin`.
+GET health, state, requests?since=N; POST reset, faults, latency, chaos, clock, keys, limits, retries, search, portal;
+DELETE faults. What events and their deliveries have beside these: `sandbox.stripe.events.admin`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from sandbox.stripe.call import Answer
 from sandbox.stripe.dunning import Retries
 from sandbox.stripe.events.admin import EVENT_ACTIONS
 from sandbox.stripe.faults import parse_fault, parse_rule
+from sandbox.stripe.ledger import Transaction
+from sandbox.stripe.portal.configurations import make_default
 from sandbox.stripe.service import Service
 
 PREFIX = "/_sandbox/"
@@ -130,6 +132,15 @@ def _retries(service: Service, given: _Json) -> _Json:
     return {}
 
 
+def _portal(service: Service, given: _Json) -> _Json:
+    """The portal's configuration that sessions have unless they name one, as the Dashboard's settings make it."""
+    now = service.clock.now()
+    tx = Transaction(service.ledger, now, now)
+    made = make_default(tx, str(given["configuration"]))
+    service.ledger.commit(tx)
+    return made
+
+
 def _search(service: Service, given: _Json) -> _Json:
     service.ledger.search.lag = float(given["lag_seconds"])
     return {}
@@ -149,5 +160,6 @@ _ACTIONS: dict[tuple[str, str], Callable[[Service, _Json], _Json]] = {
     ("POST", "limits"): _limits,
     ("POST", "retries"): _retries,
     ("POST", "search"): _search,
+    ("POST", "portal"): _portal,
     **EVENT_ACTIONS,
 }

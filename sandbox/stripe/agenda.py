@@ -22,33 +22,36 @@ class Agenda:
 
     def __init__(self) -> None:
         self._heaps: dict[str | None, list[Due]] = {}
-        self._noted: set[Due] = set()
-        self._done: set[Due] = set()
+        self._noted: dict[str | None, set[Due]] = {}
+        self._done: dict[str | None, set[Due]] = {}
 
     def note(self, clock: str | None, entries: Iterable[Due]) -> None:
-        for entry in set(entries) - self._noted:
-            self._noted.add(entry)
+        noted = self._noted.setdefault(clock, set())
+        for entry in set(entries) - noted:
+            noted.add(entry)
             heapq.heappush(self._heaps.setdefault(clock, []), entry)
 
     def take(self, clock: str | None, until: int) -> Due | None:
         """The first entry of `clock` up to `until`, taken off."""
-        heap = self._heaps.get(clock)
+        heap, done = self._heaps.get(clock), self._done.get(clock, set())
         while heap and heap[0][0] <= until:
             entry = heapq.heappop(heap)
-            self._noted.discard(entry)
-            if entry not in self._done:
+            self._noted[clock].discard(entry)
+            if entry not in done:
                 return entry
-            self._done.discard(entry)
+            done.discard(entry)
         return None
 
     def done(self, entry: Due) -> None:
-        """A process before this one has taken it."""
-        if entry in self._noted:
-            self._done.add(entry)
+        """A process before this one has taken it, by whichever clock."""
+        for clock, noted in self._noted.items():
+            if entry in noted:
+                self._done.setdefault(clock, set()).add(entry)
 
     def forget(self, clock: str | None) -> None:
         """The clock is deleted."""
-        self._noted.difference_update(self._heaps.pop(clock, ()))
+        for known in (self._heaps, self._noted, self._done):
+            known.pop(clock, None)
 
 
 def due_times(obj: Obj) -> list[int]:
@@ -83,4 +86,13 @@ def _of_test_clock(clock: Obj) -> list[int]:
     return [clock["deletes_after"]]
 
 
-_TIMES = {"subscription": _of_subscription, "invoice": _of_invoice, "test_helpers.test_clock": _of_test_clock}
+def _of_checkout(session: Obj) -> list[int]:
+    return [session["expires_at"]] if session["status"] == "open" else []
+
+
+_TIMES = {
+    "checkout.session": _of_checkout,
+    "subscription": _of_subscription,
+    "invoice": _of_invoice,
+    "test_helpers.test_clock": _of_test_clock,
+}

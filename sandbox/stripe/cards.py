@@ -33,24 +33,22 @@ _PROCESSING = Decline(
     "An error occurred while processing your card. Try again in a little bit.",
 )
 EXPIRED = Decline("expired_card", "expired_card", "Your card has expired.")
-_UNAUTHENTICATED = Decline(
-    "authentication_required",
-    "authentication_required",
-    "Your card was declined. This transaction requires authentication.",
-)
+_CVC = Decline("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect.")
+Authenticate: TypeAlias = Literal["never", "always", "until it is set up"]
+_UNTIL_SET_UP: Authenticate = "until it is set up"
 Outcome: TypeAlias = Decline | Literal["paid", "action"]
 
 
 @dataclass(frozen=True, slots=True)
 class TestCard:
-    """`attach` and `charge` are the declines that these meet; `authenticate`: every payment asks for the customer."""
+    """`attach` and `charge` are the declines that these meet; `authenticate`: whether payments ask for the customer."""
 
     number: str
     brand: str = "visa"
     funding: str = "credit"
     attach: Decline | None = None
     charge: Decline | None = None
-    authenticate: bool = False
+    authenticate: Authenticate = "never"
 
 
 BY_NAME = {
@@ -65,35 +63,42 @@ BY_NAME = {
     "chargeDeclinedStolenCard": TestCard("4000000000009979", attach=_STOLEN),
     "chargeDeclinedExpiredCard": TestCard("4000000000000069", attach=EXPIRED),
     "chargeDeclinedProcessingError": TestCard("4000000000000119", attach=_PROCESSING),
+    "chargeDeclinedIncorrectCvc": TestCard("4000000000000127", attach=_CVC),
     "chargeCustomerFail": TestCard("4000000000000341", charge=_GENERIC),
-    "authenticationRequired": TestCard("4000002760003184", authenticate=True),
+    "authenticationRequired": TestCard("4000002760003184", authenticate="always"),
+    "authenticationRequiredOnSetup": TestCard("4000002500003155", authenticate=_UNTIL_SET_UP),
+    "authenticationRequiredChargeDeclinedInsufficientFunds": TestCard(
+        "4000008260003178", charge=_FUNDS, authenticate=_UNTIL_SET_UP
+    ),
 }
 BY_NUMBER = {card.number: card for card in BY_NAME.values()}
 _BY_LAST4 = {card.number[-4:]: card for card in BY_NAME.values()}
 
 
-def attaching(method: Obj, now: int) -> Outcome:
+def attaching(method: Obj, now: int) -> Decline | None:
     """What setting the card up for a customer comes to: as a charge, except that card 0341 passes."""
     card = _BY_LAST4[method["card"]["last4"]]
     if card.attach is not None:
         return card.attach
-    return EXPIRED if _expired(method, now) else "paid"
+    return EXPIRED if _expired(method, now) else None
 
 
-def charging(method: Obj, now: int) -> Outcome:
-    """What a payment without the customer at hand comes to, at `now` of the payer's clock."""
+def charging(method: Obj, now: int, *, authenticated: bool = False, set_up: bool = False) -> Outcome:
+    """What a payment comes to, at `now` of the payer's clock. `authenticated`: its owner has just said so; `set_up`: it
+    was set up for payments without its owner before."""
     card = _BY_LAST4[method["card"]["last4"]]
+    asks = card.authenticate == "always" or (card.authenticate == _UNTIL_SET_UP and not set_up)
+    if asks and not authenticated:
+        return "action"
     declined = card.attach or card.charge
     if declined is not None:
         return declined
-    if _expired(method, now):
-        return EXPIRED
-    return "action" if card.authenticate else "paid"
+    return EXPIRED if _expired(method, now) else "paid"
 
 
 def asks_customer(method: Obj) -> bool:
     """Whether this card is authenticated before it is set up."""
-    return _BY_LAST4[method["card"]["last4"]].authenticate
+    return _BY_LAST4[method["card"]["last4"]].authenticate != "never"
 
 
 def _expired(method: Obj, now: int) -> bool:
@@ -102,26 +107,48 @@ def _expired(method: Obj, now: int) -> bool:
     return (method["card"]["exp_year"], method["card"]["exp_month"]) < (today.year, today.month)
 
 
-def problem(outcome: Outcome, method: Obj) -> dict[str, Any]:
+def problem(decline: Decline, method: Obj) -> dict[str, Any]:
     """What an object remembers of its last payment that failed (`last_payment_error`)."""
-    decline = outcome if isinstance(outcome, Decline) else _UNAUTHENTICATED
     return {**_fields(decline), "message": decline.message, "payment_method": method, "type": "card_error"}
+
+
+def refusal(kind: str) -> Decline:
+    """The owner was asked, and said no; `kind` of intent: `setup` or `payment`. No bank declined it."""
+    message = (
+        "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+    )
+    return Decline(f"{kind}_intent_authentication_failure", "", message)
 
 
 def _fields(decline: Decline) -> dict[str, Any]:
     link = f"https://stripe.com/docs/error-codes/{decline.code.replace('_', '-')}"
-    return {"code": decline.code, "decline_code": decline.decline_code, "doc_url": link}
+    why = {"decline_code": decline.decline_code} if decline.decline_code else {}
+    return {"code": decline.code, "doc_url": link, **why}
 
 
-def declined(outcome: Outcome, method: Obj, **details: Any) -> ApiError:
+def unpaid(outcome: Outcome | None, method: Obj, of: str) -> ApiError:
+    """402 for a payment that was not made; `of` what: `invoice` or `subscription`. One that waits for the card's owner
+    is no decline (https://docs.stripe.com/error-codes#invoice-payment-intent-requires-action)."""
+    if isinstance(outcome, Decline):
+        return declined(outcome, method)
+    message = (
+        "This payment requires additional user action before it can be completed successfully. Payment can be completed"
+        f" using the PaymentIntent associated with the {of}."
+    )
+    return ApiError(
+        402, message, code=f"{of}_payment_intent_requires_action", kind="card_error", saved=True, keeps=True
+    )
+
+
+def declined(decline: Decline, method: Obj, **details: Any) -> ApiError:
     """402 for a payment (or an attachment) that failed; what was done until then stays."""
-    decline = outcome if isinstance(outcome, Decline) else _UNAUTHENTICATED
+    why = {"decline_code": decline.decline_code} if decline.decline_code else {}
     return ApiError(
         402,
         decline.message,
         code=decline.code,
         kind="card_error",
         saved=True,
-        details={"decline_code": decline.decline_code, "payment_method": method, **details},
+        details={**why, "payment_method": method, **details},
         keeps=True,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.stripe import cards, periods
+from sandbox.stripe import cards, periods, prorations
 from sandbox.stripe.call import Context
+from sandbox.stripe.charging import charging
 from sandbox.stripe.errors import ApiError, no_such, refused, unsupported
 from sandbox.stripe.invoices import amount_of
 from sandbox.stripe.lifecycle import TERMINAL, method_of
@@ -55,8 +56,12 @@ def update(ctx: Context) -> Obj:
         return _bill_now(ctx, before, {**sub, "trial_end": ctx.now}, "subscription_cycle")
     if "trial_end" in ctx.params:
         sub = _with_trial(ctx, sub)
-    if _rebills(before, sub):
-        return _bill_now(ctx, before, sub, "subscription_update")
+    rebills, behavior = _rebills(before, sub), ctx.params.get("proration_behavior", "create_prorations")
+    prorated = behavior != "none" and "trial_end" not in ctx.params
+    added = prorations.prorations(ctx.tx, before, sub, whole=rebills) if prorated else []
+    if rebills or (added and behavior == "always_invoice"):
+        return _bill_now(ctx, before, sub, "subscription_update", added, period=rebills)
+    prorations.record(ctx.tx, added)
     ctx.tx.put(sub)
     ctx.tx.emit("customer.subscription.updated", sub, before)
     if "trial_end" in ctx.params:
@@ -67,7 +72,7 @@ def update(ctx: Context) -> Obj:
 def _rebills(before: Obj, after: Obj) -> bool:
     """From free to paid or back, and to another interval, a new period begins at once; otherwise with the next one.
 
-    Source: https://docs.stripe.com/billing/subscriptions/change-price (prorations are not modelled).
+    Source: https://docs.stripe.com/billing/subscriptions/change-price.
     """
     if after["status"] not in ("active", "past_due"):
         return False
@@ -79,18 +84,26 @@ def _rebills(before: Obj, after: Obj) -> bool:
     return (amount_of(old) == 0) != (amount_of(new) == 0) or intervals[0] != intervals[1]
 
 
-def _bill_now(ctx: Context, before: Obj, sub: Obj, reason: str) -> Obj:
-    """A new period, paid for as `payment_behavior` says."""
+def _bill_now(
+    ctx: Context, before: Obj, sub: Obj, reason: str, added: Sequence[Obj] = (), *, period: bool = True
+) -> Obj:
+    """A new period, or what was `added` to the old one, paid for as `payment_behavior` says."""
     behavior = ctx.params.get("payment_behavior", "allow_incomplete")
-    charged = sub["collection_method"] == "charge_automatically" and amount_of(sub["items"]["data"]) > 0
+    amounts = [item["amount"] for item in (*prorations.waiting(ctx.tx, sub), *added)]
+    amount = prorations.due(ctx.tx, sub, sum(amounts) + (amount_of(sub["items"]["data"]) if period else 0))
+    charged = sub["collection_method"] == "charge_automatically" and amount > 0
     if charged and behavior in ("error_if_incomplete", "pending_if_incomplete"):
         method = method_of(ctx.tx, sub)
         if method is None:
             raise no_card()
-        outcome = cards.charging(method, ctx.now)
+        outcome = charging(ctx.tx, method)
         if outcome != "paid":
-            raise _pending() if behavior == "pending_if_incomplete" else cards.declined(outcome, method)
-    return periods.start_now(ctx.tx, before, sub, reason=reason, pays=behavior != "default_incomplete")
+            raise _pending() if behavior == "pending_if_incomplete" else cards.unpaid(outcome, method, "subscription")
+    prorations.record(ctx.tx, added)
+    pays = behavior != "default_incomplete"
+    if not period:
+        return periods.bill_now(ctx.tx, before, sub, pays=pays)
+    return periods.start_now(ctx.tx, before, sub, reason=reason, pays=pays)
 
 
 def _pending() -> ApiError:

@@ -5,22 +5,29 @@ Source: https://docs.stripe.com/invoicing/overview#invoice-lifecycle, https://do
 
 from __future__ import annotations
 
-from sandbox.stripe import cards, invoices, payment_objects, standing
+from sandbox.stripe import cards, invoices, payment_objects, prorations, standing
 from sandbox.stripe.agenda import DAY
+from sandbox.stripe.charging import charging
+from sandbox.stripe.errors import ApiError
 from sandbox.stripe.ledger import Transaction
 from sandbox.stripe.lifecycle import method_of
 from sandbox.stripe.objects import Obj
 
 
-def draft(tx: Transaction, sub: Obj, *, reason: str, trial: bool = False, waits: bool) -> Obj:
-    """The invoice of `sub`'s current period. `waits`: an hour passes before it is finalized, as for renewals."""
+def draft(tx: Transaction, sub: Obj, *, reason: str, trial: bool = False, waits: bool, period: bool = True) -> Obj:
+    """The invoice of `sub`'s current period (without `period`: of what waited for an invoice alone). `waits`: an hour
+    passes before it is finalized, as for renewals."""
     waits = waits and sub["status"] != "unpaid" and (sub["pause_collection"] or {}).get("behavior") != "keep_as_draft"
-    bill = invoices.invoice(tx.ids.long("in"), tx.now, sub, tx.get(sub["customer"]), reason=reason, trial=trial)
+    identifier, customer, added = tx.ids.long("in"), tx.get(sub["customer"]), prorations.waiting(tx, sub)
+    bill = invoices.invoice(identifier, tx.now, sub, customer, reason=reason, trial=trial, added=added, period=period)
+    for item in added:
+        tx.put({**item, "invoice": identifier})
     return tx.put(invoices.waiting(bill) if waits else bill)
 
 
 def finalize(tx: Transaction, bill: Obj) -> Obj:
     """Open from now on; what costs nothing is paid with that."""
+    bill = prorations.settle_balance(tx, bill)
     sub, customer = standing.subscription_of(tx, bill), tx.get(bill["customer"])
     charged = bill["collection_method"] == "charge_automatically"
     transitions = {**bill["status_transitions"], "finalized_at": tx.now}
@@ -40,7 +47,7 @@ def finalize(tx: Transaction, bill: Obj) -> Obj:
     tx.emit("invoice.finalized", opened)
     if opened["amount_due"] == 0:
         return _paid(tx, opened)
-    intent = payment_objects.payment_intent(tx.ids.long("pi"), tx.wall, tx.ids.short("s")[2:], opened)
+    intent = payment_objects.payment_intent(tx.ids.long("pi"), tx.wall, tx.ids.unguessable(), opened)
     tx.put(intent)
     tx.emit("payment_intent.created", intent)
     tx.put(payment_objects.invoice_payment(tx.ids.long("inpay"), tx.now, opened, intent["id"]))
@@ -64,7 +71,7 @@ def advance(tx: Transaction, bill: Obj) -> None:
 def collect(tx: Transaction, bill: Obj, method: Obj | None = None, *, automatic: bool) -> cards.Outcome | None:
     """One attempt to be paid by `method`, else by the default card; None where there is none."""
     card = method or method_of(tx, standing.subscription_of(tx, bill), bill)
-    outcome = None if card is None else cards.charging(card, tx.now)
+    outcome = None if card is None else charging(tx, card)
     if outcome == "paid":
         _paid(tx, bill, card)
     else:
@@ -76,6 +83,8 @@ def _paid(tx: Transaction, bill: Obj, method: Obj | None = None) -> Obj:
     amount = bill["amount_due"]
     if method is not None:
         fields = {"amount_received": amount, "last_payment_error": None, "next_action": None, "status": "succeeded"}
+        if method["id"] in tx.authenticated:
+            fields["setup_future_usage"] = "off_session"
         _settle_intent(tx, bill, "payment_intent.succeeded", payment_method=method["id"], **fields)
         _close_payments(tx, bill, "paid", amount_paid=amount, paid_at=tx.now)
         count = max(bill["attempt_count"], 1)
@@ -124,16 +133,22 @@ def _failed(tx: Transaction, bill: Obj, method: Obj | None, outcome: cards.Outco
 def _fail_intent(tx: Transaction, bill: Obj, method: Obj | None, outcome: cards.Outcome | None) -> None:
     if method is None or outcome is None:
         return
-    if outcome == "action":
-        url = "https://hooks.stripe.com/redirect/authenticate"
-        action = {"redirect_to_url": {"return_url": None, "url": url}, "type": "redirect_to_url"}
-        fields: Obj = {"next_action": action, "payment_method": method["id"], "status": "requires_action"}
-        _settle_intent(tx, bill, "payment_intent.requires_action", **fields)
+    if not isinstance(outcome, cards.Decline):
+        for intent in _intents(tx, bill):
+            action = payment_objects.redirect(tx.ledger.url, intent, None)
+            fields: Obj = {"next_action": action, "payment_method": method["id"], "status": "requires_action"}
+            tx.emit("payment_intent.requires_action", tx.put({**intent, **fields}))
         return
+    failed: Obj = {"next_action": None, "payment_method": None, "status": "requires_payment_method"}
     error = cards.problem(outcome, method)
-    _settle_intent(
-        tx, bill, "payment_intent.payment_failed", last_payment_error=error, status="requires_payment_method"
-    )
+    _settle_intent(tx, bill, "payment_intent.payment_failed", last_payment_error=error, **failed)
+
+
+def refuse(tx: Transaction, bill: Obj, method: Obj) -> ApiError:
+    """The card's owner was asked whether to pay, and said no; the 402 that says so."""
+    refusal = cards.refusal("payment")
+    _failed(tx, bill, method, refusal, automatic=False)
+    return cards.declined(refusal, method)
 
 
 def _payments(tx: Transaction, bill: Obj) -> list[Obj]:
@@ -141,10 +156,13 @@ def _payments(tx: Transaction, bill: Obj) -> list[Obj]:
     return made or tx.ledger.tables["invoice_payment"].by("invoice", bill["id"])
 
 
+def _intents(tx: Transaction, bill: Obj) -> list[Obj]:
+    return [tx.get(payment["payment"]["payment_intent"]) for payment in _payments(tx, bill)]
+
+
 def _settle_intent(tx: Transaction, bill: Obj, kind: str, **fields: object) -> None:
-    for payment in _payments(tx, bill):
-        intent = tx.put({**tx.get(payment["payment"]["payment_intent"]), **fields})
-        tx.emit(kind, intent)
+    for intent in _intents(tx, bill):
+        tx.emit(kind, tx.put({**intent, **fields}))
 
 
 def _close_payments(tx: Transaction, bill: Obj, status: str, amount_paid: int | None, **when: int) -> None:
@@ -170,6 +188,7 @@ def cancel_payments(tx: Transaction, bill: Obj) -> None:
 def void(tx: Transaction, bill: Obj) -> Obj:
     voided = tx.put(_closed(bill, "void", "voided_at", tx.now))
     cancel_payments(tx, bill)
+    prorations.restore_balance(tx, bill)
     tx.emit("invoice.voided", voided)
     standing.after_void(tx, voided)
     return voided

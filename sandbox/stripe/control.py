@@ -198,6 +198,10 @@ class Control:
         """Days from each failed payment to the next attempt, and what follows the last: cancel, past_due or unpaid."""
         self._ask("POST", "retries", {"days": days, "then": then})
 
+    def portal(self, configuration: str) -> None:
+        """The portal's configuration that its sessions have unless they name one."""
+        self._ask("POST", "portal", {"configuration": configuration})
+
     def search_lag(self, seconds: float) -> None:
         """How far Search is behind, by its clock."""
         self._ask("POST", "search", {"lag_seconds": seconds})

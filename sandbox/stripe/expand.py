@@ -49,6 +49,8 @@ class Expander:
             return self._subscriptions(node["id"])
         if (node.get("object"), name) == ("invoice", "payments"):
             return self._payments(node["id"])
+        if (node.get("object"), name) == ("checkout.session", "line_items"):
+            return self._line_items(node["id"])
         if name not in node:
             raise _not_expandable(path)
         child = node[name]
@@ -63,6 +65,11 @@ class Expander:
         data = [sub for sub in reversed(subs) if sub["status"] != "canceled"]
         data = rendered(data, self._version, self._ledger.find)
         return listing(f"/v1/customers/{customer}/subscriptions", data[:10], has_more=len(data) > 10)
+
+    def _line_items(self, session: str) -> Obj:
+        found = self._fresh.get(session) or self._ledger.tables["checkout.session"].rows[session]
+        data = rendered(found["_order"]["items"], self._version, self._ledger.find)
+        return listing(f"/v1/checkout/sessions/{session}/line_items", data, has_more=False)
 
     def _payments(self, bill: str) -> Obj:
         """An invoice's payments, newest first; part of it only when expanded."""

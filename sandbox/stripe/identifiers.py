@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [first + second for second in _ALPHABET for first in _ALPHABET]
@@ -33,6 +34,11 @@ class Identifiers:
     def long(self, prefix: str) -> str:
         """`sub_1…`, `price_1…`, `in_1…`, `evt_1…`: 25 characters."""
         return f"{prefix}_1{self._draw(_LONG)}"
+
+    @staticmethod
+    def unguessable(length: int = _LONG) -> str:
+        """What lets in whoever has it (the address of a page): from no seed, since seeds are known."""
+        return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
     def secret(self, prefix: str) -> str:
         """`whsec_…`: 32 characters."""

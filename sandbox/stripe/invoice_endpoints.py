@@ -24,6 +24,7 @@ LIST = list_spec(
 )
 FINALIZE = Spec({"auto_advance": boolean, "expand": EXPAND})
 PAY = Spec({"expand": EXPAND, "off_session": boolean, "paid_out_of_band": boolean, "payment_method": text()})
+ITEMS = list_spec({"customer": text(), "invoice": text(), "pending": boolean})
 PAYMENTS = list_spec({"invoice": text(), "status": choice("canceled", "open", "paid")})
 
 
@@ -75,15 +76,15 @@ def pay(ctx: Context) -> Obj:
         if bill["status"] == "paid":
             return bill
     if bill["status"] not in ("open", "uncollectible"):
-        raise refused(f"Invoice is already {bill['status']}." if bill["status"] == "paid" else "This invoice is void.")
+        raise refused("Invoice is already paid" if bill["status"] == "paid" else "This invoice is void.")
     if ctx.params.get("paid_out_of_band"):
         collection.cancel_payments(ctx.tx, bill)
         return collection.settled(ctx.tx, bill)
     if method is None:
         raise _no_method()
     outcome = collection.collect(ctx.tx, bill, method, automatic=False)
-    if outcome not in (None, "paid"):
-        raise cards.declined(outcome, method)
+    if outcome != "paid":
+        raise cards.unpaid(outcome, method, "invoice")
     return ctx.tx.get(bill["id"])
 
 
@@ -125,6 +126,20 @@ def list_payments(ctx: Context) -> Obj:
     return answer_list(
         ctx, "invoice_payment", where=ctx.fields("invoice"), keep=lambda payment: status.items() <= payment.items()
     )
+
+
+def retrieve_item(ctx: Context) -> Obj:
+    return alive(ctx, "invoiceitem", ctx.identifier)
+
+
+def list_items(ctx: Context) -> Obj:
+    """What changes of plans left for the next invoice (`pending`), and what invoices have taken."""
+    invoice, pending = ctx.fields("invoice"), ctx.params.get("pending")
+
+    def keep(item: Obj) -> bool:
+        return invoice.items() <= item.items() and pending in (None, item["invoice"] is None)
+
+    return answer_list(ctx, "invoiceitem", where=ctx.fields("customer"), keep=keep)
 
 
 def retrieve_intent(ctx: Context) -> Obj:

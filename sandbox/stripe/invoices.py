@@ -14,10 +14,22 @@ def amount_of(items: Sequence[Obj]) -> int:
     return sum(item["price"]["unit_amount"] * item["quantity"] for item in items)
 
 
-def invoice(identifier: str, created: int, sub: Obj, customer: Obj, *, reason: str, trial: bool) -> Obj:
-    """A draft of the invoice of `sub`'s current period; $0 for a trial."""
-    items = sub["items"]["data"]
+def invoice(
+    identifier: str,
+    created: int,
+    sub: Obj,
+    customer: Obj,
+    *,
+    reason: str,
+    trial: bool,
+    added: Sequence[Obj] = (),
+    period: bool = True,
+) -> Obj:
+    """A draft of the invoice of `sub`'s current period ($0 for a trial), or of none; `added`: what waited for one."""
+    waited = [added_line(f"il_{item['id'][3:]}", identifier, item) for item in added]
+    items = sub["items"]["data"] if period else []
     lines = [_line(f"il_{identifier[3:]}{place}", identifier, sub, item, trial) for place, item in enumerate(items)]
+    lines = [*waited, *lines]
     total = sum(line["amount"] for line in lines)
     return {
         "id": identifier,
@@ -35,7 +47,8 @@ def invoice(identifier: str, created: int, sub: Obj, customer: Obj, *, reason: s
 
 
 def _money(total: int) -> Obj:
-    paid = {"amount_due": total, "amount_paid": 0, "amount_remaining": total}
+    due = max(total, 0)
+    paid = {"amount_due": due, "amount_paid": 0, "amount_remaining": due}
     zeros = (
         "amount_overpaid",
         "amount_paid_off_stripe",
@@ -83,21 +96,38 @@ def _whose(sub: Obj, customer: Obj, reason: str) -> Obj:
 
 def _line(identifier: str, owner: str, sub: Obj, item: Obj, trial: bool) -> Obj:
     amount = 0 if trial else item["price"]["unit_amount"] * item["quantity"]
+    fields = {
+        "amount": amount,
+        "currency": sub["currency"],
+        "description": "Trial period" if trial else None,
+        "discountable": True,
+        "period": {"end": item["current_period_end"], "start": item["current_period_start"]},
+        "pricing": _pricing(item, amount),
+        "quantity": item["quantity"],
+    }
+    return _shaped(identifier, owner, fields, sub["id"], item["id"])
+
+
+def added_line(identifier: str, owner: str, item: Obj) -> Obj:
+    """The line of an invoice item."""
+    names = ("amount", "currency", "description", "discountable", "period", "pricing", "quantity")
+    source = item["parent"]["subscription_details"]
+    fields = {name: item[name] for name in names}
+    return _shaped(identifier, owner, fields, source["subscription"], source["subscription_item"], item["id"])
+
+
+def _shaped(identifier: str, owner: str, fields: Obj, sub: str, item: str, added: str | None = None) -> Obj:
     source = {
-        "invoice_item": None,
-        "proration": False,
+        "invoice_item": added,
+        "proration": added is not None,
         "proration_details": {"credited_items": None},
-        "subscription": sub["id"],
-        "subscription_item": item["id"],
+        "subscription": sub,
+        "subscription_item": item,
     }
     return {
         "id": identifier,
         "object": "line_item",
-        "amount": amount,
-        "currency": sub["currency"],
-        "description": "Trial period" if trial else None,
         "discount_amounts": [],
-        "discountable": True,
         "discounts": [],
         "invoice": owner,
         "livemode": False,
@@ -107,12 +137,10 @@ def _line(identifier: str, owner: str, sub: Obj, item: Obj, trial: bool) -> Obj:
             "subscription_item_details": source,
             "type": "subscription_item_details",
         },
-        "period": {"end": item["current_period_end"], "start": item["current_period_start"]},
         "pretax_credit_amounts": [],
-        "pricing": _pricing(item, amount),
-        "quantity": item["quantity"],
-        "subtotal": amount,
+        "subtotal": fields["amount"],
         "taxes": [],
+        **fields,
     }
 
 

@@ -1,8 +1,8 @@
 """API keys: which are known, revoked, or restricted to some permissions.
 
 A restricted key's permissions are `<resource>_read` and `<resource>_write` (which includes reading) for account,
-customer, product, plan (prices), subscription, invoice, payment_method, payment_intent, setup_intent, test_clock, event
-and webhook (endpoints).
+customer, product, plan (prices), subscription, invoice, payment_method, payment_intent, setup_intent, checkout_session,
+customer_portal, test_clock, event and webhook (endpoints).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Transaction:
     """What one request (or one passing of time) changes; nothing of it shows until it is committed.
 
     `now` is the time of the objects at hand: this Stripe's, or that of `clock`, the test clock that they are on. `wall`
-    is this Stripe's.
+    is this Stripe's. `authenticated`: the payment methods whose owner has just been asked, and agreed.
     """
 
     ledger: Ledger
@@ -38,6 +38,7 @@ class Transaction:
     clock: str | None = None
     due: Due | None = None
     puts: dict[str, Obj] = field(default_factory=dict)
+    authenticated: set[str] = field(default_factory=set)
 
     @property
     def ids(self) -> Identifiers:
@@ -93,12 +94,14 @@ class Ledger:
     """Objects by kind, the idempotency store, the search index, the agenda of what time will change, and the
     deliveries to webhook endpoints.
 
-    `event_lag`: how late a list may show an event, in seconds; `undelivered`: events that some endpoint has not taken.
+    `event_lag`: how late a list may show an event, in seconds; `undelivered`: events that some endpoint has not taken;
+    `detached`: payment methods that were taken from their customers.
     """
 
     def __init__(self, seed: str, journal: Journal | None) -> None:
         self._seed = seed
         self.unlimited_test_clocks = False  # whether Stripe's limits of objects on one are lifted
+        self.url = "https://stripe.invalid"  # where its pages are, once it listens
         self._journal = journal
         self._generation = 0
         self.deliveries = Deliveries()
@@ -110,6 +113,7 @@ class Ledger:
         self.search = SearchIndex()
         self.agenda = Agenda()
         self.advancing: set[str] = set()
+        self.detached: set[str] = set()
         self.retries = Retries()
         self.deliveries.clear()
         self.undelivered: set[str] = set()
@@ -165,6 +169,8 @@ class Ledger:
             kind = obj["object"]
             self.tables[kind].put(obj)
             if kind == "event":
+                if obj["type"] == "payment_method.detached":
+                    self.detached.add(obj["data"]["object"]["id"])
                 for endpoint in self._recipients(obj):
                     self.undelivered.add(obj["id"])
                     self.deliveries.add(obj["id"], endpoint)
@@ -172,9 +178,20 @@ class Ledger:
                 self.search.put(obj, wall)
             if kind == CLOCK:
                 self._follow(obj)
-            times = due_times(obj)
-            if times:
-                self.agenda.note(obj.get("test_clock"), [(when, obj["id"]) for when in times if when > now])
+            self._note(obj, now, wall)
+
+    def _note(self, obj: Obj, now: int, wall: int) -> None:
+        times = due_times(obj)
+        if not times:
+            return
+        clock = obj.get("test_clock")
+        if obj["object"] == "checkout.session":
+            # Its times are real ones. Whoever moves its customer's clock past its end finds it expired, too.
+            self.agenda.note(None, [(when, obj["id"]) for when in times if when > wall])
+            customer = self.tables["customer"].live(obj["customer"] or "")
+            clock = None if customer is None else customer["test_clock"]
+        if clock is not None or obj["object"] != "checkout.session":
+            self.agenda.note(clock, [(when, obj["id"]) for when in times if when > now])
 
     def _follow(self, clock: Obj) -> None:
         if clock.get("status") == "advancing":

@@ -11,7 +11,12 @@ from sandbox.stripe.objects import Obj, listing, search_result
 from sandbox.stripe.params import Check, Spec, integer, list_of, text, window
 
 EXPAND = list_of(text(200), limit=20)
-_NAMES = {"payment_method": "PaymentMethod", "setup_intent": "setupintent", "test_helpers.test_clock": "test clock"}
+_NAMES = {
+    "billing_portal.configuration": "configuration",
+    "payment_method": "PaymentMethod",
+    "setup_intent": "setupintent",
+    "test_helpers.test_clock": "test clock",
+}
 
 
 PAGE: dict[str, Check] = {
@@ -86,8 +91,8 @@ def alive(ctx: Context, kind: str, identifier: str, param: str = "id") -> Obj:
 
     One on a test clock takes the request to that clock's time.
     """
-    obj = ctx.ledger.tables[kind].live(identifier)
-    if obj is None:
+    obj = ctx.tx.puts.get(identifier) or ctx.ledger.tables[kind].live(identifier)
+    if obj is None or obj.get("deleted") or obj["object"] != kind:
         raise no_such(_NAMES.get(kind, kind), identifier, param)
     ctx.tx.enter(obj.get("test_clock"))
     return obj

@@ -17,6 +17,7 @@ Check: TypeAlias = Callable[[Tree, str], Any]
 Params: TypeAlias = dict[str, Any]
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\\\"]+@[^@\s\x00-\x1f.]+(\.[^@\s\x00-\x1f.]+)+")
+_WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -89,6 +90,14 @@ def email(value: Tree, name: str) -> str:
     address: str = text(512)(value, name)
     if not _EMAIL.fullmatch(address):
         raise invalid(f"Invalid email address: {address}", param=name, code="email_invalid")
+    return address
+
+
+def web_address(value: Tree, name: str) -> str:
+    """A URL that a browser is sent to."""
+    address: str = text()(value, name)
+    if not _WEB_ADDRESS.fullmatch(address):
+        raise invalid("Not a valid URL", param=name, code="url_invalid")
     return address
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sandbox.stripe import collection, periods, standing
 from sandbox.stripe.agenda import FIRST_PAYMENT, NOTICE, Due
+from sandbox.stripe.checkout import sessions
 from sandbox.stripe.clock_endpoints import remove
 from sandbox.stripe.kinds import CLOCK
 from sandbox.stripe.ledger import Ledger, Transaction
@@ -29,6 +30,8 @@ def apply(tx: Transaction, entry: Due) -> None:
         _subscription(tx, obj)
     elif obj is not None and obj["object"] == "invoice":
         _invoice(tx, obj)
+    elif obj is not None and obj["object"] == sessions.KIND and obj["status"] == "open":
+        sessions.expire_now(tx, obj)
     elif obj is not None and obj["object"] == CLOCK:
         remove(tx, obj)
     tx.ledger.commit(tx)

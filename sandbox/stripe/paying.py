@@ -47,6 +47,8 @@ ROUTES: list[tuple[str, str, str, Spec, Callable[[Context], Obj]]] = [
     ("POST", f"{_BILLS}/*/mark_uncollectible", "invoice", _READ, invoices.mark_uncollectible),
     ("GET", _PAYMENTS, "invoice", invoices.PAYMENTS, invoices.list_payments),
     ("GET", f"{_PAYMENTS}/*", "invoice", _READ, invoices.retrieve_payment),
+    ("GET", "/v1/invoiceitems", "invoice", invoices.ITEMS, invoices.list_items),
+    ("GET", "/v1/invoiceitems/*", "invoice", _READ, invoices.retrieve_item),
     ("GET", "/v1/payment_intents/*", "payment_intent", _READ, invoices.retrieve_intent),
     ("POST", _CLOCKS, "test_clock", clocks.CREATE, clocks.create),
     ("GET", _CLOCKS, "test_clock", clocks.LIST, clocks.list_all),

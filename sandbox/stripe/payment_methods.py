@@ -98,9 +98,11 @@ def attach_to(ctx: Context, method: Obj, customer: str) -> Obj:
         return method
     if method["customer"] is not None:
         raise refused("The payment method you provided has already been attached to a customer.")
-    outcome = cards.attaching(method, ctx.now)
-    if outcome != "paid":
-        raise cards.declined(outcome, method)
+    if method["id"] in ctx.ledger.detached:
+        raise refused("The provided PaymentMethod was detached from a Customer. It may not be used again.")
+    decline = cards.attaching(method, ctx.now)
+    if decline is not None:
+        raise cards.declined(decline, method)
     attached = ctx.tx.put({**method, "customer": customer})
     ctx.tx.emit("payment_method.attached", attached)
     return attached

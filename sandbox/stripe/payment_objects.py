@@ -111,6 +111,12 @@ def payment_intent(identifier: str, created: int, secret: str, bill: Obj) -> Obj
     }
 
 
+def redirect(url: str, intent: Obj, return_url: str | None) -> Obj:
+    """The `next_action` of an intent whose card asks for its owner: the page at `url` that does."""
+    page = {"return_url": return_url, "url": f"{url}/3d_secure/{intent['client_secret']}"}
+    return {"redirect_to_url": page, "type": "redirect_to_url"}
+
+
 def invoice_payment(identifier: str, created: int, bill: Obj, intent: str) -> Obj:
     """Ties a payment intent to its invoice; since 2025-03-31 the invoice itself names none."""
     return {

@@ -16,6 +16,20 @@ def renew(tx: Transaction, before: Obj) -> None:
 def start_now(tx: Transaction, before: Obj, sub: Obj, *, reason: str, pays: bool) -> Obj:
     """`sub` in a new period from now on, invoiced and (if it `pays`) collected at once."""
     bill = _begin(tx, before, {**sub, "billing_cycle_anchor": tx.now}, reason=reason, waits=False)
+    return _collected_now(tx, sub, bill, pays=pays)
+
+
+def bill_now(tx: Transaction, before: Obj, sub: Obj, *, pays: bool) -> Obj:
+    """`sub` in the period that it is in, with an invoice of what waits, collected at once (if it `pays`)."""
+    sent = sub["collection_method"] == "send_invoice"
+    bill = collection.draft(tx, sub, reason="subscription_update", waits=sent, period=False)
+    after = tx.put({**sub, "latest_invoice": bill["id"]})
+    tx.emit("invoice.created", bill)
+    tx.emit("customer.subscription.updated", after, before)
+    return _collected_now(tx, sub, bill, pays=pays)
+
+
+def _collected_now(tx: Transaction, sub: Obj, bill: Obj, *, pays: bool) -> Obj:
     if bill["collection_method"] == "charge_automatically":
         opened = collection.finalize(tx, bill)
         if opened["status"] == "open" and pays:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sandbox.stripe import changes, customers, paying, prices, products, reading, subscriptions
+from sandbox.stripe import changes, customers, hosted, paying, prices, products, reading, subscriptions
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import ApiError
 from sandbox.stripe.events import endpoints
@@ -19,6 +19,8 @@ Endpoint: TypeAlias = Callable[[Context], Obj]
 
 _READ = Spec({"expand": EXPAND})
 _NONE = Spec({})
+_GROUPED = ("/v1/test_helpers/", "/v1/checkout/", "/v1/billing_portal/")
+"""Where an object's id comes after two names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Route:
 def _routes() -> dict[tuple[str, str], Route]:
     table: list[tuple[str, str, str, Spec, Endpoint]] = [
         *paying.ROUTES,
+        *hosted.ROUTES,
         ("GET", "/v1/account", "account", _READ, reading.account),
         ("POST", "/v1/customers", "customer", customers.CREATE, customers.create),
         ("GET", "/v1/customers", "customer", customers.LIST, customers.list_all),
@@ -84,7 +87,7 @@ def route(method: str, path: str) -> tuple[Route, str]:
     if exact is not None:
         return exact, ""
     segments = path.split("/")
-    place = 4 if path.startswith("/v1/test_helpers/") else 3
+    place = 4 if path.startswith(_GROUPED) else 3
     if len(segments) > place:
         pattern = "/".join((*segments[:place], "*", *segments[place + 1 :]))
         found = ROUTES.get((method, pattern))

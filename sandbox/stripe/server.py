@@ -54,9 +54,11 @@ async def _listening(service: Service, host: str, port: int) -> AsyncIterator[st
         await site.start()
         turning = asyncio.create_task(_turn(service))
         bound = runner.addresses[0]
+        url = f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}"
+        service.ledger.url = url
         try:
             async with sending(service.webhooks, changed):
-                yield f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}"
+                yield url
         finally:
             turning.cancel()
     finally:

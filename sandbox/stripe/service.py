@@ -176,15 +176,15 @@ class Service:
             result = endpoint.endpoint(ctx)
         except ApiError as error:
             if error.keeps:
-                self._check_clock(tx)
+                self.check_clock(tx)
             raise
-        self._check_clock(tx)
+        self.check_clock(tx)
         result = rendered(result, call.version, self.ledger.find)
         if not params.get("expand"):
             return result
         return Expander(self.ledger, tx.puts, call.version).expand(result, params["expand"])
 
-    def _check_clock(self, tx: Transaction) -> None:
+    def check_clock(self, tx: Transaction) -> None:
         """429 for what changes an object whose test clock advances, unless the clock itself goes."""
         if tx.clock in self.ledger.advancing and tx.puts and tx.clock not in tx.puts:
             raise underway(tx.clock)

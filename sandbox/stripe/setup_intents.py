@@ -1,6 +1,6 @@
 """/v1/setup_intents: a card is set up for later payments, and attached to the intent's customer.
 
-A card that asks for its owner stays at `requires_action`: nobody is there to answer, so that is where a test ends.
+A card that asks for its owner stays at `requires_action` until somebody answers on the page that `next_action` names.
 Source: https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/api/setup_intents.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sandbox.stripe import cards, payment_objects
 from sandbox.stripe.call import Context
-from sandbox.stripe.errors import invalid, refused
+from sandbox.stripe.errors import ApiError, invalid, refused
 from sandbox.stripe.ledger import Transaction
 from sandbox.stripe.lists import EXPAND, alive, answer_list, list_spec
 from sandbox.stripe.objects import Obj
@@ -39,7 +39,7 @@ LIST = list_spec({"customer": text(), "payment_method": text()})
 
 def new_intent(tx: Transaction, fields: Obj) -> Obj:
     identifier = tx.ids.long("seti")
-    intent = payment_objects.setup_intent(identifier, tx.wall, tx.ids.short("s")[2:], fields)
+    intent = payment_objects.setup_intent(identifier, tx.wall, tx.ids.unguessable(), fields)
     tx.put(intent)
     tx.emit("setup_intent.created", intent)
     return intent
@@ -55,38 +55,36 @@ def create(ctx: Context) -> Obj:
         method = resolve(ctx, ctx.params["payment_method"], "payment_method")
         fields |= {"payment_method": method["id"], "status": "requires_confirmation"}
     intent = new_intent(ctx.tx, fields)
-    return _confirmed(ctx, intent) if ctx.params.get("confirm") else intent
+    return confirm_now(ctx, intent) if ctx.params.get("confirm") else intent
 
 
 def confirm(ctx: Context) -> Obj:
-    intent = alive(ctx, "setup_intent", ctx.identifier)
-    if intent["status"] in ("succeeded", "canceled"):
-        raise _unexpected(intent, "confirm")
+    intent = _own(ctx, "confirm")
     if "payment_method" in ctx.params:
         method = resolve(ctx, ctx.params["payment_method"], "payment_method")
         intent = {**intent, "payment_method": method["id"]}
-    return _confirmed(ctx, intent)
+    return confirm_now(ctx, intent)
 
 
-def _confirmed(ctx: Context, intent: Obj) -> Obj:
+def confirm_now(ctx: Context, intent: Obj) -> Obj:
+    """Sets the card up: the intent is at `succeeded`, or at `requires_action` until its owner was asked.
+
+    Raises 402 for a card that is declined.
+    """
     if intent["payment_method"] is None:
         message = "You cannot confirm this SetupIntent because it's missing a payment method."
         raise invalid(message, code="setup_intent_unexpected_state")
     if intent["customer"] is not None:
         alive(ctx, "customer", intent["customer"], "customer")
     method = ctx.tx.get(intent["payment_method"])
-    if cards.asks_customer(method):
-        url = "https://hooks.stripe.com/redirect/authenticate"
-        action = {
-            "redirect_to_url": {"return_url": ctx.params.get("return_url"), "url": url},
-            "type": "redirect_to_url",
-        }
+    if cards.asks_customer(method) and method["id"] not in ctx.tx.authenticated:
+        action = payment_objects.redirect(ctx.ledger.url, intent, ctx.params.get("return_url"))
         after = ctx.tx.put({**intent, "next_action": action, "status": "requires_action"})
         ctx.tx.emit("setup_intent.requires_action", after)
         return after
-    outcome = cards.attaching(method, ctx.now)
-    if outcome != "paid":
-        raise _failed(ctx, intent, method, outcome)
+    decline = cards.attaching(method, ctx.now)
+    if decline is not None:
+        raise fail(ctx.tx, intent, method, decline)
     if intent["customer"] is not None:
         attach_to(ctx, method, intent["customer"])
     after = ctx.tx.put({**intent, "last_setup_error": None, "next_action": None, "status": "succeeded"})
@@ -95,12 +93,13 @@ def _confirmed(ctx: Context, intent: Obj) -> Obj:
     return after
 
 
-def _failed(ctx: Context, intent: Obj, method: Obj, outcome: cards.Outcome) -> Exception:
-    problem = cards.problem(outcome, method)
-    fields = {"last_setup_error": problem, "payment_method": None, "status": "requires_payment_method"}
-    after = ctx.tx.put({**intent, **fields})
-    ctx.tx.emit("setup_intent.setup_failed", after)
-    return cards.declined(outcome, method, setup_intent=after)
+def fail(tx: Transaction, intent: Obj, method: Obj, decline: cards.Decline) -> ApiError:
+    """The card isn't set up, another one may be: the intent's event, and the 402 that says why."""
+    problem = cards.problem(decline, method)
+    fields = {"next_action": None, "payment_method": None, "status": "requires_payment_method"}
+    after = tx.put({**intent, **fields, "last_setup_error": problem})
+    tx.emit("setup_intent.setup_failed", after)
+    return cards.declined(decline, method, setup_intent=after)
 
 
 def _tell_subscription(ctx: Context, intent: Obj) -> None:
@@ -120,13 +119,24 @@ def retrieve(ctx: Context) -> Obj:
 
 
 def cancel(ctx: Context) -> Obj:
+    return cancel_now(ctx.tx, _own(ctx, "cancel"), ctx.params.get("cancellation_reason"))
+
+
+def cancel_now(tx: Transaction, intent: Obj, reason: str | None) -> Obj:
+    after = tx.put({**intent, "cancellation_reason": reason, "next_action": None, "status": "canceled"})
+    tx.emit("setup_intent.canceled", after)
+    return after
+
+
+def _own(ctx: Context, verb: str) -> Obj:
+    """The intent, if that may be done to it: what is Checkout's is done on its page, or by expiring the session."""
     intent = alive(ctx, "setup_intent", ctx.identifier)
     if intent["status"] in ("succeeded", "canceled"):
-        raise _unexpected(intent, "cancel")
-    reason = ctx.params.get("cancellation_reason")
-    after = ctx.tx.put({**intent, "cancellation_reason": reason, "next_action": None, "status": "canceled"})
-    ctx.tx.emit("setup_intent.canceled", after)
-    return after
+        raise _unexpected(intent, verb)
+    if ctx.ledger.tables["checkout.session"].by("setup_intent", intent["id"]):
+        message = f"You cannot {verb} this SetupIntent because it was created by Checkout."
+        raise refused(message, code="setup_intent_unexpected_state")
+    return intent
 
 
 def _unexpected(intent: Obj, verb: str) -> Exception:

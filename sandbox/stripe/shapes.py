@@ -85,7 +85,7 @@ def _line(line: Obj, find: Find) -> Obj:
         "subscription_item": source.get("subscription_item"),
         "tax_amounts": [],
         "tax_rates": [],
-        "type": "subscription" if source.get("subscription_item") else "invoiceitem",
+        "type": "subscription" if source.get("subscription_item") and not source.get("proration") else "invoiceitem",
         "unit_amount_excluding_tax": pricing.get("unit_amount_decimal"),
     }
 

@@ -61,6 +61,7 @@ def unpause(tx: Transaction, sub: Obj, bill: Obj, status: str) -> None:
     periods = {
         line["parent"]["subscription_item_details"]["subscription_item"]: line["period"]
         for line in bill["lines"]["data"]
+        if not line["parent"]["subscription_item_details"]["proration"]
     }
     items = [
         {**item, "current_period_start": periods[item["id"]]["start"], "current_period_end": periods[item["id"]]["end"]}

@@ -8,6 +8,7 @@ from typing import Any
 from sandbox.stripe import cards, collection, objects
 from sandbox.stripe.agenda import NOTICE
 from sandbox.stripe.call import Context
+from sandbox.stripe.charging import charging
 from sandbox.stripe.errors import ApiError, invalid, no_such, refused
 from sandbox.stripe.invoices import amount_of
 from sandbox.stripe.ledger import SUBSCRIPTIONS_PER_CUSTOMER
@@ -160,9 +161,9 @@ def _first_status(ctx: Context, sub: Obj) -> str:
     method = method_of(ctx.tx, sub)
     if method is None:
         raise no_card()
-    outcome = cards.charging(method, ctx.now)
+    outcome = charging(ctx.tx, method)
     if outcome != "paid" and behavior == "error_if_incomplete":
-        raise cards.declined(outcome, method)
+        raise cards.unpaid(outcome, method, "subscription")
     return "active" if outcome == "paid" else "incomplete"
 
 

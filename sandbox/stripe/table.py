@@ -36,7 +36,7 @@ class Table:
 
     def _place(self, obj: Obj) -> Place:
         self._arrivals += 1
-        place = (int(obj["created"]), self._arrivals, str(obj["id"]))
+        place = (int(obj["created"] if "created" in obj else obj["date"]), self._arrivals, str(obj["id"]))
         self._places[obj["id"]] = place
         insort(self._order, place)
         return place

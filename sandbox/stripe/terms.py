@@ -25,7 +25,7 @@ from sandbox.stripe.payment_methods import own
 
 MAX_TRIAL = 730 * DAY
 
-_END = Spec(
+END = Spec(
     {"missing_payment_method": choice("cancel", "create_invoice", "pause")}, required=("missing_payment_method",)
 )
 DETAILS = Spec({"comment": clearable(text()), "feedback": clearable(text())})
@@ -45,7 +45,7 @@ SHARED: dict[str, Check] = {
     "payment_settings": Spec({"save_default_payment_method": choice("off", "on_subscription")}),
     "proration_behavior": choice("always_invoice", "create_prorations", "none"),
     "trial_end": now_or(timestamp),
-    "trial_settings": Spec({"end_behavior": _END}, required=("end_behavior",)),
+    "trial_settings": Spec({"end_behavior": END}, required=("end_behavior",)),
 }
 KEPT = ("cancel_at_period_end", "collection_method", "days_until_due", "description", "trial_settings")
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from sandbox.stripe import admin
 from sandbox.stripe.call import Answer, Call
 from sandbox.stripe.faults import Fault, Plan
+from sandbox.stripe.pages import visiting
 from sandbox.stripe.request_log import Entry
 from sandbox.stripe.service import Service
 
@@ -27,6 +28,8 @@ class Handler:
         started = self._service.monotonic()
         path, _, query = request.raw_path.partition("?")
         body = await request.read()
+        if path.startswith(visiting.PREFIXES):
+            return _response(visiting.answer(self._service, request.method, path, body))
         if path.startswith(admin.PREFIX):
             return _response(self._control(request, path, query, body))
         form = body if request.method == "POST" else query.encode()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from tests.contract.account import Account
+from tests.contract.account import Account, Answer
 
 HOUR, DAY = 3600, 86_400
 MARK = "subkeeper_contract"
@@ -53,6 +53,29 @@ class Makes:
         terms = {"currency": "usd", "unit_amount": amount, "recurring": {"interval": "month"}, "product": product}
         made = self.account.post("/v1/prices", {**terms, **params})
         self._ending.callback(self.account.forget, "post", f"/v1/prices/{made['id']}", {"active": False})
+        return made
+
+    def payer(self, card: str = "pm_card_visa", **params: Any) -> dict[str, Any]:
+        """A customer on no test clock, with that card as its default."""
+        return self.customer(payment_method=card, invoice_settings={"default_payment_method": card}, **params)
+
+    def checkout(self, mode: str, **params: Any) -> dict[str, Any]:
+        """An open Checkout session, which is expired in the end. (Stripe deletes none: one that is complete stays.)"""
+        address = {"success_url": "https://example.com/done?session={CHECKOUT_SESSION_ID}"}
+        made = self.account.post("/v1/checkout/sessions", {"mode": mode, **address, **params})
+        self._ending.callback(self._expired, made["id"])
+        return made
+
+    def _expired(self, session: str) -> None:
+        if self.account.get(f"/v1/checkout/sessions/{session}")["status"] == "open":
+            self.account.forget("post", f"/v1/checkout/sessions/{session}/expire")
+
+    def portal(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration of the customer portal. It can't be deleted, so it is made inactive."""
+        terms = {"features": features, "metadata": {MARK: self._run}}
+        made = self.account.post("/v1/billing_portal/configurations", terms)
+        path = f"/v1/billing_portal/configurations/{made['id']}"
+        self._ending.callback(self.account.forget, "post", path, {"active": False})
         return made
 
     def endpoint(self, **params: Any) -> dict[str, Any]:
@@ -106,6 +129,18 @@ def subscribe(account: Account, customer: Mapping[str, Any], price: str, **param
     """A subscription as the worker makes it: `billing_mode` is said."""
     terms = {"customer": customer["id"], "items": [{"price": price}], "billing_mode": {"type": "flexible"}}
     return account.post("/v1/subscriptions", {**terms, **params})
+
+
+def complete(account: Account, session: Mapping[str, Any], card: str = "tok_visa") -> Answer:
+    """What Checkout's page does with a card (`tok_…` or `pm_card_…`), without the page.
+
+    As Stripe's own `stripe trigger` does; the request is none that is documented.
+    """
+    if card.startswith("tok_"):
+        sent = {"type": "card", "card": {"token": card}, "billing_details": {"email": "contract@example.com"}}
+        card = account.post("/v1/payment_methods", sent)["id"]
+    amount = {} if session["amount_total"] is None else {"expected_amount": session["amount_total"]}
+    return account.ask("post", f"/v1/payment_pages/{session['id']}/confirm", {"payment_method": card, **amount})
 
 
 def reread(account: Account, subscription: Mapping[str, Any], *expand: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from sandbox.demo.view import sample
 from sandbox.processes import is_alive
+from tests.support.browser import Browser
 from tests.support.waiting import wait_until
 from worker.store.overview import Account
 
@@ -66,6 +67,36 @@ def test_a_ctrl_c_ends_the_demo_and_leaves_nothing() -> None:
             assert not any(map(is_alive, members))
         finally:
             process.kill()
+
+
+def test_the_demo_stays_open_with_pages_to_click_through_and_ends_by_ctrl_c() -> None:
+    """Somebody who is active cancels in the portal; our row follows."""
+    asked = [*DEMO, "--open", "--json", "--profiles", "20", "--pace", "50"]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            told: list[str] = []
+            assert process.stdout is not None
+            for line in process.stdout:
+                told.append(line.strip())
+                if line.startswith("Ctrl-C"):
+                    break
+            (words,) = (line for line in told if line.endswith("cancels, changes plan, changes cards:"))
+            user, place = words.split()[0], told.index(words)
+            portal, explain = told[place + 1], told[place + 2].split()
+            assert sum("/c/pay/" in line for line in told) == 2
+            command = [sys.executable, "-m", "worker", *explain[1:]]
+            assert (explain[-1], "canceling: yes" in _said(command)) == (user, False)
+            browser = Browser().open(portal).follow("Cancel subscription").press("Cancel subscription")
+            assert "Don't cancel" in browser.buttons
+            wait_until(lambda: "canceling: yes" in _said(command), 20, "the row follows")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(40) == 0
+        finally:
+            process.kill()
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def _is_worker(process: psutil.Process) -> bool:

@@ -10,6 +10,7 @@ import stripe
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StripeServer
 from tests.integration.sandbox_stripe.raw import Raw
+from tests.support.browser import Browser
 
 
 @pytest.fixture
@@ -58,3 +59,21 @@ def price(raw: Raw) -> str:
         },
     )
     return str(answer.body["id"])
+
+
+@pytest.fixture
+def browser() -> Browser:
+    return Browser()
+
+
+@pytest.fixture
+def customer(raw: Raw) -> str:
+    return str(raw.post("/v1/customers", email="a@example.com").body["id"])
+
+
+@pytest.fixture
+def plans(raw: Raw) -> list[str]:
+    """Of one product, 5 and 20 dollars a month."""
+    product = raw.post("/v1/products", name="Pro").body["id"]
+    terms = {"currency": "usd", "recurring[interval]": "month", "product": product}
+    return [raw("POST", "/v1/prices", {**terms, "unit_amount": amount}).body["id"] for amount in (500, 2000)]

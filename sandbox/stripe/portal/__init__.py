@@ -1,0 +1,1 @@
+"""The customer portal: what it lets customers do, and the sessions in which they do it (`sandbox/stripe/pages`)."""
