@@ -35,7 +35,7 @@ from worker.cli import main
 from worker.domain import budget, doubt, polling, provisioning
 from worker.domain.deadline import boot_time
 from worker.events import intake
-from worker.runtime import watch
+from worker.runtime import accounts, watch
 from worker.runtime.outside import Outside
 from worker.stripe_api import catalogue
 from worker.work import halting
@@ -127,6 +127,7 @@ def _be_quick() -> None:
     provisioning.FIRST_RETRY = 0.1
     budget.LEAST_RATE = 500.0  # the rate of who was killed lies idle for a while
     doubt.GRACE = 0.3
+    accounts.WATCH_SECONDS = 0.2
     halting.PROBE_INTERVAL = catalogue.RECHECK_INTERVAL = watch.WATCH_INTERVAL = 0.2
     watch.CLEAN_EVERY = 5
     polling.SHORTEST = polling.LONGEST = polling.LONGEST_RETRY = timedelta(seconds=0.2)

@@ -16,8 +16,17 @@ from tests.faults.seams import WORKER, owner
 
 POINTS = frozenset(
     {
+        "commit:AccountWork._count_reads",
+        "commit:AccountWork._prune",
+        "commit:Asking.insert",
         "commit:Budget._leave",
         "commit:Budget.renew",
+        "commit:ChangeLeases.advance",
+        "commit:ChangeLeases.begin",
+        "commit:ChangeLeases.lease_due",
+        "commit:ChangeLeases.postpone",
+        "commit:ChangeLeases.refuse",
+        "commit:ChangeLeases.remove",
         "commit:EventInbox._commit",
         "commit:EventInbox._set_message_aside",
         "commit:EventInbox.maintain",
@@ -81,16 +90,20 @@ POINTS = frozenset(
         "stripe:customers.list",
         "stripe:customers.retrieve",
         "stripe:customers.search",
+        "stripe:customers.update",
         "stripe:events.list",
         "stripe:events.retrieve",
+        "stripe:payment_methods.attach",
         "stripe:prices.create",
         "stripe:prices.list",
         "stripe:products.create",
         "stripe:products.list",
         "stripe:products.update",
+        "stripe:subscriptions.cancel",
         "stripe:subscriptions.create",
         "stripe:subscriptions.list",
         "stripe:subscriptions.retrieve",
+        "stripe:subscriptions.update",
         "stripe:test_clocks.retrieve",
         "stripe:webhook_endpoints.create",
         "stripe:webhook_endpoints.delete",
@@ -101,6 +114,7 @@ POINTS = frozenset(
 
 READS = frozenset(
     {
+        "AccountWork._preflight",
         "ApiSide._look_at_postgres",
         "Leases.refusals",
         "ProfileInbox._require_tables",

@@ -18,6 +18,7 @@ from pathlib import Path
 import psycopg
 
 from sandbox.ports import answers, free_port
+from tests.faults import account_scenarios as accounts
 from tests.faults.launcher import Fault, Launched
 from tests.faults.tally import SOMEBODY_ELSE
 from tests.support.stack import Stack, profile, users
@@ -32,7 +33,7 @@ from worker.sealing import Sealer
 from worker.store import quarantine
 from worker.store.engine.database import Database
 
-RUN, RUN_EVENTS, RUN_ALL = ("run", "profiles"), ("run", "events"), ("run", "all")
+RUN, RUN_EVENTS, RUN_ALL, RUN_WEB = ("run", "profiles"), ("run", "events"), ("run", "all"), ("run", "web")
 LISTENER = "listener"
 WEBHOOK_SECRET = "whsec_of_an_endpoint_that_may_be_killed"
 WEBHOOK = ("setup", "--webhook", "http://127.0.0.1:1/stripe/webhook")
@@ -654,6 +655,61 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: ("run", "web"),
         during=_change_while_it_listens,
         afterwards=_is_delivered,
+    ),
+    "change that was asked for": Scenario(
+        accounts.arranged,
+        (
+            Kill("commit:AccountWork._prune"),
+            Kill("commit:Asking.insert"),
+            Kill("commit:ChangeLeases.begin"),
+            Kill("stripe:payment_methods.attach"),
+            Kill("commit:ChangeLeases.advance"),
+            Kill("stripe:customers.update", 2),
+            Kill("stripe:subscriptions.update"),
+            Kill("commit:ChangeLeases.advance", 5),
+            Kill("commit:ChangeLeases.advance", 6),
+            Kill("commit:AccountWork._count_reads"),
+        ),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.CHANGE),
+        afterwards=accounts.asked_again(accounts.CHANGE, accounts.is_changed),
+        environ=accounts.ENVIRON,
+    ),
+    "change that Stripe did not answer": Scenario(
+        accounts.failing("/v1/payment_methods/pm_card_visa/attach"),
+        (
+            Kill("commit:ChangeLeases.postpone"),
+            Kill("commit:ChangeLeases.lease_due"),
+            Kill("stripe:payment_methods.attach", 2),
+        ),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.CHANGE),
+        afterwards=accounts.asked_again(accounts.CHANGE, accounts.is_changed),
+        environ=accounts.ENVIRON,
+    ),
+    "change that is declined": Scenario(
+        accounts.arranged,
+        (Kill("commit:ChangeLeases.refuse"),),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.DECLINED),
+        afterwards=accounts.asked_again(accounts.DECLINED, accounts.is_refused),
+        environ=accounts.ENVIRON,
+    ),
+    "removal that was asked for": Scenario(
+        accounts.arranged,
+        (Kill("stripe:subscriptions.cancel"), Kill("commit:ChangeLeases.remove")),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.REMOVAL),
+        afterwards=accounts.asked_again(accounts.REMOVAL, accounts.is_removed),
+        environ=accounts.ENVIRON,
+    ),
+    "creation that was asked for": Scenario(
+        accounts.arranged,
+        (Kill("commit:Asking.insert"), Kill("commit:ChangeLeases.advance")),
+        command=lambda _: RUN_ALL,
+        during=accounts.asking(accounts.CREATION),
+        afterwards=accounts.asked_again(accounts.CREATION, accounts.is_created, {"user-1": "completed"}),
+        environ=accounts.ENVIRON,
     ),
     "polling": Scenario(
         _unheard_of,

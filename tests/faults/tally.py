@@ -46,6 +46,7 @@ def tally(stack: Stack, expected: Mapping[str, str], *, with_ended: bool = False
         " LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id WHERE c.deleted_at IS NULL"
     )
     changes = stack.rows("SELECT user_id FROM subscription_changes WHERE before IS NULL")
+    removed = {row["stripe_subscription_id"] for row in stack.rows("SELECT * FROM subscription_tombstones")}
     counts = [
         Counter(customers.values()),
         Counter(subscriptions.values()),
@@ -57,7 +58,7 @@ def tally(stack: Stack, expected: Mapping[str, str], *, with_ended: bool = False
         user
         for user, wanted in expected.items()
         if user not in ledger
-        or (wanted == "completed" and not _is_whole(user, ledger[user], customers, subscriptions, has))
+        or (wanted == "completed" and not _is_whole(user, ledger[user], customers, subscriptions, has, removed))
     ]
     unexpected = {user for count in counts for user in count if expected.get(user) is None} | {
         user for user, row in ledger.items() if expected.get(user) != row["state"]
@@ -96,8 +97,16 @@ def _differing(stack: Stack, expected: Mapping[str, str], refused: int) -> dict[
 
 
 def _is_whole(
-    user: str, row: Mapping[str, Any], customers: Mapping[str, str], subscriptions: Mapping[str, str], has: set[Any]
+    user: str,
+    row: Mapping[str, Any],
+    customers: Mapping[str, str],
+    subscriptions: Mapping[str, str],
+    has: set[Any],
+    removed: set[str],
 ) -> bool:
+    """With one subscription, or with none where that was removed."""
     customer, subscription = row["stripe_customer_id"], row["stripe_subscription_id"]
+    if subscription in removed:
+        return customers.get(customer) == user and subscription not in subscriptions and (user, customer, None) in has
     at_stripe = customers.get(customer) == subscriptions.get(subscription) == user
     return at_stripe and (user, customer, subscription) in has and row["customer_request"] is None

@@ -18,7 +18,9 @@ EACH = 5
 ELSEWHERE = ("setup", "publishing", "restored", "Quarantine", "Budget._leave", "Replay", "Verifier", "ReadMeter")
 """Whose commits are made by commands, or by a worker that ends, not by one that works."""
 
-OTHER_JOBS = ("EventInbox", "Refresher", "Vanished", "Leadership", "Relay", "Pruner")
+OTHER_JOBS = (
+    "EventInbox", "Refresher", "Vanished", "Leadership", "Relay", "Pruner", "Asking", "ChangeLeases", "AccountWork",
+)  # fmt: skip
 """Whose are other processes'; their kills are in `scenarios`."""
 
 

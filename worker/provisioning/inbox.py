@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -29,11 +30,38 @@ from worker.store.quarantine import QuarantinedMessage
 from worker.telemetry import Metrics
 from worker.work.dispatcher import Dispatcher
 
+LOCK_TIMEOUT = 0.3
+"""Seconds to wait for somebody's lock where a batch is absorbed in halves: some ten times for each row that is held."""
+
+
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 """`json.dumps` with separators builds an encoder each time, which takes longer than encoding a profile."""
 
-LOCK_TIMEOUT = 0.3
-"""Seconds to wait for somebody's lock where a batch is absorbed in halves: some ten times for each row that is held."""
+
+@dataclass(frozen=True, slots=True)
+class Freezing:
+    """What is frozen of a profile at first sight: all that will be sent to Stripe. `test_clock`: where its customer is
+    to live."""
+
+    sealer: Sealer
+    namespace: str
+    trial: TrialPolicy
+    test_clock: str | None = None
+
+    def row(self, profile: ProfileCreated, plan: str, lane: Lane, now: datetime) -> NewProvisioning:
+        """The ledger's row of a profile that is seen for the first time at `now` (UTC)."""
+        request = customer_request(self.namespace, profile.user_id, profile.email, profile.name, self.test_clock)
+        since = profile.known_since(now)
+        return NewProvisioning(
+            user_id=profile.user_id,
+            customer_request=self.sealer.seal(_compact(request).encode(), profile.user_id.encode()),
+            plan=plan,
+            trial_end=trial_end(profile, now, self.trial),
+            lane=lane,
+            # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
+            look_first=since is None or now - since > KEY_TRUSTED_BY_CREATION,
+            key_possible_since=since,
+        )
 
 
 class ProfileInbox:
@@ -67,14 +95,12 @@ class ProfileInbox:
         self._sealer = sealer
         self._metrics = metrics
         self._shape = shape
-        self._namespace = namespace
+        self._freezing = Freezing(sealer, namespace, trial, test_clock)
         self._plan = plan
-        self._trial = trial
         self._lanes = lanes
         self._quarantine_for = quarantine_for
         self._now = now
         self._apart_within = apart_within
-        self._test_clock = test_clock
         self._log = structlog.get_logger(__name__)
 
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
@@ -95,7 +121,7 @@ class ProfileInbox:
                 refused.append((message, refusal))
                 continue
             if profile.user_id not in rows:  # of several messages for one user the first counts, as across batches
-                rows[profile.user_id] = self._frozen(profile, self._lanes[message.topic], now)
+                rows[profile.user_id] = self._freezing.row(profile, self._plan, self._lanes[message.topic], now)
                 firsts[profile.user_id] = message
         ordered = [rows[user_id] for user_id in sorted(rows)]
 
@@ -170,21 +196,6 @@ class ProfileInbox:
             self._metrics.quarantined(refusal.reason)
             self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
         return new, held
-
-    def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime) -> NewProvisioning:
-        request = customer_request(self._namespace, profile.user_id, profile.email, profile.name, self._test_clock)
-        body = _compact(request).encode()
-        since = profile.known_since(now)
-        return NewProvisioning(
-            user_id=profile.user_id,
-            customer_request=self._sealer.seal(body, profile.user_id.encode()),
-            plan=self._plan,
-            trial_end=trial_end(profile, now, self._trial),
-            lane=lane,
-            # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
-            look_first=since is None or now - since > KEY_TRUSTED_BY_CREATION,
-            key_possible_since=since,
-        )
 
     def _refused(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:
         return QuarantinedMessage(

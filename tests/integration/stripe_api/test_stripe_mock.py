@@ -13,10 +13,12 @@ import pytest
 
 from sandbox.binaries import stripe_mock
 from tests.integration.stripe_api.conftest import NewGateway
+from worker.domain.account_changes import Changeable, canceling_request, own_default_request, plan_request
 from worker.domain.deadline import Deadline
 from worker.domain.event import TYPES
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import customer_request
+from worker.stripe_api.account_calls import AccountCalls
 from worker.stripe_api.credentials import API_VERSION
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.event_list import EventWindow
@@ -25,6 +27,7 @@ from worker.stripe_api.products import Products
 from worker.stripe_api.webhook_endpoints import WebhookEndpoints
 
 NOW = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
+ON_TRIAL = Changeable("trialing", "si_1", "price_1", int(NOW.timestamp()), "pm_0", None, cancel_at_period_end=False)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,17 @@ def subscription_parameters() -> dict[str, object]:
 def clock_ahead(stripe: StripeGateway, lane: Lane, by: Deadline) -> object:
     stripe.test_clock = "clock_1"
     return stripe.test_clock_ahead(lane=lane, deadline=by)
+
+
+def cancel(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    stripe.accounts.cancel_subscription("sub_1", key="k13", deadline=by)
+    return True
+
+
+def default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    card = {"invoice_settings": {"default_payment_method": "pm_1"}}
+    stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
+    return True
 
 
 REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
@@ -128,6 +142,25 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
         key="k8",
         deadline=by,
     ),
+    "account_subscription": lambda stripe, _lane, by: stripe.accounts.subscription("sub_1", deadline=by),
+    "change_plan": lambda stripe, _lane, by: stripe.accounts.update_subscription(
+        "sub_1", plan_request(ON_TRIAL, "price_2", "create_prorations") or {}, key="k9", deadline=by
+    ),
+    "change_plan_when_paid_for": lambda stripe, _lane, by: stripe.accounts.update_subscription(
+        "sub_1",
+        plan_request(ON_TRIAL._replace(status="active"), "price_2", "always_invoice") or {},
+        key="k10",
+        deadline=by,
+    ),
+    "undo_cancellation": lambda stripe, _lane, by: stripe.accounts.update_subscription(
+        "sub_1", canceling_request(ON_TRIAL._replace(cancel_at=1), canceling=False) or {}, key="k11", deadline=by
+    ),
+    "own_default": lambda stripe, _lane, by: stripe.accounts.update_subscription(
+        "sub_1", own_default_request(ON_TRIAL, "pm_1") or {}, key="k12", deadline=by
+    ),
+    "cancel": cancel,
+    "attach": lambda stripe, _lane, by: stripe.accounts.attach("pm_1", "cus_1", key="k14", deadline=by),
+    "default_card": default_card,
     "test_clock": clock_ahead,
     "delete_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.delete("we_1", deadline=by),
 }
@@ -145,6 +178,6 @@ def test_stripe_mock_would_tell(new_gateway: NewGateway, mock_url: str) -> None:
 
 def test_every_public_request_of_the_gateway_is_checked_here() -> None:
     helpers = {"reload", "close", "opened_on", "try_reading"}  # it sends lists that others send
-    methods = {*vars(StripeGateway), *vars(Products), *vars(WebhookEndpoints)}
+    methods = {*vars(StripeGateway), *vars(AccountCalls), *vars(Products), *vars(WebhookEndpoints)}
     public = {name for name in methods if not name.startswith("_")} - helpers
     assert public <= {name for request in REQUESTS.values() for name in request.__code__.co_names}

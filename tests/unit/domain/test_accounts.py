@@ -12,6 +12,8 @@ from worker.domain.accounts import (
     USER_CONTROLLED,
     SubscriptionChange,
     is_acceptable_plan,
+    read_change,
+    validate_change_request,
     validate_create_request,
 )
 from worker.domain.callers import ADMIN, READ, Caller
@@ -124,3 +126,71 @@ def test_all_that_keeps_a_subscription_from_being_created_is_told(
     found = validate_create_request(SubscriptionChange(**asked))
     assert [(error.pointer, error.code) for error in found] == errors
     assert all(error.detail for error in found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "errors"),
+    [
+        ({}, [("", "empty")]),
+        ({"canceling": True}, []),
+        ({"plan": "pro", "stripe_source": "pm_1", "email": "ann@example.org", "canceling": False}, []),
+        ({"status": "active", "plan": "pro"}, [("/status", "system_controlled")]),
+        (
+            {"stripe_source": "src_1", "email": "@", "trial_end": None},
+            [
+                ("/trial_end", "system_controlled"),
+                ("/stripe_source", "not_a_payment_method"),
+                ("/email", "not_an_email"),
+            ],
+        ),
+    ],
+)
+def test_all_that_keeps_a_subscription_from_being_changed_is_told(
+    asked: dict[str, Any], errors: list[tuple[str, str]]
+) -> None:
+    found = validate_change_request(SubscriptionChange(**asked))
+    assert [(error.pointer, error.code) for error in found] == errors
+
+
+JSON: dict[str, Any] = {
+    name: value.isoformat() if isinstance(value, datetime) else value for name, value in VALUES.items()
+}
+
+
+def test_every_property_is_read_from_json() -> None:
+    assert read_change(JSON) == (SubscriptionChange(**VALUES), [])
+    assert read_change({"trial_end": "2026-11-30T01:00:00+01:00"})[0].trial_end == NOW
+    cleared: dict[str, Any] = {name: None for name, value in VALUES.items() if isinstance(value, datetime)}
+    assert read_change(cleared) == (SubscriptionChange(**cleared), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, None) for name, value in VALUES.items() if not isinstance(value, datetime)],
+        *[(name, []) for name in VALUES],
+        ("plan", 1),
+        ("plan", "a\0b"),
+        ("email", "\ud800"),
+        ("canceling", 1),
+        ("canceling", "true"),
+        ("failed_charge_attempts", True),
+        ("failed_charge_attempts", 1.0),
+        ("trial_end", 1_900_000_000),
+        ("trial_end", "tomorrow"),
+        ("trial_end", "2026-11-30T00:00:00"),
+        ("trial_end", "0001-01-01T00:00:00+23:00"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_told_and_left_out(name: str, value: object) -> None:
+    change, errors = read_change({name: value})
+    assert change.is_empty
+    assert [(each.pointer, each.code) for each in errors] == [(f"/{name}", "wrong_type")]
+
+
+def test_what_is_no_property_is_told_by_its_pointer() -> None:
+    change, errors = read_change({"plan": "pro", "user_id": "ann", "a/b": 1, "c~d": 2})
+    assert change == SubscriptionChange(plan="pro")
+    assert [(each.pointer, each.code) for each in errors] == [
+        ("/user_id", "unknown"), ("/a~1b", "unknown"), ("/c~0d", "unknown"),
+    ]  # fmt: skip

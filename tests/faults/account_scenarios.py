@@ -1,0 +1,143 @@
+"""What users and admins ask for by the API while the web process dies: what is arranged, asked, and to come of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sandbox.ports import free_port
+from tests.faults.launcher import Launched
+from tests.support.stack import Stack, profile
+from tests.support.waiting import wait_until
+from worker.accounts.tokens import new_token
+
+ADMIN = new_token(bytes)
+ENVIRON = {
+    "SUBKEEPER_PLANS__PENDING__ADMIN_ONLY": "true",
+    "SUBKEEPER_PLANS__PRO__UNIT_AMOUNT": "900",
+    "SUBKEEPER_API__ADMIN_TOKENS": ADMIN.digest,
+    "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "2",
+}
+
+
+class Asked(NamedTuple):
+    """A request, under a key of its caller's, and the status that it ends in."""
+
+    method: str
+    path: str
+    body: Mapping[str, object] | None
+    status: int
+
+
+CHANGE = Asked(
+    "PATCH",
+    "/subscriptions/user-0",
+    {"stripe_source": "pm_card_visa", "email": "user-0@new.example", "plan": "pro", "canceling": True},
+    200,
+)
+DECLINED = Asked("PATCH", "/subscriptions/user-0", {"stripe_source": "pm_card_chargeDeclined"}, 402)
+REMOVAL = Asked("DELETE", "/subscriptions/user-0", None, 204)
+CREATION = Asked("POST", "/subscriptions", {"user_id": "user-1", "plan": "pending"}, 201)
+
+
+def arranged(stack: Stack) -> Mapping[str, str]:
+    """A signup is done, and something else was asked for long ago."""
+    stack.environ["SUBKEEPER_WEB__PORT"] = str(free_port())
+    stack.setup()
+    stack.publish(profile("user-0"))
+    worker = stack.start_worker()
+    stack.await_completed("user-0")
+    worker.stop()
+    stack.rows(
+        "INSERT INTO account_changes (id, kind, user_id, caller, digest, state, steps, wanted, ended_at) VALUES"
+        " (gen_random_uuid(), 'update', 'user-0', 'admin', '', 'applied', '{email}', '{}', now() - interval '31 days')"
+    )
+    return {"user-0": "completed"}
+
+
+def failing(*paths: str) -> Callable[[Stack], Mapping[str, str]]:
+    """Stripe does what it is asked, and says for a while that it is away."""
+
+    def arrange(stack: Stack) -> Mapping[str, str]:
+        expected = arranged(stack)
+        for path in paths:
+            match = {"path": path, "method": "POST"}
+            stack.control.fault("status", match=match, status=503, times=1, when="after", sticky=False)
+        return expected
+
+    return arrange
+
+
+def asking(asked: Asked) -> Callable[[Stack, Launched], None]:
+    """Somebody asks until the process takes it in, or has ended."""
+
+    def ask(stack: Stack, launched: Launched) -> None:
+        while launched.await_end(0) is None:
+            if _status(stack, asked) not in {None, 503}:
+                return
+            time.sleep(0.05)
+
+    return ask
+
+
+def asked_again(
+    asked: Asked, check: Callable[[Stack], None], expected: Mapping[str, str] | None = None
+) -> Callable[[Stack], Mapping[str, str]]:
+    """Under the same key: whoever lost the answer gets it, and it was done once."""
+
+    def ask(stack: Stack) -> Mapping[str, str]:
+        wait_until(lambda: _status(stack, asked) == asked.status, 20, f"{asked.method} is {asked.status}")
+        assert len(stack.rows("SELECT 1 FROM account_changes WHERE idempotency_key IS NOT NULL")) == 1
+        wait_until(lambda: not stack.rows("SELECT 1 FROM account_changes WHERE idempotency_key IS NULL"))
+        assert not stack.rows("SELECT 1 FROM account_changes WHERE sealed_email IS NOT NULL")
+        check(stack)
+        return expected or {}
+
+    return ask
+
+
+def is_changed(stack: Stack) -> None:
+    """Once at Stripe, and our row says so."""
+    customer = stack.customers("user-0")[0]["id"]
+    found = stack.call_stripe("GET", f"/v1/customers/{customer}")
+    (card,) = stack.call_stripe("GET", f"/v1/customers/{customer}/payment_methods")["data"]
+    assert (found["email"], found["invoice_settings"]["default_payment_method"]) == ("user-0@new.example", card["id"])
+    row = _row(stack)
+    assert (row["plan"], row["canceling"]) == ("pro", True)
+    moved = stack.rows("SELECT before, after FROM subscription_changes WHERE before IS NOT NULL ORDER BY id")
+    assert [(each["before"]["plan"], each["after"]["plan"]) for each in moved] == [("pending", "pro"), ("pro", "pro")]
+
+
+def is_refused(stack: Stack) -> None:
+    assert _row(stack)["version"] == 1
+
+
+def is_removed(stack: Stack) -> None:
+    assert not stack.rows("SELECT 1 FROM billing_subscriptions UNION ALL SELECT 1 FROM subscription_refreshes")
+    (told,) = stack.rows("SELECT version FROM subscription_changes WHERE after IS NULL")
+    (tombstone,) = stack.rows("SELECT version FROM subscription_tombstones")
+    assert told == tombstone
+
+
+def is_created(_stack: Stack) -> None:
+    """The tally counts the user's customer and subscription."""
+
+
+def _row(stack: Stack) -> dict[str, Any]:
+    return stack.subscription_row(stack.ledger("user-0")["stripe_subscription_id"])
+
+
+def _status(stack: Stack, asked: Asked) -> int | None:
+    """None: there is no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(stack.environ["SUBKEEPER_WEB__PORT"]), timeout=15)
+    headers = {"Authorization": f"Bearer {ADMIN.token}", "Idempotency-Key": "k", "Content-Type": "application/json"}
+    try:
+        connection.request(asked.method, asked.path, json.dumps(asked.body) if asked.body else None, headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
