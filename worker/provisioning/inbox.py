@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -13,11 +15,10 @@ import structlog
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.messages import Absorbed, Message, requeued
-from worker.domain.profile import MessageShape
-from worker.domain.provisioning import Provisioning
-from worker.domain.trial import TrialPolicy
+from worker.domain.profile import MessageShape, ProfileCreated
+from worker.domain.provisioning import KEY_TRUSTED_BY_CREATION, Provisioning, customer_request
+from worker.domain.trial import TrialPolicy, trial_end
 from worker.errors import Contended, Rejected
-from worker.provisioning.freezing import Freezing
 from worker.provisioning.halves import absorb_in_halves
 from worker.provisioning.leases import Lease, Leases
 from worker.sealing import Sealer
@@ -31,6 +32,36 @@ from worker.work.dispatcher import Dispatcher
 
 LOCK_TIMEOUT = 0.3
 """Seconds to wait for somebody's lock where a batch is absorbed in halves: some ten times for each row that is held."""
+
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+"""`json.dumps` with separators builds an encoder each time, which takes longer than encoding a profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freezing:
+    """What is frozen of a profile at first sight: all that will be sent to Stripe. `test_clock`: where its customer is
+    to live."""
+
+    sealer: Sealer
+    namespace: str
+    trial: TrialPolicy
+    test_clock: str | None = None
+
+    def row(self, profile: ProfileCreated, plan: str, lane: Lane, now: datetime) -> NewProvisioning:
+        """The ledger's row of a profile that is seen for the first time at `now` (UTC)."""
+        request = customer_request(self.namespace, profile.user_id, profile.email, profile.name, self.test_clock)
+        since = profile.known_since(now)
+        return NewProvisioning(
+            user_id=profile.user_id,
+            customer_request=self.sealer.seal(_compact(request).encode(), profile.user_id.encode()),
+            plan=plan,
+            trial_end=trial_end(profile, now, self.trial),
+            lane=lane,
+            # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
+            look_first=since is None or now - since > KEY_TRUSTED_BY_CREATION,
+            key_possible_since=since,
+        )
 
 
 class ProfileInbox:

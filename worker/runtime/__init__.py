@@ -6,6 +6,7 @@ resources     what a process has once, whatever it does
 disabled      what is left of a job that asks Stripe where there is no key
 upkeep        what a process does once, whatever it is told to do
 provisioning  the main job's parts, put together: a service, which starts, stops and closes
+accounts      changes that users and admins ask for, beside the API; changing is the same for a command
 web           the web process's parts, put together; webhook_secrets are those of STRIPE_WEBHOOK_SECRETS
 watch         gauges, and what has expired
 ownership     whose the database is

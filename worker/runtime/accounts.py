@@ -23,7 +23,7 @@ from worker.domain.profile import ProfileCreated
 from worker.domain.stripe_facts import SubscriptionFact
 from worker.domain.trial import TrialPolicy
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
-from worker.provisioning.freezing import Freezing
+from worker.provisioning.inbox import Freezing
 from worker.runtime import pages
 from worker.runtime.resources import Resources, lane_weights
 from worker.sealing import Sealer

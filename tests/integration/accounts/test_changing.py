@@ -6,13 +6,15 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from sandbox.ports import free_port
 from tests.integration.accounts.conftest import ADMIN, Accounts, NewAccounts, signed_up, token_of
 from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import ask
+from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from worker.accounts.leases import ChangeLeases
 from worker.domain.account_changes import AccountChange
@@ -193,11 +195,9 @@ def test_two_changes_at_once_are_made_one_after_the_other(accounts: Accounts) ->
         told = list(threads.map(lambda body: accounts.change("ann", body), asked))
     assert {each.status for each in told} == {200}
     assert made in {"pro", "gold"}
-    last = [row["wanted"]["plan"] for row in accounts.rows() if row["state"] == "applied" and "plan" in row["wanted"]][
-        -1
-    ]
-    assert (accounts.read("ann").body["plan"], accounts.read("ann").body["canceling"]) == (last[-1], True)
-    assert accounts.at_stripe("ann")["items"]["data"][0]["price"]["lookup_key"] == last[-1]
+    chosen = [row["wanted"]["plan"] for row in accounts.rows() if row["state"] == "applied" and "plan" in row["wanted"]]
+    assert (accounts.read("ann").body["plan"], accounts.read("ann").body["canceling"]) == (chosen[-1], True)
+    assert accounts.at_stripe("ann")["items"]["data"][0]["price"]["lookup_key"] == chosen[-1]
 
 
 def test_what_moved_while_stripe_answered_is_not_written_over(
@@ -262,6 +262,36 @@ def test_what_takes_long_is_told_later(accounts: Accounts, impatient: None) -> N
     assert accounts.change("ann", asked, Idempotency_Key="k").status == 200
     assert accounts.rows()[0]["sealed_email"] is None
     assert "canary" not in dump(accounts.stack)
+
+
+def test_no_log_line_of_any_trouble_holds_the_email(deployment: Stack) -> None:
+    """Answers that are lost, refusals that quote it, a crash: all logged, at debug level."""
+    port = free_port()
+    web = deployment.spawn("run", "web", SUBKEEPER_WEB__PORT=str(port), STRIPE_LOG="debug")
+    wait_until(lambda: any(line["part"] == "accounts" and line["ok"] for line in web.logged("health.changed")))
+    for fault in ({"kind": "drop", "when": "after"}, {"kind": "status", "status": 400}):
+        deployment.control.fault(match={"method": "POST"}, times=1, **fault)
+    asked: list[object] = [
+        {"email": "quoted.canary@new.example"},
+        {"email": "refused.canary@new.example <x>"},
+        {"email": ["canary@new.example"]},
+        b'{"email": "torn.canary@new.example',
+    ]
+    told = [ask(Served(port), "/subscriptions/ann", token_of("ann"), "PATCH", body) for body in asked]
+    deployment.rows("ALTER TABLE account_changes RENAME COLUMN digest TO gone")
+    told.append(
+        ask(Served(port), "/subscriptions/ann", token_of("ann"), "PATCH", {"email": "crash.canary@new.example"})
+    )
+    assert {each.status for each in told} & {400, 500, 503}
+    assert web.logged("stripe_call.failed")
+    assert web.logged("request.answered")
+    assert "canary" not in web.text
+    assert "canary" not in f"{[each.body for each in told]}"
+    assert "canary" not in dump(deployment)
+
+
+class Served(NamedTuple):
+    web_port: int
 
 
 def test_a_change_that_waits_holds_up_its_user_alone(accounts: Accounts, impatient: None) -> None:

@@ -94,6 +94,7 @@ def test_every_unique_constraint_that_a_use_case_can_meet_has_its_name(database:
         "payment_methods_billing_customer_id_key",
         "provisionings_stripe_subscription_id_key",
         "quarantined_messages_topic_key",  # written with ON CONFLICT DO NOTHING
+        "account_changes_key",  # likewise
     }
 
 
