@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.domain.deadline import Clock, Deadline, boot_time
@@ -48,10 +48,13 @@ class OwnPortal:
         """Makes it, or makes it as it should be; returns what was done or found. Safe to run twice at once."""
         deadline = Deadline.after(CALL_SECONDS)
         wanted = self._features(deadline)
-        found = self._own(deadline)
+        ours = self._ours(deadline)
+        found = _oldest(ours)
         if found is None:
             params = {"features": wanted, "metadata": {NAMESPACE: self._namespace}, "name": "Subkeeper"}
-            made = self._configurations.create(params, key=self._key(params), deadline=deadline)
+            # Another key beside each that was made inactive, or Stripe would bring that one back from memory.
+            key = self._key({**params, "beside": sorted(each.id for each in ours)})
+            made = self._configurations.create(params, key=key, deadline=deadline)
             return f"portal: created {made.id}"
         differing = differences(found.features, wanted)
         if not differing:
@@ -72,18 +75,16 @@ class OwnPortal:
             return self._known[0]
 
     def _checked(self, deadline: Deadline) -> str:
-        found = self._own(deadline)
+        found = _oldest(self._ours(deadline))
         if found is None:
             raise _unusable("Stripe has no configuration of the customer portal that is ours")
         if differing := differences(found.features, self._features(deadline)):
             raise _unusable(f"the portal's configuration {found.id} is another one by now: {', '.join(differing)}")
         return found.id
 
-    def _own(self, deadline: Deadline) -> PortalFact | None:
-        """The oldest, of several."""
-        found = self._configurations.active(deadline=deadline)
-        ours = [each for each in found if each.metadata.get(NAMESPACE) == self._namespace]
-        return min(ours, key=lambda each: (each.created, each.id), default=None)
+    def _ours(self, deadline: Deadline) -> list[PortalFact]:
+        found = self._configurations.all(deadline=deadline)
+        return [each for each in found if each.metadata.get(NAMESPACE) == self._namespace]
 
     def _features(self, deadline: Deadline) -> Mapping[str, Any]:
         if len(self._plans) > MOST_PRODUCTS:
@@ -96,6 +97,11 @@ class OwnPortal:
     def _key(self, what: Mapping[str, object]) -> str:
         content = json.dumps([self._namespace, what], sort_keys=True)
         return "subkeeper-portal-" + hashlib.sha256(content.encode()).hexdigest()
+
+
+def _oldest(ours: Sequence[PortalFact]) -> PortalFact | None:
+    """Of those that can be used."""
+    return min((each for each in ours if each.active), key=lambda each: (each.created, each.id), default=None)
 
 
 def _unusable(problem: str) -> Misconfigured:

@@ -22,6 +22,7 @@ class PortalFact:
     """A configuration. `created` and `updated`: Unix time."""
 
     id: str
+    active: bool
     features: Mapping[str, Any]
     metadata: Mapping[str, object]
     created: int
@@ -34,9 +35,9 @@ class PortalConfigurations:
     def __init__(self, requestor: Requestor) -> None:
         self._requestor = requestor
 
-    def active(self, *, deadline: Deadline) -> list[PortalFact]:
-        """Those that can be used; an account has a handful."""
-        params = {"active": True, "limit": 100, "expand": [f"data.{_PRODUCTS}"]}
+    def all(self, *, deadline: Deadline) -> list[PortalFact]:
+        """Those that were made inactive, too: none is ever deleted. An account has a handful."""
+        params = {"limit": 100, "expand": [f"data.{_PRODUCTS}"]}
         call = Call("billing_portal.configurations.list", "get", PATH, params, Lane.LIVE, deadline)
         objects: list[object] = Fields("list", self._requestor.send(call).data).get("data", list)
         return [portal_fact(each) for each in objects]
@@ -56,6 +57,7 @@ def portal_fact(data: object) -> PortalFact:
     fields = Fields("portal configuration", data)
     return PortalFact(
         id=fields.get("id", str),
+        active=fields.get("active", bool),
         features=fields.get("features", dict),
         metadata=fields.get("metadata", dict),
         created=fields.get("created", int),
