@@ -13,11 +13,11 @@ from typing import Any
 
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.portal import MOST_PRODUCTS, Choice, differences, features
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, TryLater
 from worker.settings.sections import PlanSettings
 from worker.stripe_api.catalogue import CALL_SECONDS
 from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.own_endpoints import NAMESPACE
+from worker.stripe_api.own_endpoints import GENERATIONS, NAMESPACE
 from worker.stripe_api.portal_configurations import PortalFact
 
 KNOWN_FOR = 600.0
@@ -59,11 +59,16 @@ class OwnPortal:
         differing = differences(found.features, wanted)
         if not differing:
             return f"portal: {found.id} was there"
-        params = {"features": wanted}
-        # Another key for each state that is left, or the way back would be answered from memory.
-        key = self._key({**params, "of": found.id, "at": found.updated})
-        self._configurations.update(found.id, params, key=key, deadline=deadline)
+        self._change(found, {"features": wanted}, deadline)
         return f"portal: changed {found.id} ({', '.join(differing)})"
+
+    def _change(self, found: PortalFact, params: Mapping[str, object], deadline: Deadline) -> None:
+        """What was so before, and is to be so again, may be answered from memory, which changes nothing."""
+        for generation in range(GENERATIONS):
+            key = self._key({**params, "of": found.id, "generation": generation})
+            if not self._configurations.update(found.id, params, key=key, deadline=deadline).replayed:
+                return
+        raise TryLater("portal_key_remembered")
 
     def require(self, deadline: Deadline) -> str:
         """Its id, as it was found within `KNOWN_FOR` to be as it should be. Raises `Misconfigured` where there is none,

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
+from worker.domain.stripe_facts import Answer
 from worker.stripe_api.parsing import Fields
 from worker.stripe_api.requestor import Call, Requestor
 
@@ -19,14 +20,13 @@ _PRODUCTS = "features.subscription_update.products"
 
 @dataclass(frozen=True, slots=True)
 class PortalFact:
-    """A configuration. `created` and `updated`: Unix time."""
+    """A configuration. `created`: Unix time."""
 
     id: str
     active: bool
     features: Mapping[str, Any]
     metadata: Mapping[str, object]
     created: int
-    updated: int
 
 
 class PortalConfigurations:
@@ -47,10 +47,12 @@ class PortalConfigurations:
         call = Call("billing_portal.configurations.create", "post", PATH, sent, Lane.LIVE, deadline, key)
         return portal_fact(self._requestor.send(call).data)
 
-    def update(self, identifier: str, params: Mapping[str, object], *, key: str, deadline: Deadline) -> PortalFact:
+    def update(
+        self, identifier: str, params: Mapping[str, object], *, key: str, deadline: Deadline
+    ) -> Answer[PortalFact]:
         path, sent = f"{PATH}/{quote(identifier, safe='')}", {**params, "expand": [_PRODUCTS]}
         call = Call("billing_portal.configurations.update", "post", path, sent, Lane.LIVE, deadline, key)
-        return portal_fact(self._requestor.send(call).data)
+        return self._requestor.send(call).answer(portal_fact)
 
 
 def portal_fact(data: object) -> PortalFact:
@@ -61,5 +63,4 @@ def portal_fact(data: object) -> PortalFact:
         features=fields.get("features", dict),
         metadata=fields.get("metadata", dict),
         created=fields.get("created", int),
-        updated=fields.get("updated", int),
     )
