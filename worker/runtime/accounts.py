@@ -50,6 +50,9 @@ CHANGE_THREADS = 8
 WATCH_SECONDS, PRUNE_EVERY, PRUNED_AT_ONCE = 5.0, 720, 1000
 """Between two looks at what waits; in every so many of them, what ended long ago is deleted."""
 
+TOLD_FOR = timedelta(days=1)
+"""For so long an alert stands that a payment is to be given back."""
+
 KEPT = timedelta(days=30)
 """For so long an Idempotency-Key is remembered, and what came of a change is told."""
 
@@ -203,7 +206,7 @@ class AccountWork:
 
     def _look(self) -> None:
         with self._resources.database.question() as tx:
-            self._metrics.account_changes.standing(*told_changes.backlog(tx))
+            self._metrics.account_changes.standing(*told_changes.backlog(tx), checkouts.to_refund(tx, TOLD_FOR))
 
     def _count_reads(self) -> None:
         """What was read of Stripe since is of the month's."""

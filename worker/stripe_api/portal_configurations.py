@@ -57,10 +57,11 @@ class PortalConfigurations:
 
 def portal_fact(data: object) -> PortalFact:
     fields = Fields("portal configuration", data)
+    metadata = data.get("metadata") if isinstance(data, Mapping) else None  # which Stripe need not tell
     return PortalFact(
         id=fields.get("id", str),
         active=fields.get("active", bool),
         features=fields.get("features", dict),
-        metadata=fields.get("metadata", dict),
+        metadata=metadata if isinstance(metadata, Mapping) else {},
         created=fields.get("created", int),
     )

@@ -61,11 +61,13 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
         "ADMIN_TOKEN": admin.token,
     }
     examples = EXAMPLE.findall(PAGE.read_text())
-    assert len(examples) == 9
+    assert len(examples) == 13
     for command, said in examples:
         if " -X " in command and not stack.customers("u-123"):
             change_at_stripe(stack)
         if (changes := api.rows()) and "CHANGE" not in environ:
             environ["CHANGE"] = f"/account-changes/{changes[0]['id']}"
+        if pages := stack.rows("SELECT id FROM checkouts ORDER BY seq"):
+            environ["CHECKOUT"] = str(pages[-1]["id"])
         done = subprocess.run(command, shell=True, env=environ, capture_output=True, text=True, check=True)
         assert as_said(json.loads(said), json.loads(done.stdout)), (command, done.stdout)
