@@ -26,7 +26,7 @@ from worker.web.api.subscriptions import USER_ID, is_user_id, one_user
 _ID = Parameter(
     "checkout_id", "path", "The checkout's id, or its session's (cs_…)", {"type": "string", "maxLength": 255}
 )
-_URL = {"type": "string", "format": "uri", "maxLength": MAX_URL}
+_URL = {"type": "string", "format": "uri", "description": f"{MAX_URL} characters at most"}
 
 _STATES: Mapping[CheckoutState, str] = {
     CheckoutState.APPLIED: "applied",
