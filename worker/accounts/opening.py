@@ -146,13 +146,12 @@ class Opening:
         intent = Intent(str(lease.change.wanted["intent"]))
 
         def build(change: AccountChange) -> Mapping[str, object]:
-            return portal_request(
-                intent,
-                self._customer(change),
-                self._configuration(lease.deadline),
-                change.stripe_subscription_id,
-                str(change.wanted["return_url"]),
-            )
+            try:
+                configuration = self._configuration(lease.deadline)
+            except SubkeeperError as error:
+                raise meant(change, error) from error
+            url = str(change.wanted["return_url"])
+            return portal_request(intent, self._customer(change), configuration, change.stripe_subscription_id, url)
 
         def send(request: Mapping[str, object], key: str) -> str:
             return self._calls.open_portal(request, key=key, deadline=lease.deadline)

@@ -137,7 +137,8 @@ def test_what_is_past_due_is_paid_before_the_plan_changes(hearing: Accounts) -> 
 def paused(hearing: Accounts) -> Accounts:
     """Ann's trial has ended without a card."""
     soon = hearing.stack.control.jump(0) + timedelta(hours=1).total_seconds()
-    hearing.at_stripe_do("ann", trial_end=str(round(soon)))
+    pausing = {"trial_settings[end_behavior][missing_payment_method]": "pause"}
+    hearing.at_stripe_do("ann", trial_end=str(round(soon)), **pausing)
     hearing.stack.control.jump(timedelta(hours=2).total_seconds())
     assert hearing.at_stripe("ann")["status"] == "paused"
     return hearing
@@ -297,6 +298,18 @@ def test_a_card_is_saved_and_becomes_the_default_where_there_is_none(hearing: Ac
     first = customer["invoice_settings"]["default_payment_method"]
     assert [each["card"]["brand"] for each in cards if each["id"] == first] == ["visa"]
     assert (len(cards), hearing.at_stripe("ann")["default_payment_method"]) == (2, None)
+
+
+def test_a_key_that_may_not_do_what_is_left_keeps_that_waiting_alone(paused: Accounts) -> None:
+    path = f"/v1/subscriptions/{paused.id_of('ann')}/resume"
+    paused.stack.control.fault("status", match={"path": path}, status=403, sticky=False)
+    page = opened(paused, "pro")
+    completed(page)
+    heard(paused)
+    wait_until(lambda: told(paused, page)["code"] == "not_permitted", what="the checkout waits")
+    assert (told(paused, page)["state"], paused.worker.is_ready()) == ("pending", True)
+    paused.stack.control.clear_faults()
+    come_to(paused, page, "applied", 30)
 
 
 def test_a_resumption_whose_invoice_became_void_is_asked_for_once_more(paused: Accounts) -> None:

@@ -107,6 +107,15 @@ def test_which_of_several_must_be_said_where_the_ledger_s_has_ended(accounts: Ac
         assert manage(accounts, "cancel", subscription_id=named).body["code"] == "no_subscription"
 
 
+def test_a_key_that_may_not_see_the_portal_keeps_nobody_else_waiting(accounts: Accounts) -> None:
+    wait_until(lambda: accounts.worker.part("portal")[0])
+    for path in ("/v1/billing_portal/sessions", CONFIGURATIONS):
+        accounts.stack.control.fault("status", match={"path": path}, status=403)
+    reply = manage(accounts, "update")
+    assert (reply.status, reply.body["code"]) == (503, "not_permitted")
+    assert accounts.change("ann", {"plan": "pro"}).status == 200
+
+
 def test_setup_makes_one_and_mends_it_in_place(deployment: Stack) -> None:
     (made,) = configurations(deployment)
     assert f"portal: {made['id']} was there" in deployment.setup()

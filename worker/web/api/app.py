@@ -192,8 +192,10 @@ def _answered(operation: Operation, request: Request, caller: Caller | None, bod
         raise Refused(HTTPStatus.FORBIDDEN, "not_yours", detail, headers=(("www-authenticate", said),))
     if operation.answer is not None:
         return operation.answer(users, given)
-    assert operation.act is not None, "it does one of the two"
-    assert caller is not None, "nothing that changes anything is public"
+    assert caller is not None, "nothing else is public"
+    if operation.answer_for is not None:
+        return operation.answer_for(caller, users, given)
+    assert operation.act is not None, "it does one of the three"
     if document is None:
         document = _document(operation, request, body)
     return operation.act(Act(caller, users, request.headers, document))

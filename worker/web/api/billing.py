@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from worker.domain.account_changes import ChangeRefused, Kind, Wish
 from worker.domain.accounts import UNSET, ApiError, Plan, SubscriptionChange, is_acceptable_plan
-from worker.domain.callers import Access
+from worker.domain.callers import Access, Caller, may_call
 from worker.domain.checkouts import MAX_URL, CheckoutState, Intent, may_return_to
 from worker.domain.text import is_storable
 from worker.store.checkouts import ToldCheckout
@@ -110,7 +110,7 @@ class Billing:
             ),
             Operation(
                 "GET", "/billing/checkouts/{checkout_id}", "read_checkout", "What has come of a page of Checkout's",
-                Access.OWN, (_ID,), self._whose, self._one, CheckoutView, may_miss=True,
+                Access.OWN, (_ID,), self._whose, None, CheckoutView, may_miss=True, answer_for=self._one,
             ),
         )  # fmt: skip
 
@@ -211,18 +211,20 @@ class Billing:
         found = self._found(given)
         return () if found is None else (found.user_id,)
 
-    def _one(self, _users: tuple[str, ...], given: Parameters) -> Reply:
+    def _one(self, caller: Caller, users: tuple[str, ...], given: Parameters) -> Reply:
+        """The address for whoever might have asked for the page: what one does there is a change."""
         found = self._found(given)
         if found is None:
             raise Refused(HTTPStatus.NOT_FOUND, "no_checkout", "there is no such checkout, or no longer")
         is_open = found.state is CheckoutState.OPEN and found.url is not None
+        is_theirs = may_call(Access.CHANGE, caller, users)
         view = CheckoutView(
             id=found.id,
             user_id=found.user_id,
             plan=found.plan,
             state=_STATES.get(found.state, "pending"),
             code=found.code,
-            url=self._page(found.id, str(found.url)) if is_open else None,
+            url=self._page(found.id, str(found.url)) if is_open and is_theirs else None,
         )
         return Reply(HTTPStatus.OK, view.model_dump_json().encode())
 

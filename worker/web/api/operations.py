@@ -99,6 +99,8 @@ class Operation:
     success: HTTPStatus = HTTPStatus.OK
     later: type[BaseModel] | None = None
     """What is told where it takes too long (202)."""
+    answer_for: Callable[[Caller, tuple[str, ...], Parameters], Reply] | None = None
+    """In place of `answer`, where more is told to some."""
     names_user: bool = False
     """Whether the body says of whom it is (`user_id`)."""
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
