@@ -81,7 +81,7 @@ def test_a_page_that_saves_a_card_names_its_row_and_what_it_serves_on_both_objec
     assert request["metadata"] == named
     assert request["setup_intent_data"] == {"metadata": named}
     assert (request["mode"], request["currency"], request["customer"]) == ("setup", "eur", "cus_1")
-    assert (request["success_url"], request["cancel_url"]) == URLS
+    assert (request["success_url"], request["cancel_url"]) == (URLS.success, URLS.cancel)
     assert "subkeeper_subscription" not in str(setup_request(TERMS, ROW, "ann", "d-ann", "cus_1", None, URLS))
 
 
