@@ -14,17 +14,15 @@ from worker.domain.account_changes import AccountChange, ChangeRefused, Step
 from worker.domain.checkouts import (
     CheckoutSession,
     CheckoutState,
-    Intent,
     Terms,
     Urls,
-    portal_refusal,
-    portal_request,
     served,
     setup_request,
     subscription_request,
 )
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
+from worker.domain.portal import Intent, portal_refusal, portal_request
 from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import Answer, SubscriptionFact
 from worker.errors import SubkeeperError, TryLater

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from worker.domain.account_changes import ChangeRefused, Kind, Wish
 from worker.domain.accounts import UNSET
-from worker.domain.checkouts import PORTAL_UPDATES, Intent, portal_refusal
+from worker.domain.portal import PORTAL_UPDATES, Intent, portal_refusal
 from worker.domain.subscription import Subscription
 from worker.store import checkouts, customers, subscriptions
 from worker.store.account_changes import NewChange

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
+
+from worker.domain.account_changes import ChangeRefused
 
 MOST_PRODUCTS = 10
 """That one configuration can name (https://docs.stripe.com/api/customer_portal/configurations/create)."""
@@ -52,3 +55,46 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return sorted(str(_plain(each)) for each in value)
     return (value["product"], sorted(value["prices"])) if isinstance(value, Mapping) else value
+
+
+# Its pages
+
+
+class Intent(StrEnum):
+    CANCEL = "cancel"
+    UPDATE = "update"
+    PAYMENT_METHOD = "payment_method"
+
+
+FLOWS: Mapping[Intent, str] = {
+    Intent.CANCEL: "subscription_cancel",
+    Intent.UPDATE: "subscription_update",
+    Intent.PAYMENT_METHOD: "payment_method_update",
+}
+"""Stripe's names (https://docs.stripe.com/customer-management/portal-deep-links)."""
+
+PORTAL_UPDATES = frozenset({"trialing", "active", "past_due"})
+
+
+def portal_refusal(intent: Intent) -> ChangeRefused:
+    """Why the portal can't do it, in either Stripe's words or our rules."""
+    if intent is Intent.UPDATE:
+        detail = "the portal can't change this subscription's plan: POST /billing/subscriptions can"
+        return ChangeRefused("portal_cannot_update", detail)
+    if intent is Intent.CANCEL:
+        return ChangeRefused("portal_cannot_cancel", "it has ended, is to end already, or can't be canceled there")
+    return ChangeRefused("refused", "Stripe refuses it")
+
+
+def portal_request(
+    intent: Intent, customer_id: str, configuration_id: str, subscription_id: str | None, return_url: str
+) -> Mapping[str, object]:
+    flow = FLOWS[intent]
+    about = {flow: {"subscription": subscription_id}} if intent is not Intent.PAYMENT_METHOD else {}
+    after = {"type": "redirect", "redirect": {"return_url": return_url}}
+    return {
+        "customer": customer_id,
+        "configuration": configuration_id,
+        "return_url": return_url,
+        "flow_data": {"type": flow, "after_completion": after, **about},
+    }

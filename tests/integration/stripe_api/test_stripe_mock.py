@@ -16,19 +16,11 @@ from sandbox.binaries import stripe_mock
 from tests.integration.stripe_api.conftest import NewGateway
 from worker.domain.account_changes import Step
 from worker.domain.changing import Changeable, canceling_request, own_default_request, plan_request
-from worker.domain.checkouts import (
-    Intent,
-    Terms,
-    Urls,
-    completing_request,
-    portal_request,
-    setup_request,
-    subscription_request,
-)
+from worker.domain.checkouts import Terms, Urls, completing_request, setup_request, subscription_request
 from worker.domain.deadline import Deadline
 from worker.domain.event import TYPES
 from worker.domain.lanes import Lane
-from worker.domain.portal import Choice, features
+from worker.domain.portal import Choice, Intent, features, portal_request
 from worker.domain.provisioning import customer_request
 from worker.stripe_api.account_calls import AccountCalls
 from worker.stripe_api.checkout_calls import CheckoutCalls

@@ -12,7 +12,6 @@ from worker.domain.account_changes import ChangeRefused, Step
 from worker.domain.changing import Changeable
 from worker.domain.checkouts import (
     PLACEHOLDER,
-    Intent,
     Mode,
     Terms,
     Urls,
@@ -22,14 +21,12 @@ from worker.domain.checkouts import (
     is_second,
     may_return_to,
     must_resume_anew,
-    portal_refusal,
-    portal_request,
     require_living,
     served,
     setup_request,
     subscription_request,
 )
-from worker.domain.portal import Choice, differences, features
+from worker.domain.portal import Choice, Intent, differences, features, portal_refusal, portal_request
 from worker.domain.statuses import MEANINGS
 from worker.domain.stripe_facts import SubscriptionFact
 from worker.errors import TryLater

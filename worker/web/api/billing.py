@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field
 from worker.domain.account_changes import ChangeRefused, Kind, Wish
 from worker.domain.accounts import UNSET, ApiError, Plan, SubscriptionChange, is_acceptable_plan
 from worker.domain.callers import Access, Caller, may_call
-from worker.domain.checkouts import MAX_URL, CheckoutState, Intent, may_return_to
+from worker.domain.checkouts import MAX_URL, CheckoutState, may_return_to
+from worker.domain.portal import Intent
 from worker.domain.text import is_storable
 from worker.store.checkouts import ToldCheckout
 from worker.store.told_changes import ToldChange
