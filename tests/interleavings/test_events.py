@@ -122,7 +122,8 @@ class Story:
     def wrong(self) -> str | None:
         """What isn't as it is to be."""
         row, told = self.world.subscription(self.id), self.world.told()
-        at_stripe = self.world.ask_stripe("GET", f"/v1/subscriptions/{self.id}?expand[]=latest_invoice")
+        expanded = "expand[]=latest_invoice&expand[]=customer"
+        at_stripe = self.world.ask_stripe("GET", f"/v1/subscriptions/{self.id}?{expanded}")
         found = fetched_subscription(at_stripe)
         known = merged(row.charge, charge(found.latest_invoice) if found.latest_invoice else None)
         if {**row.state, **charge_columns(row.charge)} != {**found.fact.columns("pending"), **charge_columns(known)}:

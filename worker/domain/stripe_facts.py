@@ -68,6 +68,7 @@ class SubscriptionFact(NamedTuple):
     canceled_at: datetime | None
     ended_at: datetime | None
     created: datetime
+    default_payment_method: str | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -85,6 +86,7 @@ class SubscriptionFact(NamedTuple):
             "period_end": self.period_end,
             "canceled_at": self.canceled_at,
             "ended_at": self.ended_at,
+            "default_payment_method": self.default_payment_method,
         }
 
 
@@ -102,11 +104,13 @@ class InvoiceFact:
 
 @dataclass(frozen=True, slots=True)
 class FetchedSubscription:
-    """A subscription with its latest invoice. `user_id`: whose it says it is (`metadata.user_id`)."""
+    """A subscription with its latest invoice and its customer's default payment method. `user_id`: whose it says it is
+    (`metadata.user_id`)."""
 
     fact: SubscriptionFact
     user_id: str | None
     latest_invoice: InvoiceFact | None
+    customer_default: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,9 +184,10 @@ class StripeGateway:
         )
 
     def subscription(self, subscription_id: str, *, lane: Lane, deadline: Deadline) -> Answer[FetchedSubscription]:
-        """The subscription with its latest invoice. Raises `Refused` where there is none (one that has ended is)."""
+        """The subscription with its latest invoice and customer. Raises `Refused` where there is none (one that has
+        ended is)."""
         path = f"/v1/subscriptions/{_segment(subscription_id)}"
-        params = {"expand": ["latest_invoice"]}
+        params = {"expand": ["latest_invoice", "customer"]}
         call = Call("subscriptions.retrieve", "get", path, params, lane, deadline)
         return self._requestor.send(call).answer(fetched_subscription)
 
@@ -200,7 +201,7 @@ class StripeGateway:
         deadline: Deadline,
     ) -> SubscriptionPage:
         """A page of a customer's subscriptions, a test clock's, or else of all that are on none, with their latest
-        invoices. Raises `CustomerGone`."""
+        invoices and customers. Raises `CustomerGone`."""
         whose = {"customer": customer_id, "test_clock": test_clock}
         return subscriptions_page(self._requestor, after, whose, lane=lane, deadline=deadline)
 

@@ -71,6 +71,11 @@ class Fields:
         seconds = self.maybe(name, int)
         return None if seconds is None else _utc(seconds)
 
+    def reference(self, name: str) -> str:
+        """The id of another object, which may have been expanded."""
+        value = self._data.get(name)
+        return Fields(_Inner(self, name), value).get("id", str) if isinstance(value, dict) else self.get(name, str)
+
     def object(self, name: str) -> Fields:
         return Fields(_Inner(self, name), self._data.get(name))
 
@@ -139,7 +144,7 @@ def subscription_fact(data: object) -> SubscriptionFact:
     price = items[0].object("price")
     return SubscriptionFact(
         id=fields.get("id", str),
-        customer_id=fields.get("customer", str),
+        customer_id=fields.reference("customer"),
         user_digest=fields.digest(),
         price_id=price.get("id", str),
         price_lookup_key=price.maybe("lookup_key", str),
@@ -152,16 +157,27 @@ def subscription_fact(data: object) -> SubscriptionFact:
         canceled_at=fields.maybe_time("canceled_at"),
         ended_at=fields.maybe_time("ended_at"),
         created=fields.time("created"),
+        default_payment_method=fields.maybe("default_payment_method", str),
     )
 
 
 def fetched_subscription(data: object) -> FetchedSubscription:
-    """A subscription whose `latest_invoice` was expanded."""
+    """A subscription whose `latest_invoice` and `customer` were expanded."""
     fields = Fields("subscription", data)
     invoice = fields.maybe("latest_invoice", dict)
     return FetchedSubscription(
-        subscription_fact(data), fields.owner(), None if invoice is None else invoice_fact(invoice)
+        subscription_fact(data),
+        fields.owner(),
+        None if invoice is None else invoice_fact(invoice),
+        _default_of(fields.object("customer")),
     )
+
+
+def _default_of(customer: Fields) -> str | None:
+    """A customer's default payment method; one that is deleted has none."""
+    if customer.flag("deleted"):
+        return None
+    return customer.object("invoice_settings").maybe("default_payment_method", str)
 
 
 def invoice_fact(data: object) -> InvoiceFact:

@@ -1,0 +1,113 @@
+"""What Stripe says of customers' default payment methods, decided with the customers' rows locked where anything moves:
+before subscriptions' rows are, which have it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from worker.domain.default_card import NOTHING, DefaultCard, answered, doubted, heard, wait_for
+from worker.domain.stripe_facts import Answer, FetchedSubscription
+from worker.domain.subscription import Subscription, Verdict, given_default
+from worker.events.snapshots import Said
+from worker.store import customers, subscriptions
+from worker.store.customers import Owner
+from worker.store.engine.database import Transaction
+
+
+class CustomerDefaults:
+    """What a batch's events say of them. `owners`: of all customers that such events are of, as they are now. `known`:
+    what is to be written, by customer; `changed` and `in_doubt` are the customers whose subscriptions it concerns.
+
+    Where there are none of these events nothing is asked of Postgres, and nothing locked where they tell nothing new,
+    as those of our own signups. `now`: of what has no place in Stripe's time.
+    """
+
+    def __init__(self, tx: Transaction, said: Sequence[Said], now: datetime) -> None:
+        self._now = now
+        self._said = sorted(
+            (each for each in said if _is_customers(each)), key=lambda one: (one.event.created, one.event.id)
+        )
+        ids = sorted({each.event.object_id for each in self._said})
+        self.owners: dict[str, Owner] = customers.owners(tx, ids) if ids else {}
+        self._decide()
+        ends = {each.event.object_id for each in self._said if each.event.type == "customer.deleted"}
+        if moving := sorted(self.known.keys() | (ends & self.owners.keys())):
+            self.owners |= customers.locked(tx, moving)
+            self._decide()
+
+    @property
+    def concerned(self) -> list[str]:
+        """Customers whose subscriptions' rows are needed."""
+        return sorted(self.changed | self.in_doubt)
+
+    def write(self, tx: Transaction) -> None:
+        if self.known:
+            customers.write_defaults(tx, self.known)
+
+    def _decide(self) -> None:
+        self.known: dict[str, DefaultCard] = {}
+        self.outcomes: dict[str, Verdict] = {}
+        self.in_doubt: set[str] = set()
+        for each in self._said:
+            customer_id = each.event.object_id
+            owner = self.owners.get(customer_id)
+            if owner is None or owner.deleted or each.event.type == "customer.deleted":
+                continue
+            before = self.known.get(customer_id, owner.default)
+            verdict, after = self._heard(before, each)
+            self.outcomes[each.event.id] = verdict
+            if verdict is Verdict.REFRESHING:
+                self.in_doubt.add(customer_id)
+            elif verdict is Verdict.APPLIED:
+                self.in_doubt.discard(customer_id)
+            if after != before:
+                self.known[customer_id] = after
+        self.changed = {each for each, after in self.known.items() if _is_other(after, self.owners[each].default)}
+
+    def _heard(self, before: DefaultCard, said: Said) -> tuple[Verdict, DefaultCard]:
+        event = said.event
+        if said.comparable:
+            return heard(before, said.customer_default, event.created)
+        return Verdict.REFRESHING, doubted(before, self._now if event.object.get("test_clock") else event.created)
+
+
+def _is_customers(said: Said) -> bool:
+    return said.event.type.startswith("customer.") and said.subscription_id is None
+
+
+def _is_other(after: DefaultCard, before: DefaultCard) -> bool:
+    return after.payment_method != before.payment_method
+
+
+class FetchedDefault:
+    """What an answer says of it, decided with the customer's row locked. `payment_method`: what is known now;
+    `sure_after`: after how long Stripe is to be asked again, as this may be older than what was heard meanwhile."""
+
+    def __init__(self, tx: Transaction, answer: Answer[FetchedSubscription]) -> None:
+        self._customer_id = answer.value.fact.customer_id
+        owner = customers.locked(tx, [self._customer_id]).get(self._customer_id)
+        self._before = owner.default if owner is not None else None
+        said, seen = answer.value.customer_default, (answer.seen_from, answer.seen_to)
+        verdict, self._known = answered(self._before or NOTHING, said, seen)
+        in_doubt = verdict is Verdict.REFRESHING
+        self.sure_after = wait_for(self._known, answer.seen_from) if in_doubt else None
+        self.payment_method = self._known.payment_method
+
+    @property
+    def concerned(self) -> list[str]:
+        """The customer whose other subscriptions' rows are needed, if they are."""
+        is_other = self._before is not None and _is_other(self._known, self._before)
+        return [self._customer_id] if is_other else []
+
+    def write(self, tx: Transaction, others: Collection[Subscription]) -> None:
+        """Into the customer's row, if there is one, and those of its other subscriptions."""
+        if self._before is not None and self._known != self._before:
+            customers.write_defaults(tx, {self._customer_id: self._known})
+        if others:
+            told = [given_default(row, self.payment_method, "refresh") for row in others]
+            subscriptions.write(tx, [row for row, _ in told], [change for _, change in told if change is not None])
+
+    def write_new(self, tx: Transaction) -> None:
+        """Into the row of a customer that has just come to be."""
+        customers.write_defaults(tx, {self._customer_id: self._known})
