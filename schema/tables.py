@@ -192,7 +192,10 @@ payment_methods = Table(
         index=True,
     ),
     Column("stripe_payment_method_id", Text, nullable=False, unique=True),
-    Column("priority", Integer, nullable=False),
+    # NULL: detached, which is for ever: no late event brings it back.
+    Column("priority", Integer),
+    # At Stripe that was so then.
+    Column("as_of", _Time, nullable=False, server_default=_now),
     UniqueConstraint("billing_customer_id", "priority", deferrable=True, initially="DEFERRED"),
 )
 

@@ -13,6 +13,7 @@ INDEXES = {
     "payment_intent": (),
     "payment_method": ("customer",),
     "setup_intent": ("customer",),
+    "tax_id": ("customer",),
     CLOCK: (),
     "event": (),
     "webhook_endpoint": (),
@@ -27,6 +28,7 @@ PREFIXES = {
     "pi": "payment_intent",
     "pm": "payment_method",
     "seti": "setup_intent",
+    "txi": "tax_id",
     "clock": CLOCK,
     "evt": "event",
 }

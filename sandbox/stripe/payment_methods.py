@@ -98,12 +98,26 @@ def attach_to(ctx: Context, method: Obj, customer: str) -> Obj:
         return method
     if method["customer"] is not None:
         raise refused("The payment method you provided has already been attached to a customer.")
+    if method["id"] not in ctx.tx.puts and _was_detached(ctx, method["id"]):
+        message = (
+            "This PaymentMethod was previously used without being attached to a Customer or was detached from a"
+            " Customer, and may not be used again."
+        )
+        raise refused(message)
     outcome = cards.attaching(method, ctx.now)
     if outcome != "paid":
         raise cards.declined(outcome, method)
     attached = ctx.tx.put({**method, "customer": customer})
     ctx.tx.emit("payment_method.attached", attached)
     return attached
+
+
+def _was_detached(ctx: Context, identifier: str) -> bool:
+    """An object doesn't show it, but its events do."""
+    told = ctx.ledger.tables["event"].all()
+    return any(
+        each["type"] == "payment_method.detached" and each["data"]["object"]["id"] == identifier for each in told
+    )
 
 
 def own(ctx: Context, identifier: str | None, customer: str, param: str) -> str | None:

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """A profile whose ledger row names a subscription that is neither here nor at Stripe."""
     TWO_SUBSCRIPTIONS = "two_subscriptions"
     """A user has several that live."""
+    CARDS = "payment_methods"
+    """A customer's payment methods are others than our rows say."""
     UNREADABLE = "unreadable"
     """What Stripe has lacks something that we need."""
 

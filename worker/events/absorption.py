@@ -20,7 +20,7 @@ from worker.domain.subscription import (
     pointed,
     told_of_trial,
 )
-from worker.events.customer_defaults import CustomerDefaults
+from worker.events.customer_news import CustomerNews
 from worker.events.snapshots import Said
 from worker.events.surroundings import Surroundings, is_notice
 from worker.store import customers, events, refreshes, subscriptions
@@ -74,18 +74,18 @@ def decide(
             decided.waiting.add(each.event.id)
         else:
             decided.outcomes[each.event.id] = outcome
-    _take_defaults(decided, around.defaults)
+    _take_defaults(decided, around.news)
     return decided
 
 
-def _take_defaults(decided: Decided, defaults: CustomerDefaults) -> None:
+def _take_defaults(decided: Decided, news: CustomerNews) -> None:
     """Into the rows of the customers' subscriptions. One whose default is in doubt is asked for with one of those, if
     there is any: else with the first that there will be."""
     theirs: dict[str, list[Subscription]] = {}
     for row in decided.rows.values():
-        if row.customer_id in defaults.changed:
-            decided.write_row(*given_default(row, defaults.known[row.customer_id].payment_method, "customer.updated"))
-        if row.customer_id in defaults.in_doubt:
+        if row.customer_id in news.changed:
+            decided.write_row(*given_default(row, news.known[row.customer_id].payment_method, "customer.updated"))
+        if row.customer_id in news.in_doubt:
             theirs.setdefault(row.customer_id, []).append(row)
     decided.unsure.update(min(rows, key=lambda row: (row.is_terminal, row.id)).id for rows in theirs.values())
 
@@ -101,6 +101,8 @@ def _decide(said: Said, decided: Decided, around: Surroundings, attempts: int) -
         return _snapshot(said, row, decided)
     if kind.startswith("customer."):
         return _of_customer(said, decided, around, attempts)
+    if kind.startswith("payment_method."):
+        return _of_card(said, around)
     return "recorded"
 
 
@@ -169,7 +171,7 @@ def _of_customer(said: Said, decided: Decided, around: Surroundings, attempts: i
         decided.deleted[customer_id] = user_id
         return str(Verdict.APPLIED)
     if owner is not None:
-        return str(around.defaults.outcomes.get(said.event.id, Verdict.CONFIRMED))
+        return str(around.news.outcomes.get(said.event.id, Verdict.CONFIRMED))
     if other := around.other_customer(said):
         decided.conflicts.append((customer_id, other))
         return "conflicting"
@@ -178,6 +180,14 @@ def _of_customer(said: Said, decided: Decided, around: Surroundings, attempts: i
         return "unmatched"
     is_bare = said.event.type == "customer.created" and said.customer_default is None
     return "recorded" if is_bare or attempts > MOST_WAITS else None
+
+
+def _of_card(said: Said, around: Surroundings) -> str:
+    """Of the customer that had it, where it is detached. What is nobody's is listed once somebody looks."""
+    owner = around.owner(said)
+    if owner is None:
+        return "unmatched"
+    return "tombstoned" if owner.deleted else str(Verdict.APPLIED)
 
 
 def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:

@@ -23,7 +23,7 @@ from worker.domain.stripe_facts import Answer, FetchedSubscription
 from worker.domain.subscription import Change, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.absorption import move_pointers
-from worker.events.customer_defaults import FetchedDefault
+from worker.events.customer_news import FetchedDefault
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import Vanished, is_missing
 from worker.store import customers, events, refreshes, subscriptions

@@ -16,7 +16,7 @@ from worker.domain.lanes import Lane
 from worker.errors import Rejected, SubkeeperError
 from worker.events import absorption
 from worker.events.comparing import Comparison
-from worker.events.customer_defaults import CustomerDefaults
+from worker.events.customer_news import CustomerNews
 from worker.events.envelope import Envelopes, pruned
 from worker.events.patience import Patience
 from worker.events.snapshots import PlanOf, read
@@ -115,9 +115,9 @@ class Replay:
         said = read(event, plan_of)
         identifier = said.subscription_id
         with self._database.transaction() as tx:
-            defaults = CustomerDefaults(tx, [said], transaction_time(tx))
-            rows = subscriptions.locked(tx, [identifier] if identifier is not None else [], defaults.concerned)
-            around = Surroundings(tx, namespace, [said], rows, defaults)
+            news = CustomerNews(tx, [said], transaction_time(tx))
+            rows = subscriptions.locked(tx, [identifier] if identifier is not None else [], news.concerned)
+            around = Surroundings(tx, namespace, [said], rows, news)
         decided = absorption.decide([said], rows, around, lambda _: 1)
         outcome = decided.outcomes.get(event.id, "waiting")
         if identifier is not None and identifier in decided.marked:

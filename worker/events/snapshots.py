@@ -50,6 +50,8 @@ def read(event: Event, plan_of: PlanOf) -> Said:
         return _invoice(event, whose)
     if event.type.startswith("customer."):
         return _customer(event, whose)
+    if event.type == "payment_method.detached":  # it has none any more
+        return Said(event, None, _text(event.previous.get("customer")), *whose[1:])
     return Said(event, None, *whose)
 
 

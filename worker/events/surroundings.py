@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.domain.provisioning import user_digest
 from worker.domain.subscription import WILL_END, Subscription
-from worker.events.customer_defaults import CustomerDefaults
+from worker.events.customer_news import CustomerNews
 from worker.events.snapshots import Said
 from worker.store import customers, refreshes
 from worker.store.customers import Owner
@@ -24,14 +24,13 @@ class Surroundings:
         namespace: str,
         said: Sequence[Said],
         rows: Mapping[str, Subscription],
-        defaults: CustomerDefaults,
+        news: CustomerNews,
     ) -> None:
         self._namespace = namespace
-        self.defaults = defaults
+        self.news = news
         foreign = [each for each in said if each.subscription_id not in rows]
-        known = defaults.owners.keys() | {each.event.object_id for each in foreign if each.subscription_id is None}
-        customer_ids = {each.customer_id for each in foreign if each.customer_id is not None} - known
-        self._owners = defaults.owners | (customers.owners(tx, sorted(customer_ids)) if customer_ids else {})
+        customer_ids = {each.customer_id for each in foreign if each.customer_id is not None} - news.asked
+        self._owners = news.owners | (customers.owners(tx, sorted(customer_ids)) if customer_ids else {})
         users = {user for each in foreign if (user := self.user_of(each)) is not None}
         self._unfinished = following.unfinished(tx, sorted(users)) if users else set()
         claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}

@@ -74,7 +74,7 @@ class Web:
         )
         answer = web.publish_timeout + 5.0
         bounds = Bounds(web.max_connections, receive=web.receive_timeout, answer=answer, idle=IDLE_SECONDS)
-        self.api = _api(settings, health)
+        self.api = _api(settings, metrics, health, rng)
         rest = self.api.app if self.api else None
         self.http = HttpServer(App(endpoint.routes, rest), web.host, web.port, bounds, name="web")
 
@@ -102,6 +102,7 @@ class Web:
             self._log.info("api.disabled")
             self._health.set(API, ok=True, detail=NO_CALLERS)
         else:
+            self.api.start(threads)
             threads.spawn("web-api", partial(self._follow_for_api, self.api))
         threads.spawn("http-web", self._serve)
         self._log.info("web.listening", host=self.http.host, port=self.http.port)
@@ -109,6 +110,8 @@ class Web:
     def stop(self) -> None:
         """Answers what has been asked; the threads then end."""
         self.http.stop()
+        if self.api is not None:
+            self.api.stop()
 
     def close(self) -> None:
         self.http.stop()
@@ -145,10 +148,10 @@ class Web:
             self._log.warning("webhook.refused", reason=reason, detail=detail, left_out=left_out or None)
 
 
-def _api(settings: Settings, health: Health) -> ApiSide | None:
+def _api(settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> ApiSide | None:
     """None: nobody may call it."""
     if not settings.api.is_on:
         return None
     from worker.runtime.api import ApiSide  # noqa: PLC0415 - who has none starts without its framework
 
-    return ApiSide(settings, health)
+    return ApiSide(settings, metrics, health, rng)

@@ -44,6 +44,7 @@ from worker.stripe_api.parsing import (
 from worker.stripe_api.products import Products
 from worker.stripe_api.reads import Reads
 from worker.stripe_api.requestor import Call, Reply, Requestor
+from worker.stripe_api.showing import Showing
 from worker.stripe_api.subscription_list import SubscriptionPage, subscriptions_page
 from worker.stripe_api.test_clock import frozen_time
 from worker.stripe_api.webhook_endpoints import WebhookEndpoints
@@ -98,6 +99,7 @@ class StripeGateway:
         )
         self.products = Products(self._requestor)
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
+        self.showing = Showing(self._requestor)
 
     def reload(self) -> None:
         """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""

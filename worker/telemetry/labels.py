@@ -42,7 +42,8 @@ REFRESH_OUTCOMES = (
 
 STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
-    "events.list", "events.retrieve", "prices.create", "prices.list", "products.create", "products.list",
+    "events.list", "events.retrieve", "payment_methods.list",
+    "prices.create", "prices.list", "products.create", "products.list",
     "products.update",
     "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
     "test_clocks.retrieve",

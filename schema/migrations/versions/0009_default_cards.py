@@ -1,4 +1,5 @@
-"""Default payment methods, of subscriptions and of customers: whether somebody could be charged."""
+"""Default payment methods, of subscriptions and of customers: whether somebody could be charged. And which payment
+methods there are, and were."""
 
 from __future__ import annotations
 
@@ -28,12 +29,17 @@ _COLUMNS = {
 
 
 def upgrade() -> None:
+    op.alter_column("payment_methods", "priority", nullable=True)
+    op.add_column("payment_methods", sa.Column("as_of", _TIME, nullable=False, server_default=sa.text("now()")))
     for table, columns in _COLUMNS.items():
         for column in columns:
             op.add_column(table, column)
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM payment_methods WHERE priority IS NULL")
+    op.drop_column("payment_methods", "as_of")
+    op.alter_column("payment_methods", "priority", nullable=False)
     for table, columns in _COLUMNS.items():
         for column in columns:
             op.drop_column(table, column.name)

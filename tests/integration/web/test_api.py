@@ -117,6 +117,7 @@ def test_users_read_their_own_current_subscription(api: Endpoint, database_url: 
         "current": True,
         "active": True,
         "grants_access": True,
+        "payable": False,
         "canceling": False,
         "trial_start": None,
         "trial_end": "2027-01-01T00:00:00Z",

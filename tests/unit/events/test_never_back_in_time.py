@@ -21,7 +21,7 @@ from worker.domain.event import Event
 from worker.domain.subscription import Change, State, Subscription, Verdict, fetched, judge
 from worker.events import absorption
 from worker.events.absorption import decide
-from worker.events.customer_defaults import CustomerDefaults
+from worker.events.customer_news import CustomerNews
 from worker.events.snapshots import Said
 from worker.events.surroundings import Surroundings
 from worker.store.engine.database import Transaction
@@ -175,7 +175,7 @@ class _Nobody(Surroundings):
     """The row is always there: nobody is asked whose it is."""
 
     def __init__(self) -> None:
-        self.defaults = CustomerDefaults(NO_TRANSACTION, [], START)
+        self.news = CustomerNews(NO_TRANSACTION, [], START)
 
 
 NOBODY = _Nobody()

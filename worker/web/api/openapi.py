@@ -26,7 +26,8 @@ class ErrorView(BaseModel):
 
 
 class ProblemView(BaseModel):
-    """Problem details (RFC 9457). `code` is a constant; `errors` point into {"path": {…}, "query": {…}} (RFC 6901)."""
+    """Problem details (RFC 9457). `code` is a constant; `errors` point into {"path": {…}, "query": {…}, "body": {…}}
+    (RFC 6901)."""
 
     type: str
     title: str
@@ -73,7 +74,7 @@ def _nobody(_given: Parameters) -> tuple[str, ...]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     scopes = [[scope.id] for scope in operation.access.scopes]
-    own: list[list[str]] = [[]] if operation.access is Access.OWN else []
+    own: list[list[str]] = [[]] if operation.access.allows_own else []
     return {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -83,14 +84,21 @@ def _operation(operation: Operation) -> dict[str, Any]:
             {
                 "name": each.name,
                 "in": each.place,
-                "required": each.place == "path" or "minItems" in each.schema,
+                "required": each.place == "path" or each.is_required,
                 "description": each.description,
                 "schema": each.schema,
             }
             for each in operation.parameters
         ],
+        **_body(operation),
         "responses": {str(status.value): told for status, told in _responses(operation)},
     }
+
+
+def _body(operation: Operation) -> dict[str, Any]:
+    if operation.body is None:
+        return {}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": operation.body}}}}
 
 
 def _responses(operation: Operation) -> Iterator[tuple[HTTPStatus, dict[str, Any]]]:
@@ -106,7 +114,9 @@ def _responses(operation: Operation) -> Iterator[tuple[HTTPStatus, dict[str, Any
         yield HTTPStatus.FORBIDDEN, _problem("Another's, without a scope for it")
     if operation.may_miss:
         yield HTTPStatus.NOT_FOUND, _problem("There is none")
-    yield HTTPStatus.SERVICE_UNAVAILABLE, _problem("It can't be told now")
+    for status, description in operation.problems.items():
+        yield status, _problem(description)
+    yield HTTPStatus.SERVICE_UNAVAILABLE, _problem("It can't be told or done now")
 
 
 def _problem(description: str) -> dict[str, Any]:

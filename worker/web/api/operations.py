@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from worker.domain.accounts import ApiError
-from worker.domain.callers import Access
+from worker.domain.callers import Access, Caller
 from worker.web.problems import PROBLEM, problem_body
 
 Parameters = Mapping[str, Sequence[str]]
@@ -25,6 +25,14 @@ class Reply(NamedTuple):
     content_type: str = "application/json"
     etag: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+
+
+class Act(NamedTuple):
+    """A request to do something. `document`: the JSON object of its body."""
+
+    caller: Caller
+    users: tuple[str, ...]
+    document: Mapping[str, object]
 
 
 class Refused(Exception):
@@ -51,12 +59,14 @@ class Parameter:
     place: str
     description: str
     schema: Mapping[str, Any]
+    is_required: bool = False
+    """Of the path's all are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`users` says of whom the answer to a request tells, for `access` to judge; `answer` then gives it. Both raise
-    `Refused`."""
+    """`users` says of whom a request is, for `access` to judge; `answer` then tells, or `act` does what is asked for.
+    All of them raise `Refused`."""
 
     method: str
     path: str
@@ -65,11 +75,18 @@ class Operation:
     access: Access
     parameters: tuple[Parameter, ...]
     users: Callable[[Parameters], tuple[str, ...]]
-    answer: Callable[[tuple[str, ...], Parameters], Reply]
+    answer: Callable[[tuple[str, ...], Parameters], Reply] | None
     answers: type[BaseModel] | None = None
     has_etag: bool = False
     may_miss: bool = False
     """Whether there may be nothing to tell of (404)."""
+    act: Callable[[Act], Reply] | None = None
+    body: Mapping[str, Any] | None = None
+    """The JSON schema of a request's body; None: there is none to read."""
+    problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
+    """What else may keep it from being done."""
+    asks_stripe: bool = False
+    """Whether it may wait for Stripe: on threads of its own, so that what needs Postgres alone goes on."""
 
     def check(self, query: Parameters) -> None:
         """Raises `Refused` where a parameter of the query isn't known, or is given more often than it may be."""
@@ -94,5 +111,5 @@ def refuse(errors: Sequence[ApiError]) -> None:
 
 
 def pointer(*parts: str | int) -> str:
-    """A JSON pointer into `{"path": {…}, "query": {…}}`."""
+    """A JSON pointer into `{"path": {…}, "query": {…}, "body": {…}}`."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)

@@ -22,7 +22,10 @@ Read = Callable[[Sequence[str]], Sequence[Subscription]]
 """The current subscriptions of these users, by user. Raises `SubkeeperError`."""
 
 Time = datetime | None
-_USER = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": "^[^\\u0000]*$"}
+USER_ID = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": "^[^\\u0000]*$"}
+
+
+USER = Parameter("user_id", "path", "The profile's id", USER_ID)
 
 
 class SubscriptionView(BaseModel):
@@ -35,6 +38,7 @@ class SubscriptionView(BaseModel):
     current: Annotated[bool, Field(description="It hasn't ended")]
     active: Annotated[bool, Field(description="It is trialing or active")]
     grants_access: Annotated[bool, Field(description="The plan's services are to be given")]
+    payable: Annotated[bool, Field(description="A default payment method is there: its own, or its customer's")]
     canceling: Annotated[bool, Field(description="It ends with its period")]
     trial_start: Time
     trial_end: Time
@@ -63,17 +67,17 @@ class Subscriptions:
     @property
     def operations(self) -> tuple[Operation, ...]:
         active = Parameter("active", "query", "true: only where it is trialing or active", {"type": "boolean"})
-        user = Parameter("user_id", "path", "The profile's id", _USER)
-        users = {"type": "array", "items": _USER, "minItems": 1, "maxItems": MOST_USERS}
-        many = Parameter("user_id", "query", f"Profiles' ids, the name repeated; {MOST_USERS} at most", users)
+        users = {"type": "array", "items": USER_ID, "minItems": 1, "maxItems": MOST_USERS}
+        told = f"Profiles' ids, the name repeated; {MOST_USERS} at most"
+        many = Parameter("user_id", "query", told, users, is_required=True)
         return (
             Operation(
                 "GET", "/subscriptions/{user_id}", "read_subscription", "A user's current subscription", Access.OWN,
-                (user, active), _one_user, self._one, SubscriptionView, has_etag=True, may_miss=True,
+                (USER, active), one_user, self._one, SubscriptionView, has_etag=True, may_miss=True,
             ),
             Operation(
                 "GET", "/subscriptions", "list_subscriptions", "The current subscriptions of many users", Access.OWN,
-                (many, active), _many_users, self._many, SubscriptionList,
+                (many, active), many_users, self._many, SubscriptionList,
             ),
         )  # fmt: skip
 
@@ -106,19 +110,20 @@ class Subscriptions:
             "current": means.current,
             "active": means.active,
             "grants_access": means.grants_access,
+            "payable": row.payable,
             "failed_charge_attempts": columns["failed_charge_attempts"],
             "last_failed_charge": columns["last_failed_charge"],
             "version": row.version,
         })  # fmt: skip
 
 
-def _one_user(given: Parameters) -> tuple[str, ...]:
+def one_user(given: Parameters) -> tuple[str, ...]:
     user_id = given["user_id"][0]
     refuse(_wrong_ids([user_id], ("path", "user_id")))
     return (user_id,)
 
 
-def _many_users(given: Parameters) -> tuple[str, ...]:
+def many_users(given: Parameters) -> tuple[str, ...]:
     user_ids = given.get("user_id", ())
     place = pointer("query", "user_id")
     if not user_ids:

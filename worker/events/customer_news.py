@@ -1,5 +1,5 @@
-"""What Stripe says of customers' default payment methods, decided with the customers' rows locked where anything moves:
-before subscriptions' rows are, which have it, too."""
+"""What Stripe says of customers, decided with their rows locked where anything moves: which payment method is the
+default, and which there are. It comes before subscriptions' rows are locked, which have the default, too."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from worker.domain.default_card import NOTHING, DefaultCard, answered, doubted, 
 from worker.domain.stripe_facts import Answer, FetchedSubscription
 from worker.domain.subscription import Subscription, Verdict, given_default
 from worker.events.snapshots import Said
-from worker.store import customers, subscriptions
+from worker.store import customers, payment_methods, subscriptions
 from worker.store.customers import Owner
 from worker.store.engine.database import Transaction
+from worker.store.payment_methods import Heard
 
 
-class CustomerDefaults:
-    """What a batch's events say of them. `owners`: of all customers that such events are of, as they are now. `known`:
-    what is to be written, by customer; `changed` and `in_doubt` are the customers whose subscriptions it concerns.
+class CustomerNews:
+    """What a batch's events say. `owners`: of all customers (`asked`) that such events are of, as they are now.
+    `known`: defaults to be written, by customer; `changed` and `in_doubt` are those whose subscriptions it concerns.
 
     Where there are none of these events nothing is asked of Postgres, and nothing locked where they tell nothing new,
     as those of our own signups. `now`: of what has no place in Stripe's time.
@@ -28,11 +29,13 @@ class CustomerDefaults:
         self._said = sorted(
             (each for each in said if _is_customers(each)), key=lambda one: (one.event.created, one.event.id)
         )
-        ids = sorted({each.event.object_id for each in self._said})
-        self.owners: dict[str, Owner] = customers.owners(tx, ids) if ids else {}
+        self._cards = [each for each in said if each.event.type.startswith("payment_method.")]
+        with_cards = {each.customer_id for each in self._cards if each.customer_id is not None}
+        self.asked = {each.event.object_id for each in self._said} | with_cards
+        self.owners: dict[str, Owner] = customers.owners(tx, sorted(self.asked)) if self.asked else {}
         self._decide()
         ends = {each.event.object_id for each in self._said if each.event.type == "customer.deleted"}
-        if moving := sorted(self.known.keys() | (ends & self.owners.keys())):
+        if moving := sorted(self.known.keys() | ((ends | with_cards) & self.owners.keys())):
             self.owners |= customers.locked(tx, moving)
             self._decide()
 
@@ -44,6 +47,23 @@ class CustomerDefaults:
     def write(self, tx: Transaction) -> None:
         if self.known:
             customers.write_defaults(tx, self.known)
+        if attached := self._heard_of("payment_method.attached"):
+            payment_methods.attach(tx, attached)
+        if detached := self._heard_of("payment_method.detached"):
+            payment_methods.detach(tx, detached)
+
+    def _heard_of(self, kind: str) -> list[Heard]:
+        """In the order in which Stripe did it, as far as that is known."""
+        theirs = [
+            Heard(each.event.object_id, each.customer_id, each.event.created)
+            for each in self._cards
+            if each.event.type == kind and each.customer_id is not None and self._is_ours(each.customer_id)
+        ]
+        return sorted(theirs, key=lambda each: (each.at, each.id))
+
+    def _is_ours(self, customer_id: str) -> bool:
+        owner = self.owners.get(customer_id)
+        return owner is not None and not owner.deleted
 
     def _decide(self) -> None:
         self.known: dict[str, DefaultCard] = {}
