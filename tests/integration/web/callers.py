@@ -22,14 +22,25 @@ class Reply(NamedTuple):
     body: Any
 
 
-def ask(endpoint: Endpoint, path: str, token: str | None = None, method: str = "GET", **headers: str) -> Reply:
-    """`token` as a bearer's."""
-    connection = http.client.HTTPConnection("127.0.0.1", endpoint.web_port, timeout=20)
+def ask(
+    endpoint: Endpoint | int,
+    path: str,
+    token: str | None = None,
+    method: str = "GET",
+    body: object = None,
+    **headers: str,
+) -> Reply:
+    """`token` as a bearer's; `body` as JSON, but for bytes. An endpoint may be given by its port."""
+    port = endpoint if isinstance(endpoint, int) else endpoint.web_port
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if token is not None:
         named["Authorization"] = f"Bearer {token}"
     try:
-        connection.request(method, path, headers=named)
+        if body is not None:
+            named.setdefault("Content-Type", "application/json")
+        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        connection.request(method, path, sent, headers=named)
         answer = connection.getresponse()
         text = answer.read()
         return Reply(answer.status, answer.headers, json.loads(text) if text else None)

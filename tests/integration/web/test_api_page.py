@@ -6,12 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from stripe import StripeClient
 
+from sandbox.stripe.server import StripeServer
 from tests.integration.web.callers import subscribe
 from tests.integration.web.conftest import NewEndpoint
 from tests.support.jwts import AUDIENCE, ISSUER, SECRET, claims, signed
@@ -32,19 +36,50 @@ def as_said(said: Any, found: Any) -> bool:
     return bool(said == found)
 
 
+@pytest.fixture
+def stripe() -> Iterator[StripeServer]:
+    with StripeServer(seed="docs/api.md") as server:
+        yield server
+
+
+def at_stripe(stripe: StripeServer) -> dict[str, str]:
+    """What the page tells of one customer, by the page's names of it: Stripe chooses ids itself."""
+    client = StripeClient(stripe.secret_key, base_addresses={"api": stripe.url})
+    address: Any = {"line1": "12 St James's Square", "postal_code": "SW1Y 4JH", "city": "London", "country": "GB"}
+    customer = client.v1.customers.create({"name": "Ada Lovelace", "address": address})
+    client.v1.customers.tax_ids.create(customer.id, {"type": "eu_vat", "value": "DE123456789"})
+    ids = {"cus_1SxY": customer.id}
+    cards = {"pm_1SxA": ("4242424242424242", 8, 2031), "pm_1SxB": ("5555555555554444", 1, 2030)}
+    for named, (number, month, year) in cards.items():
+        card: Any = {"number": number, "exp_month": month, "exp_year": year}
+        made = client.v1.payment_methods.create({"type": "card", "card": card})
+        ids[named] = client.v1.payment_methods.attach(made.id, {"customer": customer.id}).id
+    return ids
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_every_call_of_the_page_is_answered_as_it_says(new_endpoint: NewEndpoint, database_url: str) -> None:
+def test_every_call_of_the_page_is_answered_as_it_says(
+    new_endpoint: NewEndpoint, database_url: str, stripe: StripeServer
+) -> None:
     admin = new_token()
+    ours = at_stripe(stripe)
     endpoint = new_endpoint(
         SUBKEEPER_DATABASE__URL=database_url,
         SUBKEEPER_API__ADMIN_TOKENS=admin.digest,
         SUBKEEPER_API__JWT_SECRET=SECRET,
         SUBKEEPER_API__JWT_ISSUER=ISSUER,
         SUBKEEPER_API__JWT_AUDIENCE=AUDIENCE,
+        SUBKEEPER_STRIPE__API_BASE=stripe.url,
+        STRIPE_SECRET_KEY=stripe.secret_key,
     )
     begun, ends = datetime(2026, 11, 20, 21, 39, tzinfo=UTC), datetime(2026, 12, 21, 21, 39, tzinfo=UTC)
     times: dict[str, Any] = {"trial_start": begun, "trial_end": ends, "period_start": begun, "period_end": ends}
     subscribe(database_url, "u-123", stripe_subscription_id="sub_1SxY", version=1, **times)
+    with psycopg.connect(database_url) as tx:
+        tx.execute(
+            "UPDATE billing_customers SET stripe_customer_id = %s, default_payment_method = %s WHERE user_id = 'u-123'",
+            [ours["cus_1SxY"], ours["pm_1SxA"]],
+        )
     subscribe(database_url, "u-7", "past_due", "pro")
     environ = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -52,8 +87,11 @@ def test_every_call_of_the_page_is_answered_as_it_says(new_endpoint: NewEndpoint
         "TOKEN": signed(claims("u-123"), SECRET, "HS256", None),
         "ADMIN_TOKEN": admin.token,
     }
-    examples = EXAMPLE.findall(PAGE.read_text())
-    assert len(examples) == 4
+    page = PAGE.read_text()
+    for named, found in ours.items():
+        page = page.replace(named, found)
+    examples = EXAMPLE.findall(page)
+    assert len(examples) == 7
     for command, said in examples:
         done = subprocess.run(command, shell=True, env=environ, capture_output=True, text=True, check=True)
         assert as_said(json.loads(said), json.loads(done.stdout)), (command, done.stdout)

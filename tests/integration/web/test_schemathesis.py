@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
+import psycopg
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
+from stripe import StripeClient
 
 from sandbox.nsq import Nsqd
 from sandbox.postgres import PostgresServer
+from sandbox.stripe.server import StripeServer
 from tests.integration.web.callers import ask, subscribe
 from tests.integration.web.conftest import Endpoint, serving
 from tests.support.waiting import wait_until
@@ -31,10 +34,20 @@ def api(postgres_server: PostgresServer, migrated_template: str, nsqd: Nsqd) -> 
     name = f"test_api_{secrets.token_hex(6)}"
     url = postgres_server.create_database(name, template=migrated_template)
     subscribe(url, "0")
-    environ = {"SUBKEEPER_DATABASE__URL": url, "SUBKEEPER_API__ADMIN_TOKENS": ADMIN.digest}
-    with serving(nsqd, f"api.{secrets.token_hex(4)}", random.Random(1), environ) as endpoint:
-        wait_until(endpoint.is_ready)
-        yield endpoint
+    with StripeServer(seed="schemathesis") as stripe:
+        made = StripeClient(stripe.secret_key, base_addresses={"api": stripe.url}).v1.customers.create()
+        with psycopg.connect(url) as tx:
+            tx.execute("UPDATE billing_customers SET stripe_customer_id = %s", [made.id])
+        environ = {
+            "SUBKEEPER_DATABASE__URL": url,
+            "SUBKEEPER_API__ADMIN_TOKENS": ADMIN.digest,
+            "SUBKEEPER_STRIPE__API_BASE": stripe.url,
+            "SUBKEEPER_STRIPE__REQUESTS_PER_SECOND": "1000",
+            "STRIPE_SECRET_KEY": stripe.secret_key,
+        }
+        with serving(nsqd, f"api.{secrets.token_hex(4)}", random.Random(1), environ) as endpoint:
+            wait_until(endpoint.is_ready)
+            yield endpoint
     postgres_server.drop_database(name)
 
 

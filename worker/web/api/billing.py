@@ -16,22 +16,20 @@ from worker.domain.callers import Access
 from worker.web.api.operations import Act, Operation, Parameter, Parameters, Refused, Reply, pointer, refuse
 from worker.web.api.subscriptions import USER, USER_ID, many_users, one_user
 
-MOST_METHODS = 200
+MOST_METHODS = 50
+"""So many ids of 255 characters fit into the body that is taken."""
 _METHOD_ID = re.compile("[A-Za-z0-9_]{1,255}")
 _ID = {"type": "string", "pattern": f"^{_METHOD_ID.pattern}$"}
 _ORDER: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "payment_methods": {
-            "type": "array",
-            "items": _ID,
-            "maxItems": MOST_METHODS,
-        }
+        "payment_methods": {"type": "array", "items": _ID, "maxItems": MOST_METHODS, "uniqueItems": True},
     },
     "required": ["payment_methods"],
     "additionalProperties": False,
 }
-_OF_A_BODY = {
+_PROBLEMS = {
+    HTTPStatus.CONFLICT: "The user has others than these by now; see `errors`",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is no JSON, or compressed",
 }
@@ -114,7 +112,7 @@ class Billing:
             Operation(
                 "PUT", "/billing/payment-methods/order", "order_payment_methods", "In which order they are tried",
                 Access.CHANGE, (user,), many_users, None, PaymentMethodList, may_miss=True, act=self._reorder,
-                body=_ORDER, problems=_OF_A_BODY,
+                body=_ORDER, problems=_PROBLEMS,
             ),
             Operation(
                 "GET", "/billing/customers/{user_id}", "read_customer", "What is on a user's bills", Access.OWN,
@@ -135,8 +133,7 @@ class Billing:
         except NoCustomer as missing:
             raise _no_customer(missing) from None
         except WrongOrder as wrong:
-            refuse(_not_as_present(ids, wrong.present))
-            raise
+            raise _not_as_present(ids, wrong.present) from None
 
     def _customer(self, user_ids: tuple[str, ...], _given: Parameters) -> Reply:
         try:
@@ -187,23 +184,26 @@ def _ids(value: object, document: Mapping[str, object]) -> list[str]:
         for number, each in enumerate(value[:MOST_METHODS])
         if not isinstance(each, str) or not _METHOD_ID.fullmatch(each)
     ]
+    errors += [
+        ApiError(pointer("body", place, number), "repeated", "may be given once")
+        for number, each in enumerate(value[:MOST_METHODS])
+        if each in value[:number]
+    ]
     refuse(errors)
     return value
 
 
-def _not_as_present(ids: Sequence[str], present: Sequence[str]) -> list[ApiError]:
-    """Where an order isn't one of what is there."""
-    place, known = "payment_methods", set(present)
+def _not_as_present(ids: Sequence[str], present: Sequence[str]) -> Refused:
+    """It may have been, when the user saw it."""
+    place = "payment_methods"
     errors = [
         ApiError(pointer("body", place, number), "unknown", "the user has no such payment method")
-        if each not in known
-        else ApiError(pointer("body", place, number), "repeated", "may be given once")
         for number, each in enumerate(ids)
-        if each not in known or each in ids[:number]
+        if each not in present
     ]
-    if known - set(ids):
+    if set(present) - set(ids):
         errors.append(ApiError(pointer("body", place), "incomplete", "each that the user has is to be there"))
-    return errors
+    return Refused(HTTPStatus.CONFLICT, "not_those_present", "these are not exactly those that are there", errors)
 
 
 def _no_customer(missing: NoCustomer) -> Refused:
