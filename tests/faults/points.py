@@ -16,8 +16,12 @@ from tests.faults.seams import WORKER, owner
 
 POINTS = frozenset(
     {
+        "commit:ApiStripe.count_reads",
         "commit:Budget._leave",
         "commit:Budget.renew",
+        "commit:CardComparison._told",
+        "commit:Cards.of",
+        "commit:Cards.reorder",
         "commit:EventInbox._commit",
         "commit:EventInbox._set_message_aside",
         "commit:EventInbox.maintain",
@@ -83,6 +87,7 @@ POINTS = frozenset(
         "stripe:customers.search",
         "stripe:events.list",
         "stripe:events.retrieve",
+        "stripe:payment_methods.list",
         "stripe:prices.create",
         "stripe:prices.list",
         "stripe:products.create",
@@ -102,6 +107,8 @@ POINTS = frozenset(
 READS = frozenset(
     {
         "ApiSide._look_at_postgres",
+        "CardComparison._missed",
+        "Cards._known",
         "Leases.refusals",
         "ProfileInbox._require_tables",
         "Ownership.is_recorded",

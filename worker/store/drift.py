@@ -21,7 +21,7 @@ _COUNT_CARDS = text("""
     SELECT count(*) FROM (
         SELECT billing_customer_id AS id FROM payment_methods WHERE priority IS NOT NULL
         UNION SELECT id FROM billing_customers WHERE default_payment_method IS NOT NULL
-    ) AS having WHERE id > :after
+    ) AS holders WHERE id > :after
 """)
 
 _MAKE = text("CREATE TEMPORARY TABLE seen_subscriptions (id text PRIMARY KEY) ON COMMIT DROP")
