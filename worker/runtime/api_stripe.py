@@ -6,8 +6,10 @@ import random
 import threading
 from contextlib import suppress
 
+import structlog
+
 from worker.domain.budget import LEAST_RATE
-from worker.errors import SubkeeperError
+from worker.errors import Misconfigured, SubkeeperError
 from worker.runtime.budget import BUDGET_DATABASE, Budget
 from worker.runtime.ownership import Ownership
 from worker.runtime.resources import stripe_side
@@ -32,6 +34,8 @@ class ApiStripe:
         self._gateway = stripe.gateway
         self._ownership = Ownership(settings, database, stripe.gateway)
         self._comparing = threading.Lock()
+        self._refused: str | None = None
+        self._log = structlog.get_logger(__name__)
         # Its row is one more beside that of the process's jobs, which tell of their own.
         self._budget = Budget(
             Database(settings.database.model_copy(update=BUDGET_DATABASE), "subkeeper api budget"),
@@ -47,7 +51,14 @@ class ApiStripe:
     def showing(self) -> Showing:
         """Raises `Misconfigured` where the key is another account's than the database, and as the gateway."""
         with self._comparing:
-            self._ownership.require()
+            try:
+                self._ownership.require()
+            except Misconfigured as refused:
+                if str(refused) != self._refused:
+                    self._log.error("api.stripe_refused", reason=str(refused))
+                self._refused = str(refused)
+                raise
+            self._refused = None
         return self._gateway.showing
 
     def count_reads(self) -> None:

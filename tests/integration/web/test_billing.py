@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
@@ -180,6 +181,13 @@ def test_while_stripe_is_away_what_needs_it_says_so_and_nothing_else_waits(stack
     assert (reply.status, reply.body["code"], reply.headers["Retry-After"]) == (503, "unavailable", "1")
     assert ask(api, "/subscriptions/ada", token("ada")).status == 200
     stack.control.clear_faults()
+    stack.control.fault("latency", match={"path": "/v1/payment_methods"}, ms=2000)
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(ask, api, CARDS + "ada", token("ada")) for _ in range(8)]
+        for _ in range(10):
+            assert ask(api, "/subscriptions/ada", token("ada")).status == 200
+        assert not any(each.done() for each in waiting)
+    stack.control.clear_faults()
     assert ask(api, CARDS + "ada", token("ada")).status == 200
 
 
@@ -187,5 +195,9 @@ def test_another_accounts_key_shows_nothing(stack: Stack, new_stack: NewStack) -
     start(stack)
     other = new_stack()
     api = serve(stack, SUBKEEPER_STRIPE__API_BASE=other.stripe.url, STRIPE_SECRET_KEY=other.stripe.secret_key)
-    assert ask(api, CARDS + "ada", token("ada")).status == 503
+    with capture_logs() as lines:
+        assert [ask(api, CARDS + "ada", token("ada")).status for _ in range(2)] == [503, 503]
+    refused = [line["reason"] for line in lines if line["event"] == "api.stripe_refused"]
+    assert len(refused) == 1
+    assert other.stripe.account in refused[0]
     assert other.requests("GET", "/v1/payment_methods") == []
