@@ -28,7 +28,9 @@ def customer(number: int) -> dict[str, object]:
 
 def subscription(number: int) -> dict[str, object]:
     item = {"price": {"id": "price_1", "lookup_key": None}, "current_period_start": 1, "current_period_end": 2}
-    unset = dict.fromkeys(("cancel_at", "trial_start", "trial_end", "canceled_at", "ended_at"))
+    unset = dict.fromkeys(
+        ("cancel_at", "trial_start", "trial_end", "canceled_at", "ended_at", "default_payment_method")
+    )
     return {
         **customer(number),
         "id": f"sub_{number}",

@@ -33,6 +33,7 @@ def subscription(**changes: object) -> dict[str, Any]:
         "cancel_at": None,
         "canceled_at": None,
         "ended_at": None,
+        "default_payment_method": None,
         "trial_start": 1_800_000_000,
         "trial_end": 1_802_678_400,
         "created": 1_800_000_000,
