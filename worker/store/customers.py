@@ -89,6 +89,19 @@ def locked(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, Owne
     return _owners(tx, _LOCKED, stripe_customer_ids)
 
 
+def learn_default(tx: Connection, stripe_customer_id: str, known: DefaultCard) -> None:
+    """By an answer, where nothing was ever heard of it; else what is there stays, and is in doubt or not."""
+    tx.execute(
+        update(customers)
+        .where(customers.c.stripe_customer_id == stripe_customer_id, customers.c.default_seen_to.is_(None))
+        .values(
+            default_payment_method=known.payment_method,
+            default_seen_from=known.seen_from,
+            default_seen_to=known.seen_to,
+        )
+    )
+
+
 def write_defaults(tx: Connection, defaults: Mapping[str, DefaultCard]) -> None:
     """What is known now of customers whose rows are locked. Their subscriptions' rows have it, too."""
     found = sorted(defaults.items())

@@ -173,8 +173,8 @@ class StripeGateway:
         return events_page(self._requestor, window, after, lane=lane, deadline=deadline)
 
     def subscriptions_of(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[list[SubscriptionFact]]:
-        """All subscriptions of a customer, ended ones too. Raises `CustomerGone`."""
-        params = {"customer": customer_id, "status": "all", "limit": PAGE}
+        """All subscriptions of a customer, ended ones too, each with its customer. Raises `CustomerGone`."""
+        params = {"customer": customer_id, "status": "all", "limit": PAGE, "expand": ["data.customer"]}
         call = Call("subscriptions.list", "get", "/v1/subscriptions", params, lane, deadline)
         pages = list(self._pages(call, _next_list_page))
         return Answer(

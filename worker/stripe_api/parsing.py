@@ -14,6 +14,7 @@ from typing import Any, TypeGuard, TypeVar
 from worker.domain.stripe_facts import (
     AccountFact,
     CustomerFact,
+    ExpandedCustomer,
     FetchedSubscription,
     InvoiceFact,
     PriceFact,
@@ -73,8 +74,13 @@ class Fields:
 
     def reference(self, name: str) -> str:
         """The id of another object, which may have been expanded."""
+        expanded = self.expanded(name)
+        return self.get(name, str) if expanded is None else expanded.get("id", str)
+
+    def expanded(self, name: str) -> Fields | None:
+        """Another object, if it was expanded."""
         value = self._data.get(name)
-        return Fields(_Inner(self, name), value).get("id", str) if isinstance(value, dict) else self.get(name, str)
+        return Fields(_Inner(self, name), value) if isinstance(value, dict) else None
 
     def object(self, name: str) -> Fields:
         return Fields(_Inner(self, name), self._data.get(name))
@@ -158,6 +164,7 @@ def subscription_fact(data: object) -> SubscriptionFact:
         ended_at=fields.maybe_time("ended_at"),
         created=fields.time("created"),
         default_payment_method=fields.maybe("default_payment_method", str),
+        customer=_expanded(fields.expanded("customer")),
     )
 
 
@@ -165,19 +172,18 @@ def fetched_subscription(data: object) -> FetchedSubscription:
     """A subscription whose `latest_invoice` and `customer` were expanded."""
     fields = Fields("subscription", data)
     invoice = fields.maybe("latest_invoice", dict)
-    return FetchedSubscription(
-        subscription_fact(data),
-        fields.owner(),
-        None if invoice is None else invoice_fact(invoice),
-        _default_of(fields.object("customer")),
-    )
+    fact = subscription_fact(data)
+    if fact.customer is None:
+        raise fields.incomplete("customer")
+    return FetchedSubscription(fact, fields.owner(), None if invoice is None else invoice_fact(invoice))
 
 
-def _default_of(customer: Fields) -> str | None:
-    """A customer's default payment method; one that is deleted has none."""
-    if customer.flag("deleted"):
+def _expanded(customer: Fields | None) -> ExpandedCustomer | None:
+    if customer is None:
         return None
-    return customer.object("invoice_settings").maybe("default_payment_method", str)
+    if customer.flag("deleted"):
+        return ExpandedCustomer(None)
+    return ExpandedCustomer(customer.object("invoice_settings").maybe("default_payment_method", str))
 
 
 def invoice_fact(data: object) -> InvoiceFact:

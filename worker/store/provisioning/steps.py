@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from worker.domain.default_card import DefaultCard
 from worker.domain.provisioning import Provisioning, Requested, State
 from worker.domain.stripe_facts import Answer, SubscriptionFact
 from worker.domain.subscription import as_json, charge_columns
@@ -138,6 +139,9 @@ def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact]
             "cause": cause,
         }
     )
+    if fact.customer is not None:  # as a look tells it
+        default = DefaultCard(fact.customer.default_payment_method, answer.seen_from, answer.seen_to)
+        customers.learn_default(tx, fact.customer_id, default)
     done = tx.execute(_COMPLETE, parameters).one()
     if not done.fenced:
         raise LeaseLost(row.user_id)
