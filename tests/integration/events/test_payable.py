@@ -154,6 +154,19 @@ def test_a_customer_that_was_made_elsewhere_is_known_by_the_fetch_that_adopts_it
     assert is_payable(stack, made["id"])
 
 
+def test_a_customer_that_a_look_found_is_known_by_it_and_costs_no_read_more(stack: Stack) -> None:
+    """As after the loss of a ledger, when all messages come again."""
+    start(stack, "ada")
+    customer = customer_of(stack, "ada")
+    make_default(stack, customer, add_card(stack, customer))
+    stack.rows("TRUNCATE billing_customers, provisionings, subscription_changes CASCADE")
+    stack.publish(profile("ada", created_at=None))
+    stack.await_completed("ada")
+    assert causes(stack, of(stack, "ada")) == ["adopted"]
+    assert is_payable(stack, of(stack, "ada"))
+    assert stack.rows("SELECT 1 FROM subscription_refreshes") == []
+
+
 def test_one_customers_subscriptions_all_hear_of_its_card(stack: Stack) -> None:
     start(stack, "ada")
     first, customer = of(stack, "ada"), customer_of(stack, "ada")
