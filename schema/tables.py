@@ -93,6 +93,11 @@ billing_customers = Table(
     Column("stripe_customer_id", Text, nullable=False, unique=True),
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("deleted_at", _Time),
+    # `invoice_settings.default_payment_method`, and when at Stripe that was so. `default_seen_from` is NULL while it is
+    # in doubt: then only what was so after `default_seen_to` is sure. Both are NULL where nothing was ever heard.
+    Column("default_payment_method", Text),
+    Column("default_seen_from", _Time),
+    Column("default_seen_to", _Time),
     Index("billing_customers_user_id_key", "user_id", unique=True, postgresql_where=text("deleted_at IS NULL")),
     Index("billing_customers_user_id_idx", "user_id"),
 )
@@ -133,6 +138,9 @@ billing_subscriptions = Table(
     Column("notices", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # When Stripe made it: of several that could be the user's, the earliest is. NULL: before this was kept.
     Column("stripe_created", _Time),
+    # The subscription's own, and its customer's beside it: whoever has the row locked knows both.
+    Column("default_payment_method", Text),
+    Column("customer_default_payment_method", Text),
 )
 
 subscription_refreshes = Table(
@@ -248,7 +256,10 @@ payment_methods = Table(
         index=True,
     ),
     Column("stripe_payment_method_id", Text, nullable=False, unique=True),
-    Column("priority", Integer, nullable=False),
+    # NULL: detached, which is for ever: no late event brings it back.
+    Column("priority", Integer),
+    # At Stripe that was so then.
+    Column("as_of", _Time, nullable=False, server_default=_now),
     UniqueConstraint("billing_customer_id", "priority", deferrable=True, initially="DEFERRED"),
 )
 

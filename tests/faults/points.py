@@ -16,11 +16,14 @@ from tests.faults.seams import WORKER, owner
 
 POINTS = frozenset(
     {
-        "commit:AccountWork._count_reads",
         "commit:AccountWork._prune",
+        "commit:ApiStripe.count_reads",
         "commit:Asking.insert",
         "commit:Budget._leave",
         "commit:Budget.renew",
+        "commit:CardComparison._told",
+        "commit:Cards.of",
+        "commit:Cards.reorder",
         "commit:ChangeLeases.advance",
         "commit:ChangeLeases.begin",
         "commit:ChangeLeases.lease_due",
@@ -94,6 +97,7 @@ POINTS = frozenset(
         "stripe:events.list",
         "stripe:events.retrieve",
         "stripe:payment_methods.attach",
+        "stripe:payment_methods.list",
         "stripe:prices.create",
         "stripe:prices.list",
         "stripe:products.create",
@@ -116,6 +120,8 @@ READS = frozenset(
     {
         "AccountWork._preflight",
         "ApiSide._look_at_postgres",
+        "CardComparison._missed",
+        "Cards._known",
         "Leases.refusals",
         "ProfileInbox._require_tables",
         "Ownership.is_recorded",

@@ -104,14 +104,16 @@ class Web:
             self._health.set(API, ok=True, detail=NO_CALLERS)
             self._health.set(ACCOUNTS, ok=True, detail=NO_CALLERS)
         else:
-            threads.spawn("web-api", partial(self._follow_for_api, self.api))
             self.api.start(threads)
+            threads.spawn("web-api", partial(self._follow_for_api, self.api))
         threads.spawn("http-web", self._serve)
         self._log.info("web.listening", host=self.http.host, port=self.http.port)
 
     def stop(self) -> None:
         """Answers what has been asked; the threads then end."""
         self.http.stop()
+        if self.api is not None:
+            self.api.stop()
 
     def close(self) -> None:
         self.http.stop()

@@ -25,6 +25,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "request.answered": ("request_id", "operation", "method", "status", "caller", "reason", "seconds"),
     # No callers are configured: there is no API.
     "api.disabled": (),
+    # Nothing of Stripe's is shown; the same reason is logged once.
+    "api.stripe_refused": ("reason",),
     # The health endpoint.
     "health.listening": ("host", "port"),
     "health.changed": ("part", "ok", "detail"),

@@ -54,7 +54,7 @@ ACCOUNT_CHANGE_OUTCOMES = (
 STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
     "customers.update",
-    "events.list", "events.retrieve", "payment_methods.attach",
+    "events.list", "events.retrieve", "payment_methods.attach", "payment_methods.list",
     "prices.create", "prices.list", "products.create", "products.list", "products.update",
     "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
     "subscriptions.update",

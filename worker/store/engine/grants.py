@@ -15,6 +15,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "provisionings": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "billing_customers": ("SELECT", "INSERT", "UPDATE"),
     "billing_subscriptions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "payment_methods": ("SELECT", "INSERT", "UPDATE"),
     "subscription_tombstones": ("SELECT", "INSERT"),
     "account_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
