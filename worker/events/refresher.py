@@ -188,18 +188,13 @@ class Refresher:
                 pointers.move(tx, {row.user_id})
                 events.matched(tx, row.id)
                 outcome = "changed" if change is not None else "unchanged"
-            if outcome == "waiting":
-                refreshes.postpone(tx, refresh, WAITING, None)
-            elif outcome == "overtaken":
-                refreshes.postpone(tx, refresh, timedelta(), None)
-            elif default.sure_after is not None:
-                refreshes.postpone(tx, refresh, default.sure_after, None, fetched=True)
-                outcome = "overtaken"
-            elif held.wanted == refresh.wanted:
+            if outcome in {"waiting", "overtaken"}:
+                refreshes.postpone(tx, refresh, WAITING if outcome == "waiting" else timedelta(), None)
+            elif held.wanted == refresh.wanted and default.sure_after is None:
                 refreshes.clear(tx, refresh)
             else:
-                refreshes.postpone(tx, refresh, timedelta(), None, fetched=True)
-        return outcome
+                refreshes.postpone(tx, refresh, default.sure_after or timedelta(), None, fetched=True)
+        return outcome if default.sure_after is None else "overtaken"
 
     def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault) -> str:
         """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has.
