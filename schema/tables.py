@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from schema.counts import COUNTING
 from schema.partitions import MAINTAIN_EVENT_PARTITIONS
 
 metadata = MetaData(
@@ -134,6 +135,22 @@ billing_subscriptions = Table(
     # When Stripe made it: of several that could be the user's, the earliest is. NULL: before this was kept.
     Column("stripe_created", _Time),
 )
+
+subscription_counts = Table(
+    "subscription_counts",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("stripe_subscription_status", Text, nullable=False),
+    Column("canceling", Boolean, nullable=False),
+    # In UTC.
+    Column("trial_end_day", Date),
+    # More, or fewer.
+    Column("subscriptions", BigInteger, nullable=False),
+    comment="What each statement did to the numbers of subscriptions, folded together now and then: their sum counts",
+)
+for statement in COUNTING:
+    event.listen(billing_subscriptions, "after_create", DDL(statement))  # type: ignore[no-untyped-call]
 
 subscription_refreshes = Table(
     "subscription_refreshes",
