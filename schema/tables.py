@@ -189,6 +189,70 @@ subscription_changes = Table(
     comment="The outbox: every change of a subscription, written in the change's own transaction",
 )
 
+subscription_tombstones = Table(
+    "subscription_tombstones",
+    metadata,
+    Column("stripe_subscription_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    # The last one that the row had.
+    Column("version", BigInteger, nullable=False),
+    Column("removed_at", _Time, nullable=False, server_default=_now),
+    comment="Subscriptions that were removed here: nothing that Stripe says of them is taken in again",
+)
+
+account_changes = Table(
+    "account_changes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # A user's changes are made in this order.
+    Column("seq", BigInteger, Identity(), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("idempotency_key", Text),
+    # A fingerprint under our key of what was asked for: an email that is in it can't be guessed and tried.
+    Column("digest", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("steps", ARRAY(Text), nullable=False),
+    # How many of them hold.
+    Column("done", Integer, nullable=False, server_default=text("0")),
+    # All that was asked for but the email, which is erased once it is Stripe's.
+    Column("wanted", JSONB, nullable=False),
+    Column("sealed_email", LargeBinary),
+    # The state of the subscription that the change is meant for. NULL: any.
+    Column("etag", Text),
+    Column("stripe_subscription_id", Text),
+    Column("stripe_customer_id", Text),
+    # Of the step that comes next: what every attempt sends, the generation of its key, and when it was first sent.
+    Column("request", JSONB),
+    Column("generation", Integer, nullable=False, server_default=text("1")),
+    Column("asked_at", _Time),
+    Column("due_at", _Time, nullable=False, server_default=_now),
+    Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_until", _Time),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("result", JSONB),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    Column("ended_at", _Time),
+    CheckConstraint("kind IN ('create', 'update', 'delete')", name="kind"),
+    CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
+    CheckConstraint(
+        "(state = 'pending') = (ended_at IS NULL) AND (state = 'pending' OR sealed_email IS NULL)", name="ended"
+    ),
+    Index("account_changes_due_idx", "due_at", postgresql_where=text("state = 'pending'")),
+    Index("account_changes_pending_idx", "user_id", "seq", postgresql_where=text("state = 'pending'")),
+    Index(
+        "account_changes_key",
+        "caller",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index("account_changes_ended_idx", "ended_at"),
+    comment="What users and admins ask of subscriptions: a row first, and then the work",
+)
+
 payment_methods = Table(
     "payment_methods",
     metadata,

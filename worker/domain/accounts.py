@@ -7,14 +7,15 @@ we count it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from worker.domain.callers import Caller
 from worker.domain.profile import MAX_EMAIL
+from worker.domain.text import is_storable
 
 
 class Unset(Enum):
@@ -82,6 +83,9 @@ class ApiError(NamedTuple):
     detail: str
 
 
+EMPTY = ApiError("", "empty", "nothing is asked for")
+
+
 class Plan(Protocol):
     """A plan as far as choosing it goes."""
 
@@ -100,16 +104,87 @@ def validate_create_request(change: SubscriptionChange) -> list[ApiError]:
     """Everything that keeps a subscription from being created so. Whether the caller may have that plan is
     `is_acceptable_plan`'s to say."""
     if change.is_empty:
-        return [ApiError("", "empty", "nothing is asked for")]
-    detail = "only Stripe and the system set it"
-    errors = [ApiError(each, "system_controlled", detail) for each in change.changing_system_properties]
+        return [EMPTY]
+    errors = _of_the_system(change)
     if change.plan is UNSET:
         errors.append(ApiError("/plan", "missing", "a subscription needs a plan"))
+    errors += _of_values(change)
+    if change.canceling is True:
+        errors.append(ApiError("/canceling", "not_there_yet", "what is created doesn't end with its first period"))
+    return errors
+
+
+def validate_change_request(change: SubscriptionChange) -> list[ApiError]:
+    """The same of a subscription that is there."""
+    return [EMPTY] if change.is_empty else _of_the_system(change) + _of_values(change)
+
+
+def _of_the_system(change: SubscriptionChange) -> list[ApiError]:
+    detail = "only Stripe and the system set it"
+    return [ApiError(each, "system_controlled", detail) for each in change.changing_system_properties]
+
+
+def _of_values(change: SubscriptionChange) -> list[ApiError]:
+    errors = []
     if change.stripe_source is not UNSET and not _PAYMENT_METHOD.fullmatch(change.stripe_source):
         detail = "is not the id of a payment method (pm_…); tokens and sources are not taken"
         errors.append(ApiError("/stripe_source", "not_a_payment_method", detail))
     if change.email is not UNSET and (len(change.email) > MAX_EMAIL or not _EMAIL.fullmatch(change.email)):
         errors.append(ApiError("/email", "not_an_email", f"is not an email address of {MAX_EMAIL} characters at most"))
-    if change.canceling is True:
-        errors.append(ApiError("/canceling", "not_there_yet", "what is created doesn't end with its first period"))
     return errors
+
+
+def read_change(document: Mapping[str, object]) -> tuple[SubscriptionChange, list[ApiError]]:
+    """The change that a JSON object asks for, and what of it can't be one: unknown properties, and wrong types."""
+    values: dict[str, Any] = {}
+    errors = []
+    for name, value in document.items():
+        if name not in _READ:
+            errors.append(ApiError(f"/{name.replace('~', '~0').replace('/', '~1')}", "unknown", "there is no such one"))
+            continue
+        kind, read = _READ[name]
+        try:
+            values[name] = read(value)
+        except (TypeError, ValueError, OverflowError):
+            errors.append(ApiError(f"/{name}", "wrong_type", f"is not {kind}"))
+    return SubscriptionChange(**values), errors
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not is_storable(value):
+        raise TypeError
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _time(value: object) -> datetime | None:
+    if value is None:
+        return None
+    found = datetime.fromisoformat(_text(value))
+    if found.tzinfo is None:
+        raise TypeError
+    return found.astimezone(UTC)
+
+
+_READ: Mapping[str, tuple[str, Callable[[object], object]]] = {
+    **dict.fromkeys(("stripe_subscription", "stripe_source", "email", "plan", "status"), ("a text", _text)),
+    "canceling": ("true or false", _truth),
+    "failed_charge_attempts": ("a whole number", _number),
+    **dict.fromkeys(
+        ("trial_start", "trial_end", "period_start", "period_end", "canceled_at", "last_failed_charge",
+         "last_notified"),
+        ("a time (RFC 3339) or null", _time),
+    ),
+}  # fmt: skip
+"""How each property is read from JSON, and what it must be."""

@@ -34,26 +34,36 @@ class Caller(NamedTuple):
 
 
 class Access(Enum):
-    """Who may call a route. A route says of which users it tells; `OWN` allows each caller their own."""
+    """Who may call a route. A route says of which users it is; `OWN` and `CHANGE` allow each caller their own."""
 
     PUBLIC = "anybody"
     OWN = "the user themselves, or one of these scopes"
+    READ = "one of these scopes"
+    CHANGE = "the user themselves, or an admin"
+    ADMIN = "an admin"
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
         """Any one of them opens the route for everybody's; the first is the least."""
-        return (READ, ADMIN) if self is Access.OWN else ()
+        if self is Access.PUBLIC:
+            return ()
+        return (READ, ADMIN) if self in {Access.OWN, Access.READ} else (ADMIN,)
+
+    @property
+    def allows_own(self) -> bool:
+        """Whether each caller may about themselves, without a scope."""
+        return self in {Access.OWN, Access.CHANGE}
 
 
 def may_call(access: Access, caller: Caller | None, user_ids: Collection[str]) -> bool:
-    """Whether the caller (None: no token) may be told of these users. Who asks about nobody needs a scope."""
+    """Whether the caller (None: no token) may do so with these users. Who asks about nobody needs a scope."""
     if access is Access.PUBLIC:
         return True
     if caller is None:
         return False
     if any(scope.id in caller.scopes for scope in access.scopes):
         return True
-    return caller.user_id is not None and set(user_ids) == {caller.user_id}
+    return access.allows_own and caller.user_id is not None and set(user_ids) == {caller.user_id}
 
 
 class TokenRefused(SubkeeperError):

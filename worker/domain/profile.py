@@ -1,29 +1,26 @@
 """The auth service's message, decoded once and strictly, at the edge.
 
 What does not decode raises `Rejected` with a reason that can be grouped by; the bytes go to quarantine as they came.
-The traps that this guards against (UTF-16, NaN, duplicate keys, huge integers, deep nesting, NUL, lone surrogates) are
-those that `json.loads(bytes)` and Postgres's `text` would let through or trip over.
+A NUL and lone surrogates are refused, on which Postgres's `text` would trip.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
 
 from jsonpointer import JsonPointer
 
 from worker.domain.clocks import CLOCKS_AGREE
+from worker.domain.strict_json import parse_object
 from worker.domain.text import is_storable
 from worker.errors import Misconfigured, Rejected
 
 MAX_USER_ID, MAX_EMAIL, MAX_NAME = 255, 512, 256
 """Characters. Email and name are Stripe's limits of a customer; 255 keeps the id in a metadata value and an index."""
 
-MAX_INTEGER_DIGITS = 19
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )  # RFC 3339, section 5.6
@@ -72,7 +69,7 @@ class MessageShape:
 
     def decode(self, body: bytes) -> ProfileCreated:
         """The profile in `body`: JSON, bare or in a CloudEvents 1.0 envelope. Raises `Rejected`."""
-        document = _unwrap(_parse(body))
+        document = _unwrap(parse_object(body))
         return ProfileCreated(
             user_id=_user_id(_at(self._user_id, document)),
             email=_text("email", _at(self._email, document), MAX_EMAIL),
@@ -111,50 +108,6 @@ def _at(pointer: JsonPointer, document: object) -> object:
         else:
             return None
     return document
-
-
-def _parse(body: bytes) -> dict[str, object]:
-    try:
-        document = _decoder.decode(body.decode("utf-8"))
-    except UnicodeDecodeError as exc:
-        raise Rejected("not_utf8", f"byte {exc.start} is not UTF-8") from None
-    except json.JSONDecodeError as exc:
-        raise Rejected("not_json", f"{exc.msg} at character {exc.pos}") from None
-    except RecursionError:
-        raise Rejected("nested_too_deep", "the JSON nests deeper than the parser goes") from None
-    if not isinstance(document, dict):
-        raise Rejected("not_an_object", f"the message is a JSON {type(document).__name__}, not an object")
-    return document
-
-
-def _unique_members(members: Iterable[tuple[str, object]]) -> dict[str, object]:
-    pairs = list(members)
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise Rejected("duplicate_key", "a member occurs twice in one object")
-    return document
-
-
-def _not_a_number(_: str) -> NoReturn:
-    raise Rejected("not_a_json_number", "NaN and Infinity are not JSON")
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_INTEGER_DIGITS + 1:
-        raise Rejected("number_too_long", f"an integer has {len(digits)} digits")
-    return int(digits)
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise Rejected("number_too_large", "a number exceeds what a double can hold")
-    return number
-
-
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_unique_members, parse_constant=_not_a_number, parse_int=_integer, parse_float=_float
-)
 
 
 def _unwrap(document: dict[str, object]) -> dict[str, object]:

@@ -16,14 +16,13 @@ from worker.domain.subscription import (
     charged,
     confirmed,
     judge,
-    pointed,
     told_of_trial,
 )
 from worker.events.snapshots import Said
-from worker.store import customers, events, refreshes, subscriptions
+from worker.store import customers, events, refreshes, subscriptions, tombstones
 from worker.store.customers import Owner
 from worker.store.engine.database import Transaction
-from worker.store.provisioning import following
+from worker.store.provisioning import following, pointers
 
 MOST_WAITS, MOST_WAITS_OF_A_NOTICE = 6, 1500
 """So often an event is requeued that may be our own doing, before Stripe is asked (some three minutes), and one whose
@@ -74,6 +73,8 @@ class Surroundings:
         # Last: what was no longer under way or coming by now has its row.
         named = {each.subscription_id for each in somebodys if each.subscription_id}
         self._appeared = set(subscriptions.read(tx, sorted(named))) if named else set()
+        unknown = {each.subscription_id for each in foreign if each.subscription_id is not None}
+        self._removed = tombstones.among(tx, sorted(unknown)) if unknown else set()
 
     def owner(self, said: Said) -> Owner | None:
         """Of the customer that the event names."""
@@ -86,6 +87,10 @@ class Surroundings:
 
     def is_unfinished(self, user_id: str) -> bool:
         return user_id in self._unfinished
+
+    def is_removed(self, subscription_id: str) -> bool:
+        """Whether its row was removed, for good."""
+        return subscription_id in self._removed
 
     def is_coming(self, subscription_id: str) -> bool:
         """Whether a fetch may yet make the row that a notice is for."""
@@ -179,6 +184,8 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
     """Of a subscription that has no row. Our own signup's is about to have one: that is waited for, and costs no read.
     So is a row that a fetch will make, where a notice has to be written to it; where none does, it is asked for a few
     times."""
+    if around.is_removed(identifier):
+        return "tombstoned"
     is_invoice = said.event.type.startswith("invoice.")
     if is_invoice and said.comparable and said.charge is None:
         return "recorded"  # a trial's, of 0
@@ -221,7 +228,7 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
     done = sorted((each.event for each in said if each.event.id in decided.outcomes), key=lambda event: event.id)
     if decided.touched:
         subscriptions.write(tx, [decided.rows[each] for each in sorted(decided.touched)], decided.changes)
-        move_pointers(tx, {change.user_id for change in decided.changes if _ends_or_begins(change)})
+        pointers.move(tx, {change.user_id for change in decided.changes if _ends_or_begins(change)})
     for customer_id, user_id in sorted(decided.deleted.items()):
         customers.bury(tx, user_id, customer_id)
         customers.mark_deleted(tx, customer_id)
@@ -233,15 +240,6 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
         refreshes.mark(tx, sorted(decided.marked))
     if decided.confirmed:
         refreshes.confirm(tx, sorted(decided.confirmed))
-
-
-def move_pointers(tx: Transaction, user_ids: set[str]) -> None:
-    """Sees to it that each of these users is at a subscription that lives, if there is one; a move is a change."""
-    moved = following.move_pointers(tx, sorted(user_ids)) if user_ids else []
-    if moved:
-        rows = subscriptions.locked(tx, moved)
-        changed = [pointed(row) for row in rows.values()]
-        subscriptions.write(tx, [row for row, _ in changed], [change for _, change in changed])
 
 
 def _ends_or_begins(change: Change) -> bool:

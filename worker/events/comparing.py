@@ -21,7 +21,7 @@ from worker.events.patience import Patience
 from worker.events.refresher import NOBODYS, UNDER_WAY
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import is_missing
-from worker.store import customers, refreshes, subscriptions
+from worker.store import customers, refreshes, subscriptions, tombstones
 from worker.store.engine.database import Database
 from worker.store.provisioning import following
 from worker.stripe_api.errors import AnswerIncomplete, CustomerGone, Refused
@@ -63,13 +63,14 @@ class Comparison:
         """Those of a page that differ from what is here, and are of ours."""
         with self._database.transaction() as tx:
             rows = subscriptions.read(tx, [each.fact.id for each in page.found])
+            removed = tombstones.among(tx, [each.fact.id for each in page.found if each.fact.id not in rows])
             strangers = sorted({each.fact.customer_id for each in page.found if each.fact.id not in rows})
             owners = customers.owners(tx, strangers) if strangers else {}
         found = []
         for each in page.found:
             row = rows.get(each.fact.id)
             is_ours = row is not None or each.fact.customer_id in owners or self._claimed(each) is not None
-            if is_ours and (row is None or self._differences(row, each)):
+            if is_ours and each.fact.id not in removed and (row is None or self._differences(row, each)):
                 found.append(Suspect(each, page.seen_from, row))
         return found
 
@@ -149,9 +150,12 @@ class Comparison:
         )
 
     def _missing_here(self, found: FetchedSubscription) -> Finding | None:
-        """None where nobody is to have it: a deleted customer's, or a user's who is being provisioned or forgotten."""
+        """None where nobody is to have it: one that was removed here, a deleted customer's, or a user's who is being
+        provisioned or forgotten."""
         fact = found.fact
         with self._database.transaction() as tx:
+            if tombstones.among(tx, [fact.id]):
+                return None
             owner = customers.owners(tx, [fact.customer_id]).get(fact.customer_id)
             user_id = owner.user_id if owner is not None else self._claimed(found)
             if user_id is None or (owner is not None and owner.deleted):

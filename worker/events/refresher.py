@@ -22,13 +22,12 @@ from worker.domain.provisioning import retry_delay, user_digest
 from worker.domain.stripe_facts import Answer, FetchedSubscription
 from worker.domain.subscription import Change, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
-from worker.events.absorption import move_pointers
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import Vanished, is_missing
-from worker.store import customers, events, refreshes, subscriptions
+from worker.store import customers, events, refreshes, subscriptions, tombstones
 from worker.store.engine.database import Database, Transaction
 from worker.store.engine.errors import LeaseLost
-from worker.store.provisioning import following
+from worker.store.provisioning import following, pointers
 from worker.store.refreshes import Refresh
 from worker.stripe_api.gateway import StripeGateway
 from worker.work.owner import Ended
@@ -181,7 +180,7 @@ class Refresher:
                 told = charge(found.latest_invoice) if found.latest_invoice is not None else None
                 new, change = fetched(row, state, told, (answer.seen_from, answer.seen_to), "refresh")
                 subscriptions.write(tx, [new], [change] if change is not None else [])
-                move_pointers(tx, {row.user_id})
+                pointers.move(tx, {row.user_id})
                 events.matched(tx, row.id)
                 outcome = "changed" if change is not None else "unchanged"
             if outcome == "waiting":
@@ -197,9 +196,11 @@ class Refresher:
     def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription]) -> str:
         """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has.
 
-        Nobody's is recorded, and fetched again once its customer is somebody's.
+        Nobody's is recorded, and fetched again once its customer is somebody's. What was removed here stays away.
         """
         found, fact = answer.value, answer.value.fact
+        if tombstones.among(tx, [fact.id]):
+            return "tombstoned"
         owner = customers.owners(tx, [fact.customer_id]).get(fact.customer_id)
         if owner is not None and owner.deleted:
             return "unmatched"
@@ -239,6 +240,6 @@ class Refresher:
         new, _ = fetched(row, state, told, seen, "adopted")
         subscriptions.write(tx, [new], [Change(user_id, fact.id, new.version, None, new.columns(), "adopted")])
         following.adopt(tx, user_id, fact.id)
-        move_pointers(tx, {user_id})
+        pointers.move(tx, {user_id})
         events.matched(tx, fact.id)
         return True

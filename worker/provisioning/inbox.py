@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +13,11 @@ import structlog
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.messages import Absorbed, Message, requeued
-from worker.domain.profile import MessageShape, ProfileCreated
-from worker.domain.provisioning import KEY_TRUSTED_BY_CREATION, Provisioning, customer_request
-from worker.domain.trial import TrialPolicy, trial_end
+from worker.domain.profile import MessageShape
+from worker.domain.provisioning import Provisioning
+from worker.domain.trial import TrialPolicy
 from worker.errors import Contended, Rejected
+from worker.provisioning.freezing import Freezing
 from worker.provisioning.halves import absorb_in_halves
 from worker.provisioning.leases import Lease, Leases
 from worker.sealing import Sealer
@@ -28,9 +28,6 @@ from worker.store.provisioning.insert import NewProvisioning
 from worker.store.quarantine import QuarantinedMessage
 from worker.telemetry import Metrics
 from worker.work.dispatcher import Dispatcher
-
-_compact = json.JSONEncoder(separators=(",", ":")).encode
-"""`json.dumps` with separators builds an encoder each time, which takes longer than encoding a profile."""
 
 LOCK_TIMEOUT = 0.3
 """Seconds to wait for somebody's lock where a batch is absorbed in halves: some ten times for each row that is held."""
@@ -67,14 +64,12 @@ class ProfileInbox:
         self._sealer = sealer
         self._metrics = metrics
         self._shape = shape
-        self._namespace = namespace
+        self._freezing = Freezing(sealer, namespace, trial, test_clock)
         self._plan = plan
-        self._trial = trial
         self._lanes = lanes
         self._quarantine_for = quarantine_for
         self._now = now
         self._apart_within = apart_within
-        self._test_clock = test_clock
         self._log = structlog.get_logger(__name__)
 
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
@@ -95,7 +90,7 @@ class ProfileInbox:
                 refused.append((message, refusal))
                 continue
             if profile.user_id not in rows:  # of several messages for one user the first counts, as across batches
-                rows[profile.user_id] = self._frozen(profile, self._lanes[message.topic], now)
+                rows[profile.user_id] = self._freezing.row(profile, self._plan, self._lanes[message.topic], now)
                 firsts[profile.user_id] = message
         ordered = [rows[user_id] for user_id in sorted(rows)]
 
@@ -170,21 +165,6 @@ class ProfileInbox:
             self._metrics.quarantined(refusal.reason)
             self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
         return new, held
-
-    def _frozen(self, profile: ProfileCreated, lane: Lane, now: datetime) -> NewProvisioning:
-        request = customer_request(self._namespace, profile.user_id, profile.email, profile.name, self._test_clock)
-        body = _compact(request).encode()
-        since = profile.known_since(now)
-        return NewProvisioning(
-            user_id=profile.user_id,
-            customer_request=self._sealer.seal(body, profile.user_id.encode()),
-            plan=self._plan,
-            trial_end=trial_end(profile, now, self._trial),
-            lane=lane,
-            # A profile that old may have been provisioned by a database that is no more, under a key that is forgotten.
-            look_first=since is None or now - since > KEY_TRUSTED_BY_CREATION,
-            key_possible_since=since,
-        )
 
     def _refused(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:
         return QuarantinedMessage(

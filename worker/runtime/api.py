@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from http import HTTPStatus
+from uuid import UUID
 
 from worker.accounts.callers import Callers, Issuer
 from worker.accounts.jwks import fetcher
 from worker.accounts.keys import JwksKeys, Keys, SharedSecret
+from worker.domain.account_changes import Wish
 from worker.domain.subscription import Subscription
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
+from worker.runtime.accounts import PART as CHANGES
+from worker.runtime.accounts import AccountWork
+from worker.runtime.counting import counted
 from worker.settings.model import Settings
-from worker.store import subscriptions
+from worker.store import subscriptions, told_changes
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
-from worker.telemetry import Health
+from worker.store.told_changes import ToldChange
+from worker.telemetry import Health, Metrics
+from worker.threads import Threads
 from worker.version import VERSION
 from worker.web.api.app import Api
+from worker.web.api.changes import Changes, Desk
 from worker.web.api.openapi import describing
+from worker.web.api.operations import Refused
+from worker.web.api.stats import counting
 from worker.web.api.subscriptions import Subscriptions
 
 API, KEYS = "api", "api_keys"
@@ -32,14 +44,16 @@ READERS = 4
 API_DATABASE = {"pool_size": READERS + 1, "connect_timeout": 3.0, "statement_timeout": 4.0, "lock_timeout": 2.0}
 """A read takes milliseconds, or whoever asked has left: within these times its thread is free again."""
 
+DISABLED = "disabled: STRIPE_SECRET_KEY, or SUBKEEPER_SECRET_KEY, is not set; subscriptions are only read"
+
 CHECK_SECONDS = 5.0
 """Between two looks at Postgres."""
 
 
 class ApiSide:
-    """Connects to nothing until it is asked, or `follow` is called. Raises `Misconfigured`."""
+    """Connects to nothing until it is asked, `follow` is called, or it is started. Raises `Misconfigured`."""
 
-    def __init__(self, settings: Settings, health: Health) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> None:
         self._health = health
         self._closing = ExitStack()
         self._database = Database(settings.database.model_copy(update=API_DATABASE), "subkeeper api")
@@ -48,9 +62,38 @@ class ApiSide:
         self._closing.callback(executor.shutdown, wait=False, cancel_futures=True)
         self._keys = _keys(settings)
         self._check_at = 0.0
-        operations = Subscriptions(self._current, settings.pending_plan).operations
+        self._changes = self._account_work(settings, metrics, rng)
+        operations = [
+            *Subscriptions(self._current, settings.pending_plan).operations,
+            *Changes(self._desk(), settings.plans, settings.pending_plan).operations,
+            counting(lambda: counted(self._database)),
+        ]
         callers = Callers(settings.api.admin_tokens, _issuer(settings, self._keys))
         self.app = Api([*operations, describing(operations, VERSION)], callers.find, executor)
+
+    def _account_work(self, settings: Settings, metrics: Metrics, rng: random.Random) -> AccountWork | None:
+        """None: nothing can be changed, as there is no key for Stripe, or none to seal with."""
+        if settings.stripe_secret_key() is None or not settings.has_secret_key:
+            return None
+        work = AccountWork(settings, metrics, self._health, rng, self._database)
+        self._closing.callback(work.close)
+        return work
+
+    def _desk(self) -> Desk:
+        if (work := self._changes) is None:
+            return Desk(_refuse, self._find_change, lambda _: Future())
+        return Desk(work.ask, work.find, work.expect)
+
+    def start(self, threads: Threads) -> None:
+        if self._changes is None:
+            self._health.set(CHANGES, ok=True, detail=DISABLED)
+        else:
+            self._changes.start(threads)
+
+    def stop(self) -> None:
+        """Once nobody asks any more."""
+        if self._changes is not None:
+            self._changes.stop()
 
     def follow(self) -> None:
         """Called every second or so, on a thread that may wait."""
@@ -66,6 +109,10 @@ class ApiSide:
     def _current(self, user_ids: Sequence[str]) -> list[Subscription]:
         with self._database.question() as tx:
             return subscriptions.current(tx, user_ids)
+
+    def _find_change(self, identifier: UUID) -> ToldChange | None:
+        with self._database.question() as tx:
+            return told_changes.find(tx, identifier)
 
     def _look_at_postgres(self) -> None:
         try:
@@ -91,6 +138,10 @@ class ApiSide:
     def _away(self, part: str, away: SubkeeperError) -> None:
         failing = isinstance(away, (Misconfigured, AccessRefused))
         self._health.set(part, ok=False, detail=str(away), failing=failing, kind=type(away).__name__)
+
+
+def _refuse(_wish: Wish) -> ToldChange | None:
+    raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "billing-disabled", DISABLED)
 
 
 def _keys(settings: Settings) -> Keys | None:

@@ -74,7 +74,7 @@ def _web(settings: Settings, metrics: Metrics, health: Health, rng: random.Rando
 
 
 FRONTS: Mapping[str, Front] = {
-    "web": Front(_web, ("webhook", "api")),
+    "web": Front(_web, ("webhook", "api", "accounts")),
 }
 
 

@@ -23,6 +23,7 @@ from worker.telemetry import Health, Metrics
 from worker.telemetry.repeats import Repeats
 from worker.telemetry.stream import Losses
 from worker.threads import Threads
+from worker.web.api.operations import WAIT_SECONDS
 from worker.web.app import App
 from worker.web.protocol import Bounds
 from worker.web.server import HttpServer
@@ -31,7 +32,7 @@ from worker.web.stripe_webhook import StripeWebhook
 if TYPE_CHECKING:
     from worker.runtime.api import ApiSide
 
-PART, API = "webhook", "api"
+PART, API, ACCOUNTS = "webhook", "api", "accounts"
 FOLLOW_SECONDS = 1.0
 """Between two looks at the files of the secrets."""
 
@@ -72,9 +73,9 @@ class Web:
             observe=metrics.webhook,
             refused=self._refused,
         )
-        answer = web.publish_timeout + 5.0
+        answer = max(web.publish_timeout, WAIT_SECONDS) + 5.0
         bounds = Bounds(web.max_connections, receive=web.receive_timeout, answer=answer, idle=IDLE_SECONDS)
-        self.api = _api(settings, health)
+        self.api = _api(settings, metrics, health, rng)
         rest = self.api.app if self.api else None
         self.http = HttpServer(App(endpoint.routes, rest), web.host, web.port, bounds, name="web")
 
@@ -101,8 +102,10 @@ class Web:
         if self.api is None:
             self._log.info("api.disabled")
             self._health.set(API, ok=True, detail=NO_CALLERS)
+            self._health.set(ACCOUNTS, ok=True, detail=NO_CALLERS)
         else:
             threads.spawn("web-api", partial(self._follow_for_api, self.api))
+            self.api.start(threads)
         threads.spawn("http-web", self._serve)
         self._log.info("web.listening", host=self.http.host, port=self.http.port)
 
@@ -120,6 +123,8 @@ class Web:
             self.http.serve(self._publisher if self._keys else None)
         finally:
             self._stopped.set()
+            if self.api is not None:
+                self.api.stop()
 
     def _follow(self) -> None:
         while not self._stopped.wait(FOLLOW_SECONDS):
@@ -145,10 +150,10 @@ class Web:
             self._log.warning("webhook.refused", reason=reason, detail=detail, left_out=left_out or None)
 
 
-def _api(settings: Settings, health: Health) -> ApiSide | None:
+def _api(settings: Settings, metrics: Metrics, health: Health, rng: random.Random) -> ApiSide | None:
     """None: nobody may call it."""
     if not settings.api.is_on:
         return None
     from worker.runtime.api import ApiSide  # noqa: PLC0415 - who has none starts without its framework
 
-    return ApiSide(settings, health)
+    return ApiSide(settings, metrics, health, rng)

@@ -188,6 +188,7 @@ class ApiSettings(Section):
     jwks_url: JwksUrl | None = None
     jwt_secret: SecretStr | None = None
     jwt_secret_file: Path | None = None
+    proration_behavior: Literal["create_prorations", "always_invoice", "none"] = "create_prorations"
 
     @property
     def has_secret(self) -> bool:

@@ -81,8 +81,10 @@ _PROFILES = text("""
         ORDER BY user_id LIMIT :batch
     )
     SELECT page.user_id, page.stripe_customer_id, page.stripe_subscription_id,
-        page.state = 'completed' AND page.completed_at < :began AND s.id IS NULL AS bare
-    FROM page LEFT JOIN billing_subscriptions s USING (stripe_subscription_id) ORDER BY page.user_id
+        page.state = 'completed' AND page.completed_at < :began AND s.id IS NULL
+            AND t.stripe_subscription_id IS NULL AS bare
+    FROM page LEFT JOIN billing_subscriptions s USING (stripe_subscription_id)
+    LEFT JOIN subscription_tombstones t USING (stripe_subscription_id) ORDER BY page.user_id
 """)
 
 
@@ -105,7 +107,7 @@ class CustomerRow(NamedTuple):
 
 
 class ProfileRow(NamedTuple):
-    """A ledger row. `bare`: it is completed with a subscription that has no row."""
+    """A ledger row. `bare`: it is completed with a subscription that has no row, and that was not removed."""
 
     user_id: str
     stripe_customer_id: str | None

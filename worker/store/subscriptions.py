@@ -88,6 +88,7 @@ _INSERT = text("""
            :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to,
            :stripe_created
     FROM billing_customers WHERE stripe_customer_id = :stripe_customer_id AND deleted_at IS NULL
+        AND NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
     ON CONFLICT (stripe_subscription_id) DO NOTHING
     RETURNING version
 """)
@@ -124,7 +125,7 @@ def insert(
     seen: tuple[datetime, datetime],
     stripe_created: datetime,
 ) -> bool:
-    """A row for a customer of ours that isn't deleted; False: there is none, or the row was there."""
+    """A row for a customer of ours that isn't deleted; False: there is none, or the row was there, or was removed."""
     parameters = {
         **state,
         "stripe_subscription_id": stripe_subscription_id,

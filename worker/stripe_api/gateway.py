@@ -28,6 +28,7 @@ from worker.domain.stripe_facts import (
     SubscriptionFact,
 )
 from worker.settings.sections import StripeSettings
+from worker.stripe_api.account_calls import AccountCalls
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
 from worker.stripe_api.event_list import EventWindow, events_page
@@ -96,6 +97,7 @@ class StripeGateway:
             clock=clock,
             sleep=sleep,
         )
+        self.accounts = AccountCalls(self._requestor)
         self.products = Products(self._requestor)
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
 

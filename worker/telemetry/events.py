@@ -140,6 +140,15 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # were sent long ago left the outbox.
     "change.refused": ("change", "user_id", "reason", "detail"),
     "changes.pruned": ("changes",),
+    # A change that a user or an admin asked for: it holds; it can't be made, for this constant, and what of it holds;
+    # it waits, for so many seconds; another process has it. A bug: it waits, the others go on.
+    "account_change.applied": ("change", "kind", "user_id"),
+    "account_change.failed": ("change", "kind", "user_id", "reason", "applied"),
+    "account_change.postponed": ("change", "user_id", "seconds", "reason"),
+    "account_change.lost": ("change",),
+    "account_change.crashed": ("change",),
+    # So many that had ended long ago were deleted.
+    "account_changes.pruned": ("changes",),
     # What became of leased rows within the last minute: how many by outcome.
     "rows.settled": ("seconds", "outcomes"),
 }

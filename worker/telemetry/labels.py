@@ -36,15 +36,28 @@ EVENT_OUTCOMES = (
 """`worker.events.absorption`; the first ten are kept in `processed_stripe_events`."""
 
 REFRESH_OUTCOMES = (
-    "changed", "unchanged", "adopted", "overtaken", "unmatched", "waiting", "missing", "refused", "postponed",
-    "lease_lost", "given_back", "halted", "crashed", "unrecorded",
+    "changed", "unchanged", "adopted", "overtaken", "unmatched", "tombstoned", "waiting", "missing", "refused",
+    "postponed", "lease_lost", "given_back", "halted", "crashed", "unrecorded",
 )  # fmt: skip
+
+ACCOUNT_CHANGE_OUTCOMES = (
+    "applied",
+    "failed",
+    "postponed",
+    "lease_lost",
+    "given_back",
+    "halted",
+    "crashed",
+    "unrecorded",
+)
 
 STRIPE_OPERATIONS = (
     "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
-    "events.list", "events.retrieve", "prices.create", "prices.list", "products.create", "products.list",
-    "products.update",
-    "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
+    "customers.update",
+    "events.list", "events.retrieve", "payment_methods.attach",
+    "prices.create", "prices.list", "products.create", "products.list", "products.update",
+    "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
+    "subscriptions.update",
     "test_clocks.retrieve",
     "webhook_endpoints.create", "webhook_endpoints.delete", "webhook_endpoints.list", "webhook_endpoints.update",
 )  # fmt: skip

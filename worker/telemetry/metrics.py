@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from worker.domain.lanes import Lane
 from worker.telemetry import labels
+from worker.telemetry.account_changes import AccountChanges
 from worker.telemetry.change_metrics import ChangeMetrics
 from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health
@@ -120,6 +121,7 @@ class Metrics(ChangeMetrics):
         text = "Stripe's events, by what became of them"
         self._events = r.counter("stripe_events", text, {"outcome": labels.EVENT_OUTCOMES})
         self.refreshes = Refreshes(r, _CALL)
+        self.account_changes = AccountChanges(r, _CALL)
 
     def events(self, outcome: str, count: int) -> None:
         """`count` events ended as `outcome` (`labels.EVENT_OUTCOMES`)."""

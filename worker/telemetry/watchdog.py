@@ -33,13 +33,19 @@ class Watchdog:
     """Threads say when they have work and when they get on with it; `run` looks at them until `stop`.
 
     A thread that has made no progress for `patience` seconds makes the process unready, and the log shows once where it
-    is. `clock`: monotonic, in seconds. Safe from any thread.
+    is. `clock`: monotonic, in seconds. `part` of the health tells of it. Safe from any thread.
     """
 
     def __init__(
-        self, health: Health, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
+        self,
+        health: Health,
+        *,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        part: str = PART,
     ) -> None:
         self._health = health
+        self._part = part
         self._patience = patience
         self._clock = clock
         self._lock = threading.Lock()
@@ -86,4 +92,4 @@ class Watchdog:
         self._stalled = set(stalled)
         names = ", ".join(sorted(stalled))
         detail = f"no progress for {self._patience:g} s: {names}" if stalled else ""
-        self._health.set(PART, ok=not stalled, detail=detail)
+        self._health.set(self._part, ok=not stalled, detail=detail)

@@ -11,11 +11,14 @@ from worker.domain.accounts import ApiError
 PROBLEM = "application/problem+json"
 
 
-def problem_body(status: HTTPStatus, detail: str = "", code: str = "", errors: Sequence[ApiError] = ()) -> bytes:
+def problem_body(
+    status: HTTPStatus, detail: str = "", code: str = "", errors: Sequence[ApiError] = (), applied: Sequence[str] = ()
+) -> bytes:
     """`detail` is for people and never repeats what was sent; `code` is a constant for programs; `errors` say where in
-    the request."""
+    the request, `applied` what of it holds."""
     members: dict[str, object] = {"type": "about:blank", "title": status.phrase, "status": status.value}
     members |= {"detail": detail, "code": code, "errors": [error._asdict() for error in errors]}
+    members |= {"applied": list(applied)}
     return json.dumps({name: value for name, value in members.items() if value}).encode()
 
 

@@ -6,11 +6,10 @@ import http.client
 import json
 import secrets
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import psycopg
 
-from tests.integration.web.conftest import Endpoint
 from tests.support.jwts import claims, signed
 
 TRIAL_END = datetime(2027, 1, 1, tzinfo=UTC)
@@ -22,14 +21,26 @@ class Reply(NamedTuple):
     body: Any
 
 
-def ask(endpoint: Endpoint, path: str, token: str | None = None, method: str = "GET", **headers: str) -> Reply:
-    """`token` as a bearer's."""
+class Port(Protocol):
+    """What serves the API."""
+
+    @property
+    def web_port(self) -> int: ...
+
+
+def ask(
+    endpoint: Port, path: str, token: str | None = None, method: str = "GET", body: object = None, **headers: str
+) -> Reply:
+    """`token` as a bearer's; `body` as JSON, bytes as they are."""
     connection = http.client.HTTPConnection("127.0.0.1", endpoint.web_port, timeout=20)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if token is not None:
         named["Authorization"] = f"Bearer {token}"
     try:
-        connection.request(method, path, headers=named)
+        if body is not None:
+            named.setdefault("Content-Type", "application/json")
+        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        connection.request(method, path, sent, named)
         answer = connection.getresponse()
         text = answer.read()
         return Reply(answer.status, answer.headers, json.loads(text) if text else None)

@@ -40,7 +40,7 @@ class Endpoint(Worker):
         super().__init__(Settings.load(None, environ), "web", rng)
         self.nsqd = nsqd
         self.topic = topic
-        self.web_port = cast("Web", self.process.fronts[0]).http.port
+        self.web_port: int = cast("Web", self.process.fronts[0]).http.port
         nsqd.create_channel(topic, CHANNEL)
 
     def post(

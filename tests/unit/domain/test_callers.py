@@ -27,6 +27,13 @@ CALLERS = [None, ANN, STRANGER, POWERLESS, READER, ADMIN_USER, ADMIN_TOKEN]
         (Access.OWN, ("ann", "bob"), [READER, ADMIN_USER, ADMIN_TOKEN]),
         (Access.OWN, ("Ann",), [READER, ADMIN_USER, ADMIN_TOKEN]),
         (Access.OWN, (), [READER, ADMIN_USER, ADMIN_TOKEN]),
+        (Access.CHANGE, ("ann",), [ANN, STRANGER, ADMIN_USER, ADMIN_TOKEN]),
+        (Access.CHANGE, ("bob",), [READER, ADMIN_USER, ADMIN_TOKEN]),
+        (Access.CHANGE, ("ann", "bob"), [ADMIN_USER, ADMIN_TOKEN]),
+        (Access.CHANGE, (), [ADMIN_USER, ADMIN_TOKEN]),
+        (Access.ADMIN, ("ann",), [ADMIN_USER, ADMIN_TOKEN]),
+        (Access.ADMIN, ("eve",), [ADMIN_USER, ADMIN_TOKEN]),
+        (Access.ADMIN, (), [ADMIN_USER, ADMIN_TOKEN]),
     ],
 )
 def test_who_may_call(access: Access, users: tuple[str, ...], allowed: list[Caller | None]) -> None:

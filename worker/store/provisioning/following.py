@@ -41,10 +41,13 @@ _MOVE = text("""
         ORDER BY c.user_id, s.stripe_created NULLS FIRST, s.stripe_subscription_id
     ), moved AS (
         UPDATE provisionings p SET stripe_subscription_id = living.stripe_subscription_id
-        FROM living, billing_subscriptions current
-        WHERE p.user_id = living.user_id AND p.state = 'completed'
-            AND current.stripe_subscription_id = p.stripe_subscription_id
-            AND current.stripe_subscription_status IN ('canceled', 'incomplete_expired')
+        FROM living
+        WHERE p.user_id = living.user_id AND p.state = 'completed' AND EXISTS (
+            SELECT FROM billing_subscriptions current
+            WHERE current.stripe_subscription_id = p.stripe_subscription_id
+                AND current.stripe_subscription_status IN ('canceled', 'incomplete_expired')
+            UNION ALL SELECT FROM subscription_tombstones removed
+            WHERE removed.stripe_subscription_id = p.stripe_subscription_id)
         RETURNING p.stripe_subscription_id
     )
     SELECT stripe_subscription_id FROM moved ORDER BY stripe_subscription_id
@@ -68,8 +71,8 @@ def adopt(tx: Connection, user_id: str, stripe_subscription_id: str) -> None:
 
 
 def move_pointers(tx: Connection, user_ids: Sequence[str]) -> list[str]:
-    """Which subscription is the user's: the ledger goes on from one that has ended to the earliest of those that live.
-    Returns the subscriptions that have become somebody's."""
+    """Which subscription is the user's: the ledger goes on from one that has ended, or was removed, to the earliest of
+    those that live. Returns the subscriptions that have become somebody's."""
     users = {"user_ids": sorted(user_ids)}
     tx.execute(_LOCK, users)
     return list(tx.execute(_MOVE, users).scalars())

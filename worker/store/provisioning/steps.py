@@ -55,6 +55,7 @@ _COMPLETE = text(f"""
                :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to,
                :stripe_created
         FROM billing_customers, fenced WHERE stripe_customer_id = :stripe_customer_id
+            AND NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
         ON CONFLICT (stripe_subscription_id) DO NOTHING
         RETURNING version
     ), noted AS (

@@ -9,8 +9,9 @@ import re
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -18,12 +19,16 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from worker.domain.accounts import ApiError
 from worker.domain.callers import Caller, TokenRefused, may_call
-from worker.errors import SubkeeperError
-from worker.web.api.operations import Operation, Refused, Reply
+from worker.domain.strict_json import parse_object
+from worker.errors import Rejected, SubkeeperError
+from worker.web.api.operations import WAIT_SECONDS, Act, Begun, Operation, Refused, Reply, refuse
+from worker.web.app import Gone, Problem
+from worker.web.app import Request as Bounded
 
 FindCaller = Callable[[str | None], Caller | None]
 """Who sends this `Authorization`; None for nobody. Raises `TokenRefused`, and `SubkeeperError` where that can't be
@@ -33,13 +38,19 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PRIVATE = {"cache-control": "private, no-cache", "vary": "authorization"}
 """Kept by the caller alone, and asked for again each time: an ETag makes that cheap."""
 
+MAX_BODY = 16 * 1024
+"""Bytes: a request holds a handful of fields."""
+
+LOOK_SECONDS = 0.5
+"""So often it is looked whether what is being done has ended: another process may be at it."""
+
 _LATER = (("retry-after", "1"),)
 
 
 class Told(NamedTuple):
     """What came of a request, for its log line."""
 
-    reply: Reply
+    reply: Reply | Begun
     caller: Caller | None = None
     reason: str | None = None
 
@@ -70,24 +81,58 @@ class Api:
         try:
             await self.router(scope, receive, send)
         except HTTPException as missed:
-            refused = Refused(HTTPStatus(missed.status_code), "", "", headers=tuple((missed.headers or {}).items()))
+            headers = {**(missed.headers or {}), **self._allowed(scope, missed.status_code)}
+            refused = Refused(HTTPStatus(missed.status_code), "", "", headers=tuple(headers.items()))
             await self._respond(request, Told(refused.reply), "", began)(scope, receive, send)
+
+    def _allowed(self, scope: Scope, status: int) -> dict[str, str]:
+        """The methods of a path that has others than the request's. Starlette tells those of its first route."""
+        if status != HTTPStatus.METHOD_NOT_ALLOWED:
+            return {}
+        routes = [each for each in self.router.routes if isinstance(each, Route)]
+        found = {method for each in routes if each.matches(scope)[0] is not Match.NONE for method in each.methods or ()}
+        return {"Allow": ", ".join(sorted(found))}
 
     def _route(self, operation: Operation) -> Route:
         async def endpoint(request: Request) -> Response:
             began = self._clock()
+            try:
+                body = b"" if operation.body is None else await Bounded(request.scope, request.receive).body(MAX_BODY)
+            except Problem as problem:
+                return self._respond(request, Told(_as_reply(problem), None, "body"), operation.name, began)
+            except Gone:
+                return Response(b"")
             loop = asyncio.get_running_loop()
-            told = await loop.run_in_executor(self._executor, self._told, operation, request)
+            told = await loop.run_in_executor(self._executor, self._told, operation, request, body)
+            if isinstance(told.reply, Begun):
+                told = told._replace(reply=await self._awaited(told.reply))
             return self._respond(request, told, operation.name, began)
 
         path = operation.path.replace("}", ":path}")  # an id may hold a slash
         return Route(path, endpoint, methods=[operation.method], name=operation.name)
 
-    def _told(self, operation: Operation, request: Request) -> Told:
+    async def _awaited(self, begun: Begun) -> Reply:
+        """The reply of what goes on elsewhere; no thread is spent on waiting for it."""
+        loop, ended = asyncio.get_running_loop(), asyncio.wrap_future(begun.ended)
+        until = loop.time() + WAIT_SECONDS
+        await asyncio.wait([ended], timeout=LOOK_SECONDS)
+        while True:
+            with suppress(SubkeeperError):  # Postgres: it is looked for again
+                reply = await loop.run_in_executor(self._executor, begun.tell)
+                if reply is not None:
+                    return reply
+            if loop.time() > until:
+                return begun.later
+            was_done = ended.done()
+            await asyncio.wait([ended], timeout=LOOK_SECONDS)
+            if was_done:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    def _told(self, operation: Operation, request: Request, body: bytes) -> Told:
         caller = None
         try:
             caller = self._find_caller(request.headers.get("authorization"))
-            return Told(_answered(operation, request, caller), caller)
+            return Told(_answered(operation, request, caller, body), caller)
         except TokenRefused as refused:
             return Told(_challenge("invalid_token").reply, None, refused.reason)
         except Refused as refused:
@@ -102,7 +147,12 @@ class Api:
 
     def _respond(self, request: Request, told: Told, operation: str, began: float) -> Response:
         reply, request_id = told.reply, request.scope["request_id"]
-        is_known = bool(reply.etag) and _is_known(reply.etag, request.headers.get("if-none-match", ""))
+        assert isinstance(reply, Reply), "waited for"
+        is_known = (
+            request.method in {"GET", "HEAD"}
+            and bool(reply.etag)
+            and _is_known(reply.etag, request.headers.get("if-none-match", ""))
+        )
         status = HTTPStatus.NOT_MODIFIED if is_known else reply.status
         self._log.info(
             "request.answered",
@@ -121,7 +171,7 @@ class Api:
         return Response(reply.body, status.value, headers, reply.content_type)
 
 
-def _answered(operation: Operation, request: Request, caller: Caller | None) -> Reply:
+def _answered(operation: Operation, request: Request, caller: Caller | None, body: bytes) -> Reply | Begun:
     if caller is None and operation.access.scopes:
         raise _challenge("")
     query: dict[str, list[str]] = defaultdict(list)
@@ -135,7 +185,32 @@ def _answered(operation: Operation, request: Request, caller: Caller | None) -> 
         said = f'Bearer error="insufficient_scope", scope="{least}"'
         detail = f"another's needs the scope {' or '.join(scope.id for scope in operation.access.scopes)}"
         raise Refused(HTTPStatus.FORBIDDEN, "not_yours", detail, headers=(("www-authenticate", said),))
-    return operation.answer(users, given)
+    if operation.answer is not None:
+        return operation.answer(users, given)
+    assert operation.act is not None, "it does one of the two"
+    assert caller is not None, "nothing that changes anything is public"
+    return operation.act(Act(caller, users, request.headers, _document(operation, request, body)))
+
+
+def _document(operation: Operation, request: Request, body: bytes) -> Mapping[str, object]:
+    if operation.body is None:
+        return {}
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON:
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", f"send {' or '.join(JSON)}")
+    try:
+        return parse_object(body)
+    except Rejected as refusal:
+        refuse([ApiError("/body", refusal.reason, "is no JSON object that can be taken")])
+        raise
+
+
+JSON = ("application/json", "application/merge-patch+json")
+
+
+def _as_reply(problem: Problem) -> Reply:
+    answer = problem.answer
+    headers = tuple((name.decode(), value.decode()) for name, value in answer.headers)
+    return Reply(answer.status, answer.body, answer.content_type, headers=headers)
 
 
 def _challenge(error: str) -> Refused:

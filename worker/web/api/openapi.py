@@ -26,7 +26,8 @@ class ErrorView(BaseModel):
 
 
 class ProblemView(BaseModel):
-    """Problem details (RFC 9457). `code` is a constant; `errors` point into {"path": {…}, "query": {…}} (RFC 6901)."""
+    """Problem details (RFC 9457). `code` is a constant; `errors` point into
+    {"path": {…}, "query": {…}, "header": {…}, "body": {…}} (RFC 6901). `applied`: what was asked for and holds."""
 
     type: str
     title: str
@@ -34,6 +35,7 @@ class ProblemView(BaseModel):
     detail: str = ""
     code: str = ""
     errors: list[ErrorView] = []
+    applied: list[str] = []
 
 
 def describing(operations: Sequence[Operation], version: str) -> Operation:
@@ -73,7 +75,7 @@ def _nobody(_given: Parameters) -> tuple[str, ...]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     scopes = [[scope.id] for scope in operation.access.scopes]
-    own: list[list[str]] = [[]] if operation.access is Access.OWN else []
+    own: list[list[str]] = [[]] if operation.access.allows_own else []
     return {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -89,16 +91,28 @@ def _operation(operation: Operation) -> dict[str, Any]:
             }
             for each in operation.parameters
         ],
+        **_body(operation),
         "responses": {str(status.value): told for status, told in _responses(operation)},
     }
+
+
+def _body(operation: Operation) -> dict[str, Any]:
+    if operation.body is None:
+        return {}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": operation.body}}}}
 
 
 def _responses(operation: Operation) -> Iterator[tuple[HTTPStatus, dict[str, Any]]]:
     schema = {"$ref": _REF.format(model=operation.answers.__name__)} if operation.answers else {"type": "object"}
     etag = {"ETag": {"description": "Moves with `version`", "schema": {"type": "string"}}} if operation.has_etag else {}
-    answer = {"description": operation.summary, "content": {"application/json": {"schema": schema}}}
-    yield HTTPStatus.OK, answer | ({"headers": etag} if etag else {})
-    if etag:
+    content = {"content": {"application/json": {"schema": schema}}}
+    answer = {"description": operation.summary, **(content if operation.success is not HTTPStatus.NO_CONTENT else {})}
+    yield operation.success, answer | ({"headers": etag} if etag else {})
+    if operation.later is not None:
+        link = {"Location": {"description": "Where it is told of", "schema": {"type": "string"}}}
+        told = {"application/json": {"schema": {"$ref": _REF.format(model=operation.later.__name__)}}}
+        yield HTTPStatus.ACCEPTED, {"description": "It is still being done", "content": told, "headers": link}
+    if etag and operation.method == "GET":
         yield HTTPStatus.NOT_MODIFIED, {"description": "If-None-Match has its ETag"}
     yield HTTPStatus.BAD_REQUEST, _problem("A parameter is wrong")
     if operation.access.scopes:
@@ -106,7 +120,9 @@ def _responses(operation: Operation) -> Iterator[tuple[HTTPStatus, dict[str, Any
         yield HTTPStatus.FORBIDDEN, _problem("Another's, without a scope for it")
     if operation.may_miss:
         yield HTTPStatus.NOT_FOUND, _problem("There is none")
-    yield HTTPStatus.SERVICE_UNAVAILABLE, _problem("It can't be told now")
+    for status, description in operation.problems.items():
+        yield status, _problem(description)
+    yield HTTPStatus.SERVICE_UNAVAILABLE, _problem("It can't be told or done now")
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -115,7 +131,8 @@ def _problem(description: str) -> dict[str, Any]:
 
 
 def _schemas(operations: Sequence[Operation]) -> Iterator[tuple[str, Any]]:
-    models: list[type[BaseModel]] = [ProblemView, *(each.answers for each in operations if each.answers)]
+    told = [each for operation in operations for each in (operation.answers, operation.later) if each is not None]
+    models: list[type[BaseModel]] = [ProblemView, *told]
     for model in models:
         schema = model.model_json_schema(ref_template=_REF, mode="serialization")
         yield from schema.pop("$defs", {}).items()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from worker.domain.accounts import ApiError
-from worker.domain.callers import Access
+from worker.domain.callers import Access, Caller
 from worker.web.problems import PROBLEM, problem_body
+
+WAIT_SECONDS = 10.0
+"""For how long what is being done is waited for: most of it takes less than one."""
 
 Parameters = Mapping[str, Sequence[str]]
 """Each with its values, in their order: as an address may repeat them."""
@@ -27,6 +31,24 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Begun(NamedTuple):
+    """What is being done. `tell` gives the reply once there is one, on a thread that may wait; `ended` is done when
+    there may be. `later`: what is replied where that takes too long."""
+
+    ended: Future[None]
+    tell: Callable[[], Reply | None]
+    later: Reply
+
+
+class Act(NamedTuple):
+    """A request to do something. `headers`: by their names in lower case; `document`: the JSON object of its body."""
+
+    caller: Caller
+    users: tuple[str, ...]
+    headers: Mapping[str, str]
+    document: Mapping[str, object]
+
+
 class Refused(Exception):
     """Ends an operation with a problem."""
 
@@ -37,10 +59,11 @@ class Refused(Exception):
         detail: str,
         errors: Sequence[ApiError] = (),
         headers: tuple[tuple[str, str], ...] = (),
+        applied: Sequence[str] = (),
     ) -> None:
         super().__init__(detail)
         self.code = code
-        self.reply = Reply(status, problem_body(status, detail, code, errors), PROBLEM, headers=headers)
+        self.reply = Reply(status, problem_body(status, detail, code, errors, applied), PROBLEM, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +78,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`users` says of whom the answer to a request tells, for `access` to judge; `answer` then gives it. Both raise
-    `Refused`."""
+    """`users` says of whom a request is, for `access` to judge; `answer` then tells, or `act` does what is asked for.
+    All of them raise `Refused`."""
 
     method: str
     path: str
@@ -65,11 +88,19 @@ class Operation:
     access: Access
     parameters: tuple[Parameter, ...]
     users: Callable[[Parameters], tuple[str, ...]]
-    answer: Callable[[tuple[str, ...], Parameters], Reply]
+    answer: Callable[[tuple[str, ...], Parameters], Reply] | None
     answers: type[BaseModel] | None = None
     has_etag: bool = False
     may_miss: bool = False
     """Whether there may be nothing to tell of (404)."""
+    act: Callable[[Act], Reply | Begun] | None = None
+    body: Mapping[str, Any] | None = None
+    """The JSON schema of a request's body; None: there is none to read."""
+    success: HTTPStatus = HTTPStatus.OK
+    later: type[BaseModel] | None = None
+    """What is told where it takes too long (202)."""
+    problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
+    """What else may keep it from being done."""
 
     def check(self, query: Parameters) -> None:
         """Raises `Refused` where a parameter of the query isn't known, or is given more often than it may be."""
@@ -94,5 +125,5 @@ def refuse(errors: Sequence[ApiError]) -> None:
 
 
 def pointer(*parts: str | int) -> str:
-    """A JSON pointer into `{"path": {…}, "query": {…}}`."""
+    """A JSON pointer into `{"path": {…}, "query": {…}, "header": {…}, "body": {…}}`."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)

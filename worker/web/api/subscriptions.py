@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from worker.domain.account_changes import told_of
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access
 from worker.domain.profile import MAX_USER_ID
 from worker.domain.statuses import meaning
 from worker.domain.subscription import Subscription
+from worker.domain.text import is_storable
 from worker.web.api.operations import Operation, Parameter, Parameters, Refused, Reply, pointer, refuse
 
 MOST_USERS = 200
+PATH = "/subscriptions/{user_id}"
 
 Read = Callable[[Sequence[str]], Sequence[Subscription]]
 """The current subscriptions of these users, by user. Raises `SubkeeperError`."""
 
 Time = datetime | None
-_USER = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": "^[^\\u0000]*$"}
+USER_ID = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": "^[^\\u0000]*$"}
+
+
+USER = Parameter("user_id", "path", "The profile's id", USER_ID)
 
 
 class SubscriptionView(BaseModel):
@@ -63,13 +69,12 @@ class Subscriptions:
     @property
     def operations(self) -> tuple[Operation, ...]:
         active = Parameter("active", "query", "true: only where it is trialing or active", {"type": "boolean"})
-        user = Parameter("user_id", "path", "The profile's id", _USER)
-        users = {"type": "array", "items": _USER, "minItems": 1, "maxItems": MOST_USERS}
+        users = {"type": "array", "items": USER_ID, "minItems": 1, "maxItems": MOST_USERS}
         many = Parameter("user_id", "query", f"Profiles' ids, the name repeated; {MOST_USERS} at most", users)
         return (
             Operation(
-                "GET", "/subscriptions/{user_id}", "read_subscription", "A user's current subscription", Access.OWN,
-                (user, active), _one_user, self._one, SubscriptionView, has_etag=True, may_miss=True,
+                "GET", PATH, "read_subscription", "A user's current subscription", Access.OWN,
+                (USER, active), one_user, self._one, SubscriptionView, has_etag=True, may_miss=True,
             ),
             Operation(
                 "GET", "/subscriptions", "list_subscriptions", "The current subscriptions of many users", Access.OWN,
@@ -91,28 +96,30 @@ class Subscriptions:
 
     def _find(self, user_ids: Sequence[str], given: Parameters) -> list[SubscriptionView]:
         only_active = _truth("active", given)
-        views = [self._view(row) for row in self._read(user_ids)]
+        views = [view_of(told_of(row), self._pending_plan) for row in self._read(user_ids)]
         return [view for view in views if view.active or not only_active]
 
-    def _view(self, row: Subscription) -> SubscriptionView:
-        state, columns = dict(row.state), row.columns()
-        status = cast("str", state.pop("stripe_subscription_status"))
-        means = meaning(status, is_pending=state["plan"] == self._pending_plan)
-        return SubscriptionView.model_validate({
-            **state,
-            "user_id": row.user_id,
-            "stripe_subscription": row.id,
-            "status": status,
-            "current": means.current,
-            "active": means.active,
-            "grants_access": means.grants_access,
-            "failed_charge_attempts": columns["failed_charge_attempts"],
-            "last_failed_charge": columns["last_failed_charge"],
-            "version": row.version,
-        })  # fmt: skip
+
+def view_of(told: Mapping[str, Any], pending_plan: str) -> SubscriptionView:
+    """Of `told_of` a row, be it read again from JSON."""
+    status, plan = str(told["stripe_subscription_status"]), str(told["plan"])
+    means = meaning(status, is_pending=plan == pending_plan)
+    return SubscriptionView.model_validate({
+        **{name: told[name] for name in SubscriptionView.model_fields if name in told},
+        "status": status,
+        "current": means.current,
+        "active": means.active,
+        "grants_access": means.grants_access,
+    })  # fmt: skip
 
 
-def _one_user(given: Parameters) -> tuple[str, ...]:
+def is_user_id(user_id: str) -> bool:
+    """Whether a profile can have it."""
+    return 0 < len(user_id) <= MAX_USER_ID and is_storable(user_id)
+
+
+def one_user(given: Parameters) -> tuple[str, ...]:
+    """The one of the path."""
     user_id = given["user_id"][0]
     refuse(_wrong_ids([user_id], ("path", "user_id")))
     return (user_id,)
@@ -138,7 +145,7 @@ def _wrong_ids(user_ids: Sequence[str], place: tuple[str, str]) -> list[ApiError
             "is empty, too long, or holds a NUL",
         )
         for number, user_id in enumerate(user_ids)
-        if not 0 < len(user_id) <= MAX_USER_ID or "\0" in user_id
+        if not is_user_id(user_id)
     ]
 
 

@@ -1,0 +1,137 @@
+"""Taking in what users and admins ask of subscriptions: a row each, leased by this process if it has a thread free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from worker.accounts.leases import ChangeLease
+from worker.domain.account_changes import ChangeRefused, Kind, Wish, digest_of, etag_of, forbidden, planned
+from worker.domain.accounts import UNSET
+from worker.domain.deadline import Clock, Deadline, boot_time
+from worker.domain.lanes import Lane
+from worker.sealing import Sealer
+from worker.store import account_changes, customers, subscriptions, told_changes, tombstones
+from worker.store.account_changes import NewChange
+from worker.store.engine.database import Database, Transaction
+from worker.store.provisioning import insert, views
+from worker.store.provisioning.insert import NewProvisioning
+from worker.store.told_changes import ToldChange
+from worker.work.dispatcher import Dispatcher
+
+Freeze = Callable[[str, str, str | None], NewProvisioning]
+"""The ledger's row of a user, with this plan and this email, as absorbing a message would have frozen it."""
+
+
+class Asking:
+    """Any number of threads may ask. `lease`: how long a leased row is this process's; `now` (UTC)."""
+
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        freeze: Freeze,
+        *,
+        lease: timedelta,
+        now: Callable[[], datetime],
+        clock: Clock = boot_time,
+    ) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._freeze = freeze
+        self._lease = lease
+        self._now = now
+        self._clock = clock
+
+    def ask(self, wish: Wish, dispatcher: Dispatcher[ChangeLease]) -> ToldChange | None:
+        """The row, and a thread of `dispatcher` for it, if one is free. Returns the row of before, where the same was
+        asked for under its key. Raises `ChangeRefused`."""
+        with dispatcher.reserve({Lane.LIVE: 1}) as reservation:
+            known, leased = self.insert(wish, leased=reservation.take(Lane.LIVE))
+            reservation.hand_over([leased] if leased is not None else [])
+        return known
+
+    def insert(self, wish: Wish, *, leased: bool) -> tuple[ToldChange | None, ChangeLease | None]:
+        """The row, committed, and its lease, where it was to be `leased` and nothing of the user's is before it; or the
+        row of before. Raises `ChangeRefused`."""
+        new = self._new(wish)
+        deadline = Deadline.after(self._lease.total_seconds(), self._clock)
+        with self._database.transaction() as tx:
+            account_changes.lock_user(tx, wish.user_id)
+            if (known := self._known(tx, new)) is not None:
+                return known, None
+            row = account_changes.insert(tx, self._checked(tx, wish, new), self._lease if leased else None)
+            if row is None:  # for another user, at the same time
+                raise _key_reused()
+        return None, ChangeLease(row, deadline) if row.token else None
+
+    def find(self, identifier: UUID) -> ToldChange | None:
+        with self._database.question() as tx:
+            return told_changes.find(tx, identifier)
+
+    def _new(self, wish: Wish) -> NewChange:
+        change, identifier = wish.change, wish.id
+        digest = self._sealer.fingerprint(digest_of(wish.kind, wish.user_id, change, ",".join(sorted(wish.etags))))
+        asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
+        is_sealed = wish.kind is Kind.UPDATE and change.email is not UNSET
+        return NewChange(
+            id=identifier,
+            kind=wish.kind,
+            user_id=wish.user_id,
+            caller=wish.caller,
+            idempotency_key=wish.idempotency_key,
+            digest=digest,
+            steps=planned(wish.kind, change),
+            wanted={name: value for name, value in asked.items() if value is not UNSET},
+            sealed_email=self._sealer.seal(str(change.email).encode(), identifier.bytes) if is_sealed else None,
+        )
+
+    def _known(self, tx: Transaction, new: NewChange) -> ToldChange | None:
+        if new.idempotency_key is None:
+            return None
+        known = told_changes.find_by_key(tx, new.caller, new.idempotency_key)
+        if known is not None and known.digest != new.digest:
+            raise _key_reused()
+        return known
+
+    def _checked(self, tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
+        """With what it is about, if it can be made by what we know."""
+        if wish.kind is Kind.CREATE:
+            self._provision(tx, wish)
+            return new
+        row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
+        if row is None:
+            raise ChangeRefused("no_subscription", "the user has none (yet)")
+        if wish.etags and etag_of(row) not in wish.etags:
+            raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
+        if (refused := forbidden(str(row.state["stripe_subscription_status"]), new.steps)) is not None:
+            raise refused
+        customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
+        return replace(
+            new,
+            etag=etag_of(row) if wish.etags else None,
+            stripe_subscription_id=row.id,
+            stripe_customer_id=customer_id,
+        )
+
+    def _provision(self, tx: Transaction, wish: Wish) -> None:
+        """The ledger's row, as a message would have made it; due at once, for whoever settles."""
+        if (known := views.find(tx, wish.user_id)) is not None:
+            removed = tombstones.among(tx, [known.stripe_subscription_id or ""])
+            raise ChangeRefused("exists", _REMOVED if removed else f"the user is in the ledger already ({known.state})")
+        change = wish.change
+        assert change.plan is not UNSET, "validated"
+        email = None if change.email is UNSET else change.email
+        row = self._freeze(wish.user_id, change.plan, email)
+        new, _ = insert.insert_new(tx, [row], lease=timedelta(0), stripe_now=self._now())
+        if not new:
+            raise ChangeRefused("exists", "the user is in the ledger already")
+
+
+_REMOVED = "the user had one, which was removed: nothing starts another one"
+
+
+def _key_reused() -> ChangeRefused:
+    return ChangeRefused("key_reused", "this Idempotency-Key was used with another request")

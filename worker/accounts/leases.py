@@ -1,0 +1,177 @@
+"""Leases of changes, and what their holders commit: each a transaction of its own, under the row's fence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import NamedTuple
+
+from worker.domain.account_changes import AccountChange, ChangeRefused, etag_of, told_of
+from worker.domain.deadline import Clock, Deadline, boot_time
+from worker.domain.invoice import charge
+from worker.domain.lanes import Lane
+from worker.domain.stripe_facts import Answer, FetchedSubscription, SubscriptionFact
+from worker.domain.subscription import Subscription, fetched
+from worker.store import account_changes, answers, refreshes, subscriptions, tombstones
+from worker.store.engine.database import Database, Transaction
+from worker.store.provisioning import pointers, views
+from worker.store.refreshes import Held
+
+PlanName = Callable[[SubscriptionFact], str]
+"""What our tables call a subscription's plan."""
+
+
+@dataclass(slots=True)
+class ChangeLease:
+    """A change that this process alone may work on, until the deadline."""
+
+    change: AccountChange
+    deadline: Deadline
+    lane: Lane = field(default=Lane.LIVE)
+
+
+class Watched(NamedTuple):
+    """A subscription's row as it was before something was asked of Stripe, and what was known of it."""
+
+    version: int
+    held: Held
+
+
+class ChangeLeases:
+    """Leases of `length`. Every write may raise `LeaseLost`."""
+
+    def __init__(
+        self,
+        database: Database,
+        plan_name: PlanName,
+        openable: Callable[[], Sequence[bytes]],
+        *,
+        length: timedelta,
+        clock: Clock = boot_time,
+    ) -> None:
+        self._database = database
+        self._plan_name = plan_name
+        self._openable = openable
+        self._length = length
+        self._clock = clock
+
+    def lease_due(self, count: int, user_id: str | None = None) -> list[ChangeLease]:
+        """Up to `count` changes that are due (of one user), the longest due first."""
+        deadline, openable = self._deadline(), self._openable()
+        with self._database.transaction() as tx:
+            found = account_changes.lease(tx, count, self._length, openable, user_id)
+        return [ChangeLease(each, deadline) for each in found]
+
+    def begin(self, lease: ChangeLease, changed: AccountChange, *, watched: bool) -> Watched | None:
+        """The step is about to be asked for, as `changed` has it; `watched`: its answer is the subscription.
+
+        Raises `ChangeRefused` where there is no such subscription any more, or, before anything was asked for, where it
+        isn't in the state that was meant.
+        """
+        deadline = self._deadline()
+        identifier = changed.stripe_subscription_id
+        assert identifier is not None, "known by now"
+        with self._database.transaction() as tx:
+            row = subscriptions.read(tx, [identifier]).get(identifier)
+            if row is None:
+                raise ChangeRefused("no_subscription", "the subscription was removed")
+            if lease.change.is_untouched and changed.etag not in {None, etag_of(row)}:
+                raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
+            held = answers.watch(tx, identifier, self._length) if watched else None
+            account_changes.begin(tx, changed, self._length)
+        lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
+        return None if held is None else Watched(row.version, held)
+
+    def advance(
+        self,
+        lease: ChangeLease,
+        changed: AccountChange,
+        watched: Watched | None = None,
+        answer: Answer[FetchedSubscription] | None = None,
+    ) -> None:
+        """The step holds, and `changed` is what comes of it; with the last one the change has ended. An `answer` is
+        written to the row as any fetch's that began when it was sent."""
+        deadline = self._deadline()
+        changed = replace(changed, done=changed.done + 1, request=None, asked_for=None, generation=1)
+        with self._database.transaction() as tx:
+            if watched is not None and answer is not None:
+                self._write(tx, str(changed.stripe_subscription_id), watched, answer)
+            if changed.step is None:
+                account_changes.end(tx, changed, "applied", self._result(tx, changed))
+            else:
+                account_changes.advance(tx, changed, self._length)
+        lease.change, lease.deadline = changed, deadline
+
+    def _write(self, tx: Transaction, identifier: str, watched: Watched, answer: Answer[FetchedSubscription]) -> None:
+        row = subscriptions.locked(tx, [identifier]).get(identifier)
+        if row is None:
+            return
+        if row.version != watched.version:
+            refreshes.mark(tx, [identifier])
+            return
+        if answers.answered(tx, identifier, watched.held):
+            found = answer.value
+            told = charge(found.latest_invoice) if found.latest_invoice is not None else None
+            state = found.fact.columns(self._plan_name(found.fact))
+            new, change = fetched(row, state, told, (answer.seen_from, answer.seen_to), "requested")
+            subscriptions.write(tx, [new], [change] if change is not None else [])
+            pointers.move(tx, {row.user_id})
+
+    def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
+        identifier = str(change.stripe_subscription_id)
+        row = subscriptions.read(tx, [identifier]).get(identifier)
+        return {"subscription": _told(row), "applied": change.held}
+
+    def remove(self, lease: ChangeLease) -> None:
+        """The subscription has ended at Stripe: here it is removed for good, and the change with it has ended."""
+        change = replace(lease.change, done=lease.change.done + 1)
+        identifier = str(change.stripe_subscription_id)
+        with self._database.transaction() as tx:
+            row = subscriptions.locked(tx, [identifier]).get(identifier)
+            if row is not None:
+                tombstones.bury(tx, row)
+                pointers.move(tx, {row.user_id})
+            account_changes.end(tx, change, "applied", {"subscription": None, "applied": []})
+        lease.change = change
+
+    def refuse(self, lease: ChangeLease, refused: ChangeRefused) -> None:
+        """It can't be made; what holds of it is told."""
+        told = {"code": refused.code, "detail": refused.detail, "errors": [each._asdict() for each in refused.errors]}
+        with self._database.transaction() as tx:
+            account_changes.end(tx, lease.change, "failed", {"error": told, "applied": lease.change.held})
+
+    def postpone(self, lease: ChangeLease, delay: timedelta, error: str | None) -> None:
+        """Gives it back, due after `delay`; without an `error` it counts as not tried."""
+        with self._database.transaction() as tx:
+            account_changes.postpone(tx, lease.change, delay, error)
+
+    # What a new subscription waits for
+
+    def settled(self, user_id: str) -> tuple[str, str] | None:
+        """The customer and the subscription that the ledger has come to; None: it hasn't yet. Raises `ChangeRefused`
+        where it is set aside."""
+        with self._database.question() as tx:
+            row = views.find(tx, user_id)
+        if row is not None and row.state in {"pending", "customer_created"}:
+            return None
+        if row is None or row.stripe_customer_id is None or row.stripe_subscription_id is None:
+            raise _set_aside(row.last_error if row is not None else None)
+        return row.stripe_customer_id, row.stripe_subscription_id
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._length.total_seconds(), self._clock)
+
+
+def _told(row: Subscription | None) -> Mapping[str, object] | None:
+    return None if row is None else told_of(row)
+
+
+def _set_aside(error: str | None) -> ChangeRefused:
+    if error is not None and error.startswith(_TAKEN):
+        return ChangeRefused("stripe_id_taken", "what Stripe has for this user is another user's here")
+    return ChangeRefused("set_aside", "Stripe refuses this user; an admin finds why in the quarantine")
+
+
+_TAKEN = ("billing_customers_stripe_customer_id_key", "provisionings_stripe_subscription_id_key", "cus_")
+"""How the ledger's last error begins where an object at Stripe is another user's (`Provisioner`)."""

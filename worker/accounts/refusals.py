@@ -1,0 +1,48 @@
+"""What a refusal of Stripe's means to who asked for a change."""
+
+from __future__ import annotations
+
+from worker.domain.account_changes import PROPERTIES, ChangeRefused, Step
+from worker.domain.accounts import ApiError
+from worker.errors import SubkeeperError
+from worker.stripe_api.errors import (
+    CustomerGone,
+    Failure,
+    FieldRefused,
+    KeyBurnt,
+    Refused,
+    SharedRefusal,
+    TrialPassed,
+)
+
+MISSING = "resource_missing"
+DECLINED = 402
+
+
+def refusal_of(error: SubkeeperError) -> Failure | None:
+    """What Stripe has refused for good, be it from memory: the answer to the first request under the key is that of
+    all. None: something else."""
+    if isinstance(error, (Refused, SharedRefusal, CustomerGone, FieldRefused, TrialPassed)):
+        return error.failure
+    if not isinstance(error, KeyBurnt) or error.failure.type == "idempotency_error":
+        return None
+    status = error.failure.status or 0
+    return error.failure if 400 <= status < 500 else None
+
+
+def is_missing(error: SubkeeperError) -> bool:
+    """Whether Stripe says that there is no such subscription, or none that could still end."""
+    failure = refusal_of(error)
+    return failure is not None and failure.code == MISSING
+
+
+def refused_by_stripe(step: Step | None, failure: Failure) -> ChangeRefused:
+    """In Stripe's constants; its words may quote what was sent."""
+    pointer = f"/{PROPERTIES[step]}" if step is not None and step in PROPERTIES else ""
+    said = failure.code or failure.type or "refused"
+    if failure.status == DECLINED:
+        errors = [ApiError(pointer, said, "the card was declined, or asks for what only Stripe's pages can do")]
+        return ChangeRefused("card_declined", "the card was declined", errors)
+    if failure.code == MISSING and failure.param is not None and failure.param.startswith("customer"):
+        return ChangeRefused("customer_gone", "the user's customer was deleted at Stripe")
+    return ChangeRefused("refused", "Stripe refuses it", [ApiError(pointer, said, "Stripe refuses it")])

@@ -1,0 +1,240 @@
+"""The steps of a change at Stripe: each request is committed before it is sent, and its answer before the next one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from worker.accounts.leases import ChangeLease, ChangeLeases
+from worker.accounts.refusals import is_missing, refusal_of, refused_by_stripe
+from worker.domain.account_changes import (
+    OF_THE_SUBSCRIPTION,
+    AccountChange,
+    Changeable,
+    ChangeRefused,
+    Step,
+    canceling_request,
+    forbidden,
+    own_default_request,
+    plan_request,
+)
+from worker.domain.stripe_facts import Answer, FetchedSubscription
+from worker.errors import SubkeeperError, TryLater
+from worker.sealing import CannotOpen, Sealer
+from worker.stripe_api.account_calls import AccountCalls, Changing
+from worker.stripe_api.catalogue import UnusablePlan
+from worker.stripe_api.errors import KeyBurnt, TrialPassed
+
+MOST_GENERATIONS = 3
+"""Of a step, in a lease: what is burnt again and again waits before the next."""
+
+LEDGER_LOOK, LEDGER_PATIENCE = 0.05, 3.0
+"""Seconds between two looks at a new user's ledger row, and for how long a thread looks: most are settled by then."""
+
+
+class Steps:
+    """`price_id` finds a plan's price, and raises as `Catalogue.price_id`; `proration`: for plans that are being paid
+    for."""
+
+    def __init__(
+        self,
+        leases: ChangeLeases,
+        calls: AccountCalls,
+        sealer: Sealer,
+        *,
+        namespace: str,
+        price_id: Callable[[str], str],
+        proration: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._leases = leases
+        self._calls = calls
+        self._sealer = sealer
+        self._namespace = namespace
+        self._price_id = price_id
+        self._proration = proration
+        self._sleep = sleep
+
+    def take(self, lease: ChangeLease) -> None:
+        """All that are left, until the change has ended. Raises `ChangeRefused` where one can't be taken, and what the
+        gateway raises for anything that must wait or stop."""
+        now: Changeable | None = None  # as Stripe's last answer in this lease had it
+        while (step := lease.change.step) is not None:
+            if step is Step.PROVISION:
+                self._await_ledger(lease)
+            elif step is Step.REMOVE:
+                self._remove(lease)
+            elif step in OF_THE_SUBSCRIPTION:
+                now = self._of_the_subscription(lease, now)
+            else:
+                self._of_the_customer(lease)
+
+    def _await_ledger(self, lease: ChangeLease) -> None:
+        looks = round(LEDGER_PATIENCE / LEDGER_LOOK)
+        for _ in range(looks):
+            if (settled := self._leases.settled(lease.change.user_id)) is not None:
+                customer_id, subscription_id = settled
+                self._leases.advance(
+                    lease,
+                    replace(lease.change, stripe_customer_id=customer_id, stripe_subscription_id=subscription_id),
+                )
+                return
+            self._sleep(LEDGER_LOOK)
+        raise TryLater("ledger_unsettled")
+
+    def _remove(self, lease: ChangeLease) -> None:
+        change = self._next(lease.change)
+        self._leases.begin(lease, change, watched=False)
+        identifier = str(change.stripe_subscription_id)
+        try:
+            self._calls.cancel_subscription(identifier, key=self._key(lease), deadline=lease.deadline)
+        except SubkeeperError as error:
+            if not is_missing(error):
+                raise self._meant(lease.change, error) from error
+            self._require_ended(lease, identifier)
+        self._leases.remove(lease)
+
+    def _require_ended(self, lease: ChangeLease, identifier: str) -> None:
+        """Stripe has nothing to cancel: it must have ended before."""
+        try:
+            found = self._calls.subscription(identifier, deadline=lease.deadline).value.found.fact
+        except SubkeeperError as error:
+            if not is_missing(error):
+                raise self._meant(lease.change, error) from error
+            return
+        if not found.is_terminal:
+            raise TryLater("subscription_missing_and_there")
+
+    # Steps whose answer is the customer, or a card of it
+
+    def _of_the_customer(self, lease: ChangeLease) -> None:
+        change = self._next(lease.change)
+        customer_id = change.stripe_customer_id
+        if customer_id is None:
+            raise ChangeRefused("customer_gone", "the user's customer was deleted at Stripe")
+        self._leases.begin(lease, change, watched=False)
+        for _ in range(MOST_GENERATIONS):
+            try:
+                changed = self._asked_of_customer(lease, customer_id)
+            except SubkeeperError as error:
+                self._renew(lease, error, watched=False)
+            else:
+                self._leases.advance(lease, changed)
+                return
+        raise TryLater("generations_exhausted")
+
+    def _asked_of_customer(self, lease: ChangeLease, customer_id: str) -> AccountChange:
+        """The change as it goes on from there."""
+        change, key, deadline = lease.change, self._key(lease), lease.deadline
+        if change.step is Step.EMAIL:
+            self._calls.update_customer(customer_id, {"email": self._email(change)}, key=key, deadline=deadline)
+            return replace(change, sealed_email=None)
+        card = str(change.wanted["stripe_source"])
+        if change.step is Step.ATTACH:
+            card = self._calls.attach(card, customer_id, key=key, deadline=deadline)
+            return replace(change, wanted={**change.wanted, "stripe_source": card})
+        settings = {"invoice_settings": {"default_payment_method": card}}
+        self._calls.update_customer(customer_id, settings, key=key, deadline=deadline)
+        return change
+
+    def _email(self, change: AccountChange) -> str:
+        assert change.sealed_email is not None, "erased with the step"
+        try:
+            return self._sealer.open(change.sealed_email, change.id.bytes).decode()
+        except CannotOpen as error:
+            raise TryLater(f"sealed: {error.reason}") from error
+
+    # Steps whose answer is the subscription
+
+    def _of_the_subscription(self, lease: ChangeLease, now: Changeable | None) -> Changeable:
+        for _ in range(MOST_GENERATIONS):
+            change = self._next(lease.change)
+            if change.request is None:
+                now = now or self._fetched(change, lease).value.now
+                request = self._request(change, now)
+                if request is None:
+                    return self._is_so(lease, change, now)
+                change = replace(change, request=request)
+            watched = self._leases.begin(lease, change, watched=True)
+            try:
+                answer = self._asked(lease)
+            except SubkeeperError as error:
+                self._renew(lease, error, watched=True)
+                now = None
+            else:
+                self._leases.advance(lease, lease.change, watched, _row_of(answer))
+                return answer.value.now
+        raise TryLater("generations_exhausted")
+
+    def _request(self, change: AccountChange, now: Changeable) -> Mapping[str, object] | None:
+        if (refused := forbidden(now.status, [change.step] if change.step is not None else [])) is not None:
+            raise refused
+        if change.step is Step.PLAN:
+            try:
+                price_id = self._price_id(str(change.wanted["plan"]))
+            except UnusablePlan as unusable:
+                raise ChangeRefused("plan_unusable", "Stripe has no price for this plan now") from unusable
+            return plan_request(now, price_id, self._proration)
+        if change.step is Step.CANCELING:
+            return canceling_request(now, canceling=bool(change.wanted["canceling"]))
+        return own_default_request(now, str(change.wanted["stripe_source"]))
+
+    def _is_so(self, lease: ChangeLease, change: AccountChange, now: Changeable) -> Changeable:
+        """Nothing is to be asked. Whoever asked for it is told what Stripe says, so that is fetched as any mark's."""
+        if change.step is Step.OWN_DEFAULT:
+            self._leases.advance(lease, change)
+            return now
+        watched = self._leases.begin(lease, change, watched=True)
+        answer = self._fetched(change, lease)
+        self._leases.advance(lease, lease.change, watched, _row_of(answer))
+        return answer.value.now
+
+    def _asked(self, lease: ChangeLease) -> Answer[Changing]:
+        """Stripe's answer. One from memory is as old as the first request: then what is so now is fetched."""
+        change = lease.change
+        assert change.request is not None, "built before"
+        answer = self._calls.update_subscription(
+            str(change.stripe_subscription_id), change.request, key=self._key(lease), deadline=lease.deadline
+        )
+        return self._fetched(change, lease) if answer.replayed else answer
+
+    def _fetched(self, change: AccountChange, lease: ChangeLease) -> Answer[Changing]:
+        try:
+            return self._calls.subscription(str(change.stripe_subscription_id), deadline=lease.deadline)
+        except SubkeeperError as error:
+            raise self._meant(change, error) from error
+
+    # Keys
+
+    def _key(self, lease: ChangeLease) -> str:
+        return lease.change.key(self._namespace)
+
+    @staticmethod
+    def _next(change: AccountChange) -> AccountChange:
+        """The change with the key that its step is asked for under: where Stripe may have forgotten the one of before,
+        what is so is looked at anew, and the rest is asked for in the next generation."""
+        if not change.is_forgotten:
+            return change
+        return replace(change, request=None, generation=change.generation + 1, asked_for=timedelta(0))
+
+    def _renew(self, lease: ChangeLease, error: SubkeeperError, *, watched: bool) -> None:
+        """The next generation of the step, where the key can't be used any more or a trial has ended meanwhile. Raises
+        anything else."""
+        is_passed = isinstance(error, TrialPassed) and lease.change.step is Step.PLAN
+        if not is_passed and (not isinstance(error, KeyBurnt) or refusal_of(error) is not None):
+            raise self._meant(lease.change, error) from error
+        change = replace(lease.change, request=None, generation=lease.change.generation + 1)
+        self._leases.begin(lease, change, watched=watched)
+
+    @staticmethod
+    def _meant(change: AccountChange, error: SubkeeperError) -> SubkeeperError:
+        """What an error means to who asked, where it is Stripe's refusal; else the error itself."""
+        failure = refusal_of(error)
+        return error if failure is None else refused_by_stripe(change.step, failure)
+
+
+def _row_of(answer: Answer[Changing]) -> Answer[FetchedSubscription]:
+    """What our row keeps of it."""
+    return Answer(answer.value.found, answer.seen_from, answer.seen_to, answer.replayed, answer.request_id)

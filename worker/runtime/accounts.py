@@ -1,0 +1,213 @@
+"""Changes that users and admins ask for, put together: taken in by the API, made on threads beside it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from worker.accounts.asking import Asking
+from worker.accounts.leases import ChangeLease, ChangeLeases
+from worker.accounts.steps import Steps
+from worker.accounts.waiting import Waiting
+from worker.accounts.working import ChangeWorker
+from worker.domain.account_changes import Wish
+from worker.domain.deadline import Clock, boot_time
+from worker.domain.lanes import Lane, LaneSchedule
+from worker.domain.profile import ProfileCreated
+from worker.domain.stripe_facts import SubscriptionFact
+from worker.domain.trial import TrialPolicy
+from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
+from worker.provisioning.freezing import Freezing
+from worker.runtime.resources import Resources, lane_weights
+from worker.sealing import Sealer
+from worker.settings.model import Settings
+from worker.store import stripe_reads, told_changes
+from worker.store.engine.access import require_grants
+from worker.store.engine.database import Database
+from worker.store.engine.revision import require_compatible
+from worker.store.provisioning.insert import NewProvisioning
+from worker.store.told_changes import ToldChange
+from worker.stripe_api.catalogue import Catalogue
+from worker.stripe_api.gateway import StripeGateway
+from worker.telemetry import Health, Metrics, Watchdog
+from worker.threads import Threads
+from worker.work.dispatcher import Dispatcher
+from worker.work.halting import Halting
+
+PART, THREADS_PART = "accounts", "account_threads"
+"""Parts of the process's health: whether changes can be made, and whether their threads get on."""
+
+CHANGE_THREADS = 8
+"""Of a process: a change takes a second of Stripe's time, and nobody makes many."""
+
+WATCH_SECONDS, PRUNE_EVERY, PRUNED_AT_ONCE = 5.0, 720, 1000
+"""Between two looks at what waits; in every so many of them, what ended long ago is deleted."""
+
+KEPT = timedelta(days=30)
+"""For so long an Idempotency-Key is remembered, and what came of a change is told."""
+
+
+def asking(
+    settings: Settings, database: Database, sealer: Sealer, now: Callable[[], datetime], clock: Clock = boot_time
+) -> Asking:
+    """Where changes are taken in; new users are frozen as their messages would be."""
+    trial = TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours))
+    freezing = Freezing(sealer, settings.namespace, trial, settings.stripe.test_clock)
+
+    def freeze(user_id: str, plan: str, email: str | None) -> NewProvisioning:
+        seen = now()
+        return freezing.row(ProfileCreated(user_id, email, None, seen), plan, Lane.LIVE, seen)
+
+    lease = timedelta(seconds=settings.settle.lease)
+    return Asking(database, sealer, freeze, lease=lease, now=now, clock=clock)
+
+
+def leases(
+    settings: Settings, database: Database, catalogue: Catalogue, openable: Callable[[], list[bytes]]
+) -> ChangeLeases:
+    def plan_name(fact: SubscriptionFact) -> str:
+        return catalogue.plan_of(fact.price_lookup_key) or fact.price_lookup_key or fact.price_id
+
+    return ChangeLeases(database, plan_name, openable, length=timedelta(seconds=settings.settle.lease))
+
+
+def steps(
+    settings: Settings, held: ChangeLeases, gateway: StripeGateway, catalogue: Catalogue, sealer: Sealer
+) -> Steps:
+    return Steps(
+        held,
+        gateway.accounts,
+        sealer,
+        namespace=settings.namespace,
+        price_id=catalogue.price_id,
+        proration=settings.api.proration_behavior,
+    )
+
+
+class AccountWork:
+    """Threads of the web process that make changes, whoever took them in. Connects to nothing before `start`.
+
+    `api_database`: where the API's own requests are written. Raises `Misconfigured` without keys that can be used.
+    """
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random, api_database: Database
+    ) -> None:
+        own = settings.database.model_copy(update={"pool_size": CHANGE_THREADS + 4})
+        self._resources = resources = Resources(settings.model_copy(update={"database": own}), metrics, health, rng)
+        self._metrics = metrics
+        self._health = health
+        self._watchdog = Watchdog(health, patience=max(60.0, 2 * settings.settle.lease), part=THREADS_PART)
+        self._stopping = threading.Event()
+        self._threads: Threads | None = None
+        self._joined = False
+        self._log = structlog.get_logger(__name__)
+        self._waiting = Waiting()
+        self._asking = asking(settings, api_database, resources.keys.sealer, resources.clocks.now, resources.clock)
+        held = leases(settings, resources.database, resources.catalogue, resources.keys.openable)
+        taken = steps(settings, held, resources.gateway, resources.catalogue, resources.keys.sealer)
+        worker = ChangeWorker(held, taken, ended=self._waiting.ended, rng=rng)
+        self._halting = Halting(
+            worker, preflight=self._preflight, shared_problem=lambda: None, report=self._report, clock=resources.clock
+        )
+        self._dispatcher: Dispatcher[ChangeLease] = Dispatcher(
+            worker,
+            self._halting,
+            LaneSchedule(CHANGE_THREADS, lane_weights(settings)),
+            observe=lambda _lane, outcome, seconds: metrics.account_changes.ended(outcome, seconds),
+            threads=CHANGE_THREADS,
+            sweep_interval=settings.settle.sweep_interval,
+            watchdog=self._watchdog,
+            clock=resources.clock,
+            name="accounts",
+        )
+        self.expect = self._waiting.expect
+        self.find = self._asking.find
+
+    def ask(self, wish: Wish) -> ToldChange | None:
+        """Raises `Unavailable` while nothing can be asked of Stripe, for the reason that the health tells."""
+        if self._halting.halted:
+            raise Unavailable(PART, "changes can't be made now")
+        return self._asking.ask(wish, self._dispatcher)
+
+    def start(self, threads: Threads) -> None:
+        self._threads = threads
+        self._dispatcher.start(threads.spawn)
+        threads.spawn("accounts-watcher", self._watch)
+        threads.spawn("accounts-watchdog", self._watchdog.run)
+        threads.spawn("accounts-catalogue", lambda: self._resources.catalogue.keep_fresh(self._stopping))
+
+    def stop(self) -> None:
+        """Takes no more work; what is under way is finished."""
+        self._stopping.set()
+        self._dispatcher.stop()
+        self._watchdog.stop()
+        if self._joined:
+            self._resources.budget.stop(drained=False)
+
+    def close(self) -> None:
+        self._resources.close()
+
+    # What must hold before anything is asked
+
+    def _preflight(self) -> None:
+        """A schema that this code knows, a part of Stripe's rate, and a key of this database's account that works."""
+        resources = self._resources
+        with resources.database.connection() as connection:
+            require_grants(connection)
+            require_compatible(connection)
+        if not self._joined:
+            resources.budget.join()
+            self._joined = True
+            if self._threads is not None:
+                self._threads.spawn("accounts-budget", resources.budget.run)
+        resources.gateway.reload()
+        resources.ownership.require()
+
+    def _report(self, halted: SubkeeperError | None) -> None:
+        if halted is None:
+            self._health.set(PART, ok=True)
+            return
+        failing = isinstance(halted, (Misconfigured, AccessRefused))
+        self._health.set(PART, ok=False, detail=str(halted), failing=failing, kind=type(halted).__name__)
+
+    # Beside it
+
+    def _watch(self) -> None:
+        turn = 0
+        while not self._stopping.is_set():
+            try:
+                self._look()
+                self._count_reads()
+                if turn % PRUNE_EVERY == 0:
+                    self._prune()
+            except SubkeeperError:  # Postgres: the sweeper tells of it
+                self._metrics.account_changes.forget()
+            turn += 1
+            self._stopping.wait(WATCH_SECONDS)
+
+    def _look(self) -> None:
+        with self._resources.database.question() as tx:
+            self._metrics.account_changes.standing(*told_changes.backlog(tx))
+
+    def _count_reads(self) -> None:
+        """What was read of Stripe since is of the month's."""
+        if not (sent := self._resources.reads.take()):
+            return
+        try:
+            with self._resources.database.transaction() as tx:
+                for purpose, reads in sorted(sent.items()):
+                    stripe_reads.add(tx, purpose, reads)
+        except SubkeeperError:
+            self._resources.reads.put_back(sent)
+            raise
+
+    def _prune(self) -> None:
+        with self._resources.database.transaction() as tx:
+            pruned = told_changes.prune(tx, KEPT, PRUNED_AT_ONCE)
+        if pruned:
+            self._log.info("account_changes.pruned", changes=pruned)

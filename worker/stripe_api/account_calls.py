@@ -1,0 +1,82 @@
+"""What changes of an account ask of Stripe, one request each: cards, customers, subscriptions.
+
+https://docs.stripe.com/api/subscriptions/update, https://docs.stripe.com/api/payment_methods/attach
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from worker.domain.account_changes import Changeable
+from worker.domain.deadline import Deadline
+from worker.domain.lanes import Lane
+from worker.domain.stripe_facts import Answer, FetchedSubscription
+from worker.stripe_api.parsing import Fields, fetched_subscription
+from worker.stripe_api.requestor import Call, Requestor
+
+_EXPANDED = {"expand": ["latest_invoice"]}
+
+
+class Changing(NamedTuple):
+    """A subscription: what our row keeps of it, and what decides how it is changed."""
+
+    found: FetchedSubscription
+    now: Changeable
+
+
+class AccountCalls:
+    """Every write carries the caller's idempotency key; whoever calls is waited for, so all are in the live lane."""
+
+    def __init__(self, requestor: Requestor) -> None:
+        self._requestor = requestor
+
+    def subscription(self, subscription_id: str, *, deadline: Deadline) -> Answer[Changing]:
+        """As it is now, with its latest invoice. Raises `Refused` where there is none."""
+        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        call = Call("subscriptions.retrieve", "get", path, _EXPANDED, Lane.LIVE, deadline)
+        return self._requestor.send(call).answer(changing)
+
+    def update_subscription(
+        self, subscription_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline
+    ) -> Answer[Changing]:
+        """As it is then, with its latest invoice."""
+        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        call = Call("subscriptions.update", "post", path, {**params, **_EXPANDED}, Lane.LIVE, deadline, key)
+        return self._requestor.send(call).answer(changing)
+
+    def cancel_subscription(self, subscription_id: str, *, key: str, deadline: Deadline) -> None:
+        """Ends it at once. Raises `Refused` (`resource_missing`) where it has ended, or there is none."""
+        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        self._requestor.send(Call("subscriptions.cancel", "delete", path, {}, Lane.LIVE, deadline, key))
+
+    def attach(self, payment_method_id: str, customer_id: str, *, key: str, deadline: Deadline) -> str:
+        """The card is the customer's. Returns its id, which is another one for Stripe's test cards (`pm_card_…`)."""
+        path = f"/v1/payment_methods/{_segment(payment_method_id)}/attach"
+        call = Call("payment_methods.attach", "post", path, {"customer": customer_id}, Lane.LIVE, deadline, key)
+        return Fields("payment method", self._requestor.send(call).data).get("id", str)
+
+    def update_customer(self, customer_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline) -> None:
+        path = f"/v1/customers/{_segment(customer_id)}"
+        self._requestor.send(Call("customers.update", "post", path, params, Lane.LIVE, deadline, key))
+
+
+def changing(data: object) -> Changing:
+    fields = Fields("subscription", data)
+    items = fields.object("items").objects("data")
+    found = fetched_subscription(data)
+    now = Changeable(
+        status=found.fact.status,
+        item_id=items[0].get("id", str) if len(items) == 1 else None,
+        price_id=found.fact.price_id,
+        trial_end=fields.maybe("trial_end", int),
+        default_payment_method=fields.maybe("default_payment_method", str),
+        cancel_at=fields.maybe("cancel_at", int),
+        cancel_at_period_end=fields.get("cancel_at_period_end", bool),
+    )
+    return Changing(found, now)
+
+
+def _segment(stripe_id: str) -> str:
+    return quote(stripe_id, safe="")
