@@ -147,7 +147,7 @@ subscription_counts = Table(
     Column("trial_end_day", Date),
     # More, or fewer.
     Column("subscriptions", BigInteger, nullable=False),
-    comment="What each statement did to the numbers of subscriptions, folded together now and then: their sum counts",
+    comment="What each statement did to the numbers of subscriptions, folded now and then: their sum counts",
 )
 for statement in COUNTING:
     event.listen(billing_subscriptions, "after_create", DDL(statement))  # type: ignore[no-untyped-call]

@@ -27,7 +27,8 @@ class Count(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """`subscriptions` haven't ended; of those `canceling` end with their period, `failing` owe a payment, and
-    `trials_ending` end their trial today or in the seven days after (UTC). `by_plan` is of those, `by_status` of all."""
+    `trials_ending` end their trial today or in the seven days after (UTC). `by_plan` is of those too, `by_status` of
+    all."""
 
     subscriptions: int
     canceling: int

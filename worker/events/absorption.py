@@ -198,9 +198,8 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
         return "unmatched"
     is_notice = _is_notice(said)
     may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS)
-    if may_wait and around.has_appeared(identifier):
-        return None
-    if may_wait and not is_invoice and (around.is_unfinished(user_id) or (is_notice and around.is_coming(identifier))):
+    comes = around.is_unfinished(user_id) or (is_notice and around.is_coming(identifier))
+    if may_wait and (around.has_appeared(identifier) or (comes and not is_invoice)):
         return None
     decided.marked.add(identifier)
     return None if is_notice and attempts <= MOST_WAITS else str(Verdict.REFRESHING)

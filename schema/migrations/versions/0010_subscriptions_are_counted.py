@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("canceling", sa.Boolean(), nullable=False),
         sa.Column("trial_end_day", sa.Date()),
         sa.Column("subscriptions", sa.BigInteger(), nullable=False),
-        comment="What each statement did to the numbers of subscriptions, folded together now and then: their sum counts",
+        comment="What each statement did to the numbers of subscriptions, folded now and then: their sum counts",
     )
     for statement in (_FUNCTION, *_TRIGGERS):
         op.execute(statement)
