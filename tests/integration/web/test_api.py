@@ -324,7 +324,8 @@ def test_a_request_has_an_id_its_callers_or_ours_and_access_is_logged_without_to
 def test_the_document_describes_what_is_answered(api: Endpoint, database_url: str) -> None:
     document = ask(api, "/openapi.json").body
     assert (document["openapi"], list(document["paths"])) == (
-        "3.1.1", ["/subscriptions/{user_id}", "/subscriptions", "/account-changes/{change_id}", "/stats", "/openapi.json"],
+        "3.1.1",
+        ["/subscriptions/{user_id}", "/subscriptions", "/account-changes/{change_id}", "/stats", "/openapi.json"],
     )  # fmt: skip
     scopes = {each["id"] for each in document["components"]["securitySchemes"]["bearer"]["x-scopes"]}
     assert scopes == {"subscriptions:admin", "subscriptions:read"}
