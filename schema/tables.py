@@ -139,7 +139,6 @@ billing_subscriptions = Table(
 subscription_counts = Table(
     "subscription_counts",
     metadata,
-    Column("id", BigInteger, Identity(), primary_key=True),
     Column("plan", Text, nullable=False),
     Column("stripe_subscription_status", Text, nullable=False),
     Column("canceling", Boolean, nullable=False),

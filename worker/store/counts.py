@@ -20,7 +20,7 @@ _READ = text(f"""
 _FOLD = text(f"""
     WITH gone AS (
         DELETE FROM subscription_counts
-        WHERE id IN (SELECT id FROM subscription_counts ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED)
+        WHERE ctid = ANY(ARRAY(SELECT ctid FROM subscription_counts LIMIT :most FOR UPDATE SKIP LOCKED))
             AND :least < (SELECT count(*) FROM subscription_counts)
         RETURNING {_NAMES}, subscriptions
     )

@@ -58,7 +58,6 @@ _TRIGGERS = (
 def upgrade() -> None:
     op.create_table(
         "subscription_counts",
-        sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
         sa.Column("plan", sa.Text(), nullable=False),
         sa.Column("stripe_subscription_status", sa.Text(), nullable=False),
         sa.Column("canceling", sa.Boolean(), nullable=False),
