@@ -22,7 +22,8 @@ _FILL = (
     INSERT INTO billing_subscriptions (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status,
         canceling, trial_end, seen_from, seen_to)
     SELECT id, 'sub_' || id, (ARRAY['pending', 'free', 'pro'])[1 + mod(id, 3)],
-        (ARRAY['trialing', 'active'])[1 + mod(id, 2)], mod(id, 50) = 0, now() + mod(id, 31) * interval '1 day', now(), now()
+        (ARRAY['trialing', 'active'])[1 + mod(id, 2)], mod(id, 50) = 0, now() + mod(id, 31) * interval '1 day',
+        now(), now()
     FROM billing_customers
     """,
     "VACUUM ANALYZE billing_customers, billing_subscriptions, subscription_counts",
