@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from schema.counts import COUNTING
 from schema.partitions import MAINTAIN_EVENT_PARTITIONS
 
 metadata = MetaData(
@@ -142,6 +143,21 @@ billing_subscriptions = Table(
     Column("default_payment_method", Text),
     Column("customer_default_payment_method", Text),
 )
+
+subscription_counts = Table(
+    "subscription_counts",
+    metadata,
+    Column("plan", Text, nullable=False),
+    Column("stripe_subscription_status", Text, nullable=False),
+    Column("canceling", Boolean, nullable=False),
+    # In UTC.
+    Column("trial_end_day", Date),
+    # More, or fewer.
+    Column("subscriptions", BigInteger, nullable=False),
+    comment="What each statement did to the numbers of subscriptions, folded now and then: their sum counts",
+)
+for statement in COUNTING:
+    event.listen(billing_subscriptions, "after_create", DDL(statement))  # type: ignore[no-untyped-call]
 
 subscription_refreshes = Table(
     "subscription_refreshes",

@@ -20,6 +20,7 @@ from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavaila
 from worker.runtime.accounts import CHANGE_THREADS, AccountWork
 from worker.runtime.accounts import PART as CHANGES
 from worker.runtime.api_stripe import ApiStripe
+from worker.runtime.counting import counted
 from worker.settings.model import Settings
 from worker.store import subscriptions, told_changes
 from worker.store.engine.access import require_grants
@@ -35,6 +36,7 @@ from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
+from worker.web.api.stats import counting
 from worker.web.api.subscriptions import Subscriptions
 
 API, KEYS = "api", "api_keys"
@@ -83,6 +85,7 @@ class ApiSide:
             *Subscriptions(self._current, settings.pending_plan).operations,
             *Changes(self._desk(), settings.plans, settings.pending_plan).operations,
             *Billing(Cards(self._database, self._showing)).operations,
+            counting(lambda: counted(self._database)),
         ]
         callers = Callers(settings.api.admin_tokens, _issuer(settings, self._keys))
         self.app = Api([*operations, describing(operations, VERSION)], callers.find, executor, asking)

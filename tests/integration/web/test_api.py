@@ -328,7 +328,7 @@ def test_the_document_describes_what_is_answered(api: Endpoint, database_url: st
         "3.1.1",
         [
             "/subscriptions/{user_id}", "/subscriptions", "/account-changes/{change_id}", "/billing/payment-methods",
-            "/billing/payment-methods/order", "/billing/customers/{user_id}", "/openapi.json",
+            "/billing/payment-methods/order", "/billing/customers/{user_id}", "/stats", "/openapi.json",
         ],
     )  # fmt: skip
     scopes = {each["id"] for each in document["components"]["securitySchemes"]["bearer"]["x-scopes"]}

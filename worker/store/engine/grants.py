@@ -18,6 +18,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "payment_methods": ("SELECT", "INSERT", "UPDATE"),
     "subscription_tombstones": ("SELECT", "INSERT"),
     "account_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "subscription_counts": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_refreshes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "processed_stripe_events": ("SELECT", "INSERT", "DELETE"),
