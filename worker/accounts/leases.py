@@ -70,6 +70,11 @@ class ChangeLeases:
             found = account_changes.lease(tx, count, self._length, openable, user_id)
         return [ChangeLease(each, deadline) for each in found]
 
+    def require(self, lease: ChangeLease) -> None:
+        """Raises `ChangeRefused` as `begin`: before Stripe is asked what is so."""
+        with self._database.question() as tx:
+            _meant(tx, lease.change)
+
     def begin(self, lease: ChangeLease, changed: AccountChange, *, watched: bool) -> Watched:
         """The step is about to be asked for, as `changed` has it; `watched`: its answer is the subscription.
 
@@ -77,15 +82,9 @@ class ChangeLeases:
         isn't in the state that was meant.
         """
         deadline = self._deadline()
-        identifier = changed.stripe_subscription_id
-        assert identifier is not None, "known by now"
         with self._database.transaction() as tx:
-            row = subscriptions.read(tx, [identifier]).get(identifier)
-            if row is None:
-                raise ChangeRefused("no_subscription", "the subscription was removed")
-            if lease.change.is_untouched and changed.etag not in {None, etag_of(row)}:
-                raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
-            held = answers.watch(tx, identifier, self._length) if watched else None
+            row = _meant(tx, lease.change)
+            held = answers.watch(tx, row.id, self._length) if watched else None
             default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
@@ -178,6 +177,18 @@ class ChangeLeases:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._length.total_seconds(), self._clock)
+
+
+def _meant(tx: Transaction, change: AccountChange) -> Subscription:
+    """The row that it is about, in the state that it is meant for. Raises `ChangeRefused`."""
+    identifier = change.stripe_subscription_id
+    assert identifier is not None, "known by now"
+    row = subscriptions.read(tx, [identifier]).get(identifier)
+    if row is None:
+        raise ChangeRefused("no_subscription", "the subscription was removed")
+    if change.is_untouched and change.etag not in {None, etag_of(row)}:
+        raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
+    return row
 
 
 def _known_default(tx: Transaction, customer_id: str | None) -> DefaultCard | None:

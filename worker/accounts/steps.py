@@ -155,6 +155,7 @@ class Steps:
         for _ in range(MOST_GENERATIONS):
             change = self._next(lease.change)
             if change.request is None:
+                self._leases.require(lease)
                 now = now or self._fetched(change, lease).value.now
                 request = self._request(change, now)
                 if request is None:
