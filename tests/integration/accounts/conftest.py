@@ -7,15 +7,16 @@ from typing import Any, Protocol, cast
 
 import pytest
 
-from tests.integration.provisioning.conftest import closing, new_stack, quick_probes, stack
+from tests.integration.provisioning.conftest import NewStack, closing, new_stack, quick_probes
 from tests.integration.web.callers import Reply, ask
 from tests.support.jwts import AUDIENCE, ISSUER, SECRET, claims, signed
-from tests.support.stack import Stack, Worker, profile
+from tests.support.stack import Stack, Worker
 from tests.support.waiting import wait_until
 from worker.accounts.tokens import new_token
+from worker.domain.provisioning import user_digest
 from worker.runtime.web import Web
 
-__all__ = ["closing", "new_stack", "quick_probes", "stack"]
+__all__ = ["closing", "new_stack", "quick_probes"]
 
 ADMIN = new_token()
 DEPLOYMENT = {
@@ -80,16 +81,38 @@ class Accounts:
 
 
 def signed_up(stack: Stack, *users: str) -> None:
-    worker = stack.start_worker()
-    stack.publish(*[profile(user) for user in users])
-    stack.await_completed(*users)
-    worker.stop()
+    """What provisioning leaves of them, at Stripe and here, in less time than a worker starts in."""
+    for user in users:
+        whose = {"metadata[subkeeper]": user_digest("subkeeper", user), "metadata[user_id]": user}
+        customer = stack.call_stripe("POST", "/v1/customers", email=f"{user}@example.org", **whose)["id"]
+        form = {"customer": customer, "items[0][price]": stack.price()["id"], "trial_period_days": "31", **whose}
+        made = stack.call_stripe("POST", "/v1/subscriptions", **form)
+        item = made["items"]["data"][0]
+        stack.rows(
+            """
+            WITH customer AS (
+                INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES (%s, %s) RETURNING id, user_id
+            ), ledger AS (
+                INSERT INTO provisionings
+                    (user_id, state, plan, trial_end, lane, stripe_customer_id, stripe_subscription_id, completed_at)
+                VALUES (%s, 'completed', 'pending', to_timestamp(%s), 0, %s, %s, now())
+            )
+            INSERT INTO billing_subscriptions
+                (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling, trial_start,
+                 trial_end, period_start, period_end, seen_from, seen_to, stripe_created)
+            SELECT id, %s, 'pending', 'trialing', false, to_timestamp(%s), to_timestamp(%s), to_timestamp(%s),
+                to_timestamp(%s), now(), now(), to_timestamp(%s)
+            FROM customer
+            """,
+            user, customer, user, made["trial_end"], customer, made["id"], made["id"], made["trial_start"],
+            made["trial_end"], item["current_period_start"], item["current_period_end"], made["created"],
+        )  # fmt: skip
 
 
 @pytest.fixture
-def deployment(stack: Stack, quick_probes: None) -> Stack:
+def deployment(new_stack: NewStack, quick_probes: None) -> Stack:
     """Set up with several plans, and with callers; ann has signed up."""
-    stack.environ |= DEPLOYMENT
+    stack = new_stack(**cast("dict[str, Any]", DEPLOYMENT))
     stack.setup()
     signed_up(stack, "ann")
     return stack

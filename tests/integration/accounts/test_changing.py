@@ -195,9 +195,9 @@ def test_two_changes_at_once_are_made_one_after_the_other(accounts: Accounts) ->
         told = list(threads.map(lambda body: accounts.change("ann", body), asked))
     assert {each.status for each in told} == {200}
     assert made in {"pro", "gold"}
-    last = [row["wanted"]["plan"] for row in accounts.rows() if row["state"] == "applied" and "plan" in row["wanted"]]
-    assert (accounts.read("ann").body["plan"], accounts.read("ann").body["canceling"]) == (last[-1], True)
-    assert accounts.at_stripe("ann")["items"]["data"][0]["price"]["lookup_key"] == last[-1]
+    chosen = [row["wanted"]["plan"] for row in accounts.rows() if row["state"] == "applied" and "plan" in row["wanted"]]
+    assert (accounts.read("ann").body["plan"], accounts.read("ann").body["canceling"]) == (chosen[-1], True)
+    assert accounts.at_stripe("ann")["items"]["data"][0]["price"]["lookup_key"] == chosen[-1]
 
 
 def test_what_moved_while_stripe_answered_is_not_written_over(
@@ -278,7 +278,7 @@ def test_no_log_line_of_any_trouble_holds_the_email(deployment: Stack) -> None:
         b'{"email": "torn.canary@new.example',
     ]
     told = [ask(Served(port), "/subscriptions/ann", token_of("ann"), "PATCH", body) for body in asked]
-    deployment.rows("ALTER TABLE account_changes RENAME COLUMN result TO gone")
+    deployment.rows("ALTER TABLE account_changes RENAME COLUMN digest TO gone")
     told.append(
         ask(Served(port), "/subscriptions/ann", token_of("ann"), "PATCH", {"email": "crash.canary@new.example"})
     )
