@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -21,6 +22,16 @@ class HeardEvent(NamedTuple):
     source: str
     outcome: str
     processed_at: datetime
+
+
+class EventCounts(NamedTuple):
+    """Events that Stripe made since `since`, by what became of them, and when the last one of each source was taken in.
+    `is_cut`: only of the first so many."""
+
+    since: datetime
+    outcomes: Mapping[str, int]
+    last_taken_in: Mapping[str, datetime]
+    is_cut: bool
 
 
 class Chosen(NamedTuple):
@@ -47,6 +58,16 @@ _FIND = text(f"""
 
 _REMOVE = text("DELETE FROM processed_stripe_events WHERE stripe_event_id = ANY(CAST(:ids AS text[]))")
 
+# Whole partitions, of which every row counts: so `most` bounds what is read, too.
+_OUTCOMES = text("""
+    WITH days AS (SELECT date_trunc('day', now(), 'UTC') - interval '1 day' AS since), heard AS MATERIALIZED (
+        SELECT outcome, source, processed_at FROM processed_stripe_events
+        WHERE created >= date_trunc('day', now(), 'UTC') - interval '1 day' LIMIT :most
+    )
+    SELECT since, outcome, source, count(processed_at) AS events, max(processed_at) AS last
+    FROM days LEFT JOIN heard ON true GROUP BY since, outcome, source
+""")
+
 _OBJECTS = text("""
     SELECT stripe_customer_id FROM billing_customers WHERE user_id = :user_id
     UNION SELECT s.stripe_subscription_id
@@ -65,6 +86,17 @@ def page(tx: Connection, chosen: Chosen, *, limit: int, offset: int = 0) -> list
     objects = None if chosen.objects is None else arrays.texts(chosen.objects)
     parameters = {"since": chosen.since, "type": chosen.type, "objects": objects, "limit": limit, "offset": offset}
     return [HeardEvent(*row) for row in tx.execute(_PAGE, parameters)]
+
+
+def outcomes(tx: Connection, most: int) -> EventCounts:
+    """What became of those that Stripe made yesterday and today (UTC); `most` are counted."""
+    rows = tx.execute(_OUTCOMES, {"most": most}).all()
+    counts, last = Counter[str](), dict[str, datetime]()
+    for row in rows:
+        if row.outcome is not None:
+            counts[row.outcome] += row.events
+            last[row.source] = max(row.last, last.get(row.source, row.last))
+    return EventCounts(rows[0].since, counts, last, is_cut=counts.total() >= most)
 
 
 def find(tx: Connection, event_ids: Sequence[str]) -> dict[str, HeardEvent]:
