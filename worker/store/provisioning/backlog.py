@@ -53,8 +53,8 @@ _UNFINISHED = text(f"""
 
 # Exact where they are few; else by what autovacuum has found.
 _SETTLED = text("""
-    WITH some AS MATERIALIZED (SELECT state FROM provisionings LIMIT :most)
-    SELECT (SELECT count(*) FROM some) AS read, (SELECT count(*) FROM some WHERE state = 'completed') AS settled,
+    WITH few AS MATERIALIZED (SELECT state FROM provisionings LIMIT :most)
+    SELECT (SELECT count(*) FROM few) AS read, (SELECT count(*) FROM few WHERE state = 'completed') AS settled,
            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'provisionings'::regclass) AS estimate
 """)
 
