@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from worker.accounts.tokens import matching
 from worker.domain.doubt import in_doubt
 from worker.domain.stats import stats, trials_by_day
-from worker.errors import SubkeeperError, Unavailable
+from worker.errors import SubkeeperError, TryLater, Unavailable
 from worker.runtime.explaining import UserUnknown, story
 from worker.settings.kinds import is_loopback
 from worker.settings.model import Settings
@@ -107,12 +107,12 @@ class Overview:
         self._queues = Queues(openable, clock)
         self._settled = Look[backlog.Settled](clock)
         self._quarantined = Look[Quarantine](clock)
-        self._heard = Look[EventCounts | None](clock)
+        self._heard = Look[EventCounts](clock)
         self._changes, self._refreshes = Look[outbox.Waiting](clock), Look[refreshes.Backlog](clock)
         self._profiles = _Panel(self._ask_profiles)
-        self._quarantine = _Panel(lambda tx: self._quarantined.take(partial(_quarantine, tx)) or Quarantine((), ()))
+        self._quarantine = _Panel(lambda tx: _known(self._quarantined.take(partial(_quarantine, tx))))
         self._subscriptions = _Panel(_subscriptions)
-        self._events = _Panel(lambda tx: self._heard.take(partial(event_list.outcomes, tx, MOST_EVENTS)))
+        self._events = _Panel(lambda tx: _known(self._heard.take(partial(event_list.outcomes, tx, MOST_EVENTS))))
         self._standing = _Panel(lambda tx: event_cursor.find(tx, settings.stripe.monthly_reads))
         self._processes = _Panel(_processes)
         self._work = _Panel(self._ask_work)
@@ -209,6 +209,13 @@ class OpsSide:
 
     def close(self) -> None:
         self._closing.close()
+
+
+def _known(found: Value | None) -> Value:
+    """Of a look that failed, until its next turn: what it found before is shown on."""
+    if found is None:
+        raise TryLater("could not be counted lately")
+    return found
 
 
 def _holder(token: str, digests: Sequence[str]) -> str | None:

@@ -96,7 +96,7 @@ def outcomes(tx: Connection, most: int) -> EventCounts:
         if row.outcome is not None:
             counts[row.outcome] += row.events
             last[row.source] = max(row.last, last.get(row.source, row.last))
-    return EventCounts(rows[0].since, counts, last, is_cut=counts.total() >= most)
+    return EventCounts(rows[0].since, dict(counts.most_common()), last, is_cut=counts.total() >= most)
 
 
 def find(tx: Connection, event_ids: Sequence[str]) -> dict[str, HeardEvent]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from worker.domain.text import utc
 from worker.web.ops import panels
@@ -31,7 +32,7 @@ def overview(picture: Picture, *, signed_in: bool) -> Html:
     )
     shown = [
         panels.person(picture),
-        panels.profiles(picture.profiles, picture.quarantine),
+        panels.profiles(picture.profiles, picture.quarantine, picture.at),
         panels.subscriptions(picture.subscriptions),
         panels.events(picture.events, picture.standing),
         panels.rate(picture.processes, picture.standing),
@@ -111,7 +112,11 @@ def _details(line: Line) -> list[Content]:
 
 
 def _value(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return " ".join(map(_value, value))
+    if isinstance(value, datetime):
+        return utc(value)
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def _document(title: str, *body: Content, head: Content = None) -> Html:

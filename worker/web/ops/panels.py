@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TypeVar
 
 from worker.domain.lanes import Lane
@@ -38,7 +38,7 @@ def person(picture: Picture) -> Html:
     return _section("person", "What needs a person", told, list_, hint, class_="wide")
 
 
-def profiles(shown: Shown[Profiles], quarantine: Shown[Quarantine]) -> Html:
+def profiles(shown: Shown[Profiles], quarantine: Shown[Quarantine], now: datetime) -> Html:
     def told(value: Profiles) -> Content:
         lanes = value.queues.lanes
         most = max((each.depth for each in lanes.values()), default=0)
@@ -62,8 +62,11 @@ def profiles(shown: Shown[Profiles], quarantine: Shown[Quarantine]) -> Html:
     def newest(value: Quarantine) -> Content:
         if not value.newest:
             return None
-        rows = [[each.kind.value, tag("bdi", each.id), each.reason, utc(each.quarantined_at)] for each in value.newest]
-        return _table("The newest in quarantine", ["kind", "id or user", "reason", "since"], rows)
+        rows = [
+            [each.kind.value, tag("bdi", each.id), each.reason, span((now - each.quarantined_at).total_seconds())]
+            for each in value.newest
+        ]
+        return _table("The newest in quarantine", ["kind", "id or user", "reason", "age"], rows)
 
     return _section("profiles", "Profiles", _told(shown, told), _told(quarantine, newest))
 
@@ -91,7 +94,7 @@ def _trials(by_day: Mapping[date, int]) -> Html:
     return html(tag("h3", "Trials ending, by day (UTC)"), columns("Trials ending by day", days))
 
 
-def events(shown: Shown[EventCounts | None], standing: Shown[Standing | None]) -> Html:
+def events(shown: Shown[EventCounts], standing: Shown[Standing | None]) -> Html:
     def told(value: EventCounts) -> Content:
         cut = f"Only the first {sum(value.outcomes.values()):,} of them are counted; /metrics counts all."
         last = [(f"last taken in by {source}", utc(at)) for source, at in sorted(value.last_taken_in.items())]

@@ -85,7 +85,7 @@ class Picture:
     profiles: Shown[Profiles]
     quarantine: Shown[Quarantine]
     subscriptions: Shown[Subscriptions]
-    events: Shown[EventCounts | None]
+    events: Shown[EventCounts]
     standing: Shown[event_cursor.Standing | None]
     processes: Shown[Sequence[Process]]
     work: Shown[Work]

@@ -34,9 +34,10 @@ section.wide { grid-column: 1 / -1; }
 .good { color: var(--good); }
 .bad { background: var(--bad-ground); color: var(--bad); border-radius: .25rem; padding: .25rem .5rem; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--muted); }
+caption { text-align: left; color: var(--muted); padding-top: .75rem; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .5rem .2rem 0; border-top: 1px solid var(--line); }
-th, td, li, code { overflow-wrap: anywhere; }
+th, td, li { overflow-wrap: break-word; }
+bdi, code, .story td { overflow-wrap: anywhere; }
 td.number { text-align: right; }
 td.chart { width: 35%; }
 th { font-weight: 600; }
