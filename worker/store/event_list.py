@@ -25,10 +25,9 @@ class HeardEvent(NamedTuple):
 
 
 class EventCounts(NamedTuple):
-    """Events that Stripe made since `since`, by what became of them, and when the last one of each source was taken in.
-    `is_cut`: only of the first so many."""
+    """Events that Stripe made yesterday and today (UTC), by what became of them, and when the last one of each source
+    was taken in. `is_cut`: of a day that has more than are counted."""
 
-    since: datetime
     outcomes: Mapping[str, int]
     last_taken_in: Mapping[str, datetime]
     is_cut: bool
@@ -59,14 +58,18 @@ _FIND = text(f"""
 _REMOVE = text("DELETE FROM processed_stripe_events WHERE stripe_event_id = ANY(CAST(:ids AS text[]))")
 
 # Whole partitions, of which every row counts: so `most` bounds what is read, too.
-_OUTCOMES = text("""
-    WITH days AS (SELECT date_trunc('day', now(), 'UTC') - interval '1 day' AS since), heard AS MATERIALIZED (
+_TODAY = "date_trunc('day', now(), 'UTC')"
+_OUTCOMES = text(f"""
+    WITH today AS MATERIALIZED (
+        SELECT outcome, source, processed_at FROM processed_stripe_events WHERE created >= {_TODAY} LIMIT :most
+    ), yesterday AS MATERIALIZED (
         SELECT outcome, source, processed_at FROM processed_stripe_events
-        WHERE created >= date_trunc('day', now(), 'UTC') - interval '1 day' LIMIT :most
+        WHERE created >= {_TODAY} - interval '1 day' AND created < {_TODAY} LIMIT :most
     )
-    SELECT since, outcome, source, count(processed_at) AS events, max(processed_at) AS last
-    FROM days LEFT JOIN heard ON true GROUP BY since, outcome, source
-""")
+    SELECT outcome, source, count(*) AS events, max(processed_at) AS last,
+           greatest((SELECT count(*) FROM today), (SELECT count(*) FROM yesterday)) AS of_a_day
+    FROM (SELECT * FROM today UNION ALL SELECT * FROM yesterday) AS heard GROUP BY outcome, source
+""")  # noqa: S608 - constants
 
 _OBJECTS = text("""
     SELECT stripe_customer_id FROM billing_customers WHERE user_id = :user_id
@@ -89,14 +92,14 @@ def page(tx: Connection, chosen: Chosen, *, limit: int, offset: int = 0) -> list
 
 
 def outcomes(tx: Connection, most: int) -> EventCounts:
-    """What became of those that Stripe made yesterday and today (UTC); `most` are counted."""
+    """What became of those that Stripe made yesterday and today (UTC); of each day `most` are counted."""
     rows = tx.execute(_OUTCOMES, {"most": most}).all()
     counts, last = Counter[str](), dict[str, datetime]()
     for row in rows:
-        if row.outcome is not None:
-            counts[row.outcome] += row.events
-            last[row.source] = max(row.last, last.get(row.source, row.last))
-    return EventCounts(rows[0].since, dict(counts.most_common()), last, is_cut=counts.total() >= most)
+        counts[row.outcome] += row.events
+        last[row.source] = max(row.last, last.get(row.source, row.last))
+    is_cut = any(row.of_a_day >= most for row in rows)
+    return EventCounts(dict(counts.most_common()), last, is_cut)
 
 
 def find(tx: Connection, event_ids: Sequence[str]) -> dict[str, HeardEvent]:

@@ -188,6 +188,8 @@ def test_a_question_that_makes_no_sense_is_answered_by_a_page(new_ops: NewOps) -
 
 LET_IN: tuple[dict[str, str], ...] = (
     {}, {"Host": "localhost:8080"}, {"Host": "[::1]"}, {"Host": "LOCALHOST"}, {"Host": "127.0.0.2:1"},
+    {"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Mode": "cors", "Sec_Fetch_Dest": "empty"},
+    {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"},
 )  # fmt: skip
 KEPT_OUT: tuple[dict[str, str], ...] = (
     {"Host": "rebound.example.org:8080"},
@@ -199,6 +201,8 @@ KEPT_OUT: tuple[dict[str, str], ...] = (
     {"X_Real_IP": "203.0.113.7"},
     {"Forwarded": "for=203.0.113.7"},
     {"Via": "1.1 proxy"},
+    {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "script"},
+    {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"},
     {"Cookie": "subkeeper_ops=; subkeeper_ops=guessed", "Host": ELSEWHERE},
     {"Authorization": f"Bearer {ADMIN.token}", "Host": ELSEWHERE},
 )
@@ -356,7 +360,9 @@ def test_while_postgres_says_nothing_it_answers_within_seconds(
     server.pause()
     try:
         page = ask(endpoint)
-        while "has not answered" not in page.text:  # the picture of a moment ago is shown again
+        while (
+            "Postgres has not answered" not in page.tree.by_id("person").text
+        ):  # the picture of a moment ago is shown again
             page = ask(endpoint)
     finally:
         server.resume()

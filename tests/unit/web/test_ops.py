@@ -52,7 +52,7 @@ def picture(**changed: Any) -> Picture:
         "profiles": Profiles(QueueState(lanes, 0, 0), 12_345_678, True, None),
         "quarantine": Quarantine((), ()),
         "subscriptions": Subscriptions(stats(counted, NOW.date()), trials_by_day(counted, NOW.date())),
-        "events": EventCounts(NOW, {"applied": 3}, {"poll": NOW}, is_cut=False),
+        "events": EventCounts({"applied": 3}, {"poll": NOW}, is_cut=False),
         "standing": standing(),
         "processes": [Process("0a1b2c3d", Claim(15.0, 3.0, 20.0))],
         "work": Work(outbox.Waiting(0, 0.0, 0), refreshes.Backlog(0, 0.0, 0), told_changes.Backlog(0, 0.0)),
@@ -102,7 +102,7 @@ NEEDS: Mapping[str, tuple[Picture, str]] = {
         picture(standing=standing(gap_from=NOW - timedelta(days=2), gap_to=NOW)), "subkeeper verify --repair",
     ),
     "events behind": (picture(standing=standing(timedelta(hours=3))), "subkeeper run poller"),
-    "a conflict": (picture(events=EventCounts(NOW, {"conflicting": 1}, {}, is_cut=False)), "subkeeper verify"),
+    "a conflict": (picture(events=EventCounts({"conflicting": 1}, {}, is_cut=False)), "subkeeper verify"),
     "late changes": (
         picture(work=Work(outbox.Waiting(1, LATE, 0), None, told_changes.Backlog(0, 0.0))), "subkeeper run relay",
     ),
@@ -140,9 +140,9 @@ def test_an_estimate_is_said_to_be_one() -> None:
 
 
 def test_numbers_of_a_part_of_the_events_are_said_to_be_that() -> None:
-    cut = picture(events=EventCounts(NOW, {"applied": 200_000}, {"poll": NOW}, is_cut=True))
+    cut = picture(events=EventCounts({"applied": 200_000}, {"poll": NOW}, is_cut=True))
     told = read(pages.overview(cut, signed_in=False)).by_id("events").text
-    assert "Only the first 200,000" in told
+    assert "only a part is counted, 200,000 in all" in told
     assert "last taken in" not in told
 
 

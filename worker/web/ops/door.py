@@ -74,7 +74,15 @@ def is_from_here(request: Request) -> bool:
     by the address that it was given, unless it is told otherwise; browsers and curl don't."""
     if request.http_version == "1.0" or any(request.header(each) is not None for each in _OF_PROXIES):
         return False
-    return is_loopback(_hostname(request.header(b"host") or b""))
+    return not _is_embedded(request) and is_loopback(_hostname(request.header(b"host") or b""))
+
+
+def _is_embedded(request: Request) -> bool:
+    """Whether another site's page asks for a part of its own, which may tell it by the way it fails who is a user here
+    (https://www.w3.org/TR/fetch-metadata/). A link that somebody follows is none."""
+    if request.header(b"sec-fetch-site") in {None, b"none", b"same-origin"}:
+        return False
+    return (request.header(b"sec-fetch-mode"), request.header(b"sec-fetch-dest")) != (b"navigate", b"document")
 
 
 def _hostname(host: bytes) -> str:

@@ -96,10 +96,10 @@ def _trials(by_day: Mapping[date, int]) -> Html:
 
 def events(shown: Shown[EventCounts], standing: Shown[Standing | None]) -> Html:
     def told(value: EventCounts) -> Content:
-        cut = f"Only the first {sum(value.outcomes.values()):,} of them are counted; /metrics counts all."
+        cut = f"Of a day with very many only a part is counted, {sum(value.outcomes.values()):,} in all."
         last = [(f"last taken in by {source}", utc(at)) for source, at in sorted(value.last_taken_in.items())]
         return html(
-            _bars(f"By outcome, made since {utc(value.since)}", "outcome", value.outcomes),
+            _bars("Made yesterday and today (UTC), by outcome", "outcome", value.outcomes),
             tag("p", cut, class_="muted") if value.is_cut else _pairs(last),
         )
 
