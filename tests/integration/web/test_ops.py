@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -24,7 +24,6 @@ from worker.runtime.web import Web
 from worker.settings.sections import DatabaseSettings
 from worker.store.engine.database import Database
 from worker.store.engine.migrations import upgrade
-from worker.web.app import App
 
 ADMIN = new_token()
 HOSTILE = "</td><script>alert('1')</script>\"&' \u202eevil"
@@ -271,7 +270,7 @@ def test_every_route_of_it_has_an_access_rule_and_keeps_to_it(new_ops: NewOps) -
     assert web.ops is not None
     rules = {(each.method, each.path): each.access for each in web.ops.app.pages}
     assert {(method, path) for path, methods in web.ops.app.routes.items() for method in methods} == set(rules)
-    served = cast("App", web.http._app)._routes
+    served = web.http._app._routes
     assert served.keys() - {"/stripe/webhook"} == {path for _, path in rules}, "whose door is that?"
     for (method, path), access in rules.items():
         page = ask(endpoint, path, method, "" if method == "POST" else None, Host=ELSEWHERE)
