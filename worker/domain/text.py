@@ -25,8 +25,8 @@ def utc(moment: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """Its two largest units, such as `3d 4h`."""
-    left, parts = round(seconds), list[str]()
+    """Its two largest units, such as `3d 4h`; none is less than `0s`."""
+    left, parts = max(0, round(seconds)), list[str]()
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or (unit == "s" and not parts):

@@ -142,6 +142,7 @@ def test_it_shows_how_the_deployment_stands_and_what_needs_a_person(new_ops: New
         ("somebody has waited for a subscription for 10m", "subkeeper provisioning list --older-than 5m"),
         ("1 profile in quarantine: stripe_refused", "subkeeper quarantine list --kind profile --reason stripe_refused"),
         ("1 message in quarantine: not_json", "subkeeper quarantine list --kind message --reason not_json"),
+        ("1 profile in quarantine", "subkeeper quarantine retry --kind profile --reason stripe_refused"),
         ("for 3h", "subkeeper run poller"),
         ("1 event wrong_mode", "subkeeper events list"),
         ("other services have not heard of a change for 10m", "subkeeper run relay"),

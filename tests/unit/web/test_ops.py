@@ -88,7 +88,7 @@ NEEDS: Mapping[str, tuple[Picture, str]] = {
         "subkeeper provisioning list",
     ),
     "late profiles": (picture(profiles=lanes(1, LATE)), "subkeeper provisioning list --older-than 5m"),
-    "a lost key": (picture(profiles=lanes(1, 1.0, 1)), "subkeeper quarantine unopenable"),
+    "a lost key": (picture(profiles=lanes(1, 1.0, 1)), "subkeeper doctor"),
     "no process": (picture(profiles=lanes(1, 1.0), processes=[]), "subkeeper run profiles"),
     "dead processes": (
         picture(profiles=lanes(1, 1.0), processes=[Process("a", Claim(1.0, 1.0, 20.0, lives=False))]),

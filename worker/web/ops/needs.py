@@ -19,11 +19,13 @@ BEHIND_SECONDS, LEAST_DAYS = 7200.0, 20.0
 
 
 class Need(NamedTuple):
-    """`command`: what mends it, or tells more. `see`: its heading in docs/operations.md."""
+    """`command`: what mends it, or tells more; `then`: when another one follows, and which. `see`: its heading in
+    docs/operations.md."""
 
     what: str
     command: str
     see: str
+    then: tuple[str, str] | None = None
 
 
 def needs(picture: Picture) -> list[Need]:
@@ -60,7 +62,8 @@ def _of_profiles(profiles: Profiles) -> Iterator[Need]:
     unopenable = sum(each.unopenable or 0 for each in lanes.values())
     if unopenable:
         what = f"{counted(unopenable, 'profile')} sealed under a key that this process does not have"
-        yield Need(what, "subkeeper quarantine unopenable", "Profiles wait for a key")
+        lost = ("if that key is lost for good", "subkeeper quarantine unopenable")
+        yield Need(what, DOCTOR, "Profiles wait for a key", lost)
 
 
 def _of_processes(queues: QueueState, processes: Sequence[Process] | None) -> Iterator[Need]:
@@ -73,7 +76,8 @@ def _of_quarantine(quarantine: Quarantine) -> Iterator[Need]:
     for each in quarantine.totals:
         chosen = f"--kind {each.kind.value} --reason {shlex.quote(each.reason)}"
         what = f"{counted(each.count, each.kind.value)} in quarantine: {each.reason}"
-        yield Need(what, f"subkeeper quarantine list {chosen}", "Quarantine grows")
+        then = ("once the cause is mended", f"subkeeper quarantine retry {chosen}")
+        yield Need(what, f"subkeeper quarantine list {chosen}", "Quarantine grows", then)
 
 
 def _of_events(picture: Picture) -> Iterator[Need]:

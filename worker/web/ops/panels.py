@@ -12,7 +12,7 @@ from worker.store.event_cursor import Standing
 from worker.store.event_list import EventCounts
 from worker.web.ops.charts import bar, columns
 from worker.web.ops.html import Content, Html, html, tag
-from worker.web.ops.needs import needs
+from worker.web.ops.needs import Need, needs
 from worker.web.ops.picture import Picture, Process, Profiles, Quarantine, Shown, Subscriptions, Work
 
 Value = TypeVar("Value")
@@ -23,10 +23,7 @@ MOST_PROCESSES = 20
 
 def person(picture: Picture) -> Html:
     found = needs(picture)
-    items = [
-        tag("li", each.what, " ", tag("code", each.command), " ", tag("span", f"({each.see})", class_="muted"))
-        for each in found
-    ]
+    items = [tag("li", _need(each)) for each in found]
     nothing = tag("p", "Nothing, as far as it is known.", class_="good")
     hint = tag(
         "p", "In brackets: the part of docs/operations.md that says more. ", tag("code", "subkeeper doctor"),
@@ -36,6 +33,11 @@ def person(picture: Picture) -> Html:
     told = tag("p", "Not all of it is known: ", problem, class_="bad") if problem else None
     list_ = tag("ul", items, class_="needs") if items else nothing
     return _section("person", "What needs a person", told, list_, hint, class_="wide")
+
+
+def _need(need: Need) -> Html:
+    then = html(f"; {need.then[0]}: ", tag("code", need.then[1])) if need.then else None
+    return html(need.what, ": ", tag("code", need.command), then, " ", tag("span", f"({need.see})", class_="muted"))
 
 
 def profiles(shown: Shown[Profiles], quarantine: Shown[Quarantine], now: datetime) -> Html:
