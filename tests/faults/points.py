@@ -158,7 +158,7 @@ READS = frozenset(
         "provisioning.show",
         "quarantine.list_",
         "actions.reveal_request",
-        "explaining.explain",
+        "explaining.story",
         "restored.count_unfinished",
         "setup._webhook",
         "setup.schema_differences",

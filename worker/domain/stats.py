@@ -60,6 +60,15 @@ def stats(counts: Iterable[Count], today: date) -> Stats:
     )
 
 
+def trials_by_day(counts: Iterable[Count], today: date) -> dict[date, int]:
+    """How many trials end on each day from `today` to `SOON` after it (UTC)."""
+    days = {today + timedelta(days=number): 0 for number in range(SOON.days + 1)}
+    for each in counts:
+        if each.status == "trialing" and each.trial_end_day in days:
+            days[each.trial_end_day] += each.subscriptions
+    return days
+
+
 def _ordered(counts: Counter[str]) -> dict[str, int]:
     """Those that there are, by name."""
     return {name: count for name, count in sorted(counts.items()) if count}
