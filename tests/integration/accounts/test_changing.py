@@ -73,6 +73,28 @@ def test_a_card_is_attached_and_default_wherever_there_is_one(accounts: Accounts
     assert accounts.at_stripe("ann")["default_payment_method"] == second
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["heard", "lost"])
+def test_whoever_gave_a_card_is_told_that_it_can_be_charged(accounts: Accounts, is_lost: bool) -> None:
+    """Also where Stripe's answer comes from memory; and within seconds of the signup, whose customer had none: then it
+    is asked once more whether it is still so."""
+    accounts.stack.rows("UPDATE billing_customers SET default_seen_from = now(), default_seen_to = now()")
+    path = f"/v1/customers/{accounts.customer('ann')['id']}"
+    if is_lost:
+        accounts.stack.control.fault("drop", match={"path": path, "method": "POST"}, times=1, when="after")
+    assert accounts.read("ann").body["payable"] is False
+    reply = accounts.change("ann", {"stripe_source": "pm_card_visa"})
+    assert (reply.status, reply.body["payable"]) == (200, True)
+    read = accounts.read("ann")
+    assert (read.body, read.headers["ETag"]) == (reply.body, reply.headers["ETag"])
+    (told,) = accounts.stack.rows("SELECT before, after FROM subscription_changes WHERE cause = 'requested'")
+    assert (told["before"]["payable"], told["after"]["payable"]) == (False, True)
+    (mark,) = accounts.stack.rows("SELECT due_at > now() AS is_later FROM subscription_refreshes")
+    assert mark["is_later"]
+    accounts.stack.start_worker("events")
+    wait_until(lambda: not accounts.stack.rows("SELECT 1 FROM subscription_refreshes"), 20)
+    assert accounts.read("ann").body == reply.body
+
+
 def test_card_email_plan_and_end_are_asked_for_in_this_order(accounts: Accounts) -> None:
     asked = {"canceling": True, "plan": "pro", "email": "ann@new.example", "stripe_source": "pm_card_visa"}
     before = len(writes(accounts))
