@@ -15,7 +15,7 @@ FAILING = frozenset({"past_due", "unpaid"})
 
 
 class Count(NamedTuple):
-    """So many `subscriptions` are alike. `trial_end_day` in UTC."""
+    """So many `subscriptions` are alike. `trial_end_day` in UTC, of those on trial."""
 
     plan: str
     status: str
