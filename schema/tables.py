@@ -242,7 +242,7 @@ account_changes = Table(
     Column("result", JSONB),
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("ended_at", _Time),
-    CheckConstraint("kind IN ('create', 'update', 'delete')", name="kind"),
+    CheckConstraint("kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal')", name="kind"),
     CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
     CheckConstraint(
         "(state = 'pending') = (ended_at IS NULL) AND (state = 'pending' OR sealed_email IS NULL)", name="ended"
@@ -258,6 +258,35 @@ account_changes = Table(
     ),
     Index("account_changes_ended_idx", "ended_at"),
     comment="What users and admins ask of subscriptions: a row first, and then the work",
+)
+
+checkouts = Table(
+    "checkouts",
+    metadata,
+    # The change (`account_changes`) that opens it has the same.
+    Column("id", Uuid, primary_key=True),
+    # Of two that are complete, the later one wins.
+    Column("seq", BigInteger, Identity(), nullable=False),
+    Column("user_id", Text, nullable=False),
+    # NULL: it only collects a card.
+    Column("plan", Text),
+    Column("mode", Text),
+    Column("stripe_session_id", Text, unique=True),
+    Column("state", Text, nullable=False, server_default=text("'opening'")),
+    # Why it failed.
+    Column("code", Text),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    Column("ended_at", _Time),
+    CheckConstraint("mode IN ('setup', 'subscription')", name="mode"),
+    CheckConstraint(
+        "state IN ('opening', 'open', 'complete', 'applying', 'applied', 'failed', 'expired')", name="state"
+    ),
+    CheckConstraint("(state IN ('applied', 'failed', 'expired')) = (ended_at IS NOT NULL)", name="ended"),
+    Index("checkouts_open_key", "user_id", unique=True, postgresql_where=text("state = 'open'")),
+    Index("checkouts_complete_idx", "seq", postgresql_where=text("state = 'complete'")),
+    Index("checkouts_user_id_idx", "user_id", "seq"),
+    Index("checkouts_ended_idx", "ended_at"),
+    comment="Pages of Checkout's that users were sent to, and what came of them",
 )
 
 payment_methods = Table(

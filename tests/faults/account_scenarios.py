@@ -76,7 +76,7 @@ def asking(asked: Asked) -> Callable[[Stack, Launched], None]:
 
     def ask(stack: Stack, launched: Launched) -> None:
         while launched.await_end(0) is None:
-            if _status(stack, asked) not in {None, 503}:
+            if status_of(stack, asked) not in {None, 503}:
                 return
             time.sleep(0.05)
 
@@ -89,7 +89,7 @@ def asked_again(
     """Under the same key: whoever lost the answer gets it, and it was done once."""
 
     def ask(stack: Stack) -> Mapping[str, str]:
-        wait_until(lambda: _status(stack, asked) == asked.status, 20, f"{asked.method} is {asked.status}")
+        wait_until(lambda: status_of(stack, asked) == asked.status, 20, f"{asked.method} is {asked.status}")
         assert len(stack.rows("SELECT 1 FROM account_changes WHERE idempotency_key IS NOT NULL")) == 1
         wait_until(lambda: not stack.rows("SELECT 1 FROM account_changes WHERE idempotency_key IS NULL"))
         assert not stack.rows("SELECT 1 FROM account_changes WHERE sealed_email IS NOT NULL")
@@ -130,7 +130,7 @@ def _row(stack: Stack) -> dict[str, Any]:
     return stack.subscription_row(stack.ledger("user-0")["stripe_subscription_id"])
 
 
-def _status(stack: Stack, asked: Asked) -> int | None:
+def status_of(stack: Stack, asked: Asked) -> int | None:
     """None: there is no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", int(stack.environ["SUBKEEPER_WEB__PORT"]), timeout=15)
     headers = {"Authorization": f"Bearer {ADMIN.token}", "Idempotency-Key": "k", "Content-Type": "application/json"}

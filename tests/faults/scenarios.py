@@ -21,6 +21,7 @@ import psycopg
 
 from sandbox.ports import answers, free_port
 from tests.faults import account_scenarios as accounts
+from tests.faults import page_scenarios as pages
 from tests.faults.launcher import Fault, Launched
 from tests.faults.tally import SOMEBODY_ELSE
 from tests.integration.web.callers import ask
@@ -823,6 +824,76 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: ("run", "web"),
         during=_look_and_order,
         afterwards=_are_in_order,
+    ),
+    "checkout": Scenario(
+        accounts.arranged,
+        (
+            Kill("commit:Asking.insert"),
+            Kill("stripe:checkout.sessions.create"),
+            Kill("commit:ChangeLeases.advance", 2),
+            Kill("commit:EventInbox._commit"),
+            Kill("stripe:checkout.sessions.retrieve"),
+            Kill("stripe:subscriptions.update", 2),
+            Kill("commit:ChangeLeases.advance", 10),
+        ),
+        command=lambda _: RUN_ALL,
+        during=pages.paying,
+        afterwards=pages.is_paid(),
+        environ=pages.ENVIRON,
+    ),
+    "checkout beside another": Scenario(
+        pages.another_open,
+        (Kill("stripe:checkout.sessions.expire"), Kill("commit:ChangeLeases.heard")),
+        command=lambda _: RUN_ALL,
+        during=pages.paying,
+        afterwards=pages.is_paid(pages.other_expired),
+        environ=pages.ENVIRON,
+    ),
+    "checkout of what is owed": Scenario(
+        pages.owing,
+        (Kill("stripe:invoices.pay"),),
+        command=lambda _: RUN_ALL,
+        during=pages.paying,
+        afterwards=pages.is_paid(pages.is_active),
+        environ=pages.ENVIRON,
+    ),
+    "checkout of what is paused": Scenario(
+        pages.paused,
+        (Kill("stripe:subscriptions.resume"),),
+        command=lambda _: RUN_ALL,
+        during=pages.paying,
+        afterwards=pages.is_paid(pages.is_active),
+        environ=pages.ENVIRON,
+    ),
+    "checkout after the end": Scenario(
+        pages.removed,
+        (Kill("commit:ChangeLeases.is_taken_in"),),
+        command=lambda _: RUN_WEB,
+        during=pages.paying_unpolled,
+        afterwards=pages.is_paid(pages.is_active),
+        environ=pages.ENVIRON,
+    ),
+    "portal": Scenario(
+        accounts.arranged,
+        (Kill("stripe:billing_portal.configurations.list"), Kill("stripe:billing_portal.sessions.create")),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(pages.PORTAL),
+        afterwards=pages.portal_is_there,
+        environ=pages.ENVIRON,
+    ),
+    "setup of the portal": Scenario(
+        pages.without_portal,
+        (Kill("stripe:billing_portal.configurations.create"),),
+        command=lambda _: ("setup",),
+        environ=pages.ENVIRON,
+        is_done=pages.has_one_portal,
+    ),
+    "setup of a portal that was changed": Scenario(
+        pages.changed_portal,
+        (Kill("stripe:billing_portal.configurations.update"),),
+        command=lambda _: ("setup",),
+        environ=pages.ENVIRON,
+        is_done=pages.has_one_portal,
     ),
     "polling": Scenario(
         _unheard_of,

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from worker.accounts.leases import ChangeLease
-from worker.domain.account_changes import ChangeRefused, Kind, Wish, digest_of, etag_of, forbidden, planned
+from worker.accounts.pages import page_for
+from worker.domain.account_changes import PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
 from worker.domain.accounts import UNSET
+from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
 from worker.sealing import Sealer
@@ -56,7 +58,7 @@ class Asking:
     def insert(self, wish: Wish, *, leased: bool) -> tuple[ToldChange | None, ChangeLease | None]:
         """The row, committed, and its lease, where it was to be `leased` and nothing of the user's is before it; or the
         row of before. Raises `ChangeRefused`."""
-        asked = digest_of(wish.kind, wish.user_id, wish.change, ",".join(sorted(wish.etags)))
+        asked = digest_of(wish.kind, wish.user_id, wish.change, ",".join(sorted(wish.etags)), wish.about)
         deadline = Deadline.after(self._lease.total_seconds(), self._clock)
         with self._database.transaction() as tx:
             account_changes.lock_user(tx, wish.user_id)
@@ -84,7 +86,7 @@ class Asking:
             idempotency_key=wish.idempotency_key,
             digest=digest,
             steps=planned(wish.kind, change),
-            wanted={name: value for name, value in asked.items() if value is not UNSET},
+            wanted={**wish.about, **{name: value for name, value in asked.items() if value is not UNSET}},
             sealed_email=self._sealer.seal(str(change.email).encode(), identifier.bytes) if is_sealed else None,
         )
 
@@ -101,6 +103,8 @@ class Asking:
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
+        if wish.kind in PAGES:
+            return page_for(tx, wish, new)
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")

@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
+from uuid import UUID
 
-from worker.domain.account_changes import AccountChange, ChangeRefused, Step, etag_of, told_of
+from worker.accounts import checkout_rows
+from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
 from worker.domain.subscription import Subscription, fetched
-from worker.store import account_changes, answers, customers, refreshes, subscriptions, tombstones
+from worker.store import account_changes, answers, checkouts, customers, refreshes, subscriptions, tombstones
 from worker.store.answers import Mark
+from worker.store.checkouts import Standing, Told
 from worker.store.customer_defaults import FetchedDefault
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import pointers, views
@@ -67,6 +70,8 @@ class ChangeLeases:
         """Up to `count` changes that are due (of one user), the longest due first."""
         deadline, openable = self._deadline(), self._openable()
         with self._database.transaction() as tx:
+            if user_id is None:
+                checkout_rows.take_up(tx)
             found = account_changes.lease(tx, count, self._length, openable, user_id)
         return [ChangeLease(each, deadline) for each in found]
 
@@ -75,20 +80,22 @@ class ChangeLeases:
         with self._database.question() as tx:
             _meant(tx, lease.change)
 
-    def begin(self, lease: ChangeLease, changed: AccountChange, *, watched: bool) -> Watched:
+    def begin(self, lease: ChangeLease, changed: AccountChange, *, watched: bool) -> Watched | None:
         """The step is about to be asked for, as `changed` has it; `watched`: its answer is the subscription.
 
         Raises `ChangeRefused` where there is no such subscription any more, or, before anything was asked for, where it
         isn't in the state that was meant.
         """
-        deadline = self._deadline()
+        deadline, before = self._deadline(), None
         with self._database.transaction() as tx:
-            row = _meant(tx, lease.change)
-            mark = answers.watch(tx, row.id, self._length) if watched else None
-            default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
+            if watched or changed.kind not in OF_PAGES:
+                row = _meant(tx, lease.change)
+                mark = answers.watch(tx, row.id, self._length) if watched else None
+                default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
+                before = Watched(row.version, mark, default)
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
-        return Watched(row.version, mark, default)
+        return before
 
     def advance(
         self,
@@ -109,7 +116,8 @@ class ChangeLeases:
             if watched is not None and default is not None:
                 _write_default(tx, changed, watched, default)
             if changed.step is None:
-                account_changes.end(tx, changed, "applied", self._result(tx, changed))
+                account_changes.end(tx, checkout_rows.without_urls(changed), "applied", self._result(tx, changed))
+                checkout_rows.follow(tx, changed)
             else:
                 account_changes.advance(tx, changed, self._length)
         lease.change, lease.deadline = changed, deadline
@@ -135,6 +143,8 @@ class ChangeLeases:
                 refreshes.mark(tx, [identifier], default.sure_after)
 
     def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
+        if change.kind in PAGES:
+            return {"url": change.wanted["url"], "applied": []}
         identifier = str(change.stripe_subscription_id)
         row = subscriptions.read(tx, [identifier]).get(identifier)
         return {"subscription": _told(row), "applied": change.held}
@@ -155,7 +165,9 @@ class ChangeLeases:
         """It can't be made; what holds of it is told."""
         told = {"code": refused.code, "detail": refused.detail, "errors": [each._asdict() for each in refused.errors]}
         with self._database.transaction() as tx:
-            account_changes.end(tx, lease.change, "failed", {"error": told, "applied": lease.change.held})
+            change = checkout_rows.without_urls(lease.change)
+            account_changes.end(tx, change, "failed", {"error": told, "applied": lease.change.held})
+            checkout_rows.give_up(tx, lease.change, refused)
 
     def postpone(self, lease: ChangeLease, delay: timedelta, error: str | None) -> None:
         """Gives it back, due after `delay`; without an `error` it counts as not tried."""
@@ -174,6 +186,33 @@ class ChangeLeases:
         if row is None or row.stripe_customer_id is None or row.stripe_subscription_id is None:
             raise _set_aside(row.last_error if row is not None else None)
         return row.stripe_customer_id, row.stripe_subscription_id
+
+    # Of Checkout's pages
+
+    def standing(self, change: AccountChange) -> list[Standing]:
+        """The user's other pages that haven't ended."""
+        with self._database.question() as tx:
+            return checkouts.standing(tx, change.user_id, change.id)
+
+    def heard(self, told: Told) -> None:
+        """What Stripe says of a page when it is asked, as an event would."""
+        with self._database.transaction() as tx:
+            checkouts.mark(tx, [told])
+
+    def is_superseded(self, checkout_id: UUID) -> bool:
+        with self._database.question() as tx:
+            return checkouts.is_superseded(tx, checkout_id)
+
+    def is_taken_in(self, subscription_id: str) -> bool:
+        """Whether a subscription that a page has begun has its row; if not, it is asked for. Raises `ChangeRefused`
+        where it was removed."""
+        with self._database.transaction() as tx:
+            if subscriptions.read(tx, [subscription_id]):
+                return True
+            if tombstones.among(tx, [subscription_id]):
+                raise ChangeRefused("no_subscription", "the subscription was removed")
+            refreshes.mark(tx, [subscription_id])
+        return False
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._length.total_seconds(), self._clock)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.domain.account_changes import PROPERTIES, ChangeRefused, Step
+from worker.domain.account_changes import PAGES, PROPERTIES, AccountChange, ChangeRefused, Step
 from worker.domain.accounts import ApiError
 from worker.errors import SubkeeperError
 from worker.stripe_api.errors import (
@@ -13,10 +13,11 @@ from worker.stripe_api.errors import (
     Refused,
     SharedRefusal,
     TrialPassed,
+    Unauthorized,
 )
 
 MISSING = "resource_missing"
-DECLINED = 402
+DECLINED, FORBIDDEN = 402, 403
 
 
 def refusal_of(error: SubkeeperError) -> Failure | None:
@@ -34,6 +35,14 @@ def is_missing(error: SubkeeperError) -> bool:
     """Whether Stripe says that there is no such subscription, or none that could still end."""
     failure = refusal_of(error)
     return failure is not None and failure.code == MISSING
+
+
+def meant(change: AccountChange, error: SubkeeperError) -> SubkeeperError:
+    """What an error means to who asked, where it is Stripe's refusal; else the error itself."""
+    if isinstance(error, Unauthorized) and error.failure.status == FORBIDDEN and change.kind in PAGES:
+        return ChangeRefused("not_permitted", "our key may not do this at Stripe: see the permissions that it needs")
+    failure = refusal_of(error)
+    return error if failure is None else refused_by_stripe(change.step, failure)
 
 
 def refused_by_stripe(step: Step | None, failure: Failure) -> ChangeRefused:

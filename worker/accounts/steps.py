@@ -5,21 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 
+from worker.accounts.completing import Completing
 from worker.accounts.leases import ChangeLease, ChangeLeases
-from worker.accounts.refusals import is_missing, refusal_of, refused_by_stripe
+from worker.accounts.opening import Opening
+from worker.accounts.refusals import is_missing, meant, refusal_of
 from worker.domain.account_changes import (
+    OF_COMPLETIONS,
     OF_THE_SUBSCRIPTION,
+    PAGES,
+    PAYS,
     AccountChange,
-    Changeable,
     ChangeRefused,
+    Kind,
     Step,
-    canceling_request,
-    forbidden,
-    own_default_request,
-    plan_request,
 )
+from worker.domain.changing import Changeable, canceling_request, forbidden, own_default_request, plan_request
+from worker.domain.checkouts import CameToNothing, completing_request, require_living
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
 from worker.errors import SubkeeperError, TryLater
 from worker.sealing import CannotOpen, Sealer
@@ -47,6 +49,8 @@ class Steps:
         namespace: str,
         price_id: Callable[[str], str],
         proration: str,
+        opening: Opening,
+        completing: Completing,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._leases = leases
@@ -55,6 +59,8 @@ class Steps:
         self._namespace = namespace
         self._price_id = price_id
         self._proration = proration
+        self._opening = opening
+        self._completing = completing
         self._sleep = sleep
 
     def take(self, lease: ChangeLease) -> None:
@@ -68,6 +74,10 @@ class Steps:
                 self._remove(lease)
             elif step in OF_THE_SUBSCRIPTION:
                 now = self._of_the_subscription(lease, now)
+            elif lease.change.kind in PAGES:
+                self._opening.take(lease)
+            elif lease.change.kind is Kind.COMPLETION:
+                self._completing.take(lease)
             else:
                 self._of_the_customer(lease)
 
@@ -85,14 +95,14 @@ class Steps:
         raise TryLater("ledger_unsettled")
 
     def _remove(self, lease: ChangeLease) -> None:
-        change = self._next(lease.change)
+        change = lease.change.remembered()
         self._leases.begin(lease, change, watched=False)
         identifier = str(change.stripe_subscription_id)
         try:
             self._calls.cancel_subscription(identifier, key=self._key(lease), deadline=lease.deadline)
         except SubkeeperError as error:
             if not is_missing(error):
-                raise self._meant(lease.change, error) from error
+                raise meant(lease.change, error) from error
             self._require_ended(lease, identifier)
         self._leases.remove(lease)
 
@@ -102,7 +112,7 @@ class Steps:
             found = self._calls.subscription(identifier, deadline=lease.deadline).value.found.fact
         except SubkeeperError as error:
             if not is_missing(error):
-                raise self._meant(lease.change, error) from error
+                raise meant(lease.change, error) from error
             return
         if not found.is_terminal:
             raise TryLater("subscription_missing_and_there")
@@ -110,7 +120,7 @@ class Steps:
     # Steps whose answer is the customer, or a card of it
 
     def _of_the_customer(self, lease: ChangeLease) -> None:
-        change = self._next(lease.change)
+        change = lease.change.remembered()
         customer_id = change.stripe_customer_id
         if customer_id is None:
             raise ChangeRefused("customer_gone", "the user's customer was deleted at Stripe")
@@ -153,7 +163,7 @@ class Steps:
 
     def _of_the_subscription(self, lease: ChangeLease, now: Changeable | None) -> Changeable:
         for _ in range(MOST_GENERATIONS):
-            change = self._next(lease.change)
+            change = lease.change.remembered()
             if change.request is None:
                 self._leases.require(lease)
                 now = now or self._fetched(change, lease).value.now
@@ -173,6 +183,10 @@ class Steps:
         raise TryLater("generations_exhausted")
 
     def _request(self, change: AccountChange, now: Changeable) -> Mapping[str, object] | None:
+        if change.kind is Kind.COMPLETION:
+            require_living(now)
+        if change.step in OF_COMPLETIONS:
+            return completing_request(change.step, now, str(change.wanted["stripe_source"]))
         if (refused := forbidden(now.status, [change.step] if change.step is not None else [])) is not None:
             raise refused
         if change.step is Step.PLAN:
@@ -187,7 +201,7 @@ class Steps:
 
     def _is_so(self, lease: ChangeLease, change: AccountChange, now: Changeable) -> Changeable:
         """Nothing is to be asked. Whoever asked for it is told what Stripe says, so that is fetched as any mark's."""
-        if change.step is Step.OWN_DEFAULT:
+        if change.step is not Step.PLAN and change.step is not Step.CANCELING:
             self._leases.advance(lease, change)
             return now
         watched = self._leases.begin(lease, change, watched=True)
@@ -199,6 +213,12 @@ class Steps:
         """Stripe's answer. One from memory is as old as the first request: then what is so now is fetched."""
         change = lease.change
         assert change.request is not None, "built before"
+        if change.step in PAYS:
+            refused = self._completing.pay(lease)
+            return self._completing.paid(lease, self._fetched(change, lease), refused)
+        if change.step is Step.RESUME:
+            resumed = self._completing.resume(lease)
+            return self._completing.resumed(self._fetched(change, lease) if resumed.replayed else resumed)
         answer = self._calls.update_subscription(
             str(change.stripe_subscription_id), change.request, key=self._key(lease), deadline=lease.deadline
         )
@@ -208,35 +228,23 @@ class Steps:
         try:
             return self._calls.subscription(str(change.stripe_subscription_id), deadline=lease.deadline)
         except SubkeeperError as error:
-            raise self._meant(change, error) from error
+            raise meant(change, error) from error
 
     # Keys
 
     def _key(self, lease: ChangeLease) -> str:
         return lease.change.key(self._namespace)
 
-    @staticmethod
-    def _next(change: AccountChange) -> AccountChange:
-        """The change with the key that its step is asked for under: where Stripe may have forgotten the one of before,
-        what is so is looked at anew, and the rest is asked for in the next generation."""
-        if not change.is_forgotten:
-            return change
-        return replace(change, request=None, generation=change.generation + 1, asked_for=timedelta(0))
-
     def _renew(self, lease: ChangeLease, error: SubkeeperError, *, watched: bool) -> None:
         """The next generation of the step, where the key can't be used any more or a trial has ended meanwhile. Raises
         anything else."""
         is_passed = isinstance(error, TrialPassed) and lease.change.step is Step.PLAN
-        if not is_passed and (not isinstance(error, KeyBurnt) or refusal_of(error) is not None):
-            raise self._meant(lease.change, error) from error
-        change = replace(lease.change, request=None, generation=lease.change.generation + 1)
+        if not (is_passed or isinstance(error, CameToNothing)) and (
+            not isinstance(error, KeyBurnt) or refusal_of(error) is not None
+        ):
+            raise meant(lease.change, error) from error
+        change = lease.change.renewed()
         self._leases.begin(lease, change, watched=watched)
-
-    @staticmethod
-    def _meant(change: AccountChange, error: SubkeeperError) -> SubkeeperError:
-        """What an error means to who asked, where it is Stripe's refusal; else the error itself."""
-        failure = refusal_of(error)
-        return error if failure is None else refused_by_stripe(change.step, failure)
 
 
 def _row_of(answer: Answer[Changing]) -> Answer[FetchedSubscription]:

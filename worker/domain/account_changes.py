@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from types import MappingProxyType
 from uuid import UUID
 
 from worker.domain.accounts import UNSET, ApiError, SubscriptionChange
 from worker.domain.provisioning import KEY_TRUSTED_FOR
-from worker.domain.statuses import MEANINGS, meaning
 from worker.domain.subscription import Subscription, Value
 from worker.errors import SubkeeperError
 
@@ -26,6 +25,16 @@ class Kind(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
+    CHECKOUT = "checkout"
+    """A page of Checkout's; and what one comes to that is complete (docs/design.md, *Checkout*)."""
+    COMPLETION = "completion"
+    PORTAL = "portal"
+
+
+PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
+"""Whose end is a page of Stripe's for somebody to go to."""
+
+OF_PAGES = PAGES | {Kind.COMPLETION}
 
 
 class Step(StrEnum):
@@ -42,6 +51,19 @@ class Step(StrEnum):
     CANCELING = "canceling"
     REMOVE = "remove"
 
+    EXPIRE = "expire"
+    OPEN = "open"
+    PORTAL = "portal"
+    COLLECT = "collect"
+    ONLY = "only"
+    TAKEN_IN = "taken_in"
+    CARD = "card"
+    CUSTOMER_CARD = "customer_card"
+    PAY = "pay"
+    RESUME = "resume"
+    PAY_RESUMED = "pay_resumed"
+    """`worker.domain.checkouts` says what these are."""
+
 
 PROPERTIES: Mapping[Step, str] = {
     Step.ATTACH: "stripe_source",
@@ -53,14 +75,17 @@ PROPERTIES: Mapping[Step, str] = {
 }
 """What was asked for that a step belongs to."""
 
-OF_THE_SUBSCRIPTION = frozenset({Step.OWN_DEFAULT, Step.PLAN, Step.CANCELING})
+PAYS = frozenset({Step.PAY, Step.PAY_RESUMED})
+OF_THE_SUBSCRIPTION = frozenset({Step.OWN_DEFAULT, Step.PLAN, Step.CANCELING, Step.CARD, Step.RESUME}) | PAYS
 """Steps whose answer is the subscription."""
+
+OF_COMPLETIONS = frozenset({Step.CARD, Step.RESUME}) | PAYS
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What somebody asks for. `caller`: who it is, as the log names them. `idempotency_key`: theirs. `etags`: of the
-    states it is meant for; none: any."""
+    states it is meant for; none: any. `about`: what a page of Stripe's is for, and where it leads back to."""
 
     id: UUID
     kind: Kind
@@ -69,6 +94,7 @@ class Wish:
     change: SubscriptionChange = field(default_factory=SubscriptionChange)
     idempotency_key: str | None = None
     etags: frozenset[str] = frozenset()
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 class ChangeRefused(SubkeeperError):
@@ -128,9 +154,25 @@ class AccountChange:
         return [each for each in dict.fromkeys(found) if each not in left]
 
     @property
+    def checkout_id(self) -> UUID | None:
+        """The checkout that it opens, or that it is what comes of."""
+        if self.kind is Kind.CHECKOUT:
+            return self.id
+        return UUID(str(self.wanted["checkout"])) if self.kind is Kind.COMPLETION else None
+
+    @property
     def is_forgotten(self) -> bool:
         """Whether Stripe may have forgotten the key of what was sent."""
         return self.asked_for is not None and self.asked_for > KEY_TRUSTED_FOR
+
+    def remembered(self) -> AccountChange:
+        """With the key that its step is asked for under: where Stripe may have forgotten the one of before, what is so
+        is looked at anew, and the rest is asked for in the next generation."""
+        return replace(self.renewed(), asked_for=timedelta(0)) if self.is_forgotten else self
+
+    def renewed(self) -> AccountChange:
+        """In the next generation of its step."""
+        return replace(self, request=None, generation=self.generation + 1)
 
     def key(self, namespace: str) -> str:
         """The idempotency key of the present step: no personal data in it."""
@@ -140,8 +182,9 @@ class AccountChange:
 
 def planned(kind: Kind, change: SubscriptionChange) -> tuple[Step, ...]:
     """The steps of a change, in the order in which they are taken."""
-    if kind is Kind.DELETE:
-        return (Step.REMOVE,)
+    alone = {Kind.DELETE: (Step.REMOVE,), Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN), Kind.PORTAL: (Step.PORTAL,)}
+    if kind in alone:
+        return alone[kind]
     steps: list[Step] = []
     if change.stripe_source is not UNSET:
         steps += [Step.ATTACH, Step.DEFAULT, Step.OWN_DEFAULT]
@@ -151,9 +194,11 @@ def planned(kind: Kind, change: SubscriptionChange) -> tuple[Step, ...]:
     return (*steps, *(step for step, value in asked.items() if value is not UNSET))
 
 
-def digest_of(kind: Kind, user_id: str, change: SubscriptionChange, etag: str) -> bytes:
+def digest_of(
+    kind: Kind, user_id: str, change: SubscriptionChange, etag: str, about: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
     """What tells whether two requests ask for the same. It holds the email: it is to be fingerprinted under a key."""
-    asked = {name: str(getattr(change, name)) for name in change.touched}
+    asked = {name: str(getattr(change, name)) for name in change.touched} | dict(about)
     return json.dumps([kind, user_id, asked, etag], sort_keys=True).encode()
 
 
@@ -165,70 +210,3 @@ def etag_of(row: Subscription) -> str:
 def told_of(row: Subscription) -> dict[str, Value]:
     """What the API tells of a row."""
     return {**row.columns(), "user_id": row.user_id, "stripe_subscription": row.id, "version": row.version}
-
-
-# What a step asks, by the subscription as Stripe has it
-
-
-class Changeable(NamedTuple):
-    """Of a subscription at Stripe what decides how it is changed. `item_id` is None where it has several."""
-
-    status: str
-    item_id: str | None
-    price_id: str
-    trial_end: int | None
-    default_payment_method: str | None
-    cancel_at: int | None
-    cancel_at_period_end: bool
-
-
-def forbidden(status: str, steps: Sequence[Step]) -> ChangeRefused | None:
-    """Why a subscription in this status can't be changed so; None: it can. A status that isn't known forbids nothing
-    here: Stripe decides."""
-    if status not in MEANINGS:
-        return None
-    means = meaning(status, is_pending=False)
-    errors = [
-        ApiError(
-            f"/{PROPERTIES[step]}", "status_forbids", f"a subscription that is {status} has it no more, or not yet"
-        )
-        for step, allowed in ((Step.PLAN, means.may_change_plan), (Step.CANCELING, means.may_cancel))
-        if step in steps and not allowed
-    ]
-    return ChangeRefused("status_forbids", f"the subscription is {status}", errors) if errors else None
-
-
-def plan_request(now: Changeable, price_id: str, proration: str) -> Mapping[str, object] | None:
-    """How its item gets another price; None: it has it. `proration`: for what is being paid for.
-
-    A trial goes on to its own end, which is said: if it has ended since, Stripe refuses that, and nobody gets for
-    nothing what is to be paid for now. What is paused is paid for once it goes on.
-    """
-    if now.price_id == price_id:
-        return None
-    if now.item_id is None:
-        raise ChangeRefused("several_items", "the subscription has several prices, and is changed at Stripe")
-    request: dict[str, object] = {"items": [{"id": now.item_id, "price": price_id}]}
-    if now.status == "trialing":
-        return {**request, "proration_behavior": "none", "trial_end": now.trial_end}
-    if now.status == "paused":
-        return {**request, "proration_behavior": "none"}
-    return {**request, "proration_behavior": proration, "payment_behavior": "error_if_incomplete"}
-
-
-def canceling_request(now: Changeable, *, canceling: bool) -> Mapping[str, object] | None:
-    """How it comes to end with its period, or not to end; None: it is so. Of `cancel_at` and `cancel_at_period_end`
-    Stripe takes one at a time, and the second sets the first, too."""
-    if canceling == (now.cancel_at_period_end or now.cancel_at is not None):
-        return None
-    if canceling:
-        return {"cancel_at_period_end": True}
-    return {"cancel_at_period_end": False} if now.cancel_at_period_end else {"cancel_at": ""}
-
-
-def own_default_request(now: Changeable, payment_method: str) -> Mapping[str, object] | None:
-    """How the card becomes the subscription's own default; None: it has none, so that the customer's counts, or this
-    one, or nothing is to be paid any more."""
-    if now.default_payment_method in {None, payment_method} or not meaning(now.status, is_pending=False).current:
-        return None
-    return {"default_payment_method": payment_method}

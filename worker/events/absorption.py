@@ -19,10 +19,11 @@ from worker.domain.subscription import (
     judge,
     told_of_trial,
 )
+from worker.events.checkouts import Noted, note
 from worker.events.customer_news import CustomerNews
 from worker.events.snapshots import Said
 from worker.events.surroundings import Surroundings, is_notice
-from worker.store import customers, events, refreshes, subscriptions
+from worker.store import checkouts, customers, events, refreshes, subscriptions
 from worker.store.engine.database import Transaction
 from worker.store.provisioning import pointers
 
@@ -51,6 +52,7 @@ class Decided:
     outcomes: dict[str, str] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     conflicts: list[tuple[str, str]] = field(default_factory=list)
+    checkouts: Noted = field(default_factory=dict)
 
     def write_row(self, row: Subscription, change: Change | None) -> None:
         self.rows[row.id] = row
@@ -102,6 +104,7 @@ def _decide(said: Said, decided: Decided, around: Surroundings, attempts: int) -
         return _of_customer(said, decided, around, attempts)
     if kind.startswith("payment_method."):
         return _of_card(said, around)
+    note(said.event, decided.checkouts)
     return "recorded"
 
 
@@ -205,6 +208,8 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
         events.record(tx, done, [decided.outcomes[event.id] for event in done])
     if decided.unmatched:
         events.add_unmatched(tx, sorted(decided.unmatched.items()))
+    if decided.checkouts:
+        checkouts.mark(tx, [decided.checkouts[each] for each in sorted(decided.checkouts)])
     if decided.marked:
         refreshes.mark(tx, sorted(decided.marked))
     if decided.unsure:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from worker.domain.checkouts import CHECKOUT
+
 LEAF: Final = None
 """A plain value; of an object that was expanded, its id."""
 
@@ -69,6 +71,7 @@ KEPT: Mapping[str, Mapping[str, Any]] = {
     "invoice": INVOICE,
     "checkout.session": {
         **_COMMON,
+        "metadata": {**_OURS, CHECKOUT: LEAF},
         "mode": LEAF,
         "payment_status": LEAF,
         "setup_intent": LEAF,

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -22,11 +23,12 @@ from worker.domain.stripe_facts import SubscriptionFact
 from worker.domain.trial import TrialPolicy
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
 from worker.provisioning.inbox import Freezing
+from worker.runtime import pages
 from worker.runtime.api_stripe import ApiStripe
 from worker.runtime.resources import lane_weights
 from worker.sealing import Sealer
 from worker.settings.model import Settings
-from worker.store import told_changes
+from worker.store import checkouts, told_changes
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
@@ -47,6 +49,9 @@ CHANGE_THREADS = 8
 
 WATCH_SECONDS, PRUNE_EVERY, PRUNED_AT_ONCE = 5.0, 720, 1000
 """Between two looks at what waits; in every so many of them, what ended long ago is deleted."""
+
+TOLD_FOR = timedelta(days=1)
+"""For so long an alert stands that a payment is to be given back."""
 
 KEPT = timedelta(days=30)
 """For so long an Idempotency-Key is remembered, and what came of a change is told."""
@@ -86,6 +91,8 @@ def steps(
         namespace=settings.namespace,
         price_id=catalogue.price_id,
         proration=settings.api.proration_behavior,
+        opening=pages.opening(settings, held, gateway, catalogue, sealer),
+        completing=pages.completing(settings, held, gateway),
     )
 
 
@@ -132,6 +139,8 @@ class AccountWork:
         )
         self.expect = self._waiting.expect
         self.find = self._asking.find
+        self.page = partial(pages.opened, resources.keys.sealer)
+        self._portal = pages.PortalWatch(settings, resources.gateway, health)
 
     def ask(self, wish: Wish) -> ToldChange | None:
         """Raises `Unavailable` while nothing can be asked of Stripe, for the reason that the health tells."""
@@ -176,6 +185,8 @@ class AccountWork:
         while not self._stopping.is_set():
             try:
                 self._look()
+                if not self._halting.halted:
+                    self._portal.look()
                 if turn % PRUNE_EVERY == 0:
                     self._prune()
             except SubkeeperError:  # Postgres: the sweeper tells of it
@@ -185,10 +196,11 @@ class AccountWork:
 
     def _look(self) -> None:
         with self._resources.database.question() as tx:
-            self._metrics.account_changes.standing(*told_changes.backlog(tx))
+            self._metrics.account_changes.standing(*told_changes.backlog(tx), checkouts.to_refund(tx, TOLD_FOR))
 
     def _prune(self) -> None:
         with self._resources.database.transaction() as tx:
             pruned = told_changes.prune(tx, KEPT, PRUNED_AT_ONCE)
+            checkouts.prune(tx, KEPT, PRUNED_AT_ONCE)
         if pruned:
             self._log.info("account_changes.pruned", changes=pruned)

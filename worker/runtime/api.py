@@ -22,7 +22,8 @@ from worker.runtime.accounts import PART as CHANGES
 from worker.runtime.api_stripe import ApiStripe
 from worker.runtime.counting import counted
 from worker.settings.model import Settings
-from worker.store import subscriptions, told_changes
+from worker.store import checkouts, subscriptions, told_changes
+from worker.store.checkouts import ToldCheckout
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
@@ -36,6 +37,7 @@ from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
+from worker.web.api.payment_methods import PaymentMethods
 from worker.web.api.stats import counting
 from worker.web.api.subscriptions import Subscriptions
 
@@ -83,8 +85,15 @@ class ApiSide:
         self._changes = self._account_work(settings, metrics, rng)
         operations = [
             *Subscriptions(self._current, settings.pending_plan).operations,
-            *Changes(self._desk(), settings.plans, settings.pending_plan).operations,
-            *Billing(Cards(self._database, self._showing)).operations,
+            *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
+            *PaymentMethods(Cards(self._database, self._showing)).operations,
+            *Billing(
+                desk,
+                settings.plans,
+                find=self._find_checkout,
+                page=self._changes.page if self._changes is not None else lambda *_: None,
+                origins=settings.api.return_origins,
+            ).operations,
             counting(lambda: counted(self._database)),
         ]
         callers = Callers(settings.api.admin_tokens, _issuer(settings, self._keys))
@@ -139,6 +148,10 @@ class ApiSide:
     def _find_change(self, identifier: UUID) -> ToldChange | None:
         with self._database.question() as tx:
             return told_changes.find(tx, identifier)
+
+    def _find_checkout(self, named: UUID | str) -> ToldCheckout | None:
+        with self._database.question() as tx:
+            return checkouts.find(tx, named)
 
     def _look_at_postgres(self) -> None:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from worker.broker.admin import ensure_channel
 from worker.errors import Misconfigured
 from worker.runtime.ownership import Ownership
+from worker.runtime.pages import own_portal
 from worker.runtime.resources import StripeSide, stripe_side
 from worker.runtime.webhook_setup import WebhookSetup
 from worker.settings.model import Settings
@@ -96,6 +97,8 @@ def _stripe(settings: Settings, database: Database, stripe: StripeSide | None, *
     for plan in settings.plans:
         yield from stripe.catalogue.ensure(plan)
         yield ownership.sign(plan, take_over=take_over)
+    if settings.api.opens_pages:
+        yield own_portal(settings, stripe.gateway).ensure()
 
 
 def _channels(settings: Settings) -> Iterator[str]:

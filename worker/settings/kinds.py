@@ -94,6 +94,17 @@ def _jwks_url(url: str) -> str:
     return url
 
 
+def _origin(origin: str) -> str:
+    parts = _split(origin)
+    is_url = parts.hostname and parts.scheme in {"http", "https"} and origin.isascii() and origin.isprintable()
+    fix = 'Write "https://app.example.com", with a port only if addresses have one'
+    require(is_url and origin == f"{parts.scheme}://{parts.netloc.lower()}", "is not an origin in lower case", fix)
+    require("@" not in parts.netloc, "has a user", fix)
+    safe = parts.scheme == "https" or is_loopback(parts.hostname or "")
+    require(safe, "would lead users back over plain http", "Use https; plain http is for loopback hosts only")
+    return origin
+
+
 def _test_clock(clock: str) -> str:
     fix = "Write the clock's id, such as clock_1Mr3I22eZvKYlo2Ck0rgMqd7"
     require(_TEST_CLOCK.fullmatch(clock), "is not the id of a Stripe test clock", fix)
@@ -136,6 +147,9 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 
 JwksUrl = Annotated[str, AfterValidator(_jwks_url)]
 """Where an identity provider tells its keys (RFC 7517); plain http on loopback only."""
+
+Origin = Annotated[str, AfterValidator(_origin)]
+"""`scheme://host[:port]` of a website, in lower case; plain http on loopback only."""
 
 TokenDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """What `subkeeper token new` prints beside the token."""

@@ -18,6 +18,7 @@ from worker.settings.kinds import (
     HttpAddress,
     JwksUrl,
     Name,
+    Origin,
     Pointer,
     PositiveSeconds,
     Section,
@@ -190,6 +191,7 @@ class ApiSettings(Section):
     jwt_secret: SecretStr | None = None
     jwt_secret_file: Path | None = None
     proration_behavior: Literal["create_prorations", "always_invoice", "none"] = "create_prorations"
+    return_origins: tuple[Origin, ...] = ()
 
     @property
     def has_secret(self) -> bool:
@@ -202,6 +204,11 @@ class ApiSettings(Section):
     @property
     def is_on(self) -> bool:
         return self.takes_jwts or bool(self.admin_tokens)
+
+    @property
+    def opens_pages(self) -> bool:
+        """Whether users can be sent to pages of Stripe's: they must lead back somewhere."""
+        return self.is_on and bool(self.return_origins)
 
     @model_validator(mode="after")
     def _whole(self) -> ApiSettings:

@@ -82,8 +82,9 @@ _ADVANCE = text(f"""
 
 _END = text(f"""
     UPDATE account_changes
-    SET state = :state, done = :done, result = CAST(:result AS jsonb), sealed_email = NULL, request = NULL,
-        ended_at = now(), lease_until = NULL, last_error = NULL
+    SET state = :state, done = :done, wanted = CAST(:wanted AS jsonb), result = CAST(:result AS jsonb),
+        sealed_email = NULL, request = NULL, ended_at = now(), lease_until = NULL,
+        last_error = NULL
     {_FENCE}
 """)  # noqa: S608 - as above
 
@@ -167,7 +168,8 @@ def advance(tx: Connection, change: AccountChange, length: timedelta) -> None:
 
 def end(tx: Connection, change: AccountChange, state: str, result: Mapping[str, object]) -> None:
     """It is over; what was sealed is erased. Raises `LeaseLost`."""
-    _fenced(tx, _END, change, state=state, done=change.done, result=as_json(result))
+    wanted = json.dumps(change.wanted)
+    _fenced(tx, _END, change, state=state, done=change.done, wanted=wanted, result=as_json(result))
 
 
 def postpone(tx: Connection, change: AccountChange, delay: timedelta, error: str | None) -> None:

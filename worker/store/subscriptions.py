@@ -57,6 +57,12 @@ _CURRENT = text(f"""
     ORDER BY p.user_id
 """)
 
+_LIVING = text(f"""
+    {_ALL} WHERE c.user_id = :user_id AND c.deleted_at IS NULL
+        AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired')
+    ORDER BY s.stripe_created NULLS FIRST, s.stripe_subscription_id
+""")
+
 _WRITE = text("""
     WITH written AS (
         UPDATE billing_subscriptions s
@@ -130,6 +136,11 @@ def locked(
 def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:
     """The subscriptions that the ledger has for these users, by user; a deleted customer's is nobody's."""
     return [_subscription(row) for row in tx.execute(_CURRENT, {"user_ids": arrays.texts(user_ids)})]
+
+
+def living(tx: Connection, user_id: str) -> list[Subscription]:
+    """All of a user's that haven't ended, the oldest first."""
+    return [_subscription(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
-from worker.domain.account_changes import Changeable
+from worker.domain.changing import Changeable
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
 from worker.stripe_api.parsing import Fields, expanded_customer, fetched_subscription
 from worker.stripe_api.requestor import Call, Requestor
 
-_EXPANDED = {"expand": ["latest_invoice", "customer"]}
+EXPANDED = {"expand": ["latest_invoice", "customer"]}
 
 
 class Changing(NamedTuple):
@@ -35,7 +35,7 @@ class AccountCalls:
     def subscription(self, subscription_id: str, *, deadline: Deadline) -> Answer[Changing]:
         """As it is now, with its latest invoice and customer. Raises `Refused` where there is none."""
         path = f"/v1/subscriptions/{_segment(subscription_id)}"
-        call = Call("subscriptions.retrieve", "get", path, _EXPANDED, Lane.LIVE, deadline)
+        call = Call("subscriptions.retrieve", "get", path, EXPANDED, Lane.LIVE, deadline)
         return self._requestor.send(call).answer(changing)
 
     def update_subscription(
@@ -43,7 +43,7 @@ class AccountCalls:
     ) -> Answer[Changing]:
         """As it is then, with its latest invoice and customer."""
         path = f"/v1/subscriptions/{_segment(subscription_id)}"
-        call = Call("subscriptions.update", "post", path, {**params, **_EXPANDED}, Lane.LIVE, deadline, key)
+        call = Call("subscriptions.update", "post", path, {**params, **EXPANDED}, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(changing)
 
     def cancel_subscription(self, subscription_id: str, *, key: str, deadline: Deadline) -> None:
@@ -84,6 +84,8 @@ def changing(data: object) -> Changing:
         default_payment_method=fields.maybe("default_payment_method", str),
         cancel_at=fields.maybe("cancel_at", int),
         cancel_at_period_end=fields.get("cancel_at_period_end", bool),
+        invoice_id=None if found.latest_invoice is None else found.latest_invoice.id,
+        invoice_status=None if found.latest_invoice is None else found.latest_invoice.status,
     )
     return Changing(found, now)
 

@@ -29,6 +29,7 @@ from worker.domain.stripe_facts import (
 )
 from worker.settings.sections import StripeSettings
 from worker.stripe_api.account_calls import AccountCalls
+from worker.stripe_api.checkout_calls import CheckoutCalls
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
 from worker.stripe_api.event_list import EventWindow, events_page
@@ -42,6 +43,7 @@ from worker.stripe_api.parsing import (
     price_fact,
     subscription_fact,
 )
+from worker.stripe_api.portal_configurations import PortalConfigurations
 from worker.stripe_api.products import Products
 from worker.stripe_api.reads import Reads
 from worker.stripe_api.requestor import Call, Reply, Requestor
@@ -99,6 +101,8 @@ class StripeGateway:
             sleep=sleep,
         )
         self.accounts = AccountCalls(self._requestor)
+        self.checkouts = CheckoutCalls(self._requestor)
+        self.portal_configurations = PortalConfigurations(self._requestor)
         self.products = Products(self._requestor)
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
         self.showing = Showing(self._requestor)

@@ -152,6 +152,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "account_change.postponed": ("change", "user_id", "seconds", "reason"),
     "account_change.lost": ("change",),
     "account_change.crashed": ("change",),
+    # A page of Checkout's has begun a second subscription, which was canceled: its payment is a person's to give back.
+    "checkout.subscribed_twice": ("user_id", "stripe_subscription_id", "checkout"),
     # So many that had ended long ago were deleted.
     "account_changes.pruned": ("changes",),
     # What became of leased rows within the last minute: how many by outcome.

@@ -52,12 +52,15 @@ ACCOUNT_CHANGE_OUTCOMES = (
 )
 
 STRIPE_OPERATIONS = (
-    "account.retrieve", "customers.create", "customers.list", "customers.retrieve", "customers.search",
+    "account.retrieve", "billing_portal.configurations.create", "billing_portal.configurations.list",
+    "billing_portal.configurations.update", "billing_portal.sessions.create",
+    "checkout.sessions.create", "checkout.sessions.expire", "checkout.sessions.retrieve",
+    "customers.create", "customers.list", "customers.retrieve", "customers.search",
     "customers.update",
-    "events.list", "events.retrieve", "payment_methods.attach", "payment_methods.list",
+    "events.list", "events.retrieve", "invoices.pay", "payment_methods.attach", "payment_methods.list",
     "prices.create", "prices.list", "products.create", "products.list", "products.update",
-    "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.retrieve",
-    "subscriptions.update",
+    "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.resume",
+    "subscriptions.retrieve", "subscriptions.update",
     "test_clocks.retrieve",
     "webhook_endpoints.create", "webhook_endpoints.delete", "webhook_endpoints.list", "webhook_endpoints.update",
 )  # fmt: skip

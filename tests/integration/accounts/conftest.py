@@ -29,6 +29,7 @@ DEPLOYMENT = {
     "SUBKEEPER_API__JWT_ISSUER": ISSUER,
     "SUBKEEPER_API__JWT_AUDIENCE": AUDIENCE,
     "SUBKEEPER_API__PRORATION_BEHAVIOR": "always_invoice",
+    "SUBKEEPER_API__RETURN_ORIGINS": "https://app.example.com",
 }
 
 
@@ -55,6 +56,9 @@ class Accounts:
 
     def create(self, body: object, token: str = ADMIN.token, **headers: str) -> Reply:
         return ask(self, "/subscriptions", token, "POST", body, **headers)
+
+    def post(self, path: str, body: object, token: str | None = ADMIN.token, **headers: str) -> Reply:
+        return ask(self, path, token, "POST", body, **headers)
 
     def read(self, user_id: str) -> Reply:
         return ask(self, f"/subscriptions/{user_id}", ADMIN.token)

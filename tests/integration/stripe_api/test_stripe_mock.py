@@ -8,21 +8,35 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
 from sandbox.binaries import stripe_mock
 from tests.integration.stripe_api.conftest import NewGateway
-from worker.domain.account_changes import Changeable, canceling_request, own_default_request, plan_request
+from worker.domain.account_changes import Step
+from worker.domain.changing import Changeable, canceling_request, own_default_request, plan_request
+from worker.domain.checkouts import (
+    Intent,
+    Terms,
+    Urls,
+    completing_request,
+    portal_request,
+    setup_request,
+    subscription_request,
+)
 from worker.domain.deadline import Deadline
 from worker.domain.event import TYPES
 from worker.domain.lanes import Lane
+from worker.domain.portal import Choice, features
 from worker.domain.provisioning import customer_request
 from worker.stripe_api.account_calls import AccountCalls
+from worker.stripe_api.checkout_calls import CheckoutCalls
 from worker.stripe_api.credentials import API_VERSION
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.event_list import EventWindow
 from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.portal_configurations import PortalConfigurations
 from worker.stripe_api.products import Products
 from worker.stripe_api.showing import Showing
 from worker.stripe_api.webhook_endpoints import WebhookEndpoints
@@ -81,6 +95,33 @@ def default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
     return True
 
+
+TERMS = Terms("test", "flexible", "usd")
+URLS = Urls("https://app.example.com/?session={CHECKOUT_SESSION_ID}", "https://app.example.com/")
+OWED = Changeable("past_due", "si_1", "price_1", None, None, None, False, "in_1", "open")
+
+
+def expire(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    stripe.checkouts.expire_checkout("cs_1", key="k20", deadline=by)
+    return True
+
+
+def pay(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    request = dict(completing_request(Step.PAY, OWED, "pm_1") or {})
+    stripe.checkouts.pay_invoice(str(request.pop("invoice")), request, key="k21", deadline=by)
+    return True
+
+
+def known_default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    return stripe.checkouts.default_card("cus_1", deadline=by) or True
+
+
+def open_portal(intent: Intent) -> Callable[[StripeGateway, Lane, Deadline], object]:
+    request = portal_request(intent, "cus_1", "bpc_1", "sub_1", "https://app.example.com/")
+    return lambda stripe, _lane, by: stripe.checkouts.open_portal(request, key="k22", deadline=by)
+
+
+FEATURES = features([Choice("prod_1", "price_1")], "always_invoice")
 
 REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "account": lambda stripe, _lane, by: stripe.account(by),
@@ -164,6 +205,30 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "cancel": cancel,
     "attach": lambda stripe, _lane, by: stripe.accounts.attach("pm_1", "cus_1", key="k14", deadline=by),
     "default_card": default_card,
+    "checkout_that_saves_a_card": lambda stripe, _lane, by: stripe.checkouts.open_checkout(
+        setup_request(TERMS, UUID(int=1), "u1", "d1", "cus_1", "sub_1", URLS), key="k16", deadline=by
+    ),
+    "checkout_that_subscribes": lambda stripe, _lane, by: stripe.checkouts.open_checkout(
+        subscription_request(TERMS, UUID(int=1), "u1", "d1", "cus_1", "price_1", URLS), key="k17", deadline=by
+    ),
+    "checkout": lambda stripe, _lane, by: stripe.checkouts.checkout("cs_1", deadline=by),
+    "expire_checkout": expire,
+    "pay_invoice": pay,
+    "known_default_card": known_default_card,
+    "resume": lambda stripe, _lane, by: stripe.checkouts.resume_subscription(
+        "sub_1",
+        completing_request(Step.RESUME, OWED._replace(status="paused", invoice_status="paid"), "pm_1") or {},
+        key="k18",
+        deadline=by,
+    ),
+    **{f"portal_{intent}": open_portal(intent) for intent in Intent},
+    "portals": lambda stripe, _lane, by: stripe.portal_configurations.all(deadline=by),
+    "create_portal": lambda stripe, _lane, by: stripe.portal_configurations.create(
+        {"features": FEATURES, "metadata": {"subkeeper_namespace": "test"}, "name": "Subkeeper"}, key="k19", deadline=by
+    ),
+    "change_portal": lambda stripe, _lane, by: stripe.portal_configurations.update(
+        "bpc_1", {"features": FEATURES}, key="k23", deadline=by
+    ),
     "test_clock": clock_ahead,
     "delete_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.delete("we_1", deadline=by),
 }
@@ -181,6 +246,7 @@ def test_stripe_mock_would_tell(new_gateway: NewGateway, mock_url: str) -> None:
 
 def test_every_public_request_of_the_gateway_is_checked_here() -> None:
     helpers = {"reload", "close", "opened_on", "try_reading"}  # it sends lists that others send
-    methods = {*vars(StripeGateway), *vars(AccountCalls), *vars(Products), *vars(Showing), *vars(WebhookEndpoints)}
+    asked = (AccountCalls, CheckoutCalls, PortalConfigurations, Products, Showing, WebhookEndpoints)
+    methods = {*vars(StripeGateway), *(name for calls in asked for name in vars(calls))}
     public = {name for name in methods if not name.startswith("_")} - helpers
     assert public <= {name for request in REQUESTS.values() for name in request.__code__.co_names}

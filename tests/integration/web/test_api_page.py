@@ -92,5 +92,7 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
             change_at_stripe(stack)
         if (changes := api.rows()) and "CHANGE" not in environ:
             environ["CHANGE"] = f"/account-changes/{changes[0]['id']}"
+        if pages := stack.rows("SELECT id FROM checkouts ORDER BY seq"):
+            environ["CHECKOUT"] = str(pages[-1]["id"])
         done = subprocess.run(command, shell=True, env=environ, capture_output=True, text=True, check=True)
         assert as_said(json.loads(said), json.loads(done.stdout)), (command, done.stdout)

@@ -12,20 +12,16 @@ import pytest
 
 from worker.domain.account_changes import (
     AccountChange,
-    Changeable,
     ChangeRefused,
     Kind,
     Step,
-    canceling_request,
     digest_of,
     etag_of,
-    forbidden,
-    own_default_request,
-    plan_request,
     planned,
     told_of,
 )
 from worker.domain.accounts import SubscriptionChange
+from worker.domain.changing import Changeable, canceling_request, forbidden, own_default_request, plan_request
 from worker.domain.statuses import MEANINGS
 from worker.domain.subscription import Subscription
 

@@ -11,6 +11,7 @@ from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import AccountFact, PriceFact
 from worker.errors import SubkeeperError, TryLater
 from worker.runtime.doctor.findings import Finding, Findings, ok, problem, refused, skipped
+from worker.runtime.pages import own_portal
 from worker.runtime.resources import StripeSide, stripe_side
 from worker.settings.model import Settings
 from worker.settings.sections import PlanSettings
@@ -18,7 +19,8 @@ from worker.stripe_api.errors import Unauthorized
 from worker.telemetry import Metrics
 from worker.version import VERSION
 
-KEY, PERMISSIONS, PRICES, CLOCK = "stripe", "stripe.permissions", "stripe.prices", "stripe.test_clock"
+KEY, PERMISSIONS, PRICES = "stripe", "stripe.permissions", "stripe.prices"
+PORTAL, CLOCK = "stripe.portal", "stripe.test_clock"
 
 READ = {
     "customers": "/v1/customers",
@@ -67,8 +69,17 @@ class StripeCheck:
         yield self._permissions(stripe)
         for name, plan in self._settings.plans.items():
             yield self._price(stripe, name, plan)
+        if self._settings.api.opens_pages:
+            yield self._portal(stripe)
         if self._settings.stripe.test_clock is not None:
             yield self._test_clock(stripe)
+
+    def _portal(self, stripe: StripeSide) -> Finding:
+        try:
+            found = own_portal(self._settings, stripe.gateway).require(self._deadline())
+        except SubkeeperError as error:
+            return refused(PORTAL, error, "Try again")
+        return ok(PORTAL, f"{found} lets users do what the API does")
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._settings.stripe.request_timeout)

@@ -19,6 +19,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "subscription_tombstones": ("SELECT", "INSERT"),
     "account_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_counts": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "checkouts": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_refreshes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "processed_stripe_events": ("SELECT", "INSERT", "DELETE"),

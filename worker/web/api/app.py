@@ -27,6 +27,7 @@ from worker.domain.callers import Caller, TokenRefused, may_call
 from worker.domain.strict_json import parse_object
 from worker.errors import Rejected, SubkeeperError
 from worker.web.api.operations import WAIT_SECONDS, Act, Begun, Operation, Refused, Reply, refuse
+from worker.web.api.subscriptions import is_user_id
 from worker.web.app import Gone, Problem
 from worker.web.app import Request as Bounded
 
@@ -182,6 +183,10 @@ def _answered(operation: Operation, request: Request, caller: Caller | None, bod
         query[name].append(value)
     operation.check(query)
     given = {**query, **{name: [value] for name, value in request.path_params.items()}}
+    document = None
+    if operation.names_user:
+        document = _document(operation, request, body)
+        given["user_id"] = [_user_of(document)]
     users = operation.users(given)
     if not may_call(operation.access, caller, users):
         least = operation.access.scopes[0].id
@@ -192,7 +197,16 @@ def _answered(operation: Operation, request: Request, caller: Caller | None, bod
         return operation.answer(users, given)
     assert operation.act is not None, "it does one of the two"
     assert caller is not None, "nothing that changes anything is public"
-    return operation.act(Act(caller, users, request.headers, _document(operation, request, body)))
+    if document is None:
+        document = _document(operation, request, body)
+    return operation.act(Act(caller, users, request.headers, document))
+
+
+def _user_of(document: Mapping[str, object]) -> str:
+    user_id = document.get("user_id")
+    if not isinstance(user_id, str) or not is_user_id(user_id):
+        refuse([ApiError("/body/user_id", "not_an_id", "is missing, or is no id that a profile can have")])
+    return str(user_id)
 
 
 def _document(operation: Operation, request: Request, body: bytes) -> Mapping[str, object]:

@@ -1,210 +1,240 @@
-"""What a user pays with, and what is on the bills: payment methods in their order, and the customer's details."""
+"""Pages of Stripe's that users are sent to: Checkout, to pay for a plan or to save a card, and the portal."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from worker.domain.accounts import ApiError
-from worker.domain.billing import Card, NoCustomer, NoStripe, ShownCustomer, WrongOrder
+from worker.domain.account_changes import ChangeRefused, Kind, Wish
+from worker.domain.accounts import UNSET, ApiError, Plan, SubscriptionChange, is_acceptable_plan
 from worker.domain.callers import Access
-from worker.web.api.operations import Act, Operation, Parameter, Parameters, Refused, Reply, pointer, refuse
-from worker.web.api.subscriptions import USER, USER_ID, many_users, one_user
+from worker.domain.checkouts import MAX_URL, CheckoutState, Intent, may_return_to
+from worker.domain.text import is_storable
+from worker.store.checkouts import ToldCheckout
+from worker.store.told_changes import ToldChange
+from worker.web.api.change_views import as_refused
+from worker.web.api.changes import KEY_HEADER, OF_A_BODY, PROBLEMS, Desk, json_object, read_key
+from worker.web.api.operations import Act, Begun, Operation, Parameter, Parameters, Refused, Reply, refuse
+from worker.web.api.subscriptions import USER_ID, is_user_id, one_user
 
-MOST_METHODS = 50
-"""So many ids of 255 characters fit into the body that is taken."""
-_METHOD_ID = re.compile("[A-Za-z0-9_]{1,255}")
-_ID = {"type": "string", "pattern": f"^{_METHOD_ID.pattern}$"}
-_ORDER: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "payment_methods": {"type": "array", "items": _ID, "maxItems": MOST_METHODS, "uniqueItems": True},
-    },
-    "required": ["payment_methods"],
-    "additionalProperties": False,
+_ID = Parameter(
+    "checkout_id", "path", "The checkout's id, or its session's (cs_…)", {"type": "string", "maxLength": 255}
+)
+_URL = {"type": "string", "format": "uri", "description": f"{MAX_URL} characters at most"}
+
+_STATES: Mapping[CheckoutState, str] = {
+    CheckoutState.APPLIED: "applied",
+    CheckoutState.FAILED: "failed",
+    CheckoutState.EXPIRED: "expired",
 }
-_PROBLEMS = {
-    HTTPStatus.CONFLICT: "The user has others than these by now; see `errors`",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is no JSON, or compressed",
-}
+"""What is told of each; anything else is pending."""
 
 
-class CardView(BaseModel):
-    brand: str
-    last4: str
-    exp_month: int
-    exp_year: int
+class PageView(BaseModel):
+    """A page of Stripe's to send the user to, soon: it is for them alone."""
+
+    url: str
 
 
-class PaymentMethodView(BaseModel):
-    """`type` and `card` are read at Stripe when shown: null where it isn't asked, `card` for what is no card, too."""
+class OpenedView(PageView):
+    """A page of Checkout's. What comes of it is told at /billing/checkouts/{id}."""
 
-    id: str
-    default: Annotated[bool, Field(description="It is the customer's default")]
-    type: str | None
-    card: CardView | None
+    id: UUID
 
 
-class PaymentMethodList(BaseModel):
-    """In the order in which they are tried."""
+class CheckoutView(BaseModel):
+    """What has come of a page of Checkout's."""
 
+    id: UUID
     user_id: str
-    payment_methods: list[PaymentMethodView]
-
-
-class AddressView(BaseModel):
-    city: str | None
-    country: str | None
-    line1: str | None
-    line2: str | None
-    postal_code: str | None
-    state: str | None
-
-
-class TaxIdView(BaseModel):
-    type: str
-    value: str
-
-
-class CustomerView(BaseModel):
-    """As Stripe has it: nothing of it is kept here."""
-
-    user_id: str
-    stripe_customer: str
-    name: str | None
-    address: AddressView | None
-    tax_ids: list[TaxIdView]
-
-
-class Desk(Protocol):
-    """Where it is kept and asked for. All raise `NoCustomer`, and `SubkeeperError` where that can't be told now."""
-
-    def of(self, user_id: str) -> Sequence[Card]:
-        """In their order."""
-
-    def reorder(self, user_id: str, ids: Sequence[str]) -> Sequence[Card]:
-        """The new order. Raises `WrongOrder`."""
-
-    def customer(self, user_id: str) -> ShownCustomer:
-        """Raises `NoStripe`."""
+    plan: Annotated[str | None, Field(description="The plan that was chosen; null: a card was to be saved")] = None
+    state: Annotated[str, Field(description="pending, applied, failed or expired")]
+    code: Annotated[str | None, Field(description="Why it failed, or what it waits for")] = None
+    url: Annotated[str | None, Field(description="The page, while it is open")] = None
 
 
 class Billing:
-    """Payment methods in their order, and the customer's details."""
+    """`origins`: of the websites that pages may lead back to. `page` opens a page's address that was sealed; `find`
+    tells a checkout by its id or its session's."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        plans: Mapping[str, Plan],
+        *,
+        find: Callable[[UUID | str], ToldCheckout | None],
+        page: Callable[[UUID, str], str | None],
+        origins: Sequence[str],
+    ) -> None:
         self._desk = desk
+        self._plans = plans
+        self._find = find
+        self._page = page
+        self._origins = tuple(origins)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        user = Parameter("user_id", "query", "The profile's id", USER_ID, is_required=True)
+        user = {"user_id": USER_ID}
+        chosen = {**user, "plan": {"type": "string", "enum": sorted(self._plans)}}
+        subscribe = {**chosen, "success_url": _URL, "cancel_url": _URL}
+        manage = {
+            **user,
+            "subscription_id": {"type": "string", "minLength": 1, "maxLength": 255},
+            "intent": {"type": "string", "enum": [each.value for each in Intent]},
+            "return_url": _URL,
+        }
+        problems = {**OF_A_BODY, **PROBLEMS}
+        asking: dict[str, Any] = {"names_user": True, "may_miss": True, "problems": problems}
         return (
             Operation(
-                "GET", "/billing/payment-methods", "list_payment_methods", "A user's payment methods", Access.OWN,
-                (user,), many_users, self._methods, PaymentMethodList, may_miss=True, asks_stripe=True,
+                "POST", "/billing/subscriptions", "open_checkout", "A page of Checkout's, to choose and pay for a plan",
+                Access.CHANGE, (KEY_HEADER,), one_user, None, OpenedView, act=self._subscribe,
+                body=json_object(subscribe, list(subscribe)), success=HTTPStatus.CREATED, later=CheckoutView, **asking,
             ),
             Operation(
-                "PUT", "/billing/payment-methods/order", "order_payment_methods", "In which order they are tried",
-                Access.CHANGE, (user,), many_users, None, PaymentMethodList, may_miss=True, act=self._reorder,
-                body=_ORDER, problems=_PROBLEMS,
+                "POST", "/billing/payment-methods/setup", "save_card", "A page of Checkout's, to save a card",
+                Access.CHANGE, (KEY_HEADER,), one_user, None, OpenedView, act=self._save_card,
+                body=json_object({**user, "return_url": _URL}, ["user_id", "return_url"]),
+                success=HTTPStatus.CREATED, later=CheckoutView, **asking,
             ),
             Operation(
-                "GET", "/billing/customers/{user_id}", "read_customer", "What is on a user's bills", Access.OWN,
-                (USER,), one_user, self._customer, CustomerView, may_miss=True, asks_stripe=True,
+                "POST", "/billing/subscriptions/manage", "open_portal", "A page of the portal's, to do one thing",
+                Access.CHANGE, (KEY_HEADER,), one_user, None, PageView, act=self._manage,
+                body=json_object(manage, ["user_id", "intent", "return_url"]), **asking,
+            ),
+            Operation(
+                "GET", "/billing/checkouts/{checkout_id}", "read_checkout", "What has come of a page of Checkout's",
+                Access.OWN, (_ID,), self._whose, self._one, CheckoutView, may_miss=True,
             ),
         )  # fmt: skip
 
-    def _methods(self, user_ids: tuple[str, ...], _given: Parameters) -> Reply:
-        try:
-            return _listed(user_ids[0], self._desk.of(user_ids[0]))
-        except NoCustomer as missing:
-            raise _no_customer(missing) from None
+    # What is asked for
 
-    def _reorder(self, act: Act) -> Reply:
-        ids = _ids(act.document.get("payment_methods"), act.document)
-        try:
-            return _listed(act.users[0], self._desk.reorder(act.users[0], ids))
-        except NoCustomer as missing:
-            raise _no_customer(missing) from None
-        except WrongOrder as wrong:
-            raise _not_as_present(ids, wrong.present) from None
+    def _subscribe(self, act: Act) -> Reply | Begun:
+        plan = act.document.get("plan")
+        errors = []
+        if not isinstance(plan, str) or not is_acceptable_plan(plan, act.caller, self._plans):
+            errors = [ApiError("/body/plan", "not_acceptable", "there is no such plan, or it is not for you to choose")]
+        given = self._read(act, {"success_url", "cancel_url"}, {"plan"}, errors)
+        change = SubscriptionChange(plan=str(plan))
+        return self._asked(act, Kind.CHECKOUT, {name: given[name] for name in ("success_url", "cancel_url")}, change)
 
-    def _customer(self, user_ids: tuple[str, ...], _given: Parameters) -> Reply:
+    def _save_card(self, act: Act) -> Reply | Begun:
+        url = self._read(act, {"return_url"}, set(), [])["return_url"]
+        return self._asked(act, Kind.CHECKOUT, {"success_url": url, "cancel_url": url})
+
+    def _manage(self, act: Act) -> Reply | Begun:
+        errors = []
+        if act.document.get("intent") not in list(Intent):
+            errors.append(ApiError("/body/intent", "unknown", f"is none of {', '.join(Intent)}"))
+        named = act.document.get("subscription_id", "of the ledger")
+        if not isinstance(named, str) or not 0 < len(named) <= 255 or not is_storable(named):
+            errors.append(ApiError("/body/subscription_id", "not_an_id", "is no id of a subscription"))
+        given = self._read(act, {"return_url"}, {"intent", "subscription_id"}, errors)
+        return self._asked(act, Kind.PORTAL, given)
+
+    def _read(self, act: Act, urls: set[str], others: set[str], errors: list[ApiError]) -> dict[str, str]:
+        """The body but for the user. Raises `Refused` for what is wrong with it, `errors` included."""
+        document = {name: value for name, value in act.document.items() if name != "user_id"}
+        errors = [*errors, *(_unknown(name) for name in document.keys() - urls - others)]
+        for name in sorted(urls):
+            url = document.get(name)
+            if not isinstance(url, str) or not may_return_to(url, self._origins):
+                detail = "is missing, or no address of a website that is listed in api.return_origins"
+                errors.append(ApiError(f"/body/{name}", "origin_not_allowed", detail))
+        refuse(errors)
+        return {name: str(value) for name, value in document.items()}
+
+    def _asked(
+        self, act: Act, kind: Kind, about: Mapping[str, str], change: SubscriptionChange | None = None
+    ) -> Reply | Begun:
+        wish = Wish(
+            uuid.uuid4(),
+            kind,
+            act.users[0],
+            act.caller.name,
+            change or SubscriptionChange(),
+            read_key(act),
+            about=about,
+        )
+        ended = self._desk.expect(wish.id)
         try:
-            found = self._desk.customer(user_ids[0])
-        except NoCustomer as missing:
-            raise _no_customer(missing) from None
-        except NoStripe:
-            detail = "no Stripe key is configured here"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "billing-disabled", detail) from None
-        view = CustomerView(
-            user_id=user_ids[0],
-            stripe_customer=found.id,
-            name=found.name,
-            address=None if found.address is None else AddressView(**asdict(found.address)),
-            tax_ids=[TaxIdView(**asdict(each)) for each in found.tax_ids],
+            known = self._desk.ask(wish)
+        except ChangeRefused as refused:
+            raise as_refused(refused.code, refused.detail, refused.errors) from None
+        if known is None:
+            return Begun(ended, partial(self._reply, wish.id), self._for_now(wish))
+        if (reply := self._reply_of(known)) is not None:
+            return reply
+        return Begun(self._desk.expect(known.id), partial(self._reply, known.id), self._for_now(wish, known.id))
+
+    # What is answered
+
+    def _reply(self, change_id: UUID) -> Reply | None:
+        told = self._desk.find(change_id)
+        return None if told is None else self._reply_of(told)
+
+    def _reply_of(self, told: ToldChange) -> Reply | None:
+        """The same whenever it is asked for. None: it hasn't ended."""
+        if told.result is None:
+            return None
+        if (error := told.result.get("error")) is not None:
+            errors = [ApiError(**each) for each in error["errors"]]
+            return as_refused(error["code"], error["detail"], errors).reply
+        url = self._page(told.id, told.result["url"])
+        if url is None:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the page's address can't be told any more")
+        if told.kind is Kind.PORTAL:
+            return Reply(HTTPStatus.OK, PageView(url=url).model_dump_json().encode())
+        view, where = OpenedView(id=told.id, url=url), f"/billing/checkouts/{told.id}"
+        return Reply(HTTPStatus.CREATED, view.model_dump_json().encode(), headers=(("location", where),))
+
+    def _for_now(self, wish: Wish, known: UUID | None = None) -> Reply:
+        """A checkout is told of at its place; an address of the portal's is worth nothing a minute later."""
+        if wish.kind is Kind.PORTAL:
+            detail = "Stripe takes its time; the same request under its Idempotency-Key is answered once it is there"
+            later = (("retry-after", "1"),)
+            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers=later).reply
+        identifier, plan = known or wish.id, wish.change.plan
+        view = CheckoutView(id=identifier, user_id=wish.user_id, plan=None if plan is UNSET else plan, state="pending")
+        where = (("location", f"/billing/checkouts/{identifier}"), ("retry-after", "1"))
+        return Reply(HTTPStatus.ACCEPTED, view.model_dump_json().encode(), headers=where)
+
+    def _whose(self, given: Parameters) -> tuple[str, ...]:
+        """Nobody's, where there is none: that isn't told to users."""
+        found = self._found(given)
+        return () if found is None else (found.user_id,)
+
+    def _one(self, _users: tuple[str, ...], given: Parameters) -> Reply:
+        found = self._found(given)
+        if found is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "no_checkout", "there is no such checkout, or no longer")
+        is_open = found.state is CheckoutState.OPEN and found.url is not None
+        view = CheckoutView(
+            id=found.id,
+            user_id=found.user_id,
+            plan=found.plan,
+            state=_STATES.get(found.state, "pending"),
+            code=found.code,
+            url=self._page(found.id, str(found.url)) if is_open else None,
         )
         return Reply(HTTPStatus.OK, view.model_dump_json().encode())
 
-
-def _listed(user_id: str, cards: Sequence[Card]) -> Reply:
-    found = PaymentMethodList(user_id=user_id, payment_methods=[_view(each) for each in cards])
-    return Reply(HTTPStatus.OK, found.model_dump_json().encode())
-
-
-def _view(card: Card) -> PaymentMethodView:
-    shown = card.shown
-    numbers = None
-    if shown is not None and shown.brand is not None:
-        numbers = CardView.model_validate(
-            {"brand": shown.brand, "last4": shown.last4, "exp_month": shown.exp_month, "exp_year": shown.exp_year}
-        )
-    return PaymentMethodView(id=card.id, default=card.is_default, type=shown.type if shown else None, card=numbers)
+    def _found(self, given: Parameters) -> ToldCheckout | None:
+        named = given["checkout_id"][0]
+        if named.startswith("cs_"):
+            return self._find(named) if is_user_id(named) else None
+        try:
+            return self._find(UUID(named))
+        except ValueError:
+            return None
 
 
-def _ids(value: object, document: Mapping[str, object]) -> list[str]:
-    """The body's. Raises `Refused`."""
-    place = "payment_methods"
-    errors = [
-        ApiError(pointer("body", name), "unknown", "there is no such property") for name in document if name != place
-    ]
-    if not isinstance(value, list):
-        refuse([*errors, ApiError(pointer("body", place), "not_a_list", "is to be the ids, in their order")])
-        return []
-    if len(value) > MOST_METHODS:
-        errors.append(ApiError(pointer("body", place), "too_many", f"{MOST_METHODS} at most"))
-    errors += [
-        ApiError(pointer("body", place, number), "not_an_id", "is no id of a payment method")
-        for number, each in enumerate(value[:MOST_METHODS])
-        if not isinstance(each, str) or not _METHOD_ID.fullmatch(each)
-    ]
-    errors += [
-        ApiError(pointer("body", place, number), "repeated", "may be given once")
-        for number, each in enumerate(value[:MOST_METHODS])
-        if each in value[:number]
-    ]
-    refuse(errors)
-    return value
-
-
-def _not_as_present(ids: Sequence[str], present: Sequence[str]) -> Refused:
-    """It may have been, when the user saw it."""
-    place = "payment_methods"
-    errors = [
-        ApiError(pointer("body", place, number), "unknown", "the user has no such payment method")
-        for number, each in enumerate(ids)
-        if each not in present
-    ]
-    if set(present) - set(ids):
-        errors.append(ApiError(pointer("body", place), "incomplete", "each that the user has is to be there"))
-    return Refused(HTTPStatus.CONFLICT, "not_those_present", "these are not exactly those that are there", errors)
-
-
-def _no_customer(missing: NoCustomer) -> Refused:
-    return Refused(HTTPStatus.NOT_FOUND, "no_customer", str(missing))
+def _unknown(name: str) -> ApiError:
+    return ApiError(f"/body/{name.replace('~', '~0').replace('/', '~1')}", "unknown", "there is no such one")

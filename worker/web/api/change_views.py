@@ -24,6 +24,9 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
     "key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "plan_unusable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "not_permitted": HTTPStatus.SERVICE_UNAVAILABLE,
+    "portal_not_set_up": HTTPStatus.SERVICE_UNAVAILABLE,
+    "took_too_long": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Of what `ChangeRefused` names; anything else is a conflict with what is there."""
 

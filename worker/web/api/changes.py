@@ -31,7 +31,7 @@ from worker.web.api.operations import Act, Begun, Operation, Parameter, Paramete
 from worker.web.api.subscriptions import PATH, USER, USER_ID, SubscriptionView, is_user_id, one_user
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_KEY_HEADER = Parameter(
+KEY_HEADER = Parameter(
     "Idempotency-Key",
     "header",
     "The same request under the same key is done once, and answered alike; another one is refused",
@@ -42,11 +42,11 @@ _MATCH_HEADER = Parameter(
 )
 _CHANGE_ID = Parameter("change_id", "path", "The change's id", {"type": "string", "format": "uuid"})
 
-_PROBLEMS = {
+PROBLEMS = {
     HTTPStatus.CONFLICT: "What is there doesn't allow it, or Stripe doesn't",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The Idempotency-Key was used with another request",
 }
-_OF_A_BODY = {
+OF_A_BODY = {
     HTTPStatus.PAYMENT_REQUIRED: "The card was declined; `applied` holds",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is no JSON, or compressed",
@@ -78,20 +78,20 @@ class Changes:
         return (
             Operation(
                 "POST", "/subscriptions", "create_subscription", "Give a user a subscription, once", Access.ADMIN,
-                (_KEY_HEADER,), _nobody, None, SubscriptionView, has_etag=True, act=self._create,
-                body=_object(created, required=["user_id", "plan"]), success=HTTPStatus.CREATED, later=ChangeView,
-                problems={**_OF_A_BODY, **_PROBLEMS},
+                (KEY_HEADER,), _nobody, None, SubscriptionView, has_etag=True, act=self._create,
+                body=json_object(created, required=["user_id", "plan"]), success=HTTPStatus.CREATED, later=ChangeView,
+                problems={**OF_A_BODY, **PROBLEMS},
             ),
             Operation(
                 "PATCH", PATH, "change_subscription", "Change plan, card, email, or whether it ends", Access.CHANGE,
-                (USER, _KEY_HEADER, _MATCH_HEADER), one_user, None, SubscriptionView, has_etag=True, may_miss=True,
-                act=self._change, body=_object(self._body()), later=ChangeView,
-                problems={**_OF_A_BODY, **_PROBLEMS, **_IF_MATCH},
+                (USER, KEY_HEADER, _MATCH_HEADER), one_user, None, SubscriptionView, has_etag=True, may_miss=True,
+                act=self._change, body=json_object(self._body()), later=ChangeView,
+                problems={**OF_A_BODY, **PROBLEMS, **_IF_MATCH},
             ),
             Operation(
                 "DELETE", PATH, "delete_subscription", "Cancel it at once, and remove it for good", Access.ADMIN,
-                (USER, _KEY_HEADER, _MATCH_HEADER), one_user, None, may_miss=True, act=self._delete,
-                success=HTTPStatus.NO_CONTENT, later=ChangeView, problems={**_PROBLEMS, **_IF_MATCH},
+                (USER, KEY_HEADER, _MATCH_HEADER), one_user, None, may_miss=True, act=self._delete,
+                success=HTTPStatus.NO_CONTENT, later=ChangeView, problems={**PROBLEMS, **_IF_MATCH},
             ),
             Operation(
                 "GET", "/account-changes/{change_id}", "read_change", "A change that was asked for", Access.OWN,
@@ -139,9 +139,7 @@ class Changes:
         return change
 
     def _asked(self, act: Act, kind: Kind, user_id: str, change: SubscriptionChange) -> Reply | Begun:
-        key, etags = act.headers.get("idempotency-key"), act.headers.get("if-match")
-        if key is not None and not _KEY.fullmatch(key):
-            refuse([ApiError("/header/Idempotency-Key", "malformed", "is 1 to 255 visible characters of ASCII")])
+        key, etags = read_key(act), act.headers.get("if-match")
         wish = Wish(uuid.uuid4(), kind, user_id, act.caller.name, change, key, _etags(etags))
         ended = self._desk.expect(wish.id)
         try:
@@ -185,7 +183,15 @@ class Changes:
 _NO_USER = ApiError("/user_id", "not_an_id", "is missing, or is no id that a profile can have")
 
 
-def _object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+def read_key(act: Act) -> str | None:
+    """The caller's Idempotency-Key. Raises `Refused` for what can't be one."""
+    key = act.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        refuse([ApiError("/header/Idempotency-Key", "malformed", "is 1 to 255 visible characters of ASCII")])
+    return key
+
+
+def json_object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
     needed: dict[str, Any] = {"required": list(required)} if required else {"minProperties": 1}
     return {"type": "object", "properties": dict(properties), "additionalProperties": False, **needed}
 

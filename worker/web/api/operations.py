@@ -101,6 +101,8 @@ class Operation:
     success: HTTPStatus = HTTPStatus.OK
     later: type[BaseModel] | None = None
     """What is told where it takes too long (202)."""
+    names_user: bool = False
+    """Whether the body says of whom it is (`user_id`)."""
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     """What else may keep it from being done."""
     asks_stripe: bool = False

@@ -1,0 +1,65 @@
+"""Pages of Checkout's that are complete become changes; and their rows follow what comes of the changes that are about
+them, in the same transaction."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+
+from worker.domain.account_changes import AccountChange, ChangeRefused, Kind
+from worker.domain.checkouts import CheckoutState, completing_steps
+from worker.store import account_changes, checkouts, customers
+from worker.store.account_changes import NewChange
+from worker.store.checkouts import COMPLETING, Complete
+from worker.store.engine.database import Transaction
+
+TAKEN_UP_AT_ONCE = 50
+
+_URLS = frozenset({"success_url", "cancel_url", "return_url", "url"})
+
+
+def take_up(tx: Transaction) -> None:
+    """Each that is complete is a change from here on, made in its user's turn. Users are locked in their order."""
+    for each in sorted(checkouts.complete(tx, TAKEN_UP_AT_ONCE), key=lambda found: found.user_id):
+        account_changes.lock_user(tx, each.user_id)
+        account_changes.insert(tx, _completing(tx, each), None)
+        checkouts.applying(tx, each.id)
+
+
+def _completing(tx: Transaction, page: Complete) -> NewChange:
+    plan = {"plan": page.plan} if page.plan is not None else {}
+    return NewChange(
+        id=uuid.uuid4(),
+        kind=Kind.COMPLETION,
+        user_id=page.user_id,
+        caller=COMPLETING,
+        idempotency_key=str(page.id),
+        digest=b"",
+        steps=completing_steps(page.mode, page.plan),
+        wanted={"checkout": str(page.id), "session": page.session_id, **plan},
+        sealed_email=None,
+        stripe_customer_id=customers.living(tx, [page.user_id]).get(page.user_id),
+    )
+
+
+def follow(tx: Transaction, change: AccountChange) -> None:
+    """All its steps hold."""
+    if change.kind is Kind.CHECKOUT:
+        checkouts.opened(tx, change.id, str(change.wanted["session"]), str(change.wanted["mode"]))
+    elif change.checkout_id is not None:
+        checkouts.end(tx, change.checkout_id, CheckoutState.APPLIED)
+
+
+def give_up(tx: Transaction, change: AccountChange, refused: ChangeRefused) -> None:
+    """It can't be made. A decline is told by Stripe's code."""
+    if change.checkout_id is None:
+        return
+    declined = refused.code == "card_declined" and refused.errors
+    code = refused.errors[0].code if declined else refused.code
+    state = CheckoutState.EXPIRED if code == "expired" else CheckoutState.FAILED
+    checkouts.end(tx, change.checkout_id, state, code)
+
+
+def without_urls(change: AccountChange) -> AccountChange:
+    """What is kept of it: an address may hold more than we know of."""
+    return replace(change, wanted={name: value for name, value in change.wanted.items() if name not in _URLS})
