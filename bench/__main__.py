@@ -13,6 +13,7 @@ from bench import (
     backfill,
     budget,
     changed,
+    counts,
     events,
     flood,
     known,
@@ -54,6 +55,7 @@ BENCHES: dict[str, Bench[Any]] = {
         rows,
         changed,
         verify,
+        counts,
     )
 }
 

@@ -93,8 +93,9 @@ def _template(site: Site, rng: random.Random) -> Path:
     with site.worker(UNLIMITED):
         site.publish(profiles("user-", 1), rng)
         wait_until(lambda: bool(site.completed("user-")), 30, "the first one signed up")
-    [listed] = site.ask_stripe("GET", "/v1/subscriptions", **{"expand[]": "data.latest_invoice"})["data"]
-    text = json.dumps(listed).replace(listed["id"], "{SUBSCRIPTION}").replace(listed["customer"], "{CUSTOMER}")
+    expand = {"expand[0]": "data.latest_invoice", "expand[1]": "data.customer"}
+    [listed] = site.ask_stripe("GET", "/v1/subscriptions", **expand)["data"]
+    text = json.dumps(listed).replace(listed["id"], "{SUBSCRIPTION}").replace(listed["customer"]["id"], "{CUSTOMER}")
     path = site.directory / "subscription.json"
     path.write_text(text)
     return path

@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from schema.counts import COUNTING
 from schema.partitions import MAINTAIN_EVENT_PARTITIONS
 
 metadata = MetaData(
@@ -93,6 +94,11 @@ billing_customers = Table(
     Column("stripe_customer_id", Text, nullable=False, unique=True),
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("deleted_at", _Time),
+    # `invoice_settings.default_payment_method`, and when at Stripe that was so. `default_seen_from` is NULL while it is
+    # in doubt: then only what was so after `default_seen_to` is sure. Both are NULL where nothing was ever heard.
+    Column("default_payment_method", Text),
+    Column("default_seen_from", _Time),
+    Column("default_seen_to", _Time),
     Index("billing_customers_user_id_key", "user_id", unique=True, postgresql_where=text("deleted_at IS NULL")),
     Index("billing_customers_user_id_idx", "user_id"),
 )
@@ -133,7 +139,25 @@ billing_subscriptions = Table(
     Column("notices", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # When Stripe made it: of several that could be the user's, the earliest is. NULL: before this was kept.
     Column("stripe_created", _Time),
+    # The subscription's own, and its customer's beside it: whoever has the row locked knows both.
+    Column("default_payment_method", Text),
+    Column("customer_default_payment_method", Text),
 )
+
+subscription_counts = Table(
+    "subscription_counts",
+    metadata,
+    Column("plan", Text, nullable=False),
+    Column("stripe_subscription_status", Text, nullable=False),
+    Column("canceling", Boolean, nullable=False),
+    # In UTC, of those on trial.
+    Column("trial_end_day", Date),
+    # More, or fewer.
+    Column("subscriptions", BigInteger, nullable=False),
+    comment="What each statement did to the numbers of subscriptions, folded now and then: their sum counts",
+)
+for statement in COUNTING:
+    event.listen(billing_subscriptions, "after_create", DDL(statement))  # type: ignore[no-untyped-call]
 
 subscription_refreshes = Table(
     "subscription_refreshes",
@@ -277,7 +301,10 @@ payment_methods = Table(
         index=True,
     ),
     Column("stripe_payment_method_id", Text, nullable=False, unique=True),
-    Column("priority", Integer, nullable=False),
+    # NULL: detached, which is for ever: no late event brings it back.
+    Column("priority", Integer),
+    # At Stripe that was so then.
+    Column("as_of", _Time, nullable=False, server_default=_now),
     UniqueConstraint("billing_customer_id", "priority", deferrable=True, initially="DEFERRED"),
 )
 

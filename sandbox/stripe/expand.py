@@ -47,6 +47,8 @@ class Expander:
     def _child(self, node: Obj, name: str, path: str) -> Any:
         if (node.get("object"), name) == ("customer", "subscriptions"):
             return self._subscriptions(node["id"])
+        if (node.get("object"), name) == ("customer", "tax_ids"):
+            return self._tax_ids(node["id"])
         if (node.get("object"), name) == ("invoice", "payments"):
             return self._payments(node["id"])
         if (node.get("object"), name) == ("checkout.session", "line_items"):
@@ -70,6 +72,11 @@ class Expander:
         found = self._fresh.get(session) or self._ledger.tables["checkout.session"].rows[session]
         data = rendered(found["_order"]["items"], self._version, self._ledger.find)
         return listing(f"/v1/checkout/sessions/{session}/line_items", data, has_more=False)
+
+    def _tax_ids(self, customer: str) -> Obj:
+        """A customer's tax ids, newest first; part of a customer only when expanded."""
+        data = self._ledger.tables["tax_id"].by("customer", customer)[::-1]
+        return listing(f"/v1/customers/{customer}/tax_ids", data[:10], has_more=len(data) > 10)
 
     def _payments(self, bill: str) -> Obj:
         """An invoice's payments, newest first; part of it only when expanded."""

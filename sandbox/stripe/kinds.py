@@ -14,6 +14,7 @@ INDEXES = {
     "payment_intent": ("payment_method",),
     "payment_method": ("customer",),
     "setup_intent": ("customer", "payment_method"),
+    "tax_id": ("customer",),
     "checkout.session": ("customer", "payment_intent", "setup_intent", "subscription"),
     "billing_portal.configuration": (),
     "billing_portal.session": ("url",),
@@ -35,6 +36,7 @@ PREFIXES = {
     "cs": "checkout.session",
     "bpc": "billing_portal.configuration",
     "bps": "billing_portal.session",
+    "txi": "tax_id",
     "clock": CLOCK,
     "evt": "event",
 }

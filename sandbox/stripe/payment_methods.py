@@ -99,7 +99,11 @@ def attach_to(ctx: Context, method: Obj, customer: str) -> Obj:
     if method["customer"] is not None:
         raise refused("The payment method you provided has already been attached to a customer.")
     if method["id"] in ctx.ledger.detached:
-        raise refused("The provided PaymentMethod was detached from a Customer. It may not be used again.")
+        message = (
+            "This PaymentMethod was previously used without being attached to a Customer or was detached from a"
+            " Customer, and may not be used again."
+        )
+        raise refused(message)
     decline = cards.attaching(method, ctx.now)
     if decline is not None:
         raise cards.declined(decline, method)

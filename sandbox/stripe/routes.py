@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sandbox.stripe import changes, customers, hosted, paying, prices, products, reading, subscriptions
+from sandbox.stripe import changes, customers, hosted, paying, prices, products, reading, subscriptions, tax_ids
 from sandbox.stripe.call import Context
 from sandbox.stripe.errors import ApiError
 from sandbox.stripe.events import endpoints
@@ -44,6 +44,8 @@ def _routes() -> dict[tuple[str, str], Route]:
         ("GET", "/v1/customers/*", "customer", _READ, customers.retrieve),
         ("POST", "/v1/customers/*", "customer", customers.UPDATE, customers.update),
         ("DELETE", "/v1/customers/*", "customer", _NONE, customers.delete),
+        ("POST", "/v1/customers/*/tax_ids", "customer", tax_ids.CREATE, tax_ids.create),
+        ("GET", "/v1/customers/*/tax_ids", "customer", tax_ids.LIST, tax_ids.list_all),
         ("POST", "/v1/products", "product", products.CREATE, products.create),
         ("GET", "/v1/products", "product", products.LIST, products.list_all),
         ("GET", "/v1/products/search", "product", SEARCH, products.search),

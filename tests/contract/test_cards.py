@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.contract.account import Account
-from tests.contract.life import Makes
+from tests.contract.life import Makes, subscribe
 
 
-def test_cards_are_listed_at_once_newest_first_and_told_of_by_their_events(account: Account, makes: Makes) -> None:
+def test_cards_are_listed_at_once_and_told_of_by_their_events(account: Account, makes: Makes) -> None:
     """By the list an order of one's own is kept true; of a detached card the event tells whose it was."""
     customer = makes.customer()["id"]
     first, second = (
@@ -38,3 +38,28 @@ def test_another_customers_card_is_refused_as_attached_and_as_a_default(account:
     taken = account.ask("post", f"/v1/payment_methods/{card}/attach", {"customer": other})
     settings = {"invoice_settings": {"default_payment_method": card}}
     assert (taken.status, account.ask("post", f"/v1/customers/{other}", settings).status) == (400, 400)
+
+
+def test_a_customers_cards_are_listed_newest_first(account: Account, makes: Makes) -> None:
+    customer = makes.customer()
+    path = "/v1/payment_methods/pm_card_visa/attach"
+    first = account.post(path, {"customer": customer["id"]})
+    account.eventually("it is a later second at Stripe", lambda: account.now() > first["created"] + 1)
+    second = account.post(path, {"customer": customer["id"]})
+    listed = account.all("/v1/payment_methods", {"customer": customer["id"]})
+    assert [each["id"] for each in listed] == [second["id"], first["id"]]
+
+
+def test_a_default_card_is_told_by_an_event_and_with_a_subscriptions_customer(
+    account: Account, makes: Makes, free: str
+) -> None:
+    """Whether somebody could be charged rests on it."""
+    customer = makes.customer()
+    card = account.post("/v1/payment_methods/pm_card_visa/attach", {"customer": customer["id"]})["id"]
+    account.post(f"/v1/customers/{customer['id']}", {"invoice_settings": {"default_payment_method": card}})
+    told = account.event(customer["id"], "customer.updated")["data"]["object"]
+    assert told["invoice_settings"]["default_payment_method"] == card
+    made = subscribe(account, customer, free)
+    found = account.get(f"/v1/subscriptions/{made['id']}", {"expand": ["customer"]})
+    assert found["default_payment_method"] is None
+    assert found["customer"]["invoice_settings"]["default_payment_method"] == card

@@ -21,7 +21,7 @@ def test_a_trial_begins_with_its_creation_ends_as_asked_and_its_invoice_of_nothi
 ) -> None:
     """Every field that the worker reads is there, by its own reading of it; and nothing was charged by that invoice."""
     made = clock.trial(clock.customer(), paid, 31, billing_mode={"type": billing_mode}, metadata={"user_id": "u1"})
-    fetched = fetched_subscription(reread(account, made, "latest_invoice"))
+    fetched = fetched_subscription(reread(account, made, "latest_invoice", "customer"))
     found, invoice = fetched.fact, fetched.latest_invoice
     assert (found.status, found.canceling, found.price_id, fetched.user_id) == ("trialing", False, paid, "u1")
     assert (made["trial_start"], made["trial_end"]) == (made["created"], clock.start + 31 * DAY)

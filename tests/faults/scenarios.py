@@ -11,8 +11,10 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 
 import psycopg
@@ -22,20 +24,24 @@ from tests.faults import account_scenarios as accounts
 from tests.faults import page_scenarios as pages
 from tests.faults.launcher import Fault, Launched
 from tests.faults.tally import SOMEBODY_ELSE
+from tests.integration.web.callers import ask
 from tests.support.stack import Stack, profile, users
 from tests.support.waiting import wait_until
+from worker.accounts.tokens import new_token
 from worker.broker.reader import Reader
 from worker.domain.event import TYPES
 from worker.domain.provisioning import user_digest
 from worker.events.reading import pruned
+from worker.runtime.counting import count, recount
 from worker.runtime.setup import setup
 from worker.runtime.webhook_setup import WebhookSetup, entry_name
 from worker.sealing import Sealer
-from worker.store import quarantine
+from worker.store import counts, quarantine
 from worker.store.engine.database import Database
 
 RUN, RUN_EVENTS, RUN_ALL, RUN_WEB = ("run", "profiles"), ("run", "events"), ("run", "all"), ("run", "web")
 LISTENER = "listener"
+ADMIN = new_token()
 WEBHOOK_SECRET = "whsec_of_an_endpoint_that_may_be_killed"
 WEBHOOK = ("setup", "--webhook", "http://127.0.0.1:1/stripe/webhook")
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
@@ -394,6 +400,100 @@ def _drifted(stack: Stack) -> Mapping[str, str]:
     return completed("user-0")
 
 
+def _drifted_with_cards(stack: Stack) -> Mapping[str, str]:
+    """A card is there of which nobody heard, and one that was heard of is gone."""
+    expected = _drifted(stack)
+    _add_card(stack)
+    stack.rows("""
+        INSERT INTO payment_methods (billing_customer_id, stripe_payment_method_id, priority, as_of)
+        SELECT id, 'pm_gone', 1, now() - interval '1 day' FROM billing_customers
+    """)
+    return expected
+
+
+def _add_card(stack: Stack) -> str:
+    customer = str(stack.ledger("user-0")["stripe_customer_id"])
+    return str(stack.call_stripe("POST", "/v1/payment_methods/pm_card_visa/attach", customer=customer)["id"])
+
+
+def _cards(stack: Stack) -> list[str]:
+    found = stack.rows(
+        "SELECT stripe_payment_method_id AS id FROM payment_methods WHERE priority > 0 ORDER BY priority"
+    )
+    return [each["id"] for each in found]
+
+
+def _are_mended(stack: Stack) -> Mapping[str, str]:
+    listed = stack.call_stripe("GET", f"/v1/payment_methods?customer={stack.ledger('user-0')['stripe_customer_id']}")
+    assert _cards(stack) == [each["id"] for each in listed["data"]]
+    return _is_mended(stack)
+
+
+def _miscounted(stack: Stack) -> Mapping[str, str]:
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    stack.rows("INSERT INTO subscription_counts SELECT 'pro', 'active', false, NULL, 7 FROM generate_series(1, 3)")
+    return completed("user-0")
+
+
+def _unfolded(stack: Stack) -> Mapping[str, str]:
+    """More rows than are left alone, which come to nothing."""
+    stack.rows(
+        "INSERT INTO subscription_counts SELECT 'pro', 'active', false, NULL, 1 - 2 * mod(n, 2)"
+        " FROM generate_series(1, 3000) n"
+    )
+    stack.publish(profile("user-0"))
+    return completed("user-0")
+
+
+def _is_folded(stack: Stack) -> bool:
+    with closing(Database(stack.settings().database)) as database, database.transaction() as tx:
+        assert counts.miscounted(tx, correct=False) == []
+    return len(stack.rows("SELECT 1 FROM subscription_counts")) < counts.MOST_ROWS
+
+
+def _is_counted(stack: Stack) -> bool:
+    """Corrected, if a kill kept the command from it, and once."""
+    recount(stack.settings(), correct=True)
+    found = count(stack.settings())
+    return (found.subscriptions, found.by_status) == (1, {"trialing": 1})
+
+
+def _two_cards(stack: Stack) -> Mapping[str, str]:
+    """A signup is done, and its user has cards of which nobody has heard."""
+    port, token = str(free_port()), {"SUBKEEPER_API__ADMIN_TOKENS": ADMIN.digest}
+    configured(stack, {"SUBKEEPER_WEB__PORT": port, **token})
+    _unheard_of(stack)
+    _add_card(stack)
+    _add_card(stack)
+    return completed("user-0")
+
+
+def _look_and_order(stack: Stack, launched: Launched) -> None:
+    """The cards are looked at, and their order turned; the process may end at any time meanwhile."""
+    wait_until(lambda: "web.listening" in launched.text)
+    with suppress(OSError, HTTPException):
+        _turn(stack)
+
+
+def _turn(stack: Stack) -> list[str]:
+    port, path = int(stack.environ["SUBKEEPER_WEB__PORT"]), "/billing/payment-methods{}?user_id=user-0"
+    shown = ask(port, path.format(""), ADMIN.token)
+    order = [each["id"] for each in shown.body["payment_methods"]][::-1]
+    assert ask(port, path.format("/order"), ADMIN.token, "PUT", {"payment_methods": order}).status == 200
+    return order
+
+
+def _are_in_order(stack: Stack) -> Mapping[str, str]:
+    """As they were asked for last, and counted."""
+    wait_until(lambda: answers(int(stack.environ["SUBKEEPER_WEB__PORT"])), what="it listens again")
+    order = _turn(stack)
+    assert len(order) == 2
+    assert _cards(stack) == order
+    wait_until(lambda: stack.rows("SELECT 1 FROM stripe_reads WHERE purpose = 'other' AND reads > 0"), 20)
+    return {}
+
+
 def _heard(stack: Stack) -> Mapping[str, str]:
     """The subscription's change has been heard of."""
     _drifted(stack)
@@ -524,6 +624,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Watch._forget_expired"),
         ),
     ),
+    "counts": Scenario(_unfolded, (Kill("commit:Watch._fold_counts"),), is_done=_is_folded),
     "first delivery": Scenario(
         _first_delivery,
         (
@@ -669,7 +770,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("stripe:subscriptions.update"),
             Kill("commit:ChangeLeases.advance", 5),
             Kill("commit:ChangeLeases.advance", 6),
-            Kill("commit:AccountWork._count_reads"),
+            Kill("commit:ApiStripe.count_reads"),
         ),
         command=lambda _: RUN_WEB,
         during=accounts.asking(accounts.CHANGE),
@@ -711,6 +812,18 @@ SCENARIOS: Mapping[str, Scenario] = {
         during=accounts.asking(accounts.CREATION),
         afterwards=accounts.asked_again(accounts.CREATION, accounts.is_created, {"user-1": "completed"}),
         environ=accounts.ENVIRON,
+    ),
+    "cards": Scenario(
+        _two_cards,
+        (
+            Kill("stripe:payment_methods.list"),
+            Kill("commit:Cards.of"),
+            Kill("commit:Cards.reorder"),
+            Kill("commit:ApiStripe.count_reads"),
+        ),
+        command=lambda _: ("run", "web"),
+        during=_look_and_order,
+        afterwards=_are_in_order,
     ),
     "checkout": Scenario(
         accounts.arranged,
@@ -794,8 +907,14 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=_all_is_polled,
         environ={"SUBKEEPER_STRIPE__MONTHLY_READS": "1000000000"},
     ),
+    "stats": Scenario(
+        _miscounted,
+        (Kill("commit:counting.recount"),),
+        command=lambda _: ("stats", "--repair"),
+        is_done=_is_counted,
+    ),
     "verify": Scenario(
-        _drifted,
+        _drifted_with_cards,
         (
             Kill("commit:ReadMeter.foresee"),
             Kill("commit:ReadMeter.spend"),
@@ -803,11 +922,12 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Verifier._spool_unseen"),
             Kill("commit:Verifier._heal_gap"),
             Kill("commit:ReadMeter.give_back"),
+            Kill("commit:CardComparison._told"),
             *(Kill("file:Walk._append", nth) for nth in (1, 2, 3)),
         ),
         command=_verify,
         environ={"SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "1", "SUBKEEPER_SETTLE__LEASE": "6"},
-        afterwards=_is_mended,
+        afterwards=_are_mended,
     ),
     "events replay": Scenario(
         _heard,

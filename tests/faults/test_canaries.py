@@ -19,13 +19,16 @@ from tests.faults.launcher import Launched, Launcher
 from tests.integration.events.test_events import of, subscribe
 from tests.integration.provisioning.conftest import NewStack
 from tests.integration.provisioning.test_privacy import dump
+from tests.integration.web.callers import ask
 from tests.support.canaries import WORD, Canaries, found
 from tests.support.stack import Http, Stack, profile
 from tests.support.waiting import wait_until
+from worker.accounts.tokens import new_token
 from worker.domain.event import TYPES
 from worker.events.reading import pruned
 from worker.stripe_api.credentials import API_VERSION
 
+ADMIN = new_token()
 SECRET = "whsec_of_a_test_of_canaries"
 CREATED = "customer.created"
 SURELY = {
@@ -58,6 +61,7 @@ def told(new_stack: NewStack, new_nsqd: NewNsqd, canaries: Canaries) -> Stack:
         STRIPE_LOG="debug",
         PYTHONWARNINGS="always",
         STRIPE_WEBHOOK_SECRETS=f"main={SECRET}",
+        SUBKEEPER_API__ADMIN_TOKENS=ADMIN.digest,
         SUBKEEPER_STRIPE__MONTHLY_READS="1000000000",
         SUBKEEPER_PLANS__PENDING__UNIT_AMOUNT="900",
     )
@@ -124,6 +128,17 @@ def go_wrong(stack: Stack, worker: Launched, canaries: Canaries) -> None:
     stack.rows("ALTER TABLE subscription_changes RENAME COLUMN gone TO cause")
 
 
+def look(stack: Stack, user: str) -> None:
+    """Cards and details are shown, and their order is changed."""
+    port, path = int(stack.environ["SUBKEEPER_WEB__PORT"]), f"/billing/payment-methods?user_id={user}"
+    shown = ask(port, path, ADMIN.token)
+    assert found(json.dumps(shown.body)), shown
+    assert found(json.dumps(ask(port, f"/billing/customers/{user}", ADMIN.token).body))
+    order = {"payment_methods": [each["id"] for each in shown.body["payment_methods"]][::-1]}
+    assert ask(port, path.replace("?", "/order?"), ADMIN.token, "PUT", order).status == 200
+    assert ask(port, path.replace("?", "/order?"), ADMIN.token, "PUT", {f"{WORD}.property": WORD}).status == 400
+
+
 def at_rest(stack: Stack) -> bool:
     """Whether all that Stripe has told is processed, and all that changed is told."""
     made = {each["id"] for each in stack.events(*TYPES)}
@@ -165,6 +180,7 @@ def test_nothing_that_stripe_says_of_a_person_stays_anywhere(
     stack.await_completed("ada", "bob")
     subscribe(stack, str(stack.customers("bob")[0]["id"]))  # by somebody else, to be adopted
     live(stack, "ada")
+    look(stack, "ada")
     for kind in ("checkout.session.completed", "checkout.session.expired"):
         session = canaries.of("checkout.session", id="cs_1", customer=stack.customers("ada")[0]["id"], metadata={})
         deliver(stack, json.dumps(event(kind, session)).encode())

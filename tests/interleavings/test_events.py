@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -49,6 +49,10 @@ class Story:
         self._began = int(world.now().timestamp())
         made = world.subscriptions()[0]
         self.id = str(made["id"])
+        self.customer = str(made["customer"])
+        attached = f"customer={self.customer}"
+        self.card = world.ask_stripe("POST", "/v1/payment_methods/pm_card_visa/attach", attached)["id"]
+        self.has_card = False
         self.ends = [int(made["trial_end"])]
 
     @property
@@ -69,6 +73,14 @@ class Story:
         self.world.ask_stripe("POST", f"/v1/subscriptions/{self.id}", f"trial_end={end}")
         self.world.stripe.clock.offset = 0.0
         self.ends.append(end)
+
+    def change_card(self) -> None:
+        """The customer's default: there, and gone again."""
+        self.has_card = not self.has_card
+        self.world.stripe.clock.offset = self.rng.uniform(-1, 1)
+        form = f"invoice_settings[default_payment_method]={self.card if self.has_card else ''}"
+        self.world.ask_stripe("POST", f"/v1/customers/{self.customer}", form)
+        self.world.stripe.clock.offset = 0.0
 
     def leap(self) -> None:
         self.world.pass_time(self.rng.choice(LEAPS))
@@ -122,18 +134,22 @@ class Story:
     def wrong(self) -> str | None:
         """What isn't as it is to be."""
         row, told = self.world.subscription(self.id), self.world.told()
-        at_stripe = self.world.ask_stripe("GET", f"/v1/subscriptions/{self.id}?expand[]=latest_invoice")
+        expanded = "expand[]=latest_invoice&expand[]=customer"
+        at_stripe = self.world.ask_stripe("GET", f"/v1/subscriptions/{self.id}?{expanded}")
         found = fetched_subscription(at_stripe)
         known = merged(row.charge, charge(found.latest_invoice) if found.latest_invoice else None)
-        if {**row.state, **charge_columns(row.charge)} != {**found.fact.columns("pending"), **charge_columns(known)}:
-            return f"the row says {row.state}, and Stripe {found.fact}"
+        ours = {**row.state, **charge_columns(row.charge), "card": row.customer_default, "payable": row.payable}
+        card = {"card": self.card if self.has_card else None, "payable": self.has_card}
+        if ours != {**found.fact.columns("pending"), **charge_columns(known), **card}:
+            return f"the row says {ours}, and Stripe {found}"
         if [each.version for each in told] != list(range(1, row.version + 1)):
             return f"versions {[each.version for each in told]} of {row.version} were told"
         if any(before.after != after.before for before, after in pairwise(told)):
             return "what is told isn't one chain"
         history = iter(self.ends)
-        if not all(_end(each.after) in history for each in told):  # each further on in it
-            return f"it went back: {[_end(each.after) for each in told]} of {self.ends}"
+        ends = [end for end, _ in groupby(_end(each.after) for each in told)]  # a card's change has the same again
+        if not all(end in history for end in ends):  # each further on in it
+            return f"it went back: {ends} of {self.ends}"
         if self.world.refreshes():
             return "something is still marked"
         return None
@@ -146,7 +162,8 @@ def _end(columns: dict[str, Any]) -> int:
 def play(world: World, rng: random.Random) -> str | None:
     story = Story(world, rng)
     steps: Sequence[Callable[[], None]] = [
-        story.change, story.leap, story.hear, story.refetch, story.take_effect, story.die, *[story.go_on] * 5,
+        story.change, story.change_card, story.leap, story.hear, story.refetch, story.take_effect, story.die,
+        *[story.go_on] * 5,
     ]  # fmt: skip
     for _ in range(STEPS):
         rng.choice(steps)()

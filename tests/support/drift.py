@@ -22,7 +22,7 @@ class Drift(NamedTuple):
 
 def at_stripe(stack: Stack) -> Iterator[FetchedSubscription]:
     """All subscriptions, page by page."""
-    path, after = "/v1/subscriptions?status=all&limit=100&expand[]=data.latest_invoice", ""
+    path, after = "/v1/subscriptions?status=all&limit=100&expand[]=data.latest_invoice&expand[]=data.customer", ""
     while True:
         page = stack.call_stripe("GET", path + after)
         yield from (fetched_subscription(each) for each in page["data"])
@@ -38,6 +38,7 @@ def drift(stack: Stack) -> list[Drift]:
     for found in at_stripe(stack):
         told = charge(found.latest_invoice) if found.latest_invoice is not None else None
         wanted: dict[str, Any] = found.fact.columns("pending")
+        wanted["customer_default_payment_method"] = found.customer_default
         if told is not None:
             paid = charge_columns(told)["charge_invoice_paid"]
             wanted |= {"charge_invoice": told.invoice_id, "charge_invoice_paid": paid}

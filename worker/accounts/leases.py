@@ -9,17 +9,22 @@ from typing import NamedTuple
 from uuid import UUID
 
 from worker.accounts import checkout_rows
-from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, etag_of, told_of
+from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
 from worker.domain.deadline import Clock, Deadline, boot_time
+from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
-from worker.domain.stripe_facts import Answer, FetchedSubscription, SubscriptionFact
+from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
 from worker.domain.subscription import Subscription, fetched
-from worker.store import account_changes, answers, checkouts, refreshes, subscriptions, tombstones
+from worker.store import account_changes, answers, checkouts, customers, refreshes, subscriptions, tombstones
+from worker.store.answers import Mark
 from worker.store.checkouts import Standing, Told
+from worker.store.customer_defaults import FetchedDefault
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import pointers, views
-from worker.store.refreshes import Held
+
+CAUSE = "requested"
+"""Of the changes that answers make."""
 
 PlanName = Callable[[SubscriptionFact], str]
 """What our tables call a subscription's plan."""
@@ -35,10 +40,12 @@ class ChangeLease:
 
 
 class Watched(NamedTuple):
-    """A subscription's row as it was before something was asked of Stripe, and what was known of it."""
+    """What was known before something was asked of Stripe: of the subscription whose row was at `version`, where the
+    answer is to be that, and of its customer's default payment method, where that is asked for."""
 
     version: int
-    held: Held
+    mark: Mark | None
+    default: DefaultCard | None
 
 
 class ChangeLeases:
@@ -68,6 +75,11 @@ class ChangeLeases:
             found = account_changes.lease(tx, count, self._length, openable, user_id)
         return [ChangeLease(each, deadline) for each in found]
 
+    def require(self, lease: ChangeLease) -> None:
+        """Raises `ChangeRefused` as `begin`: before Stripe is asked what is so."""
+        with self._database.question() as tx:
+            _meant(tx, lease.change)
+
     def begin(self, lease: ChangeLease, changed: AccountChange, *, watched: bool) -> Watched | None:
         """The step is about to be asked for, as `changed` has it; `watched`: its answer is the subscription.
 
@@ -77,8 +89,10 @@ class ChangeLeases:
         deadline, before = self._deadline(), None
         with self._database.transaction() as tx:
             if watched or changed.kind not in OF_PAGES:
-                row = _row(tx, lease.change, changed)
-                before = Watched(row.version, answers.watch(tx, row.id, self._length)) if watched else None
+                row = _meant(tx, lease.change)
+                mark = answers.watch(tx, row.id, self._length) if watched else None
+                default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
+                before = Watched(row.version, mark, default)
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
         return before
@@ -89,14 +103,18 @@ class ChangeLeases:
         changed: AccountChange,
         watched: Watched | None = None,
         answer: Answer[FetchedSubscription] | None = None,
+        default: Answer[ExpandedCustomer] | None = None,
     ) -> None:
         """The step holds, and `changed` is what comes of it; with the last one the change has ended. An `answer` is
-        written to the row as any fetch's that began when it was sent."""
+        written to the row as any fetch's that began when it was sent, and a customer's `default` payment method, as
+        Stripe answered it, to the customer's row and its subscriptions'."""
         deadline = self._deadline()
         changed = replace(changed, done=changed.done + 1, request=None, asked_for=None, generation=1)
         with self._database.transaction() as tx:
             if watched is not None and answer is not None:
                 self._write(tx, str(changed.stripe_subscription_id), watched, answer)
+            if watched is not None and default is not None:
+                _write_default(tx, changed, watched, default)
             if changed.step is None:
                 account_changes.end(tx, checkout_rows.without_urls(changed), "applied", self._result(tx, changed))
                 checkout_rows.follow(tx, changed)
@@ -105,19 +123,24 @@ class ChangeLeases:
         lease.change, lease.deadline = changed, deadline
 
     def _write(self, tx: Transaction, identifier: str, watched: Watched, answer: Answer[FetchedSubscription]) -> None:
-        row = subscriptions.locked(tx, [identifier]).get(identifier)
+        found, seen = answer.value, (answer.seen_from, answer.seen_to)
+        default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
+        rows = subscriptions.locked(tx, [identifier], default.concerned)
+        row = rows.pop(identifier, None)
         if row is None:
             return
-        if row.version != watched.version:
+        if row.version != watched.version or watched.mark is None:
             refreshes.mark(tx, [identifier])
             return
-        if answers.answered(tx, identifier, watched.held):
-            found = answer.value
+        if answers.answered(tx, identifier, watched.mark):
+            default.write(tx, list(rows.values()), CAUSE)
             told = charge(found.latest_invoice) if found.latest_invoice is not None else None
             state = found.fact.columns(self._plan_name(found.fact))
-            new, change = fetched(row, state, told, (answer.seen_from, answer.seen_to), "requested")
+            new, change = fetched(row, state, told, seen, CAUSE, customer_default=default.payment_method)
             subscriptions.write(tx, [new], [change] if change is not None else [])
             pointers.move(tx, {row.user_id})
+            if default.sure_after is not None:
+                refreshes.mark(tx, [identifier], default.sure_after)
 
     def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
         if change.kind in PAGES:
@@ -195,15 +218,30 @@ class ChangeLeases:
         return Deadline.after(self._length.total_seconds(), self._clock)
 
 
-def _row(tx: Transaction, before: AccountChange, changed: AccountChange) -> Subscription:
-    identifier = changed.stripe_subscription_id
+def _meant(tx: Transaction, change: AccountChange) -> Subscription:
+    """The row that it is about, in the state that it is meant for. Raises `ChangeRefused`."""
+    identifier = change.stripe_subscription_id
     assert identifier is not None, "known by now"
     row = subscriptions.read(tx, [identifier]).get(identifier)
     if row is None:
         raise ChangeRefused("no_subscription", "the subscription was removed")
-    if before.is_untouched and changed.etag not in {None, etag_of(row)}:
+    if change.is_untouched and change.etag not in {None, etag_of(row)}:
         raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
     return row
+
+
+def _known_default(tx: Transaction, customer_id: str | None) -> DefaultCard | None:
+    owner = customers.owners(tx, [str(customer_id)]).get(str(customer_id))
+    return None if owner is None else owner.default
+
+
+def _write_default(tx: Transaction, change: AccountChange, watched: Watched, answer: Answer[ExpandedCustomer]) -> None:
+    said, seen = answer.value.default_payment_method, (answer.seen_from, answer.seen_to)
+    default = FetchedDefault(tx, str(change.stripe_customer_id), said, seen, watched.default)
+    theirs = subscriptions.locked(tx, [], default.concerned) if default.concerned else {}
+    default.write(tx, list(theirs.values()), CAUSE)
+    if default.sure_after is not None:
+        refreshes.mark(tx, [str(change.stripe_subscription_id)], default.sure_after)
 
 
 def _told(row: Subscription | None) -> Mapping[str, object] | None:

@@ -22,7 +22,7 @@ from worker.domain.account_changes import (
 )
 from worker.domain.changing import Changeable, canceling_request, forbidden, own_default_request, plan_request
 from worker.domain.checkouts import CameToNothing, completing_request, require_living
-from worker.domain.stripe_facts import Answer, FetchedSubscription
+from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
 from worker.errors import SubkeeperError, TryLater
 from worker.sealing import CannotOpen, Sealer
 from worker.stripe_api.account_calls import AccountCalls, Changing
@@ -124,30 +124,33 @@ class Steps:
         customer_id = change.stripe_customer_id
         if customer_id is None:
             raise ChangeRefused("customer_gone", "the user's customer was deleted at Stripe")
-        self._leases.begin(lease, change, watched=False)
+        watched = self._leases.begin(lease, change, watched=False)
         for _ in range(MOST_GENERATIONS):
             try:
-                changed = self._asked_of_customer(lease, customer_id)
+                changed, default = self._asked_of_customer(lease, customer_id)
             except SubkeeperError as error:
                 self._renew(lease, error, watched=False)
             else:
-                self._leases.advance(lease, changed)
+                self._leases.advance(lease, changed, watched, default=default)
                 return
         raise TryLater("generations_exhausted")
 
-    def _asked_of_customer(self, lease: ChangeLease, customer_id: str) -> AccountChange:
-        """The change as it goes on from there."""
+    def _asked_of_customer(
+        self, lease: ChangeLease, customer_id: str
+    ) -> tuple[AccountChange, Answer[ExpandedCustomer] | None]:
+        """The change as it goes on from there, and the customer's default payment method where that was asked for. An
+        answer from memory is as old as the first request: then what is so now is fetched."""
         change, key, deadline = lease.change, self._key(lease), lease.deadline
         if change.step is Step.EMAIL:
             self._calls.update_customer(customer_id, {"email": self._email(change)}, key=key, deadline=deadline)
-            return replace(change, sealed_email=None)
+            return replace(change, sealed_email=None), None
         card = str(change.wanted["stripe_source"])
         if change.step is Step.ATTACH:
             card = self._calls.attach(card, customer_id, key=key, deadline=deadline)
-            return replace(change, wanted={**change.wanted, "stripe_source": card})
+            return replace(change, wanted={**change.wanted, "stripe_source": card}), None
         settings = {"invoice_settings": {"default_payment_method": card}}
-        self._calls.update_customer(customer_id, settings, key=key, deadline=deadline)
-        return change
+        answer = self._calls.update_customer(customer_id, settings, key=key, deadline=deadline)
+        return change, self._calls.customer(customer_id, deadline=deadline) if answer.replayed else answer
 
     def _email(self, change: AccountChange) -> str:
         assert change.sealed_email is not None, "erased with the step"
@@ -162,6 +165,7 @@ class Steps:
         for _ in range(MOST_GENERATIONS):
             change = lease.change.remembered()
             if change.request is None:
+                self._leases.require(lease)
                 now = now or self._fetched(change, lease).value.now
                 request = self._request(change, now)
                 if request is None:

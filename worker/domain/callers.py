@@ -38,6 +38,7 @@ class Access(Enum):
 
     PUBLIC = "anybody"
     OWN = "the user themselves, or one of these scopes"
+    READ = "one of these scopes"
     CHANGE = "the user themselves, or an admin"
     ADMIN = "an admin"
 
@@ -46,7 +47,7 @@ class Access(Enum):
         """Any one of them opens the route for everybody's; the first is the least."""
         if self is Access.PUBLIC:
             return ()
-        return (READ, ADMIN) if self is Access.OWN else (ADMIN,)
+        return (READ, ADMIN) if self in {Access.OWN, Access.READ} else (ADMIN,)
 
     @property
     def allows_own(self) -> bool:

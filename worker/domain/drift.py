@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """A profile whose ledger row names a subscription that is neither here nor at Stripe."""
     TWO_SUBSCRIPTIONS = "two_subscriptions"
     """A user has several that live."""
+    CARDS = "payment_methods"
+    """A customer's payment methods are others than our rows say."""
     UNREADABLE = "unreadable"
     """What Stripe has lacks something that we need."""
 
@@ -71,13 +73,23 @@ class Finding:
         }
 
 
-def differences(row: Subscription, state: State, charge: Charge | None) -> tuple[Difference, ...]:
+def differences(
+    row: Subscription, state: State, charge: Charge | None, customer_default: str | None
+) -> tuple[Difference, ...]:
     """What a fetch with this answer would change of the row; charges are merged, as there."""
-    ours = {**row.state, **charge_columns(row.charge)}
-    theirs = {**state, **charge_columns(merged(row.charge, charge))}
+    ours = {**row.state, **charge_columns(row.charge), "customer_default_payment_method": row.customer_default}
+    theirs = {
+        **state,
+        **charge_columns(merged(row.charge, charge)),
+        "customer_default_payment_method": customer_default,
+    }
     return tuple(Difference(name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name])
 
 
 def is_unmoved(before: Subscription, after: Subscription) -> bool:
     """Whether nothing was learnt of the row in between."""
-    return (before.version, before.seen_from, before.seen_to) == (after.version, after.seen_from, after.seen_to)
+    return _moves(before) == _moves(after)
+
+
+def _moves(row: Subscription) -> tuple[object, ...]:
+    return row.version, row.seen_from, row.seen_to, row.customer_default

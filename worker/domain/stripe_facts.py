@@ -51,8 +51,15 @@ class EventPage:
     last: str | None
 
 
+class ExpandedCustomer(NamedTuple):
+    """What is read of a subscription's customer where that was asked for; one that is deleted has none."""
+
+    default_payment_method: str | None
+
+
 class SubscriptionFact(NamedTuple):
-    """A Stripe subscription. Period bounds are the minimum start and the maximum end over its items."""
+    """A Stripe subscription. Period bounds are the minimum start and the maximum end over its items. `customer`: None
+    where only its id was told."""
 
     id: str
     customer_id: str
@@ -68,6 +75,8 @@ class SubscriptionFact(NamedTuple):
     canceled_at: datetime | None
     ended_at: datetime | None
     created: datetime
+    default_payment_method: str | None = None
+    customer: ExpandedCustomer | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -85,6 +94,7 @@ class SubscriptionFact(NamedTuple):
             "period_end": self.period_end,
             "canceled_at": self.canceled_at,
             "ended_at": self.ended_at,
+            "default_payment_method": self.default_payment_method,
         }
 
 
@@ -102,11 +112,16 @@ class InvoiceFact:
 
 @dataclass(frozen=True, slots=True)
 class FetchedSubscription:
-    """A subscription with its latest invoice. `user_id`: whose it says it is (`metadata.user_id`)."""
+    """A subscription with its latest invoice and its customer. `user_id`: whose it says it is (`metadata.user_id`)."""
 
     fact: SubscriptionFact
     user_id: str | None
     latest_invoice: InvoiceFact | None
+
+    @property
+    def customer_default(self) -> str | None:
+        """Its customer's default payment method."""
+        return None if self.fact.customer is None else self.fact.customer.default_payment_method
 
 
 @dataclass(frozen=True, slots=True)

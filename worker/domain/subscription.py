@@ -29,7 +29,8 @@ WILL_END, ENDED = "trial_will_end", "trial_ended"
 
 
 class Subscription(NamedTuple):
-    """A row of `billing_subscriptions`. `notices`: of which trials' ends was told, as `cause@time`.
+    """A row of `billing_subscriptions`. `notices`: of which trials' ends was told, as `cause@time`. `customer_id` is
+    Stripe's of its customer, `customer_default` that one's default payment method.
 
     `version` counts its changes, from 1.
     """
@@ -43,6 +44,14 @@ class Subscription(NamedTuple):
     charge: Charge | None = None
     notices: tuple[str, ...] = ()
     last_notified: datetime | None = None
+    customer_id: str = ""
+    customer_default: str | None = None
+
+    @property
+    def payable(self) -> bool:
+        """Whether Stripe has a default payment method to charge for it
+        (https://docs.stripe.com/api/subscriptions/object#subscription_object-default_payment_method)."""
+        return bool(self.state.get("default_payment_method") or self.customer_default)
 
     @property
     def is_terminal(self) -> bool:
@@ -50,7 +59,8 @@ class Subscription(NamedTuple):
 
     def columns(self) -> dict[str, Value]:
         """All that a change can change."""
-        return {**self.state, **charge_columns(self.charge), "last_notified": self.last_notified}
+        told = {"last_notified": self.last_notified, "payable": self.payable}
+        return {**self.state, **charge_columns(self.charge), **told}
 
 
 def as_json(content: object) -> str:
@@ -121,17 +131,29 @@ def confirmed(row: Subscription, created: datetime) -> Subscription:
 
 
 def fetched(
-    row: Subscription, snapshot: State, charge: Charge | None, seen: tuple[datetime, datetime], cause: str
+    row: Subscription,
+    snapshot: State,
+    charge: Charge | None,
+    seen: tuple[datetime, datetime],
+    cause: str,
+    *,
+    customer_default: str | None,
 ) -> tuple[Subscription, Change | None]:
-    """The row as an answer has it that was asked for after the row was last written."""
+    """The row as an answer has it that was asked for after the row was last written, and what is known of its
+    customer."""
     seen_from, seen_to = seen
     new = row._replace(state=snapshot, charge=merged(row.charge, charge), seen_from=seen_from, seen_to=seen_to)
-    return _changed(row, new, cause)
+    return _changed(row, new._replace(customer_default=customer_default), cause)
 
 
 def charged(row: Subscription, charge: Charge | None, cause: str) -> tuple[Subscription, Change | None]:
     """The row with what an invoice says, whenever it said so."""
     return _changed(row, row._replace(charge=merged(row.charge, charge)), cause)
+
+
+def given_default(row: Subscription, payment_method: str | None, cause: str) -> tuple[Subscription, Change | None]:
+    """The row whose customer has this default payment method; no change where that charges it neither more nor less."""
+    return _changed(row, row._replace(customer_default=payment_method), cause)
 
 
 def told_of_trial(row: Subscription, trial_end: datetime, created: datetime) -> tuple[Subscription, Change | None]:

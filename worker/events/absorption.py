@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from worker.domain.provisioning import user_digest
+from worker.domain.default_card import UNSURE_FOR
 from worker.domain.subscription import (
     WILL_END,
     Change,
@@ -15,15 +15,17 @@ from worker.domain.subscription import (
     applied,
     charged,
     confirmed,
+    given_default,
     judge,
     told_of_trial,
 )
 from worker.events.checkouts import Noted, note
+from worker.events.customer_news import CustomerNews
 from worker.events.snapshots import Said
-from worker.store import checkouts, customers, events, refreshes, subscriptions, tombstones
-from worker.store.customers import Owner
+from worker.events.surroundings import Surroundings, is_notice
+from worker.store import checkouts, customers, events, refreshes, subscriptions
 from worker.store.engine.database import Transaction
-from worker.store.provisioning import following, pointers
+from worker.store.provisioning import pointers
 
 MOST_WAITS, MOST_WAITS_OF_A_NOTICE = 6, 1500
 """So often an event is requeued that may be our own doing, before Stripe is asked (some three minutes), and one whose
@@ -32,7 +34,8 @@ notice can't be written yet, which no fetch brings back (a day, while a signup o
 
 @dataclass(slots=True)
 class Decided:
-    """What is to be written. `outcomes` by the event's id; those in `waiting` are to come again.
+    """What is to be written. `outcomes` by the event's id; those in `waiting` are to come again. `unsure`: through
+    which subscriptions customers are asked for, a little later than `marked`.
 
     `confirmed`: rows of which was heard that they are right. None of their columns changes, but an answer that was
     asked for before may be older than that, and must not be written.
@@ -42,6 +45,7 @@ class Decided:
     changes: list[Change] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     marked: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
     confirmed: set[str] = field(default_factory=set)
     unmatched: dict[str, str] = field(default_factory=dict)
     deleted: dict[str, str] = field(default_factory=dict)
@@ -55,63 +59,6 @@ class Decided:
         self.touched.add(row.id)
         if change is not None:
             self.changes.append(change)
-
-
-class Surroundings:
-    """What a batch's events are judged by: whose objects they are about, and who is being provisioned."""
-
-    def __init__(self, tx: Transaction, namespace: str, said: Sequence[Said], rows: Mapping[str, Subscription]) -> None:
-        self._namespace = namespace
-        foreign = [each for each in said if each.subscription_id not in rows]
-        customer_ids = sorted({each.customer_id for each in foreign if each.customer_id is not None})
-        self._owners = customers.owners(tx, customer_ids) if customer_ids else {}
-        users = {user for each in foreign if (user := self.user_of(each)) is not None}
-        self._unfinished = following.unfinished(tx, sorted(users)) if users else set()
-        claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}
-        self._living = customers.living(tx, sorted(claimed)) if claimed else {}
-        somebodys = [each for each in foreign if self.user_of(each) is not None]
-        noticed = {each.subscription_id for each in somebodys if each.subscription_id and _is_notice(each)}
-        self._coming = refreshes.coming(tx, sorted(noticed)) if noticed else set()
-        # Last: what was no longer under way or coming by now has its row.
-        named = {each.subscription_id for each in somebodys if each.subscription_id}
-        self._appeared = set(subscriptions.read(tx, sorted(named))) if named else set()
-        unknown = {each.subscription_id for each in foreign if each.subscription_id is not None}
-        self._removed = tombstones.among(tx, sorted(unknown)) if unknown else set()
-
-    def owner(self, said: Said) -> Owner | None:
-        """Of the customer that the event names."""
-        return self._owners.get(said.customer_id or "")
-
-    def user_of(self, said: Said) -> str | None:
-        """Whose it is: its customer's user, else who its metadata names, if the digest with it is ours."""
-        owner = self.owner(said)
-        return owner.user_id if owner is not None else self._claimed(said)
-
-    def is_unfinished(self, user_id: str) -> bool:
-        return user_id in self._unfinished
-
-    def is_removed(self, subscription_id: str) -> bool:
-        """Whether its row was removed, for good."""
-        return subscription_id in self._removed
-
-    def is_coming(self, subscription_id: str) -> bool:
-        """Whether a fetch may yet make the row that a notice is for."""
-        return subscription_id in self._coming
-
-    def has_appeared(self, subscription_id: str) -> bool:
-        """Whether it has a row that was committed since the rows were read."""
-        return subscription_id in self._appeared
-
-    def other_customer(self, said: Said) -> str | None:
-        """Another customer that the user has whom this customer's metadata names."""
-        user_id = self._claimed(said)
-        other = self._living.get(user_id) if user_id is not None else None
-        return other if other != said.customer_id else None
-
-    def _claimed(self, said: Said) -> str | None:
-        if said.user_id is None or said.digest != user_digest(self._namespace, said.user_id):
-            return None
-        return said.user_id
 
 
 def decide(
@@ -128,11 +75,20 @@ def decide(
             decided.waiting.add(each.event.id)
         else:
             decided.outcomes[each.event.id] = outcome
+    _take_defaults(decided, around.news)
     return decided
 
 
-def _is_notice(said: Said) -> bool:
-    return said.event.type.endswith(WILL_END)
+def _take_defaults(decided: Decided, news: CustomerNews) -> None:
+    """Into the rows of the customers' subscriptions. One whose default is in doubt is asked for with one of those, if
+    there is any: else with the first that there will be."""
+    theirs: dict[str, list[Subscription]] = {}
+    for row in decided.rows.values():
+        if row.customer_id in news.changed:
+            decided.write_row(*given_default(row, news.known[row.customer_id].payment_method, "customer.updated"))
+        if row.customer_id in news.in_doubt:
+            theirs.setdefault(row.customer_id, []).append(row)
+    decided.unsure.update(min(rows, key=lambda row: (row.is_terminal, row.id)).id for rows in theirs.values())
 
 
 def _decide(said: Said, decided: Decided, around: Surroundings, attempts: int) -> str | None:
@@ -145,7 +101,9 @@ def _decide(said: Said, decided: Decided, around: Surroundings, attempts: int) -
             return _charged(said, row, decided)
         return _snapshot(said, row, decided)
     if kind.startswith("customer."):
-        return _of_customer(said, decided, around)
+        return _of_customer(said, decided, around, attempts)
+    if kind.startswith("payment_method."):
+        return _of_card(said, around)
     note(said.event, decided.checkouts)
     return "recorded"
 
@@ -199,16 +157,17 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
         if said.customer_id is not None:
             decided.unmatched[identifier] = said.customer_id
         return "unmatched"
-    is_notice = _is_notice(said)
-    may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if is_notice else MOST_WAITS)
-    comes = around.is_unfinished(user_id) or (is_notice and around.is_coming(identifier))
+    notice = is_notice(said)
+    may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if notice else MOST_WAITS)
+    comes = around.is_unfinished(user_id) or (notice and around.is_coming(identifier))
     if may_wait and (around.has_appeared(identifier) or (comes and not is_invoice)):
         return None
     decided.marked.add(identifier)
-    return None if is_notice and attempts <= MOST_WAITS else str(Verdict.REFRESHING)
+    return None if notice and attempts <= MOST_WAITS else str(Verdict.REFRESHING)
 
 
-def _of_customer(said: Said, decided: Decided, around: Surroundings) -> str:
+def _of_customer(said: Said, decided: Decided, around: Surroundings, attempts: int) -> str | None:
+    """One that our own signup is about to commit begins without a card; what comes after that waits for it."""
     owner, customer_id = around.owner(said), said.event.object_id
     if said.event.type == "customer.deleted":
         user_id = around.user_of(said)
@@ -217,12 +176,23 @@ def _of_customer(said: Said, decided: Decided, around: Surroundings) -> str:
         decided.deleted[customer_id] = user_id
         return str(Verdict.APPLIED)
     if owner is not None:
-        return str(Verdict.CONFIRMED)
+        return str(around.news.outcomes.get(said.event.id, Verdict.CONFIRMED))
     if other := around.other_customer(said):
         decided.conflicts.append((customer_id, other))
         return "conflicting"
     user_id = around.user_of(said)
-    return "recorded" if user_id is not None and around.is_unfinished(user_id) else "unmatched"
+    if user_id is None or not around.is_unfinished(user_id):
+        return "unmatched"
+    is_bare = said.event.type == "customer.created" and said.customer_default is None
+    return "recorded" if is_bare or attempts > MOST_WAITS else None
+
+
+def _of_card(said: Said, around: Surroundings) -> str:
+    """Of the customer that had it, where it is detached. What is nobody's is listed once somebody looks."""
+    owner = around.owner(said)
+    if owner is None:
+        return "unmatched"
+    return "tombstoned" if owner.deleted else str(Verdict.APPLIED)
 
 
 def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
@@ -242,6 +212,8 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
         checkouts.mark(tx, [decided.checkouts[each] for each in sorted(decided.checkouts)])
     if decided.marked:
         refreshes.mark(tx, sorted(decided.marked))
+    if decided.unsure:
+        refreshes.mark(tx, sorted(decided.unsure), UNSURE_FOR)
     if decided.confirmed:
         refreshes.confirm(tx, sorted(decided.confirmed))
 

@@ -131,7 +131,8 @@ class Comparison:
 
     def _differences(self, row: Subscription, found: FetchedSubscription) -> Sequence[Difference]:
         told = charge(found.latest_invoice) if found.latest_invoice is not None else None
-        return differences(row, found.fact.columns(plan_name(found.fact, self._plan_of)), told)
+        state = found.fact.columns(plan_name(found.fact, self._plan_of))
+        return differences(row, state, told, found.customer_default)
 
     def _differing(self, row: Subscription, found: FetchedSubscription, told: Sequence[Difference]) -> Finding:
         """Against a tombstone only an end is written: a deleted customer's subscription that lives is for a person."""

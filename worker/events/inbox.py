@@ -14,10 +14,12 @@ from worker.domain.event import Event
 from worker.domain.messages import Absorbed, Message, requeued
 from worker.errors import Contended, Rejected, TryLater, Unavailable, Unforeseen
 from worker.events import absorption
-from worker.events.absorption import Decided, Surroundings
+from worker.events.absorption import Decided
+from worker.events.customer_news import CustomerNews
 from worker.events.envelope import Envelopes
 from worker.events.heard import Heard
 from worker.events.snapshots import PlanOf, Said
+from worker.events.surroundings import Surroundings
 from worker.sealing import Sealer
 from worker.store import events, quarantine, refreshes, subscriptions
 from worker.store.engine.database import Database
@@ -150,10 +152,13 @@ class EventInbox:
             fresh = heard.read(known)
             set_aside, fit = self._set_aside(fresh)
             ids = sorted({each.subscription_id for each in fit if each.subscription_id is not None})
-            rows = subscriptions.locked(tx, ids) if ids else {}
-            around = Surroundings(tx, self._namespace, fit, rows)
+            news = CustomerNews(tx, fit, self._now())
+            concerned = news.concerned
+            rows = subscriptions.locked(tx, ids, concerned) if ids or concerned else {}
+            around = Surroundings(tx, self._namespace, fit, rows, news)
             decided = absorption.decide(fit, rows, around, heard.attempts)
             decided.outcomes.update({each.event.id: "wrong_mode" for each in set_aside if self._is_kept(each.event)})
+            news.write(tx)
             absorption.write(tx, [each for each in fresh if self._is_kept(each.event)], decided)
             if late := sorted(
                 {each.subscription_id for each in set_aside if each.subscription_id and self._is_late(each)}

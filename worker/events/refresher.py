@@ -25,6 +25,7 @@ from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import Vanished, is_missing
 from worker.store import customers, events, refreshes, subscriptions, tombstones
+from worker.store.customer_defaults import FetchedDefault
 from worker.store.engine.database import Database, Transaction
 from worker.store.engine.errors import LeaseLost
 from worker.store.provisioning import following, pointers
@@ -162,10 +163,13 @@ class Refresher:
             refreshes.postpone(tx, lease.refresh, delay, error)
 
     def _write(self, lease: RefreshLease, answer: Answer[FetchedSubscription]) -> str:
-        """The row first, then the mark, in the order in which events lock them."""
+        """The customer's row first, then the subscription's, then the mark, in the order in which events lock them."""
         refresh, found = lease.refresh, answer.value
         with self._database.transaction() as tx:
-            row = subscriptions.locked(tx, [refresh.stripe_subscription_id]).get(refresh.stripe_subscription_id)
+            seen = (answer.seen_from, answer.seen_to)
+            default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
+            rows = subscriptions.locked(tx, [refresh.stripe_subscription_id], default.concerned)
+            row = rows.pop(refresh.stripe_subscription_id, None)
             held = refreshes.hold(tx, refresh)
             if refresh.missing_for is not None:
                 refreshes.found(tx, refresh)
@@ -173,27 +177,26 @@ class Refresher:
             if (version, held.confirmed) != (refresh.version, refresh.confirmed):
                 refreshes.postpone(tx, refresh, timedelta(), None)
                 return "overtaken"
+            default.write(tx, list(rows.values()), "refresh")
             if row is None:
-                outcome = self._adopt(tx, answer)
+                outcome = self._adopt(tx, answer, default)
             else:
                 state = found.fact.columns(plan_name(found.fact, self._plan_of))
                 told = charge(found.latest_invoice) if found.latest_invoice is not None else None
-                new, change = fetched(row, state, told, (answer.seen_from, answer.seen_to), "refresh")
+                new, change = fetched(row, state, told, seen, "refresh", customer_default=default.payment_method)
                 subscriptions.write(tx, [new], [change] if change is not None else [])
                 pointers.move(tx, {row.user_id})
                 events.matched(tx, row.id)
                 outcome = "changed" if change is not None else "unchanged"
-            if outcome == "waiting":
-                refreshes.postpone(tx, refresh, WAITING, None)
-            elif outcome == "overtaken":
-                refreshes.postpone(tx, refresh, timedelta(), None)
-            elif held.wanted == refresh.wanted:
+            if outcome in {"waiting", "overtaken"}:
+                refreshes.postpone(tx, refresh, WAITING if outcome == "waiting" else timedelta(), None)
+            elif held.wanted == refresh.wanted and default.sure_after is None:
                 refreshes.clear(tx, refresh)
             else:
-                refreshes.postpone(tx, refresh, timedelta(), None, fetched=True)
-        return outcome
+                refreshes.postpone(tx, refresh, default.sure_after or timedelta(), None, fetched=True)
+        return outcome if default.sure_after is None else "overtaken"
 
-    def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription]) -> str:
+    def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault) -> str:
         """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has.
 
         Nobody's is recorded, and fetched again once its customer is somebody's. What was removed here stays away.
@@ -208,9 +211,11 @@ class Refresher:
         state = following.state_of(tx, user_id) if user_id is not None else None
         if state in UNDER_WAY:
             return "waiting"
-        if user_id is None or state in NOBODYS or not (owner or self._is_added(tx, user_id, answer.value)):
+        if user_id is None or state in NOBODYS or not (owner or self._is_added(tx, user_id, found)):
             events.add_unmatched(tx, [(fact.id, fact.customer_id)])
             return "unmatched"
+        if owner is None:
+            default.write_new(tx)
         return "adopted" if self._insert(tx, user_id, answer) else "overtaken"
 
     def _is_added(self, tx: Transaction, user_id: str, found: FetchedSubscription) -> bool:
@@ -237,7 +242,7 @@ class Refresher:
             return False
         row = subscriptions.locked(tx, [fact.id])[fact.id]
         told = charge(found.latest_invoice) if found.latest_invoice is not None else None
-        new, _ = fetched(row, state, told, seen, "adopted")
+        new, _ = fetched(row, state, told, seen, "adopted", customer_default=row.customer_default)
         subscriptions.write(tx, [new], [Change(user_id, fact.id, new.version, None, new.columns(), "adopted")])
         following.adopt(tx, user_id, fact.id)
         pointers.move(tx, {user_id})

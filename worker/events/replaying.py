@@ -15,14 +15,16 @@ from worker.domain.event import Event
 from worker.domain.lanes import Lane
 from worker.errors import Rejected, SubkeeperError
 from worker.events import absorption
-from worker.events.absorption import Surroundings
 from worker.events.comparing import Comparison
+from worker.events.customer_news import CustomerNews
 from worker.events.envelope import Envelopes
 from worker.events.patience import Patience
 from worker.events.reading import pruned
 from worker.events.snapshots import PlanOf, read
+from worker.events.surroundings import Surroundings
 from worker.events.vanished import is_missing
 from worker.store import event_list, subscriptions
+from worker.store.engine.clock import transaction_time
 from worker.store.engine.database import Database
 from worker.stripe_api.errors import Refused
 from worker.stripe_api.gateway import StripeGateway
@@ -114,8 +116,9 @@ class Replay:
         said = read(event, plan_of)
         identifier = said.subscription_id
         with self._database.transaction() as tx:
-            rows = subscriptions.read(tx, [identifier] if identifier is not None else [])
-            around = Surroundings(tx, namespace, [said], rows)
+            news = CustomerNews(tx, [said], transaction_time(tx))
+            rows = subscriptions.locked(tx, [identifier] if identifier is not None else [], news.concerned)
+            around = Surroundings(tx, namespace, [said], rows, news)
         decided = absorption.decide([said], rows, around, lambda _: 1)
         outcome = decided.outcomes.get(event.id, "waiting")
         if identifier is not None and identifier in decided.marked:

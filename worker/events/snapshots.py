@@ -21,7 +21,8 @@ class Said(NamedTuple):
     """An event, and what it says of a subscription (`subscription_id`; None: of none).
 
     `state` is None where the snapshot can't be compared with a row: rendered at another API version, incomplete, or of
-    a test clock. `comparable`: the same of an invoice. `user_id` and `digest`: whose object it says it is.
+    a test clock. `comparable`: the same of an invoice, and of a customer, whose default payment method is
+    `customer_default`. `user_id` and `digest`: whose object it says it is.
     """
 
     event: Event
@@ -33,6 +34,7 @@ class Said(NamedTuple):
     fact: SubscriptionFact | None = None
     charge: Charge | None = None
     comparable: bool = True
+    customer_default: str | None = None
 
 
 def read(event: Event, plan_of: PlanOf) -> Said:
@@ -47,7 +49,9 @@ def read(event: Event, plan_of: PlanOf) -> Said:
     if event.type.startswith("invoice."):
         return _invoice(event, whose)
     if event.type.startswith("customer."):
-        return Said(event, None, event.object_id, *whose[1:])
+        return _customer(event, whose)
+    if event.type == "payment_method.detached":  # it has none any more
+        return Said(event, None, _text(event.previous.get("customer")), *whose[1:])
     return Said(event, None, *whose)
 
 
@@ -63,6 +67,14 @@ def _subscription(event: Event) -> SubscriptionFact | None:
         return subscription_fact(event.object)
     except AnswerIncomplete:
         return None
+
+
+def _customer(event: Event, whose: tuple[str | None, str | None, str | None]) -> Said:
+    settings = event.object.get("invoice_settings")
+    if event.api_version != API_VERSION or event.object.get("test_clock") or not isinstance(settings, Mapping):
+        return Said(event, None, event.object_id, *whose[1:], comparable=False)
+    default = _text(settings.get("default_payment_method"))
+    return Said(event, None, event.object_id, *whose[1:], customer_default=default)
 
 
 def _invoice(event: Event, whose: tuple[str | None, str | None, str | None]) -> Said:

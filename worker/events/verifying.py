@@ -19,6 +19,7 @@ from worker.domain.drift import Finding, Kind, Repair
 from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.events.comparing import Comparison, Suspect
+from worker.events.comparing_cards import CardComparison
 from worker.events.patience import Patience
 from worker.events.refresher import Refresher, RefreshLease
 from worker.events.spooled_rows import SpooledRows
@@ -56,6 +57,7 @@ class Verifier:
         database: Database,
         gateway: StripeGateway,
         comparison: Comparison,
+        cards: CardComparison,
         refresher: Refresher | None,
         watch: Watch,
         patiently: Patience,
@@ -64,6 +66,7 @@ class Verifier:
         self._database = database
         self._gateway = gateway
         self._comparison = comparison
+        self._cards = cards
         self._refresher = refresher
         self._watch = watch
         self._patiently = patiently
@@ -173,7 +176,7 @@ class Verifier:
     def _told(self, walk: Walk, finding: Finding | None) -> Iterator[Finding]:
         if finding is None:
             return
-        if self._refresher is not None and finding.mendable:
+        if self._refresher is not None and finding.mendable and finding.repair is None:
             finding = replace(finding, repair=self._mend(self._refresher, finding))
         if not walk.was_told(finding):
             yield finding
@@ -205,6 +208,9 @@ class Verifier:
             for row in page:
                 for found in _of_customer(row):
                     yield from self._told(walk, found)
+                if row.has_cards or users is not None:
+                    yield from self._told(walk, self._cards.ask(row, GRACE))
+                    walk.passed(customers=row.id)
             walk.passed(customers=page[-1].id)
         while profiles := self._profiles(walk.place.profiles, began, users):
             for bare in (each for each in profiles if each.bare):

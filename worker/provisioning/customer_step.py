@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from worker.domain.provisioning import idempotency_key, must_look
@@ -35,13 +36,13 @@ class CustomerStep:
         """Returns with the customer committed; raises what the gateway raises for anything that must wait or stop."""
         self._terms.price_id(lease.row.plan)  # else nobody needs a customer yet
         if lease.row.known_customer_id is not None:
-            self._commit(lease, lease.row.known_customer_id, adopted=True)
+            self._commit(lease, lease.row.known_customer_id)
             return
         burnt = lease.row.requested_before is not None and self._look.is_burnt(lease)
         look = burnt or must_look(lease.row, self._leases.now())
         for _ in range(MOST_GENERATIONS):
             if look and (found := self._look.find(lease, self._request(lease).get("email"), burnt=burnt)) is not None:
-                self._commit(lease, found.id, adopted=True)
+                self._commit(lease, found.id)
                 return
             if burnt:
                 self._leases.next_generation(lease, replace(lease.row, look_first=True), "key_burnt")
@@ -53,7 +54,8 @@ class CustomerStep:
                 burnt = False
                 self._drop(lease, refusal.field)
             else:
-                self._commit(lease, answer.value.id, adopted=answer.replayed)
+                made = None if answer.replayed else (answer.seen_from, answer.seen_to)
+                self._commit(lease, answer.value.id, made)
                 return
         raise TryLater("generations_exhausted")
 
@@ -68,10 +70,10 @@ class CustomerStep:
                 deadline=lease.deadline,
             )
 
-    def _commit(self, lease: Lease, customer_id: str, *, adopted: bool) -> None:
+    def _commit(self, lease: Lease, customer_id: str, made: tuple[datetime, datetime] | None = None) -> None:
         ahead = self._gateway.test_clock_ahead(lane=lease.row.lane, deadline=lease.deadline)
         frozen = self._terms.freeze(lease.row, customer_id, self._leases.now(), ahead)
-        self._leases.record_customer(lease, frozen, adopted=adopted)
+        self._leases.record_customer(lease, frozen, made=made)
 
     def _drop(self, lease: Lease, field: str) -> None:
         """The next generation, without a field that Stripe refused."""

@@ -92,8 +92,9 @@ class Leases:
             ]
         return [Lease(row, deadline) for row in rows]
 
-    def record_customer(self, lease: Lease, frozen: Provisioning, *, adopted: bool) -> None:
+    def record_customer(self, lease: Lease, frozen: Provisioning, *, made: tuple[datetime, datetime] | None) -> None:
         """The user has the customer of `frozen` (`Terms.freeze`), and is asked a subscription for with its request.
+        `made`: when at Stripe it was made, under this lease; None: it was there.
 
         Raises `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`.
         """
@@ -102,12 +103,13 @@ class Leases:
             row = steps.record_customer(
                 tx,
                 frozen,
-                look_first=adopted,
+                look_first=made is None,
                 lease=self.length,
                 stripe_now=self.now(),
+                made=made,
             )
         self._tell_shortened(lease.row, row)
-        lease.row, lease.sent, lease.made_customer = row, False, not adopted
+        lease.row, lease.sent, lease.made_customer = row, False, made is not None
         lease.deadline = deadline
 
     def next_generation(self, lease: Lease, changed: Provisioning, error: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -25,10 +24,11 @@ from worker.domain.trial import TrialPolicy
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
 from worker.provisioning.inbox import Freezing
 from worker.runtime import pages
-from worker.runtime.resources import Resources, lane_weights
+from worker.runtime.api_stripe import ApiStripe
+from worker.runtime.resources import lane_weights
 from worker.sealing import Sealer
 from worker.settings.model import Settings
-from worker.store import checkouts, stripe_reads, told_changes
+from worker.store import checkouts, told_changes
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
@@ -103,16 +103,20 @@ class AccountWork:
     """
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random, api_database: Database
+        self,
+        settings: Settings,
+        stripe: ApiStripe,
+        metrics: Metrics,
+        health: Health,
+        rng: random.Random,
+        api_database: Database,
     ) -> None:
-        own = settings.database.model_copy(update={"pool_size": CHANGE_THREADS + 4})
-        self._resources = resources = Resources(settings.model_copy(update={"database": own}), metrics, health, rng)
+        self._stripe = stripe
+        self._resources = resources = stripe.resources
         self._metrics = metrics
         self._health = health
         self._watchdog = Watchdog(health, patience=max(60.0, 2 * settings.settle.lease), part=THREADS_PART)
         self._stopping = threading.Event()
-        self._threads: Threads | None = None
-        self._joined = False
         self._log = structlog.get_logger(__name__)
         self._waiting = Waiting()
         self._asking = asking(settings, api_database, resources.keys.sealer, resources.clocks.now, resources.clock)
@@ -145,7 +149,6 @@ class AccountWork:
         return self._asking.ask(wish, self._dispatcher)
 
     def start(self, threads: Threads) -> None:
-        self._threads = threads
         self._dispatcher.start(threads.spawn)
         threads.spawn("accounts-watcher", self._watch)
         threads.spawn("accounts-watchdog", self._watchdog.run)
@@ -156,27 +159,17 @@ class AccountWork:
         self._stopping.set()
         self._dispatcher.stop()
         self._watchdog.stop()
-        if self._joined:
-            self._resources.budget.stop(drained=False)
-
-    def close(self) -> None:
-        self._resources.close()
 
     # What must hold before anything is asked
 
     def _preflight(self) -> None:
-        """A schema that this code knows, a part of Stripe's rate, and a key of this database's account that works."""
+        """A schema that this code knows, and a key of this database's account that works."""
         resources = self._resources
         with resources.database.connection() as connection:
             require_grants(connection)
             require_compatible(connection)
-        if not self._joined:
-            resources.budget.join()
-            self._joined = True
-            if self._threads is not None:
-                self._threads.spawn("accounts-budget", resources.budget.run)
         resources.gateway.reload()
-        resources.ownership.require()
+        self._stripe.require()
 
     def _report(self, halted: SubkeeperError | None) -> None:
         if halted is None:
@@ -194,31 +187,16 @@ class AccountWork:
                 self._look()
                 if not self._halting.halted:
                     self._portal.look()
-                self._count_reads()
                 if turn % PRUNE_EVERY == 0:
                     self._prune()
             except SubkeeperError:  # Postgres: the sweeper tells of it
                 self._metrics.account_changes.forget()
             turn += 1
             self._stopping.wait(WATCH_SECONDS)
-        with suppress(SubkeeperError):
-            self._count_reads()
 
     def _look(self) -> None:
         with self._resources.database.question() as tx:
             self._metrics.account_changes.standing(*told_changes.backlog(tx), checkouts.to_refund(tx, TOLD_FOR))
-
-    def _count_reads(self) -> None:
-        """What was read of Stripe since is of the month's."""
-        if not (sent := self._resources.reads.take()):
-            return
-        try:
-            with self._resources.database.transaction() as tx:
-                for purpose, reads in sorted(sent.items()):
-                    stripe_reads.add(tx, purpose, reads)
-        except SubkeeperError:
-            self._resources.reads.put_back(sent)
-            raise
 
     def _prune(self) -> None:
         with self._resources.database.transaction() as tx:

@@ -11,13 +11,16 @@ from http import HTTPStatus
 from uuid import UUID
 
 from worker.accounts.callers import Callers, Issuer
+from worker.accounts.cards import Cards
 from worker.accounts.jwks import fetcher
 from worker.accounts.keys import JwksKeys, Keys, SharedSecret
 from worker.domain.account_changes import Wish
 from worker.domain.subscription import Subscription
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
+from worker.runtime.accounts import CHANGE_THREADS, AccountWork
 from worker.runtime.accounts import PART as CHANGES
-from worker.runtime.accounts import AccountWork
+from worker.runtime.api_stripe import ApiStripe
+from worker.runtime.counting import counted
 from worker.settings.model import Settings
 from worker.store import checkouts, subscriptions, told_changes
 from worker.store.checkouts import ToldCheckout
@@ -25,6 +28,7 @@ from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
 from worker.store.told_changes import ToldChange
+from worker.stripe_api.showing import Showing
 from worker.telemetry import Health, Metrics
 from worker.threads import Threads
 from worker.version import VERSION
@@ -33,6 +37,8 @@ from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
+from worker.web.api.payment_methods import PaymentMethods
+from worker.web.api.stats import counting
 from worker.web.api.subscriptions import Subscriptions
 
 API, KEYS = "api", "api_keys"
@@ -41,7 +47,15 @@ API, KEYS = "api", "api_keys"
 READERS = 4
 """Threads, each with a connection, that share the processor anyway: neither two nor eight answered more requests."""
 
-API_DATABASE = {"pool_size": READERS + 1, "connect_timeout": 3.0, "statement_timeout": 4.0, "lock_timeout": 2.0}
+ASKERS = 4
+"""Threads that may wait for Stripe, beside those."""
+
+API_DATABASE = {
+    "pool_size": READERS + ASKERS + 1,
+    "connect_timeout": 3.0,
+    "statement_timeout": 4.0,
+    "lock_timeout": 2.0,
+}
 """A read takes milliseconds, or whoever asked has left: within these times its thread is free again."""
 
 DISABLED = "disabled: STRIPE_SECRET_KEY, or SUBKEEPER_SECRET_KEY, is not set; subscriptions are only read"
@@ -60,12 +74,19 @@ class ApiSide:
         self._closing.callback(self._database.close)
         executor = ThreadPoolExecutor(READERS, thread_name_prefix=API)
         self._closing.callback(executor.shutdown, wait=False, cancel_futures=True)
+        asking = ThreadPoolExecutor(ASKERS, thread_name_prefix=f"{API}-stripe")
+        self._closing.callback(asking.shutdown, wait=False, cancel_futures=True)
+        self._stripe = None
+        if settings.stripe_secret_key() is not None:
+            self._stripe = ApiStripe(settings, metrics, health, rng, CHANGE_THREADS + 4)
+            self._closing.callback(self._stripe.close)
         self._keys = _keys(settings)
         self._check_at = 0.0
         self._changes = self._account_work(settings, metrics, rng)
         operations = [
             *Subscriptions(self._current, settings.pending_plan).operations,
             *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
+            *PaymentMethods(Cards(self._database, self._showing)).operations,
             *Billing(
                 desk,
                 settings.plans,
@@ -73,17 +94,16 @@ class ApiSide:
                 page=self._changes.page if self._changes is not None else lambda *_: None,
                 origins=settings.api.return_origins,
             ).operations,
+            counting(lambda: counted(self._database)),
         ]
         callers = Callers(settings.api.admin_tokens, _issuer(settings, self._keys))
-        self.app = Api([*operations, describing(operations, VERSION)], callers.find, executor)
+        self.app = Api([*operations, describing(operations, VERSION)], callers.find, executor, asking)
 
     def _account_work(self, settings: Settings, metrics: Metrics, rng: random.Random) -> AccountWork | None:
         """None: nothing can be changed, as there is no key for Stripe, or none to seal with."""
-        if settings.stripe_secret_key() is None or not settings.has_secret_key:
+        if self._stripe is None or not settings.has_secret_key:
             return None
-        work = AccountWork(settings, metrics, self._health, rng, self._database)
-        self._closing.callback(work.close)
-        return work
+        return AccountWork(settings, self._stripe, metrics, self._health, rng, self._database)
 
     def _desk(self) -> Desk:
         if (work := self._changes) is None:
@@ -91,6 +111,8 @@ class ApiSide:
         return Desk(work.ask, work.find, work.expect)
 
     def start(self, threads: Threads) -> None:
+        if self._stripe is not None:
+            self._stripe.start(threads)
         if self._changes is None:
             self._health.set(CHANGES, ok=True, detail=DISABLED)
         else:
@@ -100,6 +122,8 @@ class ApiSide:
         """Once nobody asks any more."""
         if self._changes is not None:
             self._changes.stop()
+        if self._stripe is not None:
+            self._stripe.stop()
 
     def follow(self) -> None:
         """Called every second or so, on a thread that may wait."""
@@ -108,9 +132,14 @@ class ApiSide:
         if time.monotonic() >= self._check_at:
             self._check_at = time.monotonic() + CHECK_SECONDS
             self._look_at_postgres()
+            if self._stripe is not None:
+                self._stripe.count_reads()
 
     def close(self) -> None:
         self._closing.close()
+
+    def _showing(self) -> Showing | None:
+        return None if self._stripe is None else self._stripe.showing()
 
     def _current(self, user_ids: Sequence[str]) -> list[Subscription]:
         with self._database.question() as tx:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from worker.domain.drift import Finding
 from worker.errors import SubkeeperError
 from worker.events.comparing import Comparison
+from worker.events.comparing_cards import CardComparison
 from worker.events.patience import Patience
 from worker.events.verifying import Verifier, Watch
 from worker.events.walk import Walk
@@ -64,6 +65,7 @@ def verify(
             account.database,
             account.gateway,
             comparison(settings, account, patiently),
+            CardComparison(account.database, account.gateway, patiently, repairs=repair),
             account.refresher(settings, rng) if repair else None,
             watch,
             patiently,
@@ -78,7 +80,7 @@ def _cost(account: Account, users: Sequence[str], walk: Walk) -> Cost:
         if not users:
             rows, compared = drift.subscription_count(tx), walk.walked.subscriptions
             pages = 0 if walk.place.asked or walk.place.customers else max(1, math.ceil((rows - compared) / PAGE))
-            return Cost(rows, pages, compared)
+            return Cost(rows, pages + drift.with_cards_count(tx, walk.place.customers), compared)
         if unknown := sorted(set(users) - drift.known_users(tx, users)):
             raise SubkeeperError(f"no user {unknown[0]!r} in our tables")
-        return Cost(len(users), len(drift.customers_of(tx, users)))
+        return Cost(len(users), 2 * len(drift.customers_of(tx, users)))

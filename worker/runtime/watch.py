@@ -12,7 +12,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
-from worker.store import event_cursor, outbox, processes, quarantine, refreshes, stripe_reads
+from worker.store import counts, event_cursor, outbox, processes, quarantine, refreshes, stripe_reads
 from worker.store.engine.looks import Look
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
@@ -64,6 +64,7 @@ class Watch:
         self._at_postgres(self._watch_outbox)
         self._at_postgres(self._count_reads)
         self._at_postgres(self._watch_polls)
+        self._at_postgres(self._fold_counts)
         self._at_postgres(partial(self._clocks.ask_postgres, self._database))
         self._clocks.compare()
         self._watchdog.progress()
@@ -123,6 +124,10 @@ class Watch:
                 gap=standing.gap.total_seconds(),
                 reads_left=standing.allotment.left,
             )
+
+    def _fold_counts(self) -> None:
+        with self._database.transaction() as tx:
+            counts.fold(tx)
 
     def _forget_expired(self) -> None:
         with self._database.transaction() as tx:

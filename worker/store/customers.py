@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, TextClause, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from schema.tables import billing_customers as customers
+from worker.domain.default_card import NOTHING, DefaultCard
+from worker.store.engine import arrays
 from worker.store.engine.errors import CustomerAlreadyExists, StripeCustomerAlreadyExists
 
 
@@ -52,20 +54,76 @@ def add(tx: Connection, user_id: str, stripe_customer_id: str) -> bool:
 
 
 class Owner(NamedTuple):
-    """Whose customer it is. `deleted`: at Stripe; its tombstone is kept for ever."""
+    """Whose customer it is, and what is known of its default payment method. `deleted`: at Stripe; its tombstone is
+    kept for ever."""
 
     user_id: str
     deleted: bool
+    default: DefaultCard = NOTHING
+
+
+_OWNERS = """
+    SELECT stripe_customer_id, user_id, deleted_at IS NOT NULL AS deleted, default_payment_method, default_seen_from,
+        default_seen_to
+    FROM billing_customers WHERE stripe_customer_id = ANY(CAST(:ids AS text[])) ORDER BY stripe_customer_id
+"""
+_READ = text(_OWNERS)
+_LOCKED = text(f"{_OWNERS} FOR NO KEY UPDATE")
+
+_WRITE_DEFAULTS = text("""
+    UPDATE billing_customers c
+    SET default_payment_method = new.payment_method, default_seen_from = new.seen_from, default_seen_to = new.seen_to
+    FROM unnest(CAST(:ids AS text[]), CAST(:methods AS text[]), CAST(:seen_from AS timestamptz[]),
+                CAST(:seen_to AS timestamptz[])) AS new (id, payment_method, seen_from, seen_to)
+    WHERE c.stripe_customer_id = new.id
+""")
 
 
 def owners(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, Owner]:
     """Those of these customers that are ours, by Stripe's id."""
-    found = tx.execute(
-        select(customers.c.stripe_customer_id, customers.c.user_id, customers.c.deleted_at).where(
-            customers.c.stripe_customer_id.in_(stripe_customer_ids)
+    return _owners(tx, _READ, stripe_customer_ids)
+
+
+def locked(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, Owner]:
+    """The same, locked until the transaction ends: before any subscription is, or two would wait for each other."""
+    return _owners(tx, _LOCKED, stripe_customer_ids)
+
+
+def learn_default(tx: Connection, stripe_customer_id: str, known: DefaultCard) -> None:
+    """By an answer, where nothing was ever heard of it; else what is there stays, and is in doubt or not."""
+    tx.execute(
+        update(customers)
+        .where(customers.c.stripe_customer_id == stripe_customer_id, customers.c.default_seen_to.is_(None))
+        .values(
+            default_payment_method=known.payment_method,
+            default_seen_from=known.seen_from,
+            default_seen_to=known.seen_to,
         )
     )
-    return {row.stripe_customer_id: Owner(row.user_id, row.deleted_at is not None) for row in found}
+
+
+def write_defaults(tx: Connection, defaults: Mapping[str, DefaultCard]) -> None:
+    """What is known now of customers whose rows are locked. Their subscriptions' rows have it, too."""
+    found = sorted(defaults.items())
+    parameters = {
+        "ids": arrays.texts(each for each, _ in found),
+        "methods": arrays.texts(known.payment_method for _, known in found),
+        "seen_from": arrays.times(known.seen_from for _, known in found),
+        "seen_to": arrays.times(known.seen_to for _, known in found),
+    }
+    tx.execute(_WRITE_DEFAULTS, parameters)
+
+
+def _owners(tx: Connection, statement: TextClause, stripe_customer_ids: Sequence[str]) -> dict[str, Owner]:
+    found = tx.execute(statement, {"ids": arrays.texts(stripe_customer_ids)})
+    return {
+        row.stripe_customer_id: Owner(
+            row.user_id,
+            row.deleted,
+            DefaultCard(row.default_payment_method, row.default_seen_from, row.default_seen_to),
+        )
+        for row in found.all()
+    }
 
 
 def living(tx: Connection, user_ids: Sequence[str]) -> dict[str, str]:

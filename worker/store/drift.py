@@ -17,6 +17,13 @@ BATCH = 5_000
 _NOW = text("SELECT now()")
 _COUNT = text("SELECT count(*) FROM billing_subscriptions")
 
+_COUNT_CARDS = text("""
+    SELECT count(*) FROM (
+        SELECT billing_customer_id AS id FROM payment_methods WHERE priority IS NOT NULL
+        UNION SELECT id FROM billing_customers WHERE default_payment_method IS NOT NULL
+    ) AS holders WHERE id > :after
+""")
+
 _MAKE = text("CREATE TEMPORARY TABLE seen_subscriptions (id text PRIMARY KEY) ON COMMIT DROP")
 _FILL = text("INSERT INTO seen_subscriptions SELECT DISTINCT unnest(CAST(:ids AS text[])) ON CONFLICT DO NOTHING")
 _ANALYZE = text("ANALYZE seen_subscriptions")
@@ -58,7 +65,7 @@ _KNOWN_USERS = text("""
 
 _CUSTOMERS = text("""
     WITH page AS (
-        SELECT id, user_id, stripe_customer_id, created_at FROM billing_customers
+        SELECT id, user_id, stripe_customer_id, created_at, default_payment_method FROM billing_customers
         WHERE deleted_at IS NULL AND id > :after
             AND (CAST(:users AS text[]) IS NULL OR user_id = ANY(CAST(:users AS text[])))
         ORDER BY id LIMIT :batch
@@ -68,10 +75,14 @@ _CUSTOMERS = text("""
             AND coalesce(max(p.state) IN ('erasing', 'erased'), true) AS orphaned,
         coalesce(array_agg(s.stripe_subscription_id ORDER BY s.stripe_created NULLS FIRST, s.stripe_subscription_id)
             FILTER (WHERE s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired', 'incomplete')), '{}')
-            AS living
+            AS living,
+        page.default_payment_method IS NOT NULL OR EXISTS (
+            SELECT FROM payment_methods m WHERE m.billing_customer_id = page.id AND m.priority IS NOT NULL
+        ) AS has_cards
     FROM page LEFT JOIN billing_subscriptions s ON s.billing_customer_id = page.id
     LEFT JOIN provisionings p ON p.user_id = page.user_id
-    GROUP BY page.id, page.user_id, page.stripe_customer_id, page.created_at ORDER BY page.id
+    GROUP BY page.id, page.user_id, page.stripe_customer_id, page.created_at, page.default_payment_method
+    ORDER BY page.id
 """)
 
 _PROFILES = text("""
@@ -97,13 +108,14 @@ class Unseen(NamedTuple):
 
 class CustomerRow(NamedTuple):
     """A customer that isn't deleted. `orphaned`: nobody provisions or has provisioned its user, and it has nothing.
-    `living`: its subscriptions that live, the earliest first."""
+    `living`: its subscriptions that live, the earliest first. `has_cards`: as far as we know."""
 
     id: int
     user_id: str
     stripe_customer_id: str
     orphaned: bool
     living: list[str]
+    has_cards: bool
 
 
 class ProfileRow(NamedTuple):
@@ -123,6 +135,11 @@ def now(tx: Connection) -> datetime:
 
 def subscription_count(tx: Connection) -> int:
     return int(tx.execute(_COUNT).scalar_one())
+
+
+def with_cards_count(tx: Connection, after: int) -> int:
+    """How many customers past `after` have payment methods, as far as we know."""
+    return int(tx.execute(_COUNT_CARDS, {"after": after}).scalar_one())
 
 
 def known_users(tx: Connection, users: Sequence[str]) -> set[str]:

@@ -20,13 +20,14 @@ from worker.store.engine.errors import LeaseLost
 # What was set aside waits anew, from now on.
 _WANT = """
     ON CONFLICT (stripe_subscription_id) DO UPDATE
-    SET wanted = r.wanted + 1, due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, now()) END,
+    SET wanted = r.wanted + 1,
+        due_at = CASE WHEN r.lease_until > now() THEN r.due_at ELSE least(r.due_at, excluded.due_at) END,
         marked_at = CASE WHEN r.set_aside_at IS NULL THEN r.marked_at ELSE now() END, set_aside_at = NULL
 """
 
 _MARK = text(f"""
     INSERT INTO subscription_refreshes AS r (stripe_subscription_id, due_at)
-    SELECT id, now() FROM unnest(CAST(:ids AS text[])) AS id
+    SELECT id, now() + :delay FROM unnest(CAST(:ids AS text[])) AS id
     {_WANT}
 """)  # noqa: S608 - a constant
 
@@ -124,9 +125,10 @@ class Refresh:
     is_aside: bool = False
 
 
-def mark(tx: Connection, stripe_subscription_ids: Sequence[str]) -> None:
-    """Asks for these (in order) to be fetched as soon as possible; one that is being fetched, once more after that."""
-    tx.execute(_MARK, {"ids": arrays.texts(stripe_subscription_ids)})
+def mark(tx: Connection, stripe_subscription_ids: Sequence[str], delay: timedelta = timedelta()) -> None:
+    """Asks for these (in order) to be fetched as soon as possible after `delay`; one that is being fetched, once more
+    after that."""
+    tx.execute(_MARK, {"ids": arrays.texts(stripe_subscription_ids), "delay": delay})
 
 
 def coming(tx: Connection, stripe_subscription_ids: Sequence[str]) -> set[str]:

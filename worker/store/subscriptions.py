@@ -26,13 +26,15 @@ STATE = (
     "period_end",
     "canceled_at",
     "ended_at",
+    "default_payment_method",
 )
 """The columns that a snapshot of Stripe's gives."""
 
 _ALL = f"""
     SELECT c.user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
         s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
-        s.charge_invoice_paid, s.last_notified, s.notices, s.seen_from, s.seen_to, s.version
+        s.charge_invoice_paid, s.last_notified, s.notices, s.customer_default_payment_method, s.seen_from, s.seen_to,
+        s.version, c.stripe_customer_id
     FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
 """  # noqa: S608 - constants
 
@@ -40,6 +42,14 @@ _ROWS = f"{_ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDE
 
 _READ = text(_ROWS)
 _LOCKED = text(_ROWS + "FOR UPDATE OF s")
+# Theirs are found through the customers' rows, whose locks the transaction has: none of theirs can come meanwhile.
+_LOCKED_WITH_CUSTOMERS = text(f"""
+    {_ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[]) || ARRAY(
+        SELECT theirs.stripe_subscription_id FROM billing_subscriptions theirs
+        JOIN billing_customers owner ON owner.id = theirs.billing_customer_id
+        WHERE owner.stripe_customer_id = ANY(CAST(:customers AS text[]))))
+    ORDER BY s.stripe_subscription_id FOR UPDATE OF s
+""")  # noqa: S608 - a constant
 
 _CURRENT = text(f"""
     {_ALL} JOIN provisionings p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = c.user_id
@@ -63,6 +73,8 @@ _WRITE = text("""
             failed_charge_attempts = new.attempts, last_failed_charge = new.failed_at,
             charge_invoice = new.invoice, charge_invoice_created = new.invoice_created,
             charge_invoice_paid = new.paid,
+            default_payment_method = new.own_default,
+            customer_default_payment_method = new.customer_default,
             last_notified = new.last_notified, notices = string_to_array(new.notices, ' '),
             seen_from = new.seen_from, seen_to = new.seen_to, version = new.version,
             updated_at = CASE WHEN s.version = new.version THEN s.updated_at ELSE now() END
@@ -73,11 +85,12 @@ _WRITE = text("""
             CAST(:canceled_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]),
             CAST(:attempts AS int[]), CAST(:failed_at AS timestamptz[]), CAST(:invoices AS text[]),
             CAST(:invoices_created AS timestamptz[]), CAST(:paid AS boolean[]),
+            CAST(:own_defaults AS text[]), CAST(:customer_defaults AS text[]),
             CAST(:last_notified AS timestamptz[]), CAST(:notices AS text[]),
             CAST(:seen_from AS timestamptz[]), CAST(:seen_to AS timestamptz[]), CAST(:versions AS bigint[])
         ) AS new (id, plan, status, canceling, trial_start, trial_end, period_start, period_end, canceled_at, ended_at,
-                  attempts, failed_at, invoice, invoice_created, paid, last_notified, notices, seen_from, seen_to,
-                  version)
+                  attempts, failed_at, invoice, invoice_created, paid, own_default, customer_default, last_notified,
+                  notices, seen_from, seen_to, version)
         WHERE s.stripe_subscription_id = new.id
     )
     INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, after, cause)
@@ -89,10 +102,11 @@ _WRITE = text("""
 _INSERT = text("""
     INSERT INTO billing_subscriptions
         (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
-         trial_start, trial_end, period_start, period_end, canceled_at, ended_at, seen_from, seen_to, stripe_created)
+         trial_start, trial_end, period_start, period_end, canceled_at, ended_at, default_payment_method,
+         customer_default_payment_method, seen_from, seen_to, stripe_created)
     SELECT id, :stripe_subscription_id, :plan, :stripe_subscription_status, :canceling,
-           :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to,
-           :stripe_created
+           :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :default_payment_method,
+           default_payment_method, :seen_from, :seen_to, :stripe_created
     FROM billing_customers WHERE stripe_customer_id = :stripe_customer_id AND deleted_at IS NULL
         AND NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
     ON CONFLICT (stripe_subscription_id) DO NOTHING
@@ -106,9 +120,16 @@ def read(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Su
     return {row.stripe_subscription_id: _subscription(row) for row in found.all()}
 
 
-def locked(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:
-    """The rows that are there, by Stripe's id, locked until the transaction ends."""
-    found = tx.execute(_LOCKED, {"ids": arrays.texts(stripe_subscription_ids)})
+def locked(
+    tx: Connection, stripe_subscription_ids: Sequence[str], stripe_customer_ids: Sequence[str] = ()
+) -> dict[str, Subscription]:
+    """The rows that are there, by Stripe's id, locked until the transaction ends; and all those of the customers, whose
+    own rows are locked already (`customers.locked`)."""
+    ids = {"ids": arrays.texts(stripe_subscription_ids)}
+    if stripe_customer_ids:
+        found = tx.execute(_LOCKED_WITH_CUSTOMERS, {**ids, "customers": arrays.texts(stripe_customer_ids)})
+    else:
+        found = tx.execute(_LOCKED, ids)
     return {row.stripe_subscription_id: _subscription(row) for row in found.all()}
 
 
@@ -136,7 +157,8 @@ def insert(
     seen: tuple[datetime, datetime],
     stripe_created: datetime,
 ) -> bool:
-    """A row for a customer of ours that isn't deleted; False: there is none, or the row was there, or was removed."""
+    """A row for a customer of ours that isn't deleted, whose row is locked; False: there is none, or the row was
+    there, or was removed."""
     parameters = {
         **state,
         "stripe_subscription_id": stripe_subscription_id,
@@ -166,6 +188,8 @@ def _subscription(row: Row[Any]) -> Subscription:
         charge=charge,
         notices=tuple(row.notices),
         last_notified=row.last_notified,
+        customer_id=row.stripe_customer_id,
+        customer_default=row.customer_default_payment_method,
     )
 
 
@@ -192,6 +216,8 @@ def _arrays(rows: Sequence[Subscription]) -> dict[str, str]:
         "invoices": arrays.texts(row.charge.invoice_id if row.charge else None for row in rows),
         "invoices_created": times("charge_invoice_created", charges),
         "paid": arrays.booleans([each["charge_invoice_paid"] for each in charges]),  # type: ignore[misc]  # or None
+        "own_defaults": arrays.texts(state["default_payment_method"] for state in states),  # type: ignore[misc]  # as above
+        "customer_defaults": arrays.texts(row.customer_default for row in rows),
         "last_notified": arrays.times(row.last_notified for row in rows),
         "notices": arrays.texts(" ".join(row.notices) for row in rows),
         "seen_from": arrays.times(row.seen_from for row in rows),

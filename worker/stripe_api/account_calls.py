@@ -12,11 +12,11 @@ from urllib.parse import quote
 from worker.domain.changing import Changeable
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
-from worker.domain.stripe_facts import Answer, FetchedSubscription
-from worker.stripe_api.parsing import Fields, fetched_subscription
+from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
+from worker.stripe_api.parsing import Fields, expanded_customer, fetched_subscription
 from worker.stripe_api.requestor import Call, Requestor
 
-EXPANDED = {"expand": ["latest_invoice"]}
+EXPANDED = {"expand": ["latest_invoice", "customer"]}
 
 
 class Changing(NamedTuple):
@@ -33,7 +33,7 @@ class AccountCalls:
         self._requestor = requestor
 
     def subscription(self, subscription_id: str, *, deadline: Deadline) -> Answer[Changing]:
-        """As it is now, with its latest invoice. Raises `Refused` where there is none."""
+        """As it is now, with its latest invoice and customer. Raises `Refused` where there is none."""
         path = f"/v1/subscriptions/{_segment(subscription_id)}"
         call = Call("subscriptions.retrieve", "get", path, EXPANDED, Lane.LIVE, deadline)
         return self._requestor.send(call).answer(changing)
@@ -41,7 +41,7 @@ class AccountCalls:
     def update_subscription(
         self, subscription_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline
     ) -> Answer[Changing]:
-        """As it is then, with its latest invoice."""
+        """As it is then, with its latest invoice and customer."""
         path = f"/v1/subscriptions/{_segment(subscription_id)}"
         call = Call("subscriptions.update", "post", path, {**params, **EXPANDED}, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(changing)
@@ -57,9 +57,19 @@ class AccountCalls:
         call = Call("payment_methods.attach", "post", path, {"customer": customer_id}, Lane.LIVE, deadline, key)
         return Fields("payment method", self._requestor.send(call).data).get("id", str)
 
-    def update_customer(self, customer_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline) -> None:
+    def customer(self, customer_id: str, *, deadline: Deadline) -> Answer[ExpandedCustomer]:
+        """As it is now. Raises `CustomerGone` where there never was one."""
         path = f"/v1/customers/{_segment(customer_id)}"
-        self._requestor.send(Call("customers.update", "post", path, params, Lane.LIVE, deadline, key))
+        call = Call("customers.retrieve", "get", path, {}, Lane.LIVE, deadline)
+        return self._requestor.send(call).answer(expanded_customer)
+
+    def update_customer(
+        self, customer_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline
+    ) -> Answer[ExpandedCustomer]:
+        """As it is then."""
+        path = f"/v1/customers/{_segment(customer_id)}"
+        call = Call("customers.update", "post", path, params, Lane.LIVE, deadline, key)
+        return self._requestor.send(call).answer(expanded_customer)
 
 
 def changing(data: object) -> Changing:

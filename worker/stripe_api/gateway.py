@@ -47,6 +47,7 @@ from worker.stripe_api.portal_configurations import PortalConfigurations
 from worker.stripe_api.products import Products
 from worker.stripe_api.reads import Reads
 from worker.stripe_api.requestor import Call, Reply, Requestor
+from worker.stripe_api.showing import Showing
 from worker.stripe_api.subscription_list import SubscriptionPage, subscriptions_page
 from worker.stripe_api.test_clock import frozen_time
 from worker.stripe_api.webhook_endpoints import WebhookEndpoints
@@ -104,6 +105,7 @@ class StripeGateway:
         self.portal_configurations = PortalConfigurations(self._requestor)
         self.products = Products(self._requestor)
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
+        self.showing = Showing(self._requestor)
 
     def reload(self) -> None:
         """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""
@@ -177,8 +179,8 @@ class StripeGateway:
         return events_page(self._requestor, window, after, lane=lane, deadline=deadline)
 
     def subscriptions_of(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[list[SubscriptionFact]]:
-        """All subscriptions of a customer, ended ones too. Raises `CustomerGone`."""
-        params = {"customer": customer_id, "status": "all", "limit": PAGE}
+        """All subscriptions of a customer, ended ones too, each with its customer. Raises `CustomerGone`."""
+        params = {"customer": customer_id, "status": "all", "limit": PAGE, "expand": ["data.customer"]}
         call = Call("subscriptions.list", "get", "/v1/subscriptions", params, lane, deadline)
         pages = list(self._pages(call, _next_list_page))
         return Answer(
@@ -190,9 +192,10 @@ class StripeGateway:
         )
 
     def subscription(self, subscription_id: str, *, lane: Lane, deadline: Deadline) -> Answer[FetchedSubscription]:
-        """The subscription with its latest invoice. Raises `Refused` where there is none (one that has ended is)."""
+        """The subscription with its latest invoice and customer. Raises `Refused` where there is none (one that has
+        ended is)."""
         path = f"/v1/subscriptions/{_segment(subscription_id)}"
-        params = {"expand": ["latest_invoice"]}
+        params = {"expand": ["latest_invoice", "customer"]}
         call = Call("subscriptions.retrieve", "get", path, params, lane, deadline)
         return self._requestor.send(call).answer(fetched_subscription)
 
@@ -206,7 +209,7 @@ class StripeGateway:
         deadline: Deadline,
     ) -> SubscriptionPage:
         """A page of a customer's subscriptions, a test clock's, or else of all that are on none, with their latest
-        invoices. Raises `CustomerGone`."""
+        invoices and customers. Raises `CustomerGone`."""
         whose = {"customer": customer_id, "test_clock": test_clock}
         return subscriptions_page(self._requestor, after, whose, lane=lane, deadline=deadline)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard, TypeVar
 from worker.domain.stripe_facts import (
     AccountFact,
     CustomerFact,
+    ExpandedCustomer,
     FetchedSubscription,
     InvoiceFact,
     PriceFact,
@@ -70,6 +71,16 @@ class Fields:
     def maybe_time(self, name: str) -> datetime | None:
         seconds = self.maybe(name, int)
         return None if seconds is None else _utc(seconds)
+
+    def reference(self, name: str) -> str:
+        """The id of another object, which may have been expanded."""
+        expanded = self.expanded(name)
+        return self.get(name, str) if expanded is None else expanded.get("id", str)
+
+    def expanded(self, name: str) -> Fields | None:
+        """Another object, if it was expanded."""
+        value = self._data.get(name)
+        return Fields(_Inner(self, name), value) if isinstance(value, dict) else None
 
     def object(self, name: str) -> Fields:
         return Fields(_Inner(self, name), self._data.get(name))
@@ -139,7 +150,7 @@ def subscription_fact(data: object) -> SubscriptionFact:
     price = items[0].object("price")
     return SubscriptionFact(
         id=fields.get("id", str),
-        customer_id=fields.get("customer", str),
+        customer_id=fields.reference("customer"),
         user_digest=fields.digest(),
         price_id=price.get("id", str),
         price_lookup_key=price.maybe("lookup_key", str),
@@ -152,16 +163,30 @@ def subscription_fact(data: object) -> SubscriptionFact:
         canceled_at=fields.maybe_time("canceled_at"),
         ended_at=fields.maybe_time("ended_at"),
         created=fields.time("created"),
+        default_payment_method=fields.maybe("default_payment_method", str),
+        customer=None if (customer := fields.expanded("customer")) is None else _default_of(customer),
     )
 
 
 def fetched_subscription(data: object) -> FetchedSubscription:
-    """A subscription whose `latest_invoice` was expanded."""
+    """A subscription whose `latest_invoice` and `customer` were expanded."""
     fields = Fields("subscription", data)
     invoice = fields.maybe("latest_invoice", dict)
-    return FetchedSubscription(
-        subscription_fact(data), fields.owner(), None if invoice is None else invoice_fact(invoice)
-    )
+    fact = subscription_fact(data)
+    if fact.customer is None:
+        raise fields.incomplete("customer")
+    return FetchedSubscription(fact, fields.owner(), None if invoice is None else invoice_fact(invoice))
+
+
+def expanded_customer(data: object) -> ExpandedCustomer:
+    """A customer, as it is read beside a subscription."""
+    return _default_of(Fields("customer", data))
+
+
+def _default_of(customer: Fields) -> ExpandedCustomer:
+    if customer.flag("deleted"):
+        return ExpandedCustomer(None)
+    return ExpandedCustomer(customer.object("invoice_settings").maybe("default_payment_method", str))
 
 
 def invoice_fact(data: object) -> InvoiceFact:

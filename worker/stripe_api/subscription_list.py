@@ -1,4 +1,4 @@
-"""`GET /v1/subscriptions`, page by page, each with its latest invoice (https://docs.stripe.com/api/subscriptions/list)."""
+"""`GET /v1/subscriptions`, page by page, each with its latest invoice and its customer (https://docs.stripe.com/api/subscriptions/list)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SubscriptionPage:
 def subscriptions_page(
     requestor: Requestor, after: str | None, whose: Mapping[str, str | None], *, lane: Lane, deadline: Deadline
 ) -> SubscriptionPage:
-    params: dict[str, object] = {"status": "all", "limit": PAGE, "expand": ["data.latest_invoice"]}
+    params: dict[str, object] = {"status": "all", "limit": PAGE, "expand": ["data.latest_invoice", "data.customer"]}
     if after is not None:
         params["starting_after"] = after
     params |= {name: value for name, value in whose.items() if value is not None}

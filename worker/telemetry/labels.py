@@ -57,7 +57,7 @@ STRIPE_OPERATIONS = (
     "checkout.sessions.create", "checkout.sessions.expire", "checkout.sessions.retrieve",
     "customers.create", "customers.list", "customers.retrieve", "customers.search",
     "customers.update",
-    "events.list", "events.retrieve", "invoices.pay", "payment_methods.attach",
+    "events.list", "events.retrieve", "invoices.pay", "payment_methods.attach", "payment_methods.list",
     "prices.create", "prices.list", "products.create", "products.list", "products.update",
     "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.resume",
     "subscriptions.retrieve", "subscriptions.update",

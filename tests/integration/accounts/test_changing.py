@@ -14,7 +14,7 @@ from sandbox.ports import free_port
 from tests.integration.accounts.conftest import ADMIN, Accounts, NewAccounts, signed_up, token_of
 from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import ask
-from tests.support.stack import Stack
+from tests.support.stack import SECRET_KEY, Stack
 from tests.support.waiting import wait_until
 from worker.accounts.leases import ChangeLeases
 from worker.domain.account_changes import AccountChange
@@ -71,6 +71,28 @@ def test_a_card_is_attached_and_default_wherever_there_is_one(accounts: Accounts
     second = accounts.customer("ann")["invoice_settings"]["default_payment_method"]
     assert second != first
     assert accounts.at_stripe("ann")["default_payment_method"] == second
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["heard", "lost"])
+def test_whoever_gave_a_card_is_told_that_it_can_be_charged(accounts: Accounts, is_lost: bool) -> None:
+    """Also where Stripe's answer comes from memory; and within seconds of the signup, whose customer had none: then it
+    is asked once more whether it is still so."""
+    accounts.stack.rows("UPDATE billing_customers SET default_seen_from = now(), default_seen_to = now()")
+    path = f"/v1/customers/{accounts.customer('ann')['id']}"
+    if is_lost:
+        accounts.stack.control.fault("drop", match={"path": path, "method": "POST"}, times=1, when="after")
+    assert accounts.read("ann").body["payable"] is False
+    reply = accounts.change("ann", {"stripe_source": "pm_card_visa"})
+    assert (reply.status, reply.body["payable"]) == (200, True)
+    read = accounts.read("ann")
+    assert (read.body, read.headers["ETag"]) == (reply.body, reply.headers["ETag"])
+    (told,) = accounts.stack.rows("SELECT before, after FROM subscription_changes WHERE cause = 'requested'")
+    assert (told["before"]["payable"], told["after"]["payable"]) == (False, True)
+    (mark,) = accounts.stack.rows("SELECT due_at > now() AS is_later FROM subscription_refreshes")
+    assert mark["is_later"]
+    accounts.stack.start_worker("events")
+    wait_until(lambda: not accounts.stack.rows("SELECT 1 FROM subscription_refreshes"), 20)
+    assert accounts.read("ann").body == reply.body
 
 
 def test_card_email_plan_and_end_are_asked_for_in_this_order(accounts: Accounts) -> None:
@@ -161,6 +183,17 @@ def test_the_same_key_and_body_is_done_once_and_another_body_is_refused(accounts
     assert accounts.change("ann", {"plan": "pro"}, Idempotency_Key="k 1").body["errors"][0]["pointer"] == (
         "/header/Idempotency-Key"
     )
+
+
+def test_the_same_request_is_known_while_sealing_keys_are_rotated(
+    accounts: Accounts, new_accounts: NewAccounts
+) -> None:
+    first = accounts.change("ann", {"plan": "pro"}, Idempotency_Key="k")
+    new = "another-secret-key-of-more-than-32-characters"
+    rotated = new_accounts(SUBKEEPER_SECRET_KEY=f"{new},{SECRET_KEY}")
+    again = rotated.change("ann", {"plan": "pro"}, Idempotency_Key="k")
+    assert (again.status, again.body) == (200, first.body)
+    assert rotated.change("ann", {"plan": "gold"}, Idempotency_Key="k").status == 422
 
 
 def test_the_same_request_at_once_is_done_once(accounts: Accounts) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from tests.support.stack import SECRET_KEY, Stack, Worker, profile, users
 from tests.support.waiting import wait_until
 from worker.broker import consumer
 from worker.events import absorption, heard, inbox, refresher, snapshots
+from worker.events.customer_news import CustomerNews
 from worker.events.reading import pruned
+from worker.events.surroundings import Surroundings
 from worker.runtime import watch
 from worker.store.engine.database import Database
 from worker.stripe_api.credentials import API_VERSION
@@ -94,7 +96,8 @@ def test_what_is_heard_while_its_own_signup_is_being_committed_comes_again(stack
     read = [snapshots.read(pruned(each, "webhook"), lambda key: key) for each in stack.events(CREATED)]
     database = Database(stack.settings().database)
     with closing(database), database.transaction() as tx:
-        around = absorption.Surroundings(tx, stack.settings().namespace, read, {})
+        news = CustomerNews(tx, read, datetime.now(UTC))
+        around = Surroundings(tx, stack.settings().namespace, read, {}, news)
         decided = absorption.decide(read, {}, around, lambda _: 1)
     assert decided.waiting == {each.event.id for each in read}
     assert not decided.marked

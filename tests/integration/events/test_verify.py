@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 from worker.domain.drift import Finding, Kind, Repair
 from worker.errors import Misconfigured
 from worker.events import verifying
+from worker.events.comparing_cards import CardComparison
 from worker.events.patience import Patience
 from worker.events.read_meter import ReadMeter
 from worker.events.verifying import Verifier, Watch
@@ -61,9 +62,10 @@ def verifier(stack: Stack, *, repair: bool = False, watch: Watch | None = None) 
     account, patiently = Account(database, stripe.gateway, stripe.catalogue, meter), Patience(meter)
     refresher = account.refresher(settings, rng) if repair else None
     compared = comparison(settings, account, patiently)
+    cards = CardComparison(account.database, account.gateway, patiently, repairs=repair)
     try:
         yield Verifier(
-            account.database, account.gateway, compared, refresher, watch or Killing(), patiently, timedelta(0)
+            account.database, account.gateway, compared, cards, refresher, watch or Killing(), patiently, timedelta(0)
         )
     finally:
         account.database.close()

@@ -217,6 +217,26 @@ def test_an_endpoint_may_listen_to_every_type_that_stripe_has() -> None:
     assert TYPES | {"*"} == event_types()
 
 
+def test_tax_ids_fit_and_are_expanded_of_a_customer(raw: Raw) -> None:
+    customer = raw.post("/v1/customers").body["id"]
+    path, named = f"/v1/customers/{customer}/tax_ids", "/v1/customers/{customer}/tax_ids"
+    made = raw.post(path, type="eu_vat", value="DE123456789").body
+    assert answer_problem("POST", named, made) is None
+    assert answer_problem("GET", named, raw.get(path).body) is None
+    expanded = raw("GET", f"/v1/customers/{customer}?expand[]=tax_ids").body
+    assert (object_problem("customer", expanded), expanded["tax_ids"]["data"]) == (None, [made])
+
+
+def test_a_detached_card_fits_and_is_in_no_list_any_more(raw: Raw) -> None:
+    customer = raw.post("/v1/customers").body["id"]
+    card = raw.post("/v1/payment_methods/pm_card_visa/attach", customer=customer).body["id"]
+    path = "/v1/payment_methods/{payment_method}/detach"
+    assert answer_problem("POST", path, raw.post(f"/v1/payment_methods/{card}/detach").body) is None
+    assert raw.get("/v1/payment_methods", customer=customer).body["data"] == []
+    again = raw.post(f"/v1/payment_methods/{card}/attach", customer=customer)
+    assert (again.status, object_problem("error", again.body)) == (400, None)
+
+
 def test_what_is_deleted_or_canceled_fits(raw: Raw, order: dict[str, object]) -> None:
     subscription = raw("POST", "/v1/subscriptions", order).body["id"]
     canceled = raw("DELETE", f"/v1/subscriptions/{subscription}").body

@@ -7,6 +7,7 @@ import threading
 from sqlalchemy import Connection, text
 
 from worker.store import customers, events, refreshes
+from worker.store.customers import Owner
 from worker.store.engine.database import Database
 from worker.store.provisioning import following
 
@@ -63,8 +64,8 @@ def test_who_had_a_customer_that_was_deleted_is_given_none_by_an_event(database:
         assert not customers.add(tx, "ada", "cus_2")
         assert customers.add(tx, "bob", "cus_3")
         assert customers.owners(tx, ["cus_gone", "cus_2", "cus_3"]) == {
-            "cus_gone": ("ada", True),
-            "cus_3": ("bob", False),
+            "cus_gone": Owner("ada", deleted=True),
+            "cus_3": Owner("bob", deleted=False),
         }
 
 

@@ -235,7 +235,7 @@ def test_with_the_customer_recorded_nothing_is_sent_yet_for_the_next_step(databa
     (row,) = lease(database)
     held = Lease(row, Deadline.after(60), sent=True)
     frozen = replace(row, stripe_customer_id="cus_1", subscription_request="{}")
-    leases_of(database).record_customer(held, frozen, adopted=adopted)
+    leases_of(database).record_customer(held, frozen, made=None if adopted else (LATER, LATER))
     assert (held.sent, held.made_customer) == (False, not adopted)
 
 

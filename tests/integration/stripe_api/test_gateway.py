@@ -28,7 +28,9 @@ def customer(number: int) -> dict[str, object]:
 
 def subscription(number: int) -> dict[str, object]:
     item = {"price": {"id": "price_1", "lookup_key": None}, "current_period_start": 1, "current_period_end": 2}
-    unset = dict.fromkeys(("cancel_at", "trial_start", "trial_end", "canceled_at", "ended_at"))
+    unset = dict.fromkeys(
+        ("cancel_at", "trial_start", "trial_end", "canceled_at", "ended_at", "default_payment_method")
+    )
     return {
         **customer(number),
         "id": f"sub_{number}",
@@ -62,7 +64,7 @@ def test_a_list_is_read_to_its_last_page(new_gateway: NewGateway) -> None:
     with Peer(subscription_page(1, 2, has_more=True), subscription_page(3)) as peer:
         assert subscriptions(new_gateway(peer.url)) == ["sub_1", "sub_2", "sub_3"]
     first, second = (request.params for request in peer.requests)
-    assert first == {"customer": "cus_1", "status": "all", "limit": "100"}
+    assert first == {"customer": "cus_1", "status": "all", "limit": "100", "expand[0]": "data.customer"}
     assert second == {**first, "starting_after": "sub_2"}
 
 

@@ -30,6 +30,7 @@ from worker.stripe_api.event_list import EventWindow
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.portal_configurations import PortalConfigurations
 from worker.stripe_api.products import Products
+from worker.stripe_api.showing import Showing
 from worker.stripe_api.webhook_endpoints import WebhookEndpoints
 
 NOW = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -157,6 +158,8 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
         key="k4",
         deadline=by,
     ),
+    "payment_methods": lambda stripe, lane, by: stripe.showing.payment_methods("cus_1", lane=lane, deadline=by),
+    "showing": lambda stripe, lane, by: stripe.showing.customer("cus_1", lane=lane, deadline=by),
     "endpoints": lambda stripe, _lane, by: stripe.webhook_endpoints.all(deadline=by),
     "create_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.create(
         {
@@ -235,7 +238,7 @@ def test_stripe_mock_would_tell(new_gateway: NewGateway, mock_url: str) -> None:
 
 def test_every_public_request_of_the_gateway_is_checked_here() -> None:
     helpers = {"reload", "close", "opened_on", "try_reading"}  # it sends lists that others send
-    asked = (AccountCalls, CheckoutCalls, PortalConfigurations, Products, WebhookEndpoints)
+    asked = (AccountCalls, CheckoutCalls, PortalConfigurations, Products, Showing, WebhookEndpoints)
     methods = {*vars(StripeGateway), *(name for calls in asked for name in vars(calls))}
     public = {name for name in methods if not name.startswith("_")} - helpers
     assert public <= {name for request in REQUESTS.values() for name in request.__code__.co_names}

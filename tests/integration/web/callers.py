@@ -29,10 +29,11 @@ class Port(Protocol):
 
 
 def ask(
-    endpoint: Port, path: str, token: str | None = None, method: str = "GET", body: object = None, **headers: str
+    endpoint: Port | int, path: str, token: str | None = None, method: str = "GET", body: object = None, **headers: str
 ) -> Reply:
-    """`token` as a bearer's; `body` as JSON, bytes as they are."""
-    connection = http.client.HTTPConnection("127.0.0.1", endpoint.web_port, timeout=20)
+    """`endpoint`: or its port. `token` as a bearer's; `body` as JSON, bytes as they are."""
+    port = endpoint if isinstance(endpoint, int) else endpoint.web_port
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if token is not None:
         named["Authorization"] = f"Bearer {token}"

@@ -117,6 +117,7 @@ def test_users_read_their_own_current_subscription(api: Endpoint, database_url: 
         "current": True,
         "active": True,
         "grants_access": True,
+        "payable": False,
         "canceling": False,
         "trial_start": None,
         "trial_end": "2027-01-01T00:00:00Z",
@@ -324,7 +325,11 @@ def test_a_request_has_an_id_its_callers_or_ours_and_access_is_logged_without_to
 def test_the_document_describes_what_is_answered(api: Endpoint, database_url: str) -> None:
     document = ask(api, "/openapi.json").body
     assert (document["openapi"], list(document["paths"])) == (
-        "3.1.1", ["/subscriptions/{user_id}", "/subscriptions", "/account-changes/{change_id}", "/openapi.json"],
+        "3.1.1",
+        [
+            "/subscriptions/{user_id}", "/subscriptions", "/account-changes/{change_id}", "/billing/payment-methods",
+            "/billing/payment-methods/order", "/billing/customers/{user_id}", "/stats", "/openapi.json",
+        ],
     )  # fmt: skip
     scopes = {each["id"] for each in document["components"]["securitySchemes"]["bearer"]["x-scopes"]}
     assert scopes == {"subscriptions:admin", "subscriptions:read"}

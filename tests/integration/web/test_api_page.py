@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stripe import StripeClient
 
 from tests.integration.accounts.conftest import DEPLOYMENT, Accounts, signed_up, token_of
 from tests.integration.provisioning.conftest import closing, new_stack, stack
 from tests.integration.web.callers import subscribe
-from tests.support.stack import Stack
+from tests.support.stack import Stack, StripeAccount
 from tests.support.waiting import wait_until
 from worker.accounts.tokens import new_token
 
@@ -36,6 +37,21 @@ def as_said(said: Any, found: Any) -> bool:
     return bool(said in ("…", found))
 
 
+def at_stripe(stripe: StripeAccount) -> dict[str, str]:
+    """What the page tells of one customer, by the page's names of it: Stripe chooses ids itself."""
+    client = StripeClient(stripe.secret_key, base_addresses={"api": stripe.url})
+    address: Any = {"line1": "12 St James's Square", "postal_code": "SW1Y 4JH", "city": "London", "country": "GB"}
+    customer = client.v1.customers.create({"name": "Ada Lovelace", "address": address})
+    client.v1.customers.tax_ids.create(customer.id, {"type": "eu_vat", "value": "DE123456789"})
+    ids = {"cus_1SxY": customer.id}
+    cards = {"pm_1SxA": ("4242424242424242", 8, 2031), "pm_1SxB": ("5555555555554444", 1, 2030)}
+    for named, (number, month, year) in cards.items():
+        card: Any = {"number": number, "exp_month": month, "exp_year": year}
+        made = client.v1.payment_methods.create({"type": "card", "card": card})
+        ids[named] = client.v1.payment_methods.attach(made.id, {"customer": customer.id}).id
+    return ids
+
+
 def change_at_stripe(stack: Stack) -> None:
     """From here on the subscription is one that Stripe has, and whoever is created is settled."""
     stack.rows("TRUNCATE billing_customers, provisionings CASCADE")
@@ -53,6 +69,12 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
     begun, ends = datetime(2026, 11, 20, 21, 39, tzinfo=UTC), datetime(2026, 12, 21, 21, 39, tzinfo=UTC)
     times: dict[str, Any] = {"trial_start": begun, "trial_end": ends, "period_start": begun, "period_end": ends}
     subscribe(stack.database_url, "u-123", stripe_subscription_id="sub_1SxY", version=1, **times)
+    ours = at_stripe(stack.stripe)
+    stack.rows(
+        "UPDATE billing_customers SET stripe_customer_id = %s, default_payment_method = %s WHERE user_id = 'u-123'",
+        ours["cus_1SxY"],
+        ours["pm_1SxA"],
+    )
     subscribe(stack.database_url, "u-7", "past_due", "pro")
     environ = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -60,10 +82,13 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
         "TOKEN": token_of("u-123"),
         "ADMIN_TOKEN": admin.token,
     }
-    examples = EXAMPLE.findall(PAGE.read_text())
+    page = PAGE.read_text()
+    for named, found in ours.items():
+        page = page.replace(named, found)
+    examples = EXAMPLE.findall(page)
     assert len(examples) == 13
     for command, said in examples:
-        if " -X " in command and not stack.customers("u-123"):
+        if " -X PATCH " in command and not stack.customers("u-123"):
             change_at_stripe(stack)
         if (changes := api.rows()) and "CHANGE" not in environ:
             environ["CHANGE"] = f"/account-changes/{changes[0]['id']}"

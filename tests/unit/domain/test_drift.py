@@ -20,6 +20,7 @@ STATE: State = {
     "period_end": NOW + timedelta(days=31),
     "canceled_at": None,
     "ended_at": None,
+    "default_payment_method": None,
 }
 FAILING = Charge("in_1", NOW, Charged.FAILING, attempts=2, failed_at=NOW)
 ROW = Subscription("sub_1", "ada", STATE, seen_from=NOW, seen_to=NOW, version=1)
@@ -27,41 +28,45 @@ ROW = Subscription("sub_1", "ada", STATE, seen_from=NOW, seen_to=NOW, version=1)
 
 def test_each_column_that_stripe_has_otherwise_is_a_difference() -> None:
     canceled = {**STATE, "stripe_subscription_status": "canceled", "ended_at": NOW}
-    assert differences(ROW, STATE, None) == ()
-    assert differences(ROW, canceled, None) == (
+    assert differences(ROW, STATE, None, None) == ()
+    assert differences(ROW, canceled, None, None) == (
         ("stripe_subscription_status", "trialing", "canceled"),
         ("ended_at", None, NOW),
     )
 
 
 def test_an_invoice_that_was_paid_since_is_a_difference_of_the_charge() -> None:
-    found = {
-        name: (ours, theirs)
-        for name, ours, theirs in differences(ROW._replace(charge=FAILING), STATE, Charge("in_1", NOW, Charged.PAID))
-    }
+    paid, row = Charge("in_1", NOW, Charged.PAID), ROW._replace(charge=FAILING)
+    found = {name: (ours, theirs) for name, ours, theirs in differences(row, STATE, paid, None)}
     assert found == {"charge_invoice_paid": (False, True), "failed_charge_attempts": (2, 0)}
 
 
 def test_an_invoice_that_is_later_than_the_one_of_stripes_answer_is_no_difference() -> None:
     later = replace(FAILING, invoice_id="in_2", created=NOW + timedelta(days=1))
-    assert differences(ROW._replace(charge=later), STATE, Charge("in_1", NOW, Charged.PAID)) == ()
-    assert differences(ROW._replace(charge=later), STATE, None) == ()
+    assert differences(ROW._replace(charge=later), STATE, Charge("in_1", NOW, Charged.PAID), None) == ()
+    assert differences(ROW._replace(charge=later), STATE, None, None) == ()
 
 
 def test_what_is_told_is_what_a_fetch_writes() -> None:
     told, state = Charge("in_1", NOW, Charged.PAID), {**STATE, "canceling": True}
     row = ROW._replace(charge=FAILING)
-    written, change = fetched(row, state, told, (NOW, NOW), "refresh")
+    written, change = fetched(row, state, told, (NOW, NOW), "refresh", customer_default=None)
     assert change is not None
-    assert {each.field: each.theirs for each in differences(row, state, told)} == {
+    assert {each.field: each.theirs for each in differences(row, state, told, None)} == {
         name: value
         for name, value in change.after.items()
         if value != change.before[name]  # type: ignore[index]
     }
-    assert differences(written, state, told) == ()
+    assert differences(written, state, told, None) == ()
+
+
+def test_a_customers_other_default_payment_method_is_a_difference() -> None:
+    assert differences(ROW, STATE, None, "pm_1") == (("customer_default_payment_method", None, "pm_1"),)
+    assert differences(ROW._replace(customer_default="pm_1"), STATE, None, "pm_1") == ()
 
 
 def test_a_row_of_which_something_was_heard_has_moved() -> None:
     assert is_unmoved(ROW, ROW._replace(notices=("x",)))
     assert not is_unmoved(ROW, ROW._replace(version=2))
+    assert not is_unmoved(ROW, ROW._replace(customer_default="pm_1"))
     assert not is_unmoved(ROW, ROW._replace(seen_to=NOW + timedelta(seconds=1)))

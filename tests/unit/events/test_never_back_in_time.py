@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
+from typing import cast
 
 import pytest
 
@@ -19,8 +20,11 @@ from worker.domain import subscription
 from worker.domain.event import Event
 from worker.domain.subscription import Change, State, Subscription, Verdict, fetched, judge
 from worker.events import absorption
-from worker.events.absorption import Surroundings, decide
+from worker.events.absorption import decide
+from worker.events.customer_news import CustomerNews
 from worker.events.snapshots import Said
+from worker.events.surroundings import Surroundings
+from worker.store.engine.database import Transaction
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SUBSCRIPTION = "sub_1"
@@ -132,7 +136,7 @@ class World:
         assert fetch.seen is not None
         if fetch.version != self.row.version or (fetch.confirmed != self.confirmed and not self.write_regardless):
             return  # the mark stays
-        self.row, change = fetched(self.row, fetch.state, None, fetch.seen, "refresh")
+        self.row, change = fetched(self.row, fetch.state, None, fetch.seen, "refresh", customer_default=None)
         self.changes += [change] if change is not None else []
         self._heard_of(fetch.number)
         if self.clear_regardless or fetch.wanted == self.wanted:
@@ -164,11 +168,14 @@ class World:
         )
 
 
+NO_TRANSACTION = cast("Transaction", None)
+
+
 class _Nobody(Surroundings):
     """The row is always there: nobody is asked whose it is."""
 
     def __init__(self) -> None:
-        pass
+        self.news = CustomerNews(NO_TRANSACTION, [], START)
 
 
 NOBODY = _Nobody()

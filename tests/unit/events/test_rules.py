@@ -56,6 +56,7 @@ def test_a_time_that_no_calendar_has_is_asked_for(absurd: int) -> None:
     content = {
         "id": "sub_1", "created": 1, "customer": "cus_1", "metadata": {}, "status": "active", "trial_end": absurd,
         "trial_start": None, "canceled_at": None, "ended_at": None, "cancel_at": None, "cancel_at_period_end": False,
+        "default_payment_method": None,
         "items": {"has_more": False, "data": [item]},
     }  # fmt: skip
     event = Event("evt_1", "customer.subscription.updated", START, API_VERSION, False, "webhook", content, {})

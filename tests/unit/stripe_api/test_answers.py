@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from worker.errors import Rejected
-from worker.stripe_api.parsing import customer_fact, customer_unless_deleted, price_fact, subscription_fact
+from worker.stripe_api.parsing import (
+    customer_fact,
+    customer_unless_deleted,
+    fetched_subscription,
+    price_fact,
+    subscription_fact,
+)
 
 
 def customer(**changes: object) -> dict[str, object]:
@@ -33,6 +39,7 @@ def subscription(**changes: object) -> dict[str, Any]:
         "cancel_at": None,
         "canceled_at": None,
         "ended_at": None,
+        "default_payment_method": None,
         "trial_start": 1_800_000_000,
         "trial_end": 1_802_678_400,
         "created": 1_800_000_000,
@@ -59,6 +66,20 @@ def test_a_subscription_is_read_whole() -> None:
     assert (fact.price_id, fact.price_lookup_key, fact.canceling) == ("price_1", "pending", False)
     assert (fact.trial_start, fact.trial_end) == (at(1_800_000_000), at(1_802_678_400))
     assert (fact.canceled_at, fact.ended_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("expanded", "default"),
+    [
+        ({"id": "cus_1", "invoice_settings": {"default_payment_method": "pm_1"}}, "pm_1"),
+        ({"id": "cus_1", "invoice_settings": {"default_payment_method": None}}, None),
+        ({"id": "cus_1", "deleted": True}, None),
+    ],
+    ids=["with a card", "without", "deleted"],
+)
+def test_a_fetch_tells_its_customers_default_payment_method(expanded: dict[str, Any], default: str | None) -> None:
+    found = fetched_subscription(subscription(customer=expanded, latest_invoice=None))
+    assert (found.fact.customer_id, found.customer_default) == ("cus_1", default)
 
 
 def test_the_period_spans_all_items() -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from worker.domain.default_card import DefaultCard
 from worker.domain.provisioning import Provisioning, Requested, State
 from worker.domain.stripe_facts import Answer, SubscriptionFact
 from worker.domain.subscription import as_json, charge_columns
@@ -28,7 +29,8 @@ _RECORD_CUSTOMER = text(f"""
         {FENCE}
         RETURNING user_id
     ), inserted AS (
-        INSERT INTO billing_customers (user_id, stripe_customer_id) SELECT user_id, :customer_id FROM fenced
+        INSERT INTO billing_customers (user_id, stripe_customer_id, default_seen_from, default_seen_to)
+        SELECT user_id, :customer_id, :seen_from, :seen_to FROM fenced
         ON CONFLICT DO NOTHING
         RETURNING id
     ), revisited AS (
@@ -46,23 +48,30 @@ _COMPLETE = text(f"""
             customer_request = NULL, look_first = false, last_error = NULL, lease_until = NULL, refusal = NULL
         {FENCE}
         RETURNING user_id
+    ), owner AS (
+        SELECT id, default_payment_method, default_seen_from FROM billing_customers
+        WHERE stripe_customer_id = :stripe_customer_id AND EXISTS (SELECT FROM fenced)
+        FOR SHARE
     ), inserted AS (
         INSERT INTO billing_subscriptions
             (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
-             trial_start, trial_end, period_start, period_end, canceled_at, ended_at, seen_from, seen_to,
-             stripe_created)
+             trial_start, trial_end, period_start, period_end, canceled_at, ended_at, default_payment_method,
+             customer_default_payment_method, seen_from, seen_to, stripe_created)
         SELECT id, :stripe_subscription_id, :plan, :stripe_subscription_status, :canceling,
-               :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :seen_from, :seen_to,
-               :stripe_created
-        FROM billing_customers, fenced WHERE stripe_customer_id = :stripe_customer_id
-            AND NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
+               :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :default_payment_method,
+               owner.default_payment_method, :seen_from, :seen_to, :stripe_created
+        FROM owner
+        WHERE NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
         ON CONFLICT (stripe_subscription_id) DO NOTHING
-        RETURNING version
+        RETURNING version, coalesce(default_payment_method, customer_default_payment_method) IS NOT NULL AS payable
     ), noted AS (
         INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, after, cause)
-        SELECT fenced.user_id, :stripe_subscription_id, version, CAST(:after AS jsonb), :cause FROM inserted, fenced
+        SELECT fenced.user_id, :stripe_subscription_id, version,
+            CAST(:after AS jsonb) || jsonb_build_object('payable', payable), :cause
+        FROM inserted, fenced
     )
-    SELECT (SELECT count(*) FROM fenced) AS fenced, (SELECT count(*) FROM inserted) AS inserted
+    SELECT (SELECT count(*) FROM fenced) AS fenced, (SELECT count(*) FROM inserted) AS inserted,
+           (SELECT default_seen_from IS NULL FROM owner) AS in_doubt
 """)  # noqa: S608 - the fence is a constant
 
 
@@ -73,8 +82,10 @@ def record_customer(
     look_first: bool,
     lease: timedelta,
     stripe_now: datetime,
+    made: tuple[datetime, datetime] | None = None,
 ) -> Provisioning:
     """The row has the customer of `frozen`, and its subscription's request is about to be sent. Renews the lease.
+    `made`: when at Stripe it was made just now, without a card; None: what it has isn't known.
 
     Raises `LeaseLost`, `CustomerAlreadyExists`, `StripeCustomerAlreadyExists`.
     """
@@ -87,6 +98,8 @@ def record_customer(
         "look_first": look_first,
         "lease": lease,
         "stripe_now": stripe_now,
+        "seen_from": made[0] if made else None,
+        "seen_to": made[1] if made else None,
     }
     done = tx.execute(_RECORD_CUSTOMER, parameters).one()
     if not done.fenced:
@@ -109,7 +122,8 @@ def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact]
 
     What Stripe answered to our create or look is written under the rules of any answer. One from memory is as old as
     the object, so a refresh is marked beside it. Where the subscription is there already (an event was first), its
-    `version` has moved since we asked: of it nothing is written but the mark.
+    `version` has moved since we asked: of it nothing is written but the mark. One is marked, too, whose customer's
+    default payment method is in doubt.
     """
     fact = answer.value
     state = fact.columns(plan)
@@ -126,8 +140,11 @@ def complete(tx: Connection, row: Provisioning, answer: Answer[SubscriptionFact]
             "cause": cause,
         }
     )
+    if fact.customer is not None:  # as a look tells it
+        default = DefaultCard(fact.customer.default_payment_method, answer.seen_from, answer.seen_to)
+        customers.learn_default(tx, fact.customer_id, default)
     done = tx.execute(_COMPLETE, parameters).one()
     if not done.fenced:
         raise LeaseLost(row.user_id)
-    if not done.inserted or answer.replayed:
+    if not done.inserted or answer.replayed or done.in_doubt:
         refreshes.mark(tx, [fact.id])

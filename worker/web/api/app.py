@@ -42,6 +42,8 @@ _PRIVATE = {"cache-control": "private, no-cache", "vary": "authorization"}
 MAX_BODY = 16 * 1024
 """Bytes: a request holds a handful of fields."""
 
+JSON = ("application/json", "application/merge-patch+json")
+
 LOOK_SECONDS = 0.5
 """So often it is looked whether what is being done has ended: another process may be at it."""
 
@@ -57,17 +59,20 @@ class Told(NamedTuple):
 
 
 class Api:
-    """`executor` runs what may wait for Postgres. `clock`: monotonic, in seconds."""
+    """`executor` runs what may wait for Postgres, `stripe_executor` what may wait for Stripe as well. `clock`:
+    monotonic, in seconds."""
 
     def __init__(
         self,
         operations: Sequence[Operation],
         find_caller: FindCaller,
         executor: Executor,
+        stripe_executor: Executor | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._find_caller = find_caller
         self._executor = executor
+        self._stripe_executor = stripe_executor or executor
         self._clock = clock
         self._log = structlog.get_logger(__name__)
         self.operations = tuple(operations)
@@ -104,7 +109,8 @@ class Api:
             except Gone:
                 return Response(b"")
             loop = asyncio.get_running_loop()
-            told = await loop.run_in_executor(self._executor, self._told, operation, request, body)
+            executor = self._stripe_executor if operation.asks_stripe else self._executor
+            told = await loop.run_in_executor(executor, self._told, operation, request, body)
             if isinstance(told.reply, Begun):
                 told = told._replace(reply=await self._awaited(told.reply))
             return self._respond(request, told, operation.name, began)
@@ -149,11 +155,8 @@ class Api:
     def _respond(self, request: Request, told: Told, operation: str, began: float) -> Response:
         reply, request_id = told.reply, request.scope["request_id"]
         assert isinstance(reply, Reply), "waited for"
-        is_known = (
-            request.method in {"GET", "HEAD"}
-            and bool(reply.etag)
-            and _is_known(reply.etag, request.headers.get("if-none-match", ""))
-        )
+        is_read = request.method in {"GET", "HEAD"}
+        is_known = is_read and bool(reply.etag) and _is_known(reply.etag, request.headers.get("if-none-match", ""))
         status = HTTPStatus.NOT_MODIFIED if is_known else reply.status
         self._log.info(
             "request.answered",
@@ -218,9 +221,6 @@ def _document(operation: Operation, request: Request, body: bytes) -> Mapping[st
     except Rejected as refusal:
         refuse([ApiError("/body", refusal.reason, "is no JSON object that can be taken")])
         raise
-
-
-JSON = ("application/json", "application/merge-patch+json")
 
 
 def _as_reply(problem: Problem) -> Reply:

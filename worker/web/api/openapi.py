@@ -85,7 +85,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             {
                 "name": each.name,
                 "in": each.place,
-                "required": each.place == "path" or "minItems" in each.schema,
+                "required": each.place == "path" or each.is_required,
                 "description": each.description,
                 "schema": each.schema,
             }

@@ -74,6 +74,8 @@ class Parameter:
     place: str
     description: str
     schema: Mapping[str, Any]
+    is_required: bool = False
+    """Of the path's all are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ class Operation:
     """Whether the body says of whom it is (`user_id`)."""
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     """What else may keep it from being done."""
+    asks_stripe: bool = False
+    """Whether it may wait for Stripe: on threads of its own, so that what needs Postgres alone goes on."""
 
     def check(self, query: Parameters) -> None:
         """Raises `Refused` where a parameter of the query isn't known, or is given more often than it may be."""

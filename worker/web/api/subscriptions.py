@@ -41,6 +41,7 @@ class SubscriptionView(BaseModel):
     current: Annotated[bool, Field(description="It hasn't ended")]
     active: Annotated[bool, Field(description="It is trialing or active")]
     grants_access: Annotated[bool, Field(description="The plan's services are to be given")]
+    payable: Annotated[bool, Field(description="A default payment method is there: its own, or its customer's")]
     canceling: Annotated[bool, Field(description="It ends with its period")]
     trial_start: Time
     trial_end: Time
@@ -70,7 +71,8 @@ class Subscriptions:
     def operations(self) -> tuple[Operation, ...]:
         active = Parameter("active", "query", "true: only where it is trialing or active", {"type": "boolean"})
         users = {"type": "array", "items": USER_ID, "minItems": 1, "maxItems": MOST_USERS}
-        many = Parameter("user_id", "query", f"Profiles' ids, the name repeated; {MOST_USERS} at most", users)
+        told = f"Profiles' ids, the name repeated; {MOST_USERS} at most"
+        many = Parameter("user_id", "query", told, users, is_required=True)
         return (
             Operation(
                 "GET", PATH, "read_subscription", "A user's current subscription", Access.OWN,
@@ -78,7 +80,7 @@ class Subscriptions:
             ),
             Operation(
                 "GET", "/subscriptions", "list_subscriptions", "The current subscriptions of many users", Access.OWN,
-                (many, active), _many_users, self._many, SubscriptionList,
+                (many, active), many_users, self._many, SubscriptionList,
             ),
         )  # fmt: skip
 
@@ -125,7 +127,7 @@ def one_user(given: Parameters) -> tuple[str, ...]:
     return (user_id,)
 
 
-def _many_users(given: Parameters) -> tuple[str, ...]:
+def many_users(given: Parameters) -> tuple[str, ...]:
     user_ids = given.get("user_id", ())
     place = pointer("query", "user_id")
     if not user_ids:
