@@ -843,7 +843,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "checkout beside another": Scenario(
         pages.another_open,
-        (Kill("stripe:checkout.sessions.expire"), Kill("commit:ChangeLeases.heard")),
+        (Kill("stripe:checkout.sessions.expire"), Kill("commit:PageRows.heard")),
         command=lambda _: RUN_ALL,
         during=pages.paying,
         afterwards=pages.is_paid(pages.other_expired),
@@ -867,7 +867,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "checkout after the end": Scenario(
         pages.removed,
-        (Kill("commit:ChangeLeases.is_taken_in"),),
+        (Kill("commit:PageRows.is_taken_in"),),
         command=lambda _: RUN_WEB,
         during=pages.paying_unpolled,
         afterwards=pages.is_paid(pages.is_active),

@@ -5,17 +5,50 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from uuid import UUID
 
 from worker.domain.account_changes import AccountChange, ChangeRefused, Kind
 from worker.domain.checkouts import CheckoutState, completing_steps
-from worker.store import account_changes, checkouts, customers
+from worker.store import account_changes, checkouts, customers, refreshes, subscriptions, tombstones
 from worker.store.account_changes import NewChange
-from worker.store.checkouts import COMPLETING, Complete
-from worker.store.engine.database import Transaction
+from worker.store.checkouts import COMPLETING, Complete, Standing, Told
+from worker.store.engine.database import Database, Transaction
 
 TAKEN_UP_AT_ONCE = 50
 
 _URLS = frozenset({"success_url", "cancel_url", "return_url", "url"})
+
+
+class PageRows:
+    """What is read and noted of pages while a change is made."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def standing(self, change: AccountChange) -> list[Standing]:
+        """The user's other pages that haven't ended."""
+        with self._database.question() as tx:
+            return checkouts.standing(tx, change.user_id, change.id)
+
+    def heard(self, told: Told) -> None:
+        """What Stripe says of a page when it is asked, as an event would."""
+        with self._database.transaction() as tx:
+            checkouts.mark(tx, [told])
+
+    def is_superseded(self, checkout_id: UUID) -> bool:
+        with self._database.question() as tx:
+            return checkouts.is_superseded(tx, checkout_id)
+
+    def is_taken_in(self, subscription_id: str) -> bool:
+        """Whether a subscription that a page has begun has its row; if not, it is asked for. Raises `ChangeRefused`
+        where it was removed."""
+        with self._database.transaction() as tx:
+            if subscriptions.read(tx, [subscription_id]):
+                return True
+            if tombstones.among(tx, [subscription_id]):
+                raise ChangeRefused("no_subscription", "the subscription was removed")
+            refreshes.mark(tx, [subscription_id])
+        return False
 
 
 def take_up(tx: Transaction) -> None:

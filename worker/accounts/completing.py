@@ -53,7 +53,7 @@ class Completing:
         elif lease.change.step is Step.ONLY:
             self._require_only(lease)
         elif lease.change.step is Step.TAKEN_IN:
-            if not self._leases.is_taken_in(str(lease.change.stripe_subscription_id)):
+            if not self._leases.pages.is_taken_in(str(lease.change.stripe_subscription_id)):
                 raise TryLater("subscription_not_taken_in", after=TAKEN_IN_PAUSE)
             self._leases.advance(lease, lease.change)
         else:
@@ -65,7 +65,7 @@ class Completing:
         change = lease.change
         checkout_id = change.checkout_id
         assert checkout_id is not None, "it completes one"
-        if self._leases.is_superseded(checkout_id):
+        if self._leases.pages.is_superseded(checkout_id):
             raise ChangeRefused("superseded", "a later checkout is complete")
         session = self._session(lease)
         if change.stripe_customer_id is None or session.customer_id != change.stripe_customer_id:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
-from uuid import UUID
 
 from worker.accounts import checkout_rows
+from worker.accounts.checkout_rows import PageRows
 from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
@@ -16,9 +16,8 @@ from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
 from worker.domain.subscription import Subscription, fetched
-from worker.store import account_changes, answers, checkouts, customers, refreshes, subscriptions, tombstones
+from worker.store import account_changes, answers, customers, refreshes, subscriptions, tombstones
 from worker.store.answers import Mark
-from worker.store.checkouts import Standing, Told
 from worker.store.customer_defaults import FetchedDefault
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import pointers, views
@@ -65,6 +64,7 @@ class ChangeLeases:
         self._openable = openable
         self._length = length
         self._clock = clock
+        self.pages = PageRows(database)
 
     def lease_due(self, count: int, user_id: str | None = None) -> list[ChangeLease]:
         """Up to `count` changes that are due (of one user), the longest due first."""
@@ -186,33 +186,6 @@ class ChangeLeases:
         if row is None or row.stripe_customer_id is None or row.stripe_subscription_id is None:
             raise _set_aside(row.last_error if row is not None else None)
         return row.stripe_customer_id, row.stripe_subscription_id
-
-    # Of Checkout's pages
-
-    def standing(self, change: AccountChange) -> list[Standing]:
-        """The user's other pages that haven't ended."""
-        with self._database.question() as tx:
-            return checkouts.standing(tx, change.user_id, change.id)
-
-    def heard(self, told: Told) -> None:
-        """What Stripe says of a page when it is asked, as an event would."""
-        with self._database.transaction() as tx:
-            checkouts.mark(tx, [told])
-
-    def is_superseded(self, checkout_id: UUID) -> bool:
-        with self._database.question() as tx:
-            return checkouts.is_superseded(tx, checkout_id)
-
-    def is_taken_in(self, subscription_id: str) -> bool:
-        """Whether a subscription that a page has begun has its row; if not, it is asked for. Raises `ChangeRefused`
-        where it was removed."""
-        with self._database.transaction() as tx:
-            if subscriptions.read(tx, [subscription_id]):
-                return True
-            if tombstones.among(tx, [subscription_id]):
-                raise ChangeRefused("no_subscription", "the subscription was removed")
-            refreshes.mark(tx, [subscription_id])
-        return False
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._length.total_seconds(), self._clock)

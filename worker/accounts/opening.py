@@ -74,7 +74,7 @@ class Opening:
     # One page of Checkout's for each user
 
     def _expire_others(self, lease: ChangeLease) -> None:
-        for page in self._leases.standing(lease.change):
+        for page in self._leases.pages.standing(lease.change):
             if page.state is not CheckoutState.OPEN:
                 raise _stands()
             self._expire(lease, page)
@@ -93,7 +93,7 @@ class Opening:
             if self._ended(lease, page, refused) is CheckoutState.COMPLETE:
                 raise _stands() from refused
         else:
-            self._leases.heard(Told(page.id, page.session_id, None, CheckoutState.EXPIRED))
+            self._leases.pages.heard(Told(page.id, page.session_id, None, CheckoutState.EXPIRED))
 
     def _ended(self, lease: ChangeLease, page: Standing, refused: ChangeRefused) -> CheckoutState:
         """How a page has ended that Stripe doesn't expire: the event may be late, so it is noted."""
@@ -107,7 +107,7 @@ class Opening:
             raise TryLater("checkout_open_and_refused") from refused
         is_complete = found is not None and found.status == "complete"
         state = CheckoutState.COMPLETE if is_complete else CheckoutState.EXPIRED
-        self._leases.heard(Told(page.id, page.session_id, found.mode if found is not None else None, state))
+        self._leases.pages.heard(Told(page.id, page.session_id, found.mode if found is not None else None, state))
         return state
 
     def _open(self, lease: ChangeLease) -> None:
