@@ -4,6 +4,7 @@ payments, resumptions, and a subscription that the page has begun.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import structlog
@@ -14,9 +15,10 @@ from worker.accounts.opening import SubscriptionsOf
 from worker.accounts.refusals import is_missing, meant, refusal_of
 from worker.domain.account_changes import AccountChange, ChangeRefused, Step
 from worker.domain.checkouts import CameToNothing, CheckoutSession, Mode, is_payable, is_second, must_resume_anew
+from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import user_digest
-from worker.domain.stripe_facts import Answer
+from worker.domain.stripe_facts import Answer, ExpandedCustomer
 from worker.errors import SubkeeperError, TryLater
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.checkout_calls import CheckoutCalls
@@ -93,18 +95,25 @@ class Completing:
         customer_id, card = str(change.stripe_customer_id), str(change.wanted["stripe_source"])
         if change.request is None:
             try:
-                known = self._calls.default_card(customer_id, deadline=lease.deadline)
+                known = self._accounts.customer(customer_id, deadline=lease.deadline)
             except SubkeeperError as error:
                 raise meant(change, error) from error
-            if known is not None:
-                self._leases.advance(lease, change)
+            if known.value.default_payment_method is not None:
+                self._leases.advance(lease, change, default=known)
                 return
-        self._keyed.ask(
+        answer = self._keyed.ask(
             lease,
             lambda _: {"invoice_settings": {"default_payment_method": card}},
-            lambda request, key: self._accounts.update_customer(customer_id, request, key=key, deadline=lease.deadline),
+            lambda request, key: self._set_default(customer_id, request, key, lease.deadline),
         )
-        self._leases.advance(lease, lease.change)
+        self._leases.advance(lease, lease.change, default=answer)
+
+    def _set_default(
+        self, customer_id: str, request: Mapping[str, object], key: str, deadline: Deadline
+    ) -> Answer[ExpandedCustomer]:
+        """An answer from memory is as old as the first request: then what is so now is fetched."""
+        answer = self._accounts.update_customer(customer_id, request, key=key, deadline=deadline)
+        return self._accounts.customer(customer_id, deadline=deadline) if answer.replayed else answer
 
     # Payments and resumptions, whose answer is the subscription after them
 

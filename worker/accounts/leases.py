@@ -113,7 +113,7 @@ class ChangeLeases:
         with self._database.transaction() as tx:
             if watched is not None and answer is not None:
                 self._write(tx, str(changed.stripe_subscription_id), watched, answer)
-            if watched is not None and default is not None:
+            if default is not None:
                 _write_default(tx, changed, watched, default)
             if changed.step is None:
                 account_changes.end(tx, checkout_rows.without_urls(changed), "applied", self._result(tx, changed))
@@ -208,13 +208,16 @@ def _known_default(tx: Transaction, customer_id: str | None) -> DefaultCard | No
     return None if owner is None else owner.default
 
 
-def _write_default(tx: Transaction, change: AccountChange, watched: Watched, answer: Answer[ExpandedCustomer]) -> None:
+def _write_default(
+    tx: Transaction, change: AccountChange, watched: Watched | None, answer: Answer[ExpandedCustomer]
+) -> None:
     said, seen = answer.value.default_payment_method, (answer.seen_from, answer.seen_to)
-    default = FetchedDefault(tx, str(change.stripe_customer_id), said, seen, watched.default)
+    beside = None if watched is None else watched.default
+    default = FetchedDefault(tx, str(change.stripe_customer_id), said, seen, beside)
     theirs = subscriptions.locked(tx, [], default.concerned) if default.concerned else {}
     default.write(tx, list(theirs.values()), CAUSE)
-    if default.sure_after is not None:
-        refreshes.mark(tx, [str(change.stripe_subscription_id)], default.sure_after)
+    if default.sure_after is not None and change.stripe_subscription_id is not None:
+        refreshes.mark(tx, [change.stripe_subscription_id], default.sure_after)
 
 
 def _told(row: Subscription | None) -> Mapping[str, object] | None:

@@ -61,13 +61,6 @@ class CheckoutCalls:
         call = Call("subscriptions.resume", "post", path, {**params, **EXPANDED}, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(changing)
 
-    def default_card(self, customer_id: str, *, deadline: Deadline) -> str | None:
-        """The customer's default payment method. Raises `CustomerGone`."""
-        path = f"/v1/customers/{_segment(customer_id)}"
-        call = Call("customers.retrieve", "get", path, {}, Lane.LIVE, deadline)
-        settings = Fields("customer", self._requestor.send(call).data).object("invoice_settings")
-        return settings.maybe("default_payment_method", str)
-
 
 _INTENT = {"expand": ["setup_intent"]}
 

@@ -298,6 +298,7 @@ def test_a_card_is_saved_and_becomes_the_default_where_there_is_none(hearing: Ac
     first = customer["invoice_settings"]["default_payment_method"]
     assert [each["card"]["brand"] for each in cards if each["id"] == first] == ["visa"]
     assert (len(cards), hearing.at_stripe("ann")["default_payment_method"]) == (2, None)
+    wait_until(lambda: hearing.read("ann").body["payable"], what="our row says that the user could be charged")
 
 
 def test_a_key_that_may_not_do_what_is_left_keeps_that_waiting_alone(paused: Accounts) -> None:

@@ -104,10 +104,6 @@ def pay(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     return True
 
 
-def known_default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
-    return stripe.checkouts.default_card("cus_1", deadline=by) or True
-
-
 def open_portal(intent: Intent) -> Callable[[StripeGateway, Lane, Deadline], object]:
     request = portal_request(intent, "cus_1", "bpc_1", "sub_1", "https://app.example.com/")
     return lambda stripe, _lane, by: stripe.checkouts.open_portal(request, key="k22", deadline=by)
@@ -206,7 +202,6 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "checkout": lambda stripe, _lane, by: stripe.checkouts.checkout("cs_1", deadline=by),
     "expire_checkout": expire,
     "pay_invoice": pay,
-    "known_default_card": known_default_card,
     "resume": lambda stripe, _lane, by: stripe.checkouts.resume_subscription(
         "sub_1",
         completing_request(Step.RESUME, OWED._replace(status="paused", invoice_status="paid"), "pm_1") or {},
