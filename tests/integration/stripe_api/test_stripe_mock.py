@@ -78,8 +78,7 @@ def cancel(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
 
 def default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     card = {"invoice_settings": {"default_payment_method": "pm_1"}}
-    stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
-    return True
+    return stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
 
 
 REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
@@ -164,6 +163,7 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "cancel": cancel,
     "attach": lambda stripe, _lane, by: stripe.accounts.attach("pm_1", "cus_1", key="k14", deadline=by),
     "default_card": default_card,
+    "account_customer": lambda stripe, _lane, by: stripe.accounts.customer("cus_1", deadline=by),
     "test_clock": clock_ahead,
     "delete_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.delete("we_1", deadline=by),
 }
