@@ -5,12 +5,17 @@ and then (`worker.store.counts`), and their sum is true at any moment. Triggers 
 as many calls as it has rows; these get a statement's rows at once
 (https://www.postgresql.org/docs/current/sql-createtrigger.html, transition tables). The function runs as the tables'
 owner: the role of a running Subkeeper need not be able to count.
+
+The day of a trial's end counts while the trial lasts: kept for ever, each day would leave rows behind that no folding
+takes away.
 """
 
 from __future__ import annotations
 
 _COUNTED = """
-    SELECT plan, stripe_subscription_status, canceling, (trial_end AT TIME ZONE 'UTC')::date AS trial_end_day"""
+    SELECT plan, stripe_subscription_status, canceling,
+        CASE WHEN stripe_subscription_status = 'trialing' THEN (trial_end AT TIME ZONE 'UTC')::date END
+            AS trial_end_day"""
 
 COUNT_SUBSCRIPTIONS = f"""
 CREATE FUNCTION count_subscriptions() RETURNS trigger

@@ -150,7 +150,7 @@ subscription_counts = Table(
     Column("plan", Text, nullable=False),
     Column("stripe_subscription_status", Text, nullable=False),
     Column("canceling", Boolean, nullable=False),
-    # In UTC.
+    # In UTC, of those on trial.
     Column("trial_end_day", Date),
     # More, or fewer.
     Column("subscriptions", BigInteger, nullable=False),

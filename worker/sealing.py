@@ -88,7 +88,12 @@ class Sealer:
     def fingerprint(self, content: bytes) -> bytes:
         """32 bytes that tell equal contents (under the first key), and nothing else of them: keyed, so that what it
         stands for cannot be guessed and tried."""
-        return hmac.digest(self._keyring.fingerprint_key, content, "sha256")
+        return hmac.digest(self._keyring.fingerprint_keys[0], content, "sha256")
+
+    def is_fingerprint(self, content: bytes, fingerprint: bytes) -> bool:
+        """Whether this is `content`'s under any of the keys."""
+        keys = self._keyring.fingerprint_keys
+        return any(hmac.compare_digest(hmac.digest(key, content, "sha256"), fingerprint) for key in keys)
 
     def sign(self, content: bytes) -> bytes:
         """`SIGNATURE_BYTES` that only a holder of the first key can make for this content: the key's id, which is that
@@ -126,7 +131,7 @@ class _Keyring:
         ]
         self.signing = signing[0]
         self.signature_keys = dict(reversed(signing))
-        self.fingerprint_key = _derive(keys[0], _FINGERPRINT_LABEL, 32)
+        self.fingerprint_keys = [_derive(key, _FINGERPRINT_LABEL, 32) for key in keys]
 
 
 def _derive(key: str, label: bytes, length: int) -> bytes:

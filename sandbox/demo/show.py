@@ -35,6 +35,7 @@ def show(
         at_work(sandbox, stage.environ, chaos=plot.chaos) as workers,
         ExitStack() as bad_day,
     ):
+        console.print(f"Ops page: http://{sandbox.addresses.web}/ops", highlight=False)
         if plot.chaos:
             bad_day.enter_context(killing(workers, plot.drawn("killer")))
         signed_up = stage.sign_up(console)

@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
@@ -31,10 +31,11 @@ from worker.broker.reader import Reader
 from worker.domain.event import TYPES
 from worker.domain.provisioning import user_digest
 from worker.events.reading import pruned
+from worker.runtime.counting import count, recount
 from worker.runtime.setup import setup
 from worker.runtime.webhook_setup import WebhookSetup, entry_name
 from worker.sealing import Sealer
-from worker.store import quarantine
+from worker.store import counts, quarantine
 from worker.store.engine.database import Database
 
 RUN, RUN_EVENTS, RUN_ALL, RUN_WEB = ("run", "profiles"), ("run", "events"), ("run", "all"), ("run", "web")
@@ -427,6 +428,36 @@ def _are_mended(stack: Stack) -> Mapping[str, str]:
     return _is_mended(stack)
 
 
+def _miscounted(stack: Stack) -> Mapping[str, str]:
+    stack.publish(profile("user-0"))
+    run_until(stack, lambda: stack.is_completed("user-0"))
+    stack.rows("INSERT INTO subscription_counts SELECT 'pro', 'active', false, NULL, 7 FROM generate_series(1, 3)")
+    return completed("user-0")
+
+
+def _unfolded(stack: Stack) -> Mapping[str, str]:
+    """More rows than are left alone, which come to nothing."""
+    stack.rows(
+        "INSERT INTO subscription_counts SELECT 'pro', 'active', false, NULL, 1 - 2 * mod(n, 2)"
+        " FROM generate_series(1, 3000) n"
+    )
+    stack.publish(profile("user-0"))
+    return completed("user-0")
+
+
+def _is_folded(stack: Stack) -> bool:
+    with closing(Database(stack.settings().database)) as database, database.transaction() as tx:
+        assert counts.miscounted(tx, correct=False) == []
+    return len(stack.rows("SELECT 1 FROM subscription_counts")) < counts.MOST_ROWS
+
+
+def _is_counted(stack: Stack) -> bool:
+    """Corrected, if a kill kept the command from it, and once."""
+    recount(stack.settings(), correct=True)
+    found = count(stack.settings())
+    return (found.subscriptions, found.by_status) == (1, {"trialing": 1})
+
+
 def _two_cards(stack: Stack) -> Mapping[str, str]:
     """A signup is done, and its user has cards of which nobody has heard."""
     port, token = str(free_port()), {"SUBKEEPER_API__ADMIN_TOKENS": ADMIN.digest}
@@ -616,6 +647,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             Kill("commit:Watch._forget_expired"),
         ),
     ),
+    "counts": Scenario(_unfolded, (Kill("commit:Watch._fold_counts"),), is_done=_is_folded),
     "first delivery": Scenario(
         _first_delivery,
         (
@@ -828,6 +860,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: RUN_ALL,
         afterwards=_all_is_polled,
         environ={"SUBKEEPER_STRIPE__MONTHLY_READS": "1000000000"},
+    ),
+    "stats": Scenario(
+        _miscounted,
+        (Kill("commit:counting.recount"),),
+        command=lambda _: ("stats", "--repair"),
+        is_done=_is_counted,
     ),
     "verify": Scenario(
         _drifted_with_cards,

@@ -56,13 +56,14 @@ class Asking:
     def insert(self, wish: Wish, *, leased: bool) -> tuple[ToldChange | None, ChangeLease | None]:
         """The row, committed, and its lease, where it was to be `leased` and nothing of the user's is before it; or the
         row of before. Raises `ChangeRefused`."""
-        new = self._new(wish)
+        asked = digest_of(wish.kind, wish.user_id, wish.change, ",".join(sorted(wish.etags)))
         deadline = Deadline.after(self._lease.total_seconds(), self._clock)
         with self._database.transaction() as tx:
             account_changes.lock_user(tx, wish.user_id)
-            if (known := self._known(tx, new)) is not None:
+            if (known := self._known(tx, wish, asked)) is not None:
                 return known, None
-            row = account_changes.insert(tx, self._checked(tx, wish, new), self._lease if leased else None)
+            new = self._checked(tx, wish, self._new(wish, self._sealer.fingerprint(asked)))
+            row = account_changes.insert(tx, new, self._lease if leased else None)
             if row is None:  # for another user, at the same time
                 raise _key_reused()
         return None, ChangeLease(row, deadline) if row.token else None
@@ -71,9 +72,8 @@ class Asking:
         with self._database.question() as tx:
             return told_changes.find(tx, identifier)
 
-    def _new(self, wish: Wish) -> NewChange:
+    def _new(self, wish: Wish, digest: bytes) -> NewChange:
         change, identifier = wish.change, wish.id
-        digest = self._sealer.fingerprint(digest_of(wish.kind, wish.user_id, change, ",".join(sorted(wish.etags))))
         asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
         is_sealed = wish.kind is Kind.UPDATE and change.email is not UNSET
         return NewChange(
@@ -88,11 +88,11 @@ class Asking:
             sealed_email=self._sealer.seal(str(change.email).encode(), identifier.bytes) if is_sealed else None,
         )
 
-    def _known(self, tx: Transaction, new: NewChange) -> ToldChange | None:
-        if new.idempotency_key is None:
+    def _known(self, tx: Transaction, wish: Wish, asked: bytes) -> ToldChange | None:
+        if wish.idempotency_key is None:
             return None
-        known = told_changes.find_by_key(tx, new.caller, new.idempotency_key)
-        if known is not None and known.digest != new.digest:
+        known = told_changes.find_by_key(tx, wish.caller, wish.idempotency_key)
+        if known is not None and not self._sealer.is_fingerprint(asked, known.digest):
             raise _key_reused()
         return known
 

@@ -15,10 +15,10 @@ from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
 from worker.domain.subscription import Subscription, fetched
 from worker.store import account_changes, answers, customers, refreshes, subscriptions, tombstones
+from worker.store.answers import Mark
 from worker.store.customer_defaults import FetchedDefault
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import pointers, views
-from worker.store.refreshes import Held
 
 CAUSE = "requested"
 """Of the changes that answers make."""
@@ -41,7 +41,7 @@ class Watched(NamedTuple):
     answer is to be that, and of its customer's default payment method, where that is asked for."""
 
     version: int
-    held: Held | None
+    mark: Mark | None
     default: DefaultCard | None
 
 
@@ -84,11 +84,11 @@ class ChangeLeases:
         deadline = self._deadline()
         with self._database.transaction() as tx:
             row = _meant(tx, lease.change)
-            held = answers.watch(tx, row.id, self._length) if watched else None
+            mark = answers.watch(tx, row.id, self._length) if watched else None
             default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
-        return Watched(row.version, held, default)
+        return Watched(row.version, mark, default)
 
     def advance(
         self,
@@ -121,10 +121,10 @@ class ChangeLeases:
         row = rows.pop(identifier, None)
         if row is None:
             return
-        if row.version != watched.version or watched.held is None:
+        if row.version != watched.version or watched.mark is None:
             refreshes.mark(tx, [identifier])
             return
-        if answers.answered(tx, identifier, watched.held):
+        if answers.answered(tx, identifier, watched.mark):
             default.write(tx, list(rows.values()), CAUSE)
             told = charge(found.latest_invoice) if found.latest_invoice is not None else None
             state = found.fact.columns(self._plan_name(found.fact))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 
 import click
@@ -55,14 +55,8 @@ def _row(each: Entry) -> Mapping[str, object]:
 
 
 def _detail(each: Entry) -> str:
-    return "; ".join(_told(each.fields))
+    return "; ".join(f"{name}: {_shown(value)}" for name, value in each.details())
 
 
-def _told(fields: Mapping[str, object]) -> Iterator[str]:
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _told(value)
-        elif isinstance(value, list):
-            yield f"{name}: {' '.join(map(shown, value))}"
-        elif value is not None:
-            yield f"{name}: {shown(value)}"
+def _shown(value: object) -> str:
+    return " ".join(map(shown, value)) if isinstance(value, list) else shown(value)

@@ -13,6 +13,7 @@ import click
 from rich.cells import cell_len
 
 from worker.cli.tables import INDENT, lay_out
+from worker.domain.text import span, utc, visible
 
 Row = Mapping[str, object]
 
@@ -68,21 +69,14 @@ def shown(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-    text = ("no", "yes")[value] if isinstance(value, bool) else str(value)
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+        return utc(value)
+    return visible(("no", "yes")[value] if isinstance(value, bool) else str(value))
 
 
 def since(moment: object) -> str:
     """How long ago a time was, or how soon it is: its two largest units, such as `3d 4h`."""
     assert isinstance(moment, datetime), "a time"
-    left = round(abs((datetime.now(UTC) - moment).total_seconds()))
-    parts: list[str] = []
-    for unit, seconds in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, seconds)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2])
+    return span(abs((datetime.now(UTC) - moment).total_seconds()))
 
 
 def counted(count: int, noun: str) -> str:

@@ -15,7 +15,7 @@ FAILING = frozenset({"past_due", "unpaid"})
 
 
 class Count(NamedTuple):
-    """So many `subscriptions` are alike. `trial_end_day` in UTC."""
+    """So many `subscriptions` are alike. `trial_end_day` in UTC, of those on trial."""
 
     plan: str
     status: str
@@ -58,6 +58,15 @@ def stats(counts: Iterable[Count], today: date) -> Stats:
         by_plan=_ordered(by_plan),
         by_status=_ordered(by_status),
     )
+
+
+def trials_by_day(counts: Iterable[Count], today: date) -> dict[date, int]:
+    """How many trials end on each day from `today` to `SOON` after it (UTC)."""
+    days = {today + timedelta(days=number): 0 for number in range(SOON.days + 1)}
+    for each in counts:
+        if each.status == "trialing" and each.trial_end_day in days:
+            days[each.trial_end_day] += each.subscriptions
+    return days
 
 
 def _ordered(counts: Counter[str]) -> dict[str, int]:

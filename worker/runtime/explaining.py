@@ -11,7 +11,7 @@ from worker.errors import SubkeeperError
 from worker.runtime.operations import open_database
 from worker.settings.model import Settings
 from worker.store import deployment, event_list, timeline
-from worker.store.engine.database import Transaction
+from worker.store.engine.database import Database, Transaction
 from worker.store.event_list import Chosen, HeardEvent
 from worker.store.provisioning import views
 from worker.store.provisioning.views import LedgerRow
@@ -19,6 +19,10 @@ from worker.store.timeline import ChangeRow, CustomerTimes, Waiting
 
 MOST_EVENTS = 1000
 """So many events of a user, the newest, are told at most."""
+
+
+class UserUnknown(SubkeeperError):
+    """Nothing in our tables is of that user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +34,34 @@ class Entry:
     about: str | None
     fields: Mapping[str, object]
 
+    def details(self) -> Iterator[tuple[str, object]]:
+        """The fields that say something, those of what changed among them; of several values each by itself."""
+        yield from _told(self.fields)
+
+
+def _told(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _told(value)
+        elif value is not None:
+            yield name, value
+
 
 def explain(settings: Settings, user_id: str, since: timedelta) -> list[Entry]:
+    """What happened to the user, of our tables. Raises as `story` and `open_database` do."""
+    with open_database(settings, "explain") as database:
+        return story(database, settings.namespace, user_id, since)
+
+
+def story(database: Database, namespace: str, user_id: str, since: timedelta) -> list[Entry]:
     """In the order in which it happened: all that the ledger knows, and of events and changes what is younger than
-    `since`. Raises `SubkeeperError` where nobody knows the user."""
-    with open_database(settings, "explain") as database, database.transaction() as tx:
+    `since`. `namespace`: of a database that nobody has claimed. Raises `UserUnknown`."""
+    with database.transaction() as tx:
         row = views.find(tx, user_id)
-        asked = [] if row is None else list(_of_ledger(row, deployment.namespace(tx) or settings.namespace))
+        asked = [] if row is None else list(_of_ledger(row, deployment.namespace(tx) or namespace))
         others = sorted(_others(tx, row, user_id, since), key=lambda entry: entry.at)
     if not asked and not others:
-        raise SubkeeperError(f"no user {user_id!r} in our tables")
+        raise UserUnknown(f"no user {user_id!r} in our tables")
     # A request is dated by the lease that it is sent under: within a second the ledger's entries come as they follow.
     return sorted([*asked, *others], key=lambda entry: entry.at.replace(microsecond=0))
 

@@ -1,5 +1,5 @@
-"""The web process: Stripe's webhook and the API. The webhook needs nsqd and keys, neither Postgres nor Stripe, so it
-serves at once; the API answers 503 while Postgres is away.
+"""The web process: Stripe's webhook, the API and the ops page. The webhook needs nsqd and keys, neither Postgres nor
+Stripe, so it serves at once; while Postgres is away the API answers 503, and the ops page says so.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from worker.web.stripe_webhook import StripeWebhook
 
 if TYPE_CHECKING:
     from worker.runtime.api import ApiSide
+    from worker.runtime.ops import OpsSide
 
 PART, API, ACCOUNTS = "webhook", "api", "accounts"
 FOLLOW_SECONDS = 1.0
@@ -76,8 +77,10 @@ class Web:
         answer = max(web.publish_timeout, WAIT_SECONDS) + 5.0
         bounds = Bounds(web.max_connections, receive=web.receive_timeout, answer=answer, idle=IDLE_SECONDS)
         self.api = _api(settings, metrics, health, rng)
+        self.ops = _ops(settings, health, self._keys)
         rest = self.api.app if self.api else None
-        self.http = HttpServer(App(endpoint.routes, rest), web.host, web.port, bounds, name="web")
+        routes = {**endpoint.routes, **(self.ops.app.routes if self.ops else {})}
+        self.http = HttpServer(App(routes, rest), web.host, web.port, bounds, name="web")
 
     def _webhook(self, settings: Settings, metrics: Metrics, keys: SealingKeys) -> Webhook:
         return Webhook(
@@ -119,6 +122,8 @@ class Web:
         self.http.stop()
         if self.api is not None:
             self.api.close()
+        if self.ops is not None:
+            self.ops.close()
 
     def _serve(self) -> None:
         try:
@@ -159,3 +164,12 @@ def _api(settings: Settings, metrics: Metrics, health: Health, rng: random.Rando
     from worker.runtime.api import ApiSide  # noqa: PLC0415 - who has none starts without its framework
 
     return ApiSide(settings, metrics, health, rng)
+
+
+def _ops(settings: Settings, health: Health, keys: SealingKeys | None) -> OpsSide | None:
+    """None: there is no page."""
+    if settings.web.ops == "off":
+        return None
+    from worker.runtime.ops import OpsSide  # noqa: PLC0415 - likewise
+
+    return OpsSide(settings, health, keys.openable if keys else None)

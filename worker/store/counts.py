@@ -34,7 +34,8 @@ _MISCOUNTED = f"""
     FROM (
         SELECT {_NAMES}, subscriptions AS counted, 0 AS there FROM subscription_counts
         UNION ALL
-        SELECT plan, stripe_subscription_status, canceling, (trial_end AT TIME ZONE 'UTC')::date, 0, 1
+        SELECT plan, stripe_subscription_status, canceling,
+            CASE WHEN stripe_subscription_status = 'trialing' THEN (trial_end AT TIME ZONE 'UTC')::date END, 0, 1
         FROM billing_subscriptions
     ) AS both_sides
     GROUP BY {_NAMES} HAVING sum(counted) <> sum(there)
@@ -48,7 +49,10 @@ _CORRECT = text(f"""
     SELECT * FROM wrong ORDER BY {_NAMES}
 """)  # noqa: S608 - constants
 
-_NO_TIMEOUT = text("SET LOCAL statement_timeout = 0")
+_NO_TIMEOUT = text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+
+# Two who correct at once would both add the difference that both find.
+_LOCK = text("SELECT pg_advisory_xact_lock(1533739012)")
 
 
 def read(tx: Connection) -> list[Count]:
@@ -65,4 +69,6 @@ def miscounted(tx: Connection, *, correct: bool) -> list[tuple[Count, int]]:
     """What was counted otherwise than the rows are, and how many there are of it; corrected, if asked to. Reads every
     row, for as long as it takes: 10,000,000 are a matter of seconds."""
     tx.execute(_NO_TIMEOUT)
+    if correct:
+        tx.execute(_LOCK)
     return [(Count(*row[:5]), row.there) for row in tx.execute(_CORRECT if correct else _COMPARE)]

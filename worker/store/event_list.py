@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -21,6 +22,15 @@ class HeardEvent(NamedTuple):
     source: str
     outcome: str
     processed_at: datetime
+
+
+class EventCounts(NamedTuple):
+    """Events that Stripe made yesterday and today (UTC), by what became of them, and when the last one of each source
+    was taken in. `is_cut`: of a day that has more than are counted."""
+
+    outcomes: Mapping[str, int]
+    last_taken_in: Mapping[str, datetime]
+    is_cut: bool
 
 
 class Chosen(NamedTuple):
@@ -47,6 +57,20 @@ _FIND = text(f"""
 
 _REMOVE = text("DELETE FROM processed_stripe_events WHERE stripe_event_id = ANY(CAST(:ids AS text[]))")
 
+# Whole partitions, of which every row counts: so `most` bounds what is read, too.
+_TODAY = "date_trunc('day', now(), 'UTC')"
+_OUTCOMES = text(f"""
+    WITH today AS MATERIALIZED (
+        SELECT outcome, source, processed_at FROM processed_stripe_events WHERE created >= {_TODAY} LIMIT :most
+    ), yesterday AS MATERIALIZED (
+        SELECT outcome, source, processed_at FROM processed_stripe_events
+        WHERE created >= {_TODAY} - interval '1 day' AND created < {_TODAY} LIMIT :most
+    )
+    SELECT outcome, source, count(*) AS events, max(processed_at) AS last,
+           greatest((SELECT count(*) FROM today), (SELECT count(*) FROM yesterday)) AS of_a_day
+    FROM (SELECT * FROM today UNION ALL SELECT * FROM yesterday) AS heard GROUP BY outcome, source
+""")  # noqa: S608 - constants
+
 _OBJECTS = text("""
     SELECT stripe_customer_id FROM billing_customers WHERE user_id = :user_id
     UNION SELECT s.stripe_subscription_id
@@ -65,6 +89,17 @@ def page(tx: Connection, chosen: Chosen, *, limit: int, offset: int = 0) -> list
     objects = None if chosen.objects is None else arrays.texts(chosen.objects)
     parameters = {"since": chosen.since, "type": chosen.type, "objects": objects, "limit": limit, "offset": offset}
     return [HeardEvent(*row) for row in tx.execute(_PAGE, parameters)]
+
+
+def outcomes(tx: Connection, most: int) -> EventCounts:
+    """What became of those that Stripe made yesterday and today (UTC); of each day `most` are counted."""
+    rows = tx.execute(_OUTCOMES, {"most": most}).all()
+    counts, last = Counter[str](), dict[str, datetime]()
+    for row in rows:
+        counts[row.outcome] += row.events
+        last[row.source] = max(row.last, last.get(row.source, row.last))
+    is_cut = any(row.of_a_day >= most for row in rows)
+    return EventCounts(dict(counts.most_common()), last, is_cut)
 
 
 def find(tx: Connection, event_ids: Sequence[str]) -> dict[str, HeardEvent]:

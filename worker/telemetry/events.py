@@ -23,6 +23,9 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # A request to the API. `caller`: `user` and their id, or `admin` and how their digest begins; `reason`: why it
     # was not answered, as a constant. Of a path or method that is none there is no `operation`.
     "request.answered": ("request_id", "operation", "method", "status", "caller", "reason", "seconds"),
+    # Who has signed in to the ops page, as the API names callers; and somebody with a token that is nobody's.
+    "ops.signed_in": ("caller",),
+    "ops.refused": (),
     # No callers are configured: there is no API.
     "api.disabled": (),
     # Nothing of Stripe's is shown; the same reason is logged once.

@@ -47,6 +47,8 @@ class Request:
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self._headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self._receive = receive
+        self.query: bytes = scope["query_string"]
+        self.http_version: str = scope["http_version"]
 
     def header(self, name: bytes) -> bytes | None:
         """The first of that name (lower case)."""

@@ -17,7 +17,9 @@ additive = True
 """Whoever knows nothing of it is counted too."""
 
 _COUNTED = """
-    SELECT plan, stripe_subscription_status, canceling, (trial_end AT TIME ZONE 'UTC')::date AS trial_end_day"""
+    SELECT plan, stripe_subscription_status, canceling,
+        CASE WHEN stripe_subscription_status = 'trialing' THEN (trial_end AT TIME ZONE 'UTC')::date END
+            AS trial_end_day"""
 
 _FUNCTION = f"""
 CREATE FUNCTION count_subscriptions() RETURNS trigger

@@ -14,7 +14,7 @@ from sandbox.ports import free_port
 from tests.integration.accounts.conftest import ADMIN, Accounts, NewAccounts, signed_up, token_of
 from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import ask
-from tests.support.stack import Stack
+from tests.support.stack import SECRET_KEY, Stack
 from tests.support.waiting import wait_until
 from worker.accounts.leases import ChangeLeases
 from worker.domain.account_changes import AccountChange
@@ -183,6 +183,17 @@ def test_the_same_key_and_body_is_done_once_and_another_body_is_refused(accounts
     assert accounts.change("ann", {"plan": "pro"}, Idempotency_Key="k 1").body["errors"][0]["pointer"] == (
         "/header/Idempotency-Key"
     )
+
+
+def test_the_same_request_is_known_while_sealing_keys_are_rotated(
+    accounts: Accounts, new_accounts: NewAccounts
+) -> None:
+    first = accounts.change("ann", {"plan": "pro"}, Idempotency_Key="k")
+    new = "another-secret-key-of-more-than-32-characters"
+    rotated = new_accounts(SUBKEEPER_SECRET_KEY=f"{new},{SECRET_KEY}")
+    again = rotated.change("ann", {"plan": "pro"}, Idempotency_Key="k")
+    assert (again.status, again.body) == (200, first.body)
+    assert rotated.change("ann", {"plan": "gold"}, Idempotency_Key="k").status == 422
 
 
 def test_the_same_request_at_once_is_done_once(accounts: Accounts) -> None:

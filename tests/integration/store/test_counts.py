@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -50,9 +51,9 @@ STATEMENTS = {
 }
 
 
-def add(tx: Connection, *names: str, status: str = "trialing") -> None:
+def add(tx: Connection, *names: str, status: str = "trialing", ends: str | None = None) -> None:
     tx.execute(text(_CUSTOMERS), {"ids": list(names)})
-    values = {"ids": list(names), "plan": "pending", "status": status, "canceling": False, "ends": None}
+    values = {"ids": list(names), "plan": "pending", "status": status, "canceling": False, "ends": ends}
     tx.execute(text(STATEMENTS["insert"]), values)
 
 
@@ -106,6 +107,18 @@ def test_they_are_folded_beside_who_writes_and_who_folds_and_nothing_is_lost_or_
     assert is_right(database)
 
 
+def test_what_is_no_longer_on_trial_is_counted_together_whenever_its_trial_ended(database: Database) -> None:
+    """Else each day would add a number that no folding takes away, and folding would write all of them anew."""
+    with database.transaction() as tx:
+        for day in range(1, 8):
+            add(tx, f"u{day}", ends=f"2026-11-0{day}T12:00:00Z")
+        tx.execute(text("UPDATE billing_subscriptions SET stripe_subscription_status = 'active'"))
+        assert [(each.status, each.trial_end_day, each.subscriptions) for each in counts.read(tx)] == [
+            ("active", None, 7)
+        ]
+        assert counts.miscounted(tx, correct=False) == []
+
+
 def test_few_rows_are_left_as_they_are(database: Database) -> None:
     with database.transaction() as tx:
         add(tx, "ann")
@@ -129,6 +142,30 @@ def test_what_was_miscounted_is_told_and_corrected_while_others_write(
         with database.transaction() as tx:
             assert len(counts.miscounted(tx, correct=True)) == 1
     assert counted(database) == {"trialing": 1, "active": 2}
+    assert is_right(database)
+
+
+def test_two_who_correct_at_once_correct_it_once(database: Database, new_database: Callable[..., Database]) -> None:
+    with database.transaction() as tx:
+        add(tx, "ann")
+        tx.execute(text("DELETE FROM subscription_counts"))
+    corrected: list[int] = []
+    began = threading.Event()
+
+    def correct() -> None:
+        with new_database().transaction() as tx:
+            tx.execute(text("SELECT 1"))
+            began.set()
+            corrected.append(len(counts.miscounted(tx, correct=True)))
+
+    other = threading.Thread(target=correct)
+    with database.transaction() as tx:
+        assert len(counts.miscounted(tx, correct=True)) == 1
+        other.start()
+        assert began.wait(5)
+        other.join(0.3)
+    other.join(10)
+    assert corrected == [0]
     assert is_right(database)
 
 

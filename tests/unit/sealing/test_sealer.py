@@ -109,7 +109,11 @@ def test_a_fingerprint_tells_equal_contents_and_only_with_the_key(content: bytes
     assert len(fingerprint) == 32
     assert (SEALER.fingerprint(other) == fingerprint) is (other == content)
     assert Sealer([OLD]).fingerprint(content) != fingerprint
-    assert Sealer([NEW, OLD]).fingerprint(content) == fingerprint, "the first key's"
+    rotating = Sealer([OLD, NEW])
+    assert rotating.fingerprint(content) != fingerprint, "the first key's"
+    assert rotating.is_fingerprint(content, fingerprint)
+    assert rotating.is_fingerprint(other, fingerprint) is (other == content)
+    assert not Sealer([OLD]).is_fingerprint(content, fingerprint)
 
 
 @pytest.mark.parametrize("keys", [[], [""], ["k" * 31], [NEW, "short"]])

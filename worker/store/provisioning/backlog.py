@@ -51,8 +51,31 @@ _UNFINISHED = text(f"""
     FROM provisionings WHERE lane = :lane AND {UNFINISHED}
 """)  # noqa: S608 - the condition is a constant
 
+# Exact where they are few; else by what autovacuum has found.
+_SETTLED = text("""
+    WITH few AS MATERIALIZED (SELECT state FROM provisionings LIMIT :most)
+    SELECT (SELECT count(*) FROM few) AS read, (SELECT count(*) FROM few WHERE state = 'completed') AS settled,
+           (SELECT reltuples::bigint FROM pg_class WHERE oid = 'provisionings'::regclass) AS estimate
+""")
+
 _QUARANTINED_ROWS = text("SELECT count(*) FROM provisionings WHERE state = 'quarantined'")
 _QUARANTINED_MESSAGES = text("SELECT count(*) FROM quarantined_messages")
+
+
+class Settled(NamedTuple):
+    """How many rows are settled. With many it is an estimate, of all rows: those included that aren't. None: there is
+    none."""
+
+    rows: int | None
+    is_estimate: bool
+
+
+def settled(tx: Connection, most: int = 10_000) -> Settled:
+    """Counts up to `most` rows."""
+    row = tx.execute(_SETTLED, {"most": most}).one()
+    if row.read < most:
+        return Settled(row.settled, is_estimate=False)
+    return Settled(row.estimate if row.estimate >= most else None, is_estimate=True)
 
 
 class Queues:
