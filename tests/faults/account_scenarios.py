@@ -107,8 +107,10 @@ def is_changed(stack: Stack) -> None:
     assert (found["email"], found["invoice_settings"]["default_payment_method"]) == ("user-0@new.example", card["id"])
     row = _row(stack)
     assert (row["plan"], row["canceling"]) == ("pro", True)
-    moved = stack.rows("SELECT before, after FROM subscription_changes WHERE before IS NOT NULL ORDER BY id")
-    assert [(each["before"]["plan"], each["after"]["plan"]) for each in moved] == [("pending", "pro"), ("pro", "pro")]
+    told = [each["after"] for each in stack.rows("SELECT after FROM subscription_changes ORDER BY id")]
+    assert [(each["payable"], each["plan"], each["canceling"]) for each in told] == [
+        (False, "pending", False), (True, "pending", False), (True, "pro", False), (True, "pro", True),
+    ]  # fmt: skip
 
 
 def is_refused(stack: Stack) -> None:

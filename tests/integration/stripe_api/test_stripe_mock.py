@@ -84,8 +84,7 @@ def cancel(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
 
 def default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     card = {"invoice_settings": {"default_payment_method": "pm_1"}}
-    stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
-    return True
+    return stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
 
 
 TERMS = Terms("test", "flexible", "usd")
