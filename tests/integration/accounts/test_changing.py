@@ -373,6 +373,21 @@ def test_what_waits_is_counted(accounts: Accounts, impatient: None, monkeypatch:
     wait_until(lambda: web.worker.metric("subkeeper_account_changes_waiting") == 0, 20)
 
 
+def test_what_ended_a_month_ago_is_deleted_however_much_it_is(
+    accounts: Accounts, new_accounts: NewAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.stack.rows(
+        """
+        INSERT INTO account_changes (id, kind, user_id, caller, digest, state, steps, wanted, ended_at)
+        SELECT gen_random_uuid(), 'update', 'ann', 'user ann', '', 'applied', '{plan}', '{}', now() - day * interval '1 day'
+        FROM unnest(ARRAY[29, 31, 31, 32, 40, 40]) AS day
+        """
+    )
+    monkeypatch.setattr(account_work, "PRUNED_AT_ONCE", 2)
+    new_accounts()
+    wait_until(lambda: len(accounts.rows()) == 1)
+
+
 def test_a_key_that_stripe_may_have_forgotten_is_not_asked_under_again(accounts: Accounts, impatient: None) -> None:
     """What was done is found by looking: it is not done twice."""
     path = f"/v1/subscriptions/{accounts.id_of('ann')}"
