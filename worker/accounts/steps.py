@@ -73,7 +73,7 @@ class Steps:
                 self._of_the_customer(lease)
 
     def _await_ledger(self, lease: ChangeLease) -> None:
-        """Patiently at first alone: where nobody settles, new users would keep everybody else's changes from a thread."""
+        """Patiently at first alone: where nobody settles, new users would keep the threads from everybody else's."""
         looks = round(LEDGER_PATIENCE / LEDGER_LOOK) if lease.change.attempts <= 1 else 1
         for _ in range(looks):
             if (settled := self._leases.settled(lease.change.user_id)) is not None:

@@ -379,7 +379,8 @@ def test_what_ended_a_month_ago_is_deleted_however_much_it_is(
     accounts.stack.rows(
         """
         INSERT INTO account_changes (id, kind, user_id, caller, digest, state, steps, wanted, ended_at)
-        SELECT gen_random_uuid(), 'update', 'ann', 'user ann', '', 'applied', '{plan}', '{}', now() - day * interval '1 day'
+        SELECT gen_random_uuid(), 'update', 'ann', 'user ann', '', 'applied', '{plan}', '{}',
+            now() - day * interval '1 day'
         FROM unnest(ARRAY[29, 31, 31, 32, 40, 40]) AS day
         """
     )
