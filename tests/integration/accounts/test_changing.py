@@ -16,6 +16,7 @@ from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import ask
 from tests.support.stack import SECRET_KEY, Stack
 from tests.support.waiting import wait_until
+from worker.accounts import asking
 from worker.accounts.leases import ChangeLeases
 from worker.domain.account_changes import AccountChange
 from worker.runtime import accounts as account_work
@@ -193,6 +194,12 @@ def test_a_change_for_a_state_that_is_no_more_is_not_made(accounts: Accounts) ->
     assert accounts.change("ann", {"plan": "gold"}, If_Match=f"W/{changed.headers['ETag']}").status == 412
 
 
+def test_what_a_change_has_moved_itself_is_no_reason_not_to_go_on(accounts: Accounts) -> None:
+    etag = accounts.read("ann").headers["ETag"]
+    reply = accounts.change("ann", {"plan": "pro", "canceling": True}, If_Match=etag)
+    assert (reply.status, reply.body["plan"], reply.body["canceling"]) == (200, "pro", True)
+
+
 def test_two_changes_at_once_are_made_one_after_the_other(accounts: Accounts) -> None:
     """Of two that are meant for the same state, the second is not made."""
     accounts.stack.control.latency(ms=150)
@@ -319,6 +326,19 @@ def test_a_change_that_waits_holds_up_its_user_alone(accounts: Accounts, impatie
     wait_until(lambda: accounts.read("ann").body["canceling"], 20)
     assert [row["state"] for row in accounts.rows()] == ["applied"] * 3
     assert accounts.read("ann").body["plan"] == "pro"
+
+
+def test_who_asks_for_more_than_can_be_done_is_told_to_wait_and_an_admin_may_still_remove(
+    accounts: Accounts, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "MOST_WAITING", 3)
+    accounts.stack.control.fault("status", match={"method": "POST"}, status=503)
+    told = [accounts.change("ann", {"canceling": number % 2 == 0}, Idempotency_Key=f"{number}") for number in range(4)]
+    assert [each.status for each in told] == [202, 202, 202, 429]
+    assert (told[-1].body["code"], told[-1].headers["Retry-After"]) == ("too_many_waiting", "1")
+    assert accounts.change("ann", {"canceling": True}, Idempotency_Key="2").status == 202, "that one is known"
+    assert accounts.delete("ann").status == 202
+    assert len(accounts.rows()) == 4
 
 
 def test_a_row_of_a_dead_process_is_swept_by_any_other(accounts: Accounts, impatient: None) -> None:
