@@ -23,6 +23,9 @@ from worker.store.provisioning.insert import NewProvisioning
 from worker.store.told_changes import ToldChange
 from worker.work.dispatcher import Dispatcher
 
+MOST_WAITING = 20
+"""Of a user's changes, before another one is taken in: they are made one after the other, and each asks Stripe."""
+
 Freeze = Callable[[str, str, str | None], NewProvisioning]
 """The ledger's row of a user, with this plan and this email, as absorbing a message would have frozen it."""
 
@@ -112,6 +115,8 @@ class Asking:
             raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
         if (refused := forbidden(str(row.state["stripe_subscription_status"]), new.steps)) is not None:
             raise refused
+        if wish.kind is Kind.UPDATE and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
+            raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
         return replace(
             new,

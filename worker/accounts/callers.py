@@ -11,6 +11,7 @@ from worker.accounts.keys import Key, Keys
 from worker.accounts.tokens import PREFIX, matching
 from worker.domain.callers import ADMIN, Caller, TokenRefused
 from worker.domain.profile import MAX_USER_ID
+from worker.domain.text import is_storable
 
 MAX_TOKEN = 8192
 """Characters: an identity provider's token has some thousand."""
@@ -93,7 +94,9 @@ class Callers:
 
 def _caller(claims: dict[str, Any]) -> Caller:
     subject, scope = claims["sub"], claims.get("scope", "")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_USER_ID or not isinstance(scope, str):
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_USER_ID or not is_storable(subject):
+        raise TokenRefused("malformed")
+    if not isinstance(scope, str):
         raise TokenRefused("malformed")
     return Caller(subject, frozenset(scope.split()), f"user {subject}")
 

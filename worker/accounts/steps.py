@@ -33,7 +33,8 @@ MOST_GENERATIONS = 3
 """Of a step, in a lease: what is burnt again and again waits before the next."""
 
 LEDGER_LOOK, LEDGER_PATIENCE = 0.05, 3.0
-"""Seconds between two looks at a new user's ledger row, and for how long a thread looks: most are settled by then."""
+"""Seconds between two looks at a new user's ledger row, and for how long a thread looks at first: most are settled by
+then."""
 
 
 class Steps:
@@ -82,7 +83,8 @@ class Steps:
                 self._of_the_customer(lease)
 
     def _await_ledger(self, lease: ChangeLease) -> None:
-        looks = round(LEDGER_PATIENCE / LEDGER_LOOK)
+        """Patiently at first alone: where nobody settles, new users would keep the threads from everybody else's."""
+        looks = round(LEDGER_PATIENCE / LEDGER_LOOK) if lease.change.attempts <= 1 else 1
         for _ in range(looks):
             if (settled := self._leases.settled(lease.change.user_id)) is not None:
                 customer_id, subscription_id = settled

@@ -199,8 +199,11 @@ class AccountWork:
             self._metrics.account_changes.standing(*told_changes.backlog(tx), checkouts.to_refund(tx, TOLD_FOR))
 
     def _prune(self) -> None:
-        with self._resources.database.transaction() as tx:
-            pruned = told_changes.prune(tx, KEPT, PRUNED_AT_ONCE)
-            checkouts.prune(tx, KEPT, PRUNED_AT_ONCE)
+        pruned, at_once = 0, PRUNED_AT_ONCE
+        while at_once == PRUNED_AT_ONCE and not self._stopping.is_set():
+            with self._resources.database.transaction() as tx:
+                at_once = told_changes.prune(tx, KEPT, PRUNED_AT_ONCE)
+                checkouts.prune(tx, KEPT, PRUNED_AT_ONCE)
+            pruned += at_once
         if pruned:
             self._log.info("account_changes.pruned", changes=pruned)

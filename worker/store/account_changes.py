@@ -43,6 +43,8 @@ _INSERT = text(f"""
     RETURNING {_COLUMNS}
 """)  # noqa: S608 - constants
 
+_WAITING = text("SELECT count(*) FROM account_changes WHERE user_id = :user_id AND state = 'pending'")
+
 _OPENABLE = f"""
     (c.sealed_email IS NULL OR substring(c.sealed_email FROM 1 FOR {HEADER_BYTES}) = ANY(CAST(:openable AS bytea[])))
 """
@@ -117,6 +119,11 @@ class NewChange:
 def lock_user(tx: Connection, user_id: str) -> None:
     """Nobody else asks for a change of this user until `tx` ends."""
     tx.execute(_LOCK, {"user_id": user_id})
+
+
+def waiting_of(tx: Connection, user_id: str) -> int:
+    """How many changes of this user haven't ended."""
+    return int(tx.execute(_WAITING, {"user_id": user_id}).scalar_one())
 
 
 def insert(tx: Connection, new: NewChange, lease: timedelta | None) -> AccountChange | None:

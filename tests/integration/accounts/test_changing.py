@@ -16,6 +16,7 @@ from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import ask
 from tests.support.stack import SECRET_KEY, Stack
 from tests.support.waiting import wait_until
+from worker.accounts import asking
 from worker.accounts.leases import ChangeLeases
 from worker.domain.account_changes import AccountChange
 from worker.runtime import accounts as account_work
@@ -215,6 +216,12 @@ def test_a_change_for_a_state_that_is_no_more_is_not_made(accounts: Accounts) ->
     assert accounts.change("ann", {"plan": "gold"}, If_Match=f"W/{changed.headers['ETag']}").status == 412
 
 
+def test_what_a_change_has_moved_itself_is_no_reason_not_to_go_on(accounts: Accounts) -> None:
+    etag = accounts.read("ann").headers["ETag"]
+    reply = accounts.change("ann", {"plan": "pro", "canceling": True}, If_Match=etag)
+    assert (reply.status, reply.body["plan"], reply.body["canceling"]) == (200, "pro", True)
+
+
 def test_two_changes_at_once_are_made_one_after_the_other(accounts: Accounts) -> None:
     """Of two that are meant for the same state, the second is not made."""
     accounts.stack.control.latency(ms=150)
@@ -341,6 +348,19 @@ def test_a_change_that_waits_holds_up_its_user_alone(accounts: Accounts, impatie
     assert accounts.read("ann").body["plan"] == "pro"
 
 
+def test_who_asks_for_more_than_can_be_done_is_told_to_wait_and_an_admin_may_still_remove(
+    accounts: Accounts, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "MOST_WAITING", 3)
+    accounts.stack.control.fault("status", match={"method": "POST"}, status=503)
+    told = [accounts.change("ann", {"canceling": number % 2 == 0}, Idempotency_Key=f"{number}") for number in range(4)]
+    assert [each.status for each in told] == [202, 202, 202, 429]
+    assert (told[-1].body["code"], told[-1].headers["Retry-After"]) == ("too_many_waiting", "1")
+    assert accounts.change("ann", {"canceling": True}, Idempotency_Key="2").status == 202, "that one is known"
+    assert accounts.delete("ann").status == 202
+    assert len(accounts.rows()) == 4
+
+
 def test_a_row_of_a_dead_process_is_swept_by_any_other(accounts: Accounts, impatient: None) -> None:
     accounts.stack.control.fault("status", match={"method": "POST"}, status=503)
     assert accounts.change("ann", {"plan": "pro"}).status == 202
@@ -391,6 +411,22 @@ def test_what_waits_is_counted(accounts: Accounts, impatient: None, monkeypatch:
     assert web.worker.metric("subkeeper_account_change_seconds_count", outcome="postponed") >= 1
     web.stack.control.clear_faults()
     wait_until(lambda: web.worker.metric("subkeeper_account_changes_waiting") == 0, 20)
+
+
+def test_what_ended_a_month_ago_is_deleted_however_much_it_is(
+    accounts: Accounts, new_accounts: NewAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.stack.rows(
+        """
+        INSERT INTO account_changes (id, kind, user_id, caller, digest, state, steps, wanted, ended_at)
+        SELECT gen_random_uuid(), 'update', 'ann', 'user ann', '', 'applied', '{plan}', '{}',
+            now() - day * interval '1 day'
+        FROM unnest(ARRAY[29, 31, 31, 32, 40, 40]) AS day
+        """
+    )
+    monkeypatch.setattr(account_work, "PRUNED_AT_ONCE", 2)
+    new_accounts()
+    wait_until(lambda: len(accounts.rows()) == 1)
 
 
 def test_a_key_that_stripe_may_have_forgotten_is_not_asked_under_again(accounts: Accounts, impatient: None) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
 
 from tests.integration.accounts.conftest import ADMIN, Accounts
 from tests.integration.web.callers import ask
 from tests.support.stack import profile
 from tests.support.waiting import wait_until
+from worker.accounts import steps
+from worker.web.api import app
 
 
 def test_a_user_is_provisioned_now_and_once(accounts: Accounts) -> None:
@@ -68,3 +73,15 @@ def test_what_stripe_has_for_a_user_may_be_anothers(accounts: Accounts) -> None:
         accounts.stack.rows("INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('eve', %s)", customer)
         reply = creating.result()
     assert (reply.status, reply.body["code"]) == (409, "stripe_id_taken")
+
+
+def test_a_new_user_whom_nobody_settles_keeps_a_thread_waiting_once(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is only looked at then: many of them would leave none to anybody else's changes."""
+    monkeypatch.setattr(app, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(steps, "LEDGER_PATIENCE", 1.0)
+    assert accounts.create({"user_id": "bob", "plan": "pro"}).status == 202
+    taken = partial(accounts.worker.metric, outcome="postponed")
+    wait_until(lambda: taken("subkeeper_account_change_seconds_count") >= 2, 20)
+    assert 1 <= taken("subkeeper_account_change_seconds_sum") < 1.9

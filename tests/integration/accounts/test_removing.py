@@ -117,6 +117,21 @@ def test_one_that_had_ended_is_removed_all_the_same(accounts: Accounts) -> None:
     removed(accounts, subscription)
 
 
+def test_it_stays_until_it_has_ended_whatever_stripe_doesnt_find(accounts: Accounts) -> None:
+    stack, subscription = accounts.stack, accounts.id_of("ann")
+    path = f"/v1/subscriptions/{subscription}"
+    match = {"path": path, "method": "DELETE"}
+    stack.control.fault("status", match=match, times=1, status=400, code="resource_missing")
+    with ThreadPoolExecutor(1) as threads:
+        deleting = threads.submit(accounts.delete, "ann")
+        wait_until(
+            lambda: stack.rows("SELECT 1 FROM account_changes WHERE last_error = 'subscription_missing_and_there'")
+        )
+        assert stack.subscription_row(subscription)
+        assert deleting.result().status == 204
+    removed(accounts, subscription)
+
+
 def test_the_user_goes_on_to_another_one_that_lives(accounts: Accounts) -> None:
     """Made elsewhere, before or after."""
     stack, subscription = accounts.stack, accounts.id_of("ann")

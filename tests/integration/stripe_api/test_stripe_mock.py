@@ -192,6 +192,7 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "cancel": cancel,
     "attach": lambda stripe, _lane, by: stripe.accounts.attach("pm_1", "cus_1", key="k14", deadline=by),
     "default_card": default_card,
+    "account_customer": lambda stripe, _lane, by: stripe.accounts.customer("cus_1", deadline=by),
     "checkout_that_saves_a_card": lambda stripe, _lane, by: stripe.checkouts.open_checkout(
         setup_request(TERMS, UUID(int=1), "u1", "d1", "cus_1", "sub_1", URLS), key="k16", deadline=by
     ),

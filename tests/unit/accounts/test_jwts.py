@@ -69,6 +69,8 @@ FORGERIES = {
     "nobody's": (signed(claims(sub=None)), "claim_missing"),
     "an empty subject's": (signed(claims("")), "malformed"),
     "a subject's that is too long": (signed(claims("x" * 256)), "malformed"),
+    "a subject's that no table can hold": (signed(claims("u\0")), "malformed"),
+    "half a character as a subject": (signed(claims("\ud800")), "malformed"),
     "scopes as a list": (signed(claims(scope=["subscriptions:admin"])), "malformed"),
     "signed by another key of that name": (signed(claims(), ec_key(1)), "signature_wrong"),
     "a key that nobody knows": (signed(claims(), ec_key(1), kid="new"), "key_unknown"),

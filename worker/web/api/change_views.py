@@ -23,6 +23,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "card_declined": HTTPStatus.PAYMENT_REQUIRED,
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
     "key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "too_many_waiting": HTTPStatus.TOO_MANY_REQUESTS,
     "plan_unusable": HTTPStatus.SERVICE_UNAVAILABLE,
     "not_permitted": HTTPStatus.SERVICE_UNAVAILABLE,
     "portal_not_set_up": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -73,7 +74,8 @@ def reply_for_now(change_id: uuid.UUID, user_id: str, kind: Kind) -> Reply:
 def as_refused(code: str, detail: str, errors: Collection[ApiError] = (), applied: Sequence[str] = ()) -> Refused:
     """What `ChangeRefused` says. Its pointers are into the body."""
     status = STATUSES.get(code, HTTPStatus.CONFLICT)
-    return Refused(status, code, detail, sorted(_in_body(each) for each in errors), applied=applied)
+    headers = (("retry-after", "1"),) if status is HTTPStatus.TOO_MANY_REQUESTS else ()
+    return Refused(status, code, detail, sorted(_in_body(each) for each in errors), headers, applied)
 
 
 def change_view(told: ToldChange, pending_plan: str) -> ChangeView:
