@@ -106,6 +106,9 @@ class Asking:
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
+        may_pile_up = wish.kind is Kind.UPDATE or wish.kind in PAGES
+        if may_pile_up and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
+            raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         if wish.kind in PAGES:
             return page_for(tx, wish, new)
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
@@ -115,8 +118,6 @@ class Asking:
             raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
         if (refused := forbidden(str(row.state["stripe_subscription_status"]), new.steps)) is not None:
             raise refused
-        if wish.kind is Kind.UPDATE and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
-            raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
         return replace(
             new,

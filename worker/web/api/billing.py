@@ -20,7 +20,7 @@ from worker.domain.text import is_storable
 from worker.store.checkouts import ToldCheckout
 from worker.store.told_changes import ToldChange
 from worker.web.api.change_views import as_refused
-from worker.web.api.changes import KEY_HEADER, OF_A_BODY, PROBLEMS, Desk, json_object, read_key
+from worker.web.api.changes import KEY_HEADER, OF_A_BODY, PROBLEMS, TOO_MANY, Desk, json_object, read_key
 from worker.web.api.operations import Act, Begun, Operation, Parameter, Parameters, Refused, Reply, refuse
 from worker.web.api.subscriptions import USER_ID, is_user_id, one_user
 
@@ -90,7 +90,7 @@ class Billing:
             "intent": {"type": "string", "enum": [each.value for each in Intent]},
             "return_url": _URL,
         }
-        problems = {**OF_A_BODY, **PROBLEMS}
+        problems = {**OF_A_BODY, **PROBLEMS, **TOO_MANY}
         asking: dict[str, Any] = {"names_user": True, "may_miss": True, "problems": problems}
         return (
             Operation(

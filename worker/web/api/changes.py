@@ -51,7 +51,7 @@ OF_A_BODY = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is no JSON, or compressed",
 }
-_TOO_MANY = {HTTPStatus.TOO_MANY_REQUESTS: "Changes of this user are still to be made"}
+TOO_MANY = {HTTPStatus.TOO_MANY_REQUESTS: "Changes of this user are still to be made"}
 _IF_MATCH = {HTTPStatus.PRECONDITION_FAILED: "The subscription is no longer as If-Match has it"}
 
 
@@ -87,7 +87,7 @@ class Changes:
                 "PATCH", PATH, "change_subscription", "Change plan, card, email, or whether it ends", Access.CHANGE,
                 (USER, KEY_HEADER, _MATCH_HEADER), one_user, None, SubscriptionView, has_etag=True, may_miss=True,
                 act=self._change, body=json_object(self._body()), later=ChangeView,
-                problems={**OF_A_BODY, **PROBLEMS, **_IF_MATCH, **_TOO_MANY},
+                problems={**OF_A_BODY, **PROBLEMS, **_IF_MATCH, **TOO_MANY},
             ),
             Operation(
                 "DELETE", PATH, "delete_subscription", "Cancel it at once, and remove it for good", Access.ADMIN,
