@@ -72,7 +72,8 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
     ours = at_stripe(stack.stripe)
     stack.rows(
         "UPDATE billing_customers SET stripe_customer_id = %s, default_payment_method = %s WHERE user_id = 'u-123'",
-        [ours["cus_1SxY"], ours["pm_1SxA"]],
+        ours["cus_1SxY"],
+        ours["pm_1SxA"],
     )
     subscribe(stack.database_url, "u-7", "past_due", "pro")
     environ = {
