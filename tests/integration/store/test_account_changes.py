@@ -1,0 +1,42 @@
+"""Rows of changes: how long ago the present key was first asked under."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from tests.integration.store.conftest import LEASE
+from worker.domain.account_changes import AccountChange, Kind, Step
+from worker.store import account_changes
+from worker.store.account_changes import NewChange
+from worker.store.engine.database import Database
+
+AGE = timedelta(hours=20)
+
+
+def begun(database: Database, change: AccountChange) -> AccountChange:
+    with database.transaction() as tx:
+        account_changes.begin(tx, change, LEASE)
+        account_changes.postpone(tx, change, timedelta(), "away")
+        return account_changes.lease(tx, 1, LEASE, [])[0]
+
+
+def test_a_key_is_as_old_as_its_first_request_and_the_next_generation_begins_anew(database: Database) -> None:
+    new = NewChange(
+        uuid.uuid4(), Kind.UPDATE, "ann", "user ann", None, b"", [Step.CANCELING], {"canceling": True}, None
+    )
+    with database.transaction() as tx:
+        inserted = account_changes.insert(tx, new, LEASE)
+    assert inserted is not None
+    change = begun(database, inserted)
+    with database.transaction() as tx:
+        tx.execute(text("UPDATE account_changes SET asked_at = now() - CAST(:age AS interval)"), {"age": AGE})
+    change = begun(database, change)
+    assert change.asked_for is not None
+    assert change.asked_for >= AGE
+    change = begun(database, replace(change, generation=2))
+    assert change.asked_for is not None
+    assert change.asked_for < AGE
