@@ -72,7 +72,6 @@ POINTS = frozenset(
         "commit:Watch._forget_expired",
         "commit:counting.recount",
         "commit:publishing.take_census",
-        "commit:counting.recount",
         "commit:restored.look_first",
         "commit:setup._schema",
         "file:ProgressFile.save",

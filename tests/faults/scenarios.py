@@ -580,30 +580,6 @@ def _are_told(stack: Stack) -> bool:
     return heard >= wanted
 
 
-def _miscounted(stack: Stack) -> Mapping[str, str]:
-    """One subscription, which isn't counted."""
-    stack.publish(profile("user-0"))
-    run_until(stack, lambda: stack.is_completed("user-0"))
-    stack.rows("DELETE FROM subscription_counts")
-    return completed("user-0")
-
-
-def _counted_often(stack: Stack) -> Mapping[str, str]:
-    """By so many statements that they are to be folded together."""
-    stack.rows(
-        "INSERT INTO subscription_counts (plan, stripe_subscription_status, canceling, subscriptions)"
-        " SELECT 'pending', 'trialing', false, 2 * (number %% 2) - 1 FROM generate_series(1, 3000) number"
-    )
-    return {}
-
-
-def _are_counted(stack: Stack) -> bool:
-    """Each once, and in few rows."""
-    (counted,) = stack.rows("SELECT count(*) AS rows, coalesce(sum(subscriptions), 0) AS sum FROM subscription_counts")
-    (there,) = stack.rows("SELECT count(*) AS sum FROM billing_subscriptions")
-    return bool(counted["sum"] == there["sum"] and counted["rows"] < 100)
-
-
 # What happens meanwhile
 
 
@@ -899,13 +875,6 @@ SCENARIOS: Mapping[str, Scenario] = {
         (Kill("publish:Relay._publish"), Kill("commit:Relay.publish_waiting"), Kill("commit:Pruner._step")),
         command=lambda _: ("run", "relay"),
         is_done=_are_told,
-    ),
-    "counts": Scenario(_counted_often, (Kill("commit:Watch._fold_counts"),), is_done=_are_counted),
-    "stats": Scenario(
-        _miscounted,
-        (Kill("commit:counting.recount"),),
-        command=lambda _: ("stats", "--repair"),
-        is_done=_are_counted,
     ),
     "backfill": Scenario(
         _file,
