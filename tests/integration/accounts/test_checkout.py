@@ -235,12 +235,12 @@ def test_events_that_come_twice_late_or_before_our_commit_complete_it_once(
     """As where the process dies between Stripe's answer and its commit, and somebody completes the page."""
     advance = ChangeLeases.advance
 
-    def heard_first(leases: ChangeLeases, lease: Any, changed: AccountChange, *answer: Any) -> None:
+    def heard_first(leases: ChangeLeases, lease: Any, changed: AccountChange, *answer: Any, **more: Any) -> None:
         if changed.step is Step.OPEN and "session" in changed.wanted:
             (session,) = hearing.stack.call_stripe("GET", "/v1/checkout/sessions")["data"]
             complete(hearing, session)
             heard(hearing)
-        advance(leases, lease, changed, *answer)
+        advance(leases, lease, changed, *answer, **more)
 
     monkeypatch.setattr(ChangeLeases, "advance", heard_first)
     page = opened(hearing)
