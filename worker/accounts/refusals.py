@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.domain.account_changes import OF_PAGES, PAGES, PROPERTIES, AccountChange, ChangeRefused, Step
+from worker.domain.account_changes import PROPERTIES, AccountChange, ChangeRefused, Kind, Step
 from worker.domain.accounts import ApiError
 from worker.errors import SubkeeperError, TryLater
 from worker.stripe_api.errors import (
@@ -39,17 +39,17 @@ def is_missing(error: SubkeeperError) -> bool:
 
 def meant(change: AccountChange, error: SubkeeperError) -> SubkeeperError:
     """What an error means to who asked, where it is Stripe's refusal; else the error itself."""
-    if isinstance(error, Unauthorized) and error.failure.status == FORBIDDEN and change.kind in OF_PAGES:
-        return _not_permitted(change)  # a key that may make changes may lack what pages need: those go on
+    if isinstance(error, Unauthorized) and error.failure.status == FORBIDDEN:
+        return _not_permitted(change)  # a key that may do one thing may lack the permission for another: that goes on
     failure = refusal_of(error)
     return error if failure is None else refused_by_stripe(change.step, failure)
 
 
 def _not_permitted(change: AccountChange) -> SubkeeperError:
     """What a page has come to waits for the permission: the user has done their part."""
-    if change.kind in PAGES:
-        return ChangeRefused("not_permitted", "our key may not do this at Stripe: see the permissions that it needs")
-    return TryLater("not_permitted")
+    if change.kind is Kind.COMPLETION:
+        return TryLater("not_permitted")
+    return ChangeRefused("not_permitted", "our key may not do this at Stripe: see the permissions that it needs")
 
 
 def refused_by_stripe(step: Step | None, failure: Failure) -> ChangeRefused:

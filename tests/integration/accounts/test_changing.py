@@ -454,3 +454,11 @@ def test_stopping_waits_for_what_was_asked(accounts: Accounts) -> None:
     assert accounts.worker.stop() == 0
     asking.join(10)
     assert told == [200]
+
+
+def test_what_the_key_may_not_do_is_told_to_who_asked_and_keeps_nobody_else_waiting(accounts: Accounts) -> None:
+    path = "/v1/payment_methods/pm_card_visa/attach"
+    accounts.stack.control.fault("status", match={"path": path}, status=403, sticky=False)
+    refused = accounts.change("ann", {"stripe_source": "pm_card_visa", "plan": "pro"})
+    assert (refused.status, refused.body["code"]) == (503, "not_permitted")
+    assert accounts.change("ann", {"plan": "pro"}).status == 200
