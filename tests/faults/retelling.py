@@ -11,7 +11,8 @@ from worker.broker.reader import Reader
 
 ROWS = """
     SELECT stripe_subscription_id AS id, version,
-        CAST(replace(CAST(to_jsonb(s) AS text), '+00:00"', 'Z"') AS jsonb) AS columns
+        CAST(replace(CAST(to_jsonb(s) AS text), '+00:00"', 'Z"') AS jsonb) || jsonb_build_object(
+            'payable', coalesce(default_payment_method, customer_default_payment_method) IS NOT NULL) AS columns
     FROM billing_subscriptions s
 """
 """Times as changes have them."""

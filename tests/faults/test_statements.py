@@ -15,11 +15,15 @@ from tests.support.waiting import wait_until
 EACH = 5
 """Users of each kind: enough for two strikes at each statement, and for one user to get through."""
 
-ELSEWHERE = ("setup", "publishing", "restored", "Quarantine", "Budget._leave", "Replay", "Verifier", "ReadMeter")
+ELSEWHERE = (
+    "setup", "publishing", "restored", "counting", "Quarantine", "Budget._leave", "Replay", "Verifier",
+    "CardComparison", "ReadMeter",
+)  # fmt: skip
 """Whose commits are made by commands, or by a worker that ends, not by one that works."""
 
 OTHER_JOBS = (
     "EventInbox", "Refresher", "Vanished", "Leadership", "Relay", "Pruner", "Asking", "ChangeLeases", "AccountWork",
+    "ApiStripe", "Cards", "PageRows",
 )  # fmt: skip
 """Whose are other processes'; their kills are in `scenarios`."""
 
