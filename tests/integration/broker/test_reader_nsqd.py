@@ -90,7 +90,7 @@ def test_a_fin_that_nsqd_refuses_costs_no_connection(nsqd: Nsqd, topic: str, new
     until(lambda: nsqd.channel(topic, CHANNEL)["timeout_count"] == 1)
     reader.finish(late)  # E_FIN_FAILED
     reader.resume()
-    assert receive(reader, 1)[0].attempts == 2
+    assert receive(reader, 1)[0].attempts > 1
     assert reader.connected
 
 
