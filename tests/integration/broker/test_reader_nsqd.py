@@ -73,7 +73,7 @@ def test_a_message_that_timed_out_is_finished_without_harm(nsqd: Nsqd, topic: st
     nsqd.publish(topic, b"slow")
     reader = new_reader(settings_for(nsqd.tcp_address, msg_timeout=1.0), topic)
     first = receive(reader, 1, finish=False)
-    until(lambda: nsqd.channel(topic, CHANNEL)["timeout_count"] == 1)
+    until(lambda: nsqd.channel(topic, CHANNEL)["timeout_count"] >= 1)
     [again] = receive(reader, 1)
     reader.finish(first)  # it is finished already
     assert again.id == first[0].id
@@ -87,7 +87,7 @@ def test_a_fin_that_nsqd_refuses_costs_no_connection(nsqd: Nsqd, topic: str, new
     reader = new_reader(settings_for(nsqd.tcp_address, msg_timeout=1.0), topic)
     late = receive(reader, 1, finish=False)
     reader.pause()
-    until(lambda: nsqd.channel(topic, CHANNEL)["timeout_count"] == 1)
+    until(lambda: nsqd.channel(topic, CHANNEL)["timeout_count"] >= 1)
     reader.finish(late)  # E_FIN_FAILED
     reader.resume()
     assert receive(reader, 1)[0].attempts > 1

@@ -26,6 +26,7 @@ from worker.domain.accounts import ApiError
 from worker.domain.callers import Caller, TokenRefused, may_call
 from worker.domain.strict_json import parse_object
 from worker.errors import Rejected, SubkeeperError
+from worker.web.api.anything import ANYTHING, register_anything
 from worker.web.api.operations import WAIT_SECONDS, Act, Begun, Operation, Refused, Reply, refuse
 from worker.web.api.subscriptions import is_user_id
 from worker.web.app import Gone, Problem
@@ -76,6 +77,7 @@ class Api:
         self._clock = clock
         self._log = structlog.get_logger(__name__)
         self.operations = tuple(operations)
+        register_anything()
         self.router = Router([self._route(each) for each in operations], redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +117,7 @@ class Api:
                 told = told._replace(reply=await self._awaited(told.reply))
             return self._respond(request, told, operation.name, began)
 
-        path = operation.path.replace("}", ":path}")  # an id may hold a slash
+        path = operation.path.replace("}", f":{ANYTHING}}}")
         return Route(path, endpoint, methods=[operation.method], name=operation.name)
 
     async def _awaited(self, begun: Begun) -> Reply:
