@@ -58,8 +58,8 @@ class Trace:
                 self._files.setdefault(thread, {})[str(inside)] = None
 
     def way_with(self, file: str) -> list[str]:
-        """The files up to the last commit before which `file` ran."""
-        return next(files for files in reversed(self.at_commits) if file in files)
+        """The files up to a commit before which `file` ran: the fewest, since another connection may be opened for it."""
+        return min((files for files in self.at_commits if file in files), key=len)
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def listed(title: str) -> list[str]:
 
 def passed(stack: Stack, rng: random.Random, trace: Trace, file: str) -> list[str]:
     with traced(stack, rng, trace):
-        for number in range(3):  # the first one opens connections
+        for number in range(3):  # the first ones open connections
             stack.publish(profile(f"user-{number}"))
             stack.await_completed(f"user-{number}")
     return trace.way_with(file)
