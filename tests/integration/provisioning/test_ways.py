@@ -22,6 +22,9 @@ from worker.threads import Threads
 assert worker.__file__ is not None
 WORKER = Path(worker.__file__).parent
 DESIGN = (Path(__file__).parents[3] / "docs" / "design.md").read_text()
+OPENING = "store/engine/prepared.py"
+"""Runs where a connection is opened."""
+
 LEAVES = ("telemetry", "domain", "sealing.py", "errors.py")
 """Rules, what is told of them, and words: they don't count."""
 
@@ -58,8 +61,8 @@ class Trace:
                 self._files.setdefault(thread, {})[str(inside)] = None
 
     def way_with(self, file: str) -> list[str]:
-        """The files up to a commit before which `file` ran: the fewest, since another connection may be opened for it."""
-        return min((files for files in self.at_commits if file in files), key=len)
+        """The files up to the last commit before which `file` ran, and for which no connection was opened."""
+        return next(files for files in reversed(self.at_commits) if file in files and OPENING not in files)
 
 
 @contextmanager
@@ -92,7 +95,7 @@ def listed(title: str) -> list[str]:
 
 def passed(stack: Stack, rng: random.Random, trace: Trace, file: str) -> list[str]:
     with traced(stack, rng, trace):
-        for number in range(3):  # the first ones open connections
+        for number in range(3):  # the first one opens connections
             stack.publish(profile(f"user-{number}"))
             stack.await_completed(f"user-{number}")
     return trace.way_with(file)
