@@ -14,16 +14,15 @@ from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.steps import Steps
 from worker.domain.account_changes import ChangeRefused
 from worker.domain.deadline import OutOfTime
-from worker.domain.doubt import Refusal
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import retry_delay
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.store.engine.errors import LeaseLost
 from worker.stripe_api.errors import KeyBurnt
-from worker.work.owner import Ended
+from worker.work.owner import BlamesNobody, Ended
 
 
-class ChangeWorker:
+class ChangeWorker(BlamesNobody):
     """The owner of this leased work. `ended` hears of each change that has; `rng` jitters retries."""
 
     def __init__(
@@ -65,17 +64,8 @@ class ChangeWorker:
 
     # What is refused is told to who asked for it, and blames nobody else
 
-    def refusals(self) -> list[Refusal]:
-        return []
-
-    def release_refused(self, began: float, whole: float | None) -> int:  # noqa: ARG002 - as `Refusals` has it
-        return 0
-
     def lease_untried(self, *, newest: bool) -> ChangeLease | None:  # noqa: ARG002 - as `Refusals` has it
         return next(iter(self._leases.lease_due(1)), None)
-
-    def lease_refused(self) -> ChangeLease | None:
-        return None
 
     # The work
 

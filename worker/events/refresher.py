@@ -15,7 +15,6 @@ from datetime import timedelta
 import structlog
 
 from worker.domain.deadline import Clock, Deadline, OutOfTime, boot_time
-from worker.domain.doubt import Refusal
 from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import retry_delay, user_digest
@@ -31,7 +30,7 @@ from worker.store.engine.errors import LeaseLost
 from worker.store.provisioning import following, pointers
 from worker.store.refreshes import Refresh
 from worker.stripe_api.gateway import StripeGateway
-from worker.work.owner import Ended
+from worker.work.owner import BlamesNobody, Ended
 
 WAITING = timedelta(minutes=1)
 """After so long a subscription is fetched again whose user's provisioning isn't finished: that decides first."""
@@ -49,7 +48,7 @@ class RefreshLease:
     lane: Lane = field(default=Lane.RETRY)
 
 
-class Refresher:
+class Refresher(BlamesNobody):
     """Leases of `length`. `rng` jitters retries."""
 
     def __init__(
@@ -108,17 +107,8 @@ class Refresher:
 
     # What was refused is nobody's doubt here: a read changes nothing, and each mark is tried again by itself
 
-    def refusals(self) -> list[Refusal]:
-        return []
-
-    def release_refused(self, began: float, whole: float | None) -> int:  # noqa: ARG002 - as `Refusals` has it
-        return 0
-
     def lease_untried(self, *, newest: bool) -> RefreshLease | None:  # noqa: ARG002 - as `Refusals` has it
         return next(iter(self._lease(1)), None)
-
-    def lease_refused(self) -> RefreshLease | None:
-        return None
 
     # The work
 

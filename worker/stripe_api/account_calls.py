@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import quote
 
 from worker.domain.changing import Changeable
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
 from worker.stripe_api.parsing import Fields, expanded_customer, fetched_subscription
-from worker.stripe_api.requestor import Call, Requestor
+from worker.stripe_api.requestor import Call, Requestor, segment
 
 EXPANDED = {"expand": ["latest_invoice", "customer"]}
 
@@ -34,7 +33,7 @@ class AccountCalls:
 
     def subscription(self, subscription_id: str, *, deadline: Deadline) -> Answer[Changing]:
         """As it is now, with its latest invoice and customer. Raises `Refused` where there is none."""
-        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        path = f"/v1/subscriptions/{segment(subscription_id)}"
         call = Call("subscriptions.retrieve", "get", path, EXPANDED, Lane.LIVE, deadline)
         return self._requestor.send(call).answer(changing)
 
@@ -42,24 +41,24 @@ class AccountCalls:
         self, subscription_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline
     ) -> Answer[Changing]:
         """As it is then, with its latest invoice and customer."""
-        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        path = f"/v1/subscriptions/{segment(subscription_id)}"
         call = Call("subscriptions.update", "post", path, {**params, **EXPANDED}, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(changing)
 
     def cancel_subscription(self, subscription_id: str, *, key: str, deadline: Deadline) -> None:
         """Ends it at once. Raises `Refused` (`resource_missing`) where it has ended, or there is none."""
-        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        path = f"/v1/subscriptions/{segment(subscription_id)}"
         self._requestor.send(Call("subscriptions.cancel", "delete", path, {}, Lane.LIVE, deadline, key))
 
     def attach(self, payment_method_id: str, customer_id: str, *, key: str, deadline: Deadline) -> str:
         """The card is the customer's. Returns its id, which is another one for Stripe's test cards (`pm_card_…`)."""
-        path = f"/v1/payment_methods/{_segment(payment_method_id)}/attach"
+        path = f"/v1/payment_methods/{segment(payment_method_id)}/attach"
         call = Call("payment_methods.attach", "post", path, {"customer": customer_id}, Lane.LIVE, deadline, key)
         return Fields("payment method", self._requestor.send(call).data).get("id", str)
 
     def customer(self, customer_id: str, *, deadline: Deadline) -> Answer[ExpandedCustomer]:
         """As it is now. Raises `CustomerGone` where there never was one."""
-        path = f"/v1/customers/{_segment(customer_id)}"
+        path = f"/v1/customers/{segment(customer_id)}"
         call = Call("customers.retrieve", "get", path, {}, Lane.LIVE, deadline)
         return self._requestor.send(call).answer(expanded_customer)
 
@@ -67,7 +66,7 @@ class AccountCalls:
         self, customer_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline
     ) -> Answer[ExpandedCustomer]:
         """As it is then."""
-        path = f"/v1/customers/{_segment(customer_id)}"
+        path = f"/v1/customers/{segment(customer_id)}"
         call = Call("customers.update", "post", path, params, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(expanded_customer)
 
@@ -88,7 +87,3 @@ def changing(data: object) -> Changing:
         invoice_status=None if found.latest_invoice is None else found.latest_invoice.status,
     )
     return Changing(found, now)
-
-
-def _segment(stripe_id: str) -> str:
-    return quote(stripe_id, safe="")

@@ -7,7 +7,6 @@ https://docs.stripe.com/api/invoices/pay, https://docs.stripe.com/api/subscripti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from worker.domain.checkouts import CHECKOUT, SUBSCRIPTION, CheckoutSession
 from worker.domain.deadline import Deadline
@@ -15,7 +14,7 @@ from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer
 from worker.stripe_api.account_calls import EXPANDED, Changing, changing
 from worker.stripe_api.parsing import Fields
-from worker.stripe_api.requestor import Call, Requestor
+from worker.stripe_api.requestor import Call, Requestor, segment
 
 SESSIONS = "/v1/checkout/sessions"
 
@@ -33,13 +32,13 @@ class CheckoutCalls:
 
     def checkout(self, session_id: str, *, deadline: Deadline) -> CheckoutSession:
         """As it is now. Raises `Refused` where there is none."""
-        path = f"{SESSIONS}/{_segment(session_id)}"
+        path = f"{SESSIONS}/{segment(session_id)}"
         call = Call("checkout.sessions.retrieve", "get", path, _INTENT, Lane.LIVE, deadline)
         return checkout_session(self._requestor.send(call).data)
 
     def expire_checkout(self, session_id: str, *, key: str, deadline: Deadline) -> None:
         """Nobody can complete it any more. Stripe refuses it for one that isn't open."""
-        path = f"{SESSIONS}/{_segment(session_id)}/expire"
+        path = f"{SESSIONS}/{segment(session_id)}/expire"
         self._requestor.send(Call("checkout.sessions.expire", "post", path, {}, Lane.LIVE, deadline, key))
 
     def open_portal(self, params: Mapping[str, object], *, key: str, deadline: Deadline) -> str:
@@ -50,14 +49,14 @@ class CheckoutCalls:
 
     def pay_invoice(self, invoice_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline) -> None:
         """One attempt, now (402: declined)."""
-        path = f"/v1/invoices/{_segment(invoice_id)}/pay"
+        path = f"/v1/invoices/{segment(invoice_id)}/pay"
         self._requestor.send(Call("invoices.pay", "post", path, params, Lane.LIVE, deadline, key))
 
     def resume_subscription(
         self, subscription_id: str, params: Mapping[str, object], *, key: str, deadline: Deadline
     ) -> Answer[Changing]:
         """As it is then: still paused, while the invoice that this makes isn't paid."""
-        path = f"/v1/subscriptions/{_segment(subscription_id)}/resume"
+        path = f"/v1/subscriptions/{segment(subscription_id)}/resume"
         call = Call("subscriptions.resume", "post", path, {**params, **EXPANDED}, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(changing)
 
@@ -81,7 +80,3 @@ def checkout_session(data: object) -> CheckoutSession:
         checkout_id=metadata.get(CHECKOUT),
         serves=metadata.get(SUBSCRIPTION),
     )
-
-
-def _segment(stripe_id: str) -> str:
-    return quote(stripe_id, safe="")

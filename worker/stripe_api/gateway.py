@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from urllib.parse import quote
 
 from worker.domain.clocks import StripeClock
 from worker.domain.deadline import Clock, Deadline, boot_time
@@ -46,7 +45,7 @@ from worker.stripe_api.parsing import (
 from worker.stripe_api.portal_configurations import PortalConfigurations
 from worker.stripe_api.products import Products
 from worker.stripe_api.reads import Reads
-from worker.stripe_api.requestor import Call, Reply, Requestor
+from worker.stripe_api.requestor import Call, Reply, Requestor, segment
 from worker.stripe_api.showing import Showing
 from worker.stripe_api.subscription_list import SubscriptionPage, subscriptions_page
 from worker.stripe_api.test_clock import frozen_time
@@ -137,7 +136,7 @@ class StripeGateway:
 
     def customer(self, customer_id: str, *, lane: Lane, deadline: Deadline) -> Answer[CustomerFact | None]:
         """The customer; None once it is deleted. Raises `CustomerGone` where it never was."""
-        call = Call("customers.retrieve", "get", f"/v1/customers/{_segment(customer_id)}", {}, lane, deadline)
+        call = Call("customers.retrieve", "get", f"/v1/customers/{segment(customer_id)}", {}, lane, deadline)
         return self._requestor.send(call).answer(customer_unless_deleted)
 
     def customers_page(
@@ -194,7 +193,7 @@ class StripeGateway:
     def subscription(self, subscription_id: str, *, lane: Lane, deadline: Deadline) -> Answer[FetchedSubscription]:
         """The subscription with its latest invoice and customer. Raises `Refused` where there is none (one that has
         ended is)."""
-        path = f"/v1/subscriptions/{_segment(subscription_id)}"
+        path = f"/v1/subscriptions/{segment(subscription_id)}"
         params = {"expand": ["latest_invoice", "customer"]}
         call = Call("subscriptions.retrieve", "get", path, params, lane, deadline)
         return self._requestor.send(call).answer(fetched_subscription)
@@ -222,7 +221,7 @@ class StripeGateway:
 
     def event(self, event_id: str, *, lane: Lane, deadline: Deadline) -> Mapping[str, object]:
         """An event as Stripe has it, personal data and all. Raises `Refused` where it has none (after 30 days)."""
-        call = Call("events.retrieve", "get", f"/v1/events/{_segment(event_id)}", {}, lane, deadline)
+        call = Call("events.retrieve", "get", f"/v1/events/{segment(event_id)}", {}, lane, deadline)
         return self._requestor.send(call).data
 
     def prices(self, lookup_keys: Sequence[str], *, deadline: Deadline) -> dict[str, PriceFact]:
@@ -262,7 +261,3 @@ def _next_list_page(page: Reply) -> Mapping[str, object] | None:
     if not objects:
         raise AnswerIncomplete("list has more, but its page is empty")
     return {"starting_after": Fields("list", objects[-1]).get("id", str)}
-
-
-def _segment(stripe_id: str) -> str:
-    return quote(stripe_id, safe="")

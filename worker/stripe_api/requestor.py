@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar, cast
+from urllib.parse import quote
 
 import stripe
 from tenacity import RetryCallState, Retrying
@@ -223,3 +224,8 @@ def _reason(error: Throttled) -> str | None:
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def segment(stripe_id: str) -> str:
+    """An id as a part of a path."""
+    return quote(stripe_id, safe="")

@@ -76,3 +76,16 @@ class Refusals(Protocol[LeaseT_co]):
     def lease_refused(self) -> LeaseT_co | None:
         """One that was refused while nobody passed, in turn."""
         ...
+
+
+class BlamesNobody:
+    """`Refusals` of work in which a refusal is only ever its own row's."""
+
+    def refusals(self) -> list[Refusal]:
+        return []
+
+    def release_refused(self, began: float, whole: float | None) -> int:  # noqa: ARG002 - as `Refusals` has it
+        return 0
+
+    def lease_refused(self) -> None:
+        return None

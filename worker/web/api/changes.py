@@ -27,7 +27,7 @@ from worker.domain.callers import Access, Caller
 from worker.domain.profile import MAX_EMAIL
 from worker.store.told_changes import ToldChange
 from worker.web.api.change_views import ChangeView, as_refused, change_view, reply_for_now, reply_of
-from worker.web.api.operations import Act, Begun, Operation, Parameter, Parameters, Refused, Reply, refuse
+from worker.web.api.operations import Act, Begun, Operation, Parameter, Parameters, Refused, Reply, nobody, refuse
 from worker.web.api.subscriptions import PATH, USER, USER_ID, SubscriptionView, is_user_id, one_user
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -79,7 +79,7 @@ class Changes:
         return (
             Operation(
                 "POST", "/subscriptions", "create_subscription", "Give a user a subscription, once", Access.ADMIN,
-                (KEY_HEADER,), _nobody, None, SubscriptionView, has_etag=True, act=self._create,
+                (KEY_HEADER,), nobody, None, SubscriptionView, has_etag=True, act=self._create,
                 body=json_object(created, required=["user_id", "plan"]), success=HTTPStatus.CREATED, later=ChangeView,
                 problems={**OF_A_BODY, **PROBLEMS},
             ),
@@ -195,11 +195,6 @@ def read_key(act: Act) -> str | None:
 def json_object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
     needed: dict[str, Any] = {"required": list(required)} if required else {"minProperties": 1}
     return {"type": "object", "properties": dict(properties), "additionalProperties": False, **needed}
-
-
-def _nobody(_given: Parameters) -> tuple[str, ...]:
-    """Who may is told by the scope alone."""
-    return ()
 
 
 def _etags(if_match: str | None) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from worker.domain.callers import SCOPES, Access
-from worker.web.api.operations import Operation, Parameters, Reply
+from worker.web.api.operations import Operation, Parameters, Reply, nobody
 from worker.web.problems import PROBLEM
 
 PATH = "/openapi.json"
@@ -45,7 +45,7 @@ def describing(operations: Sequence[Operation], version: str) -> Operation:
     def answer(_users: tuple[str, ...], _given: Parameters) -> Reply:
         return Reply(HTTPStatus.OK, told)
 
-    own = Operation("GET", PATH, "read_openapi", "This document", Access.PUBLIC, (), _nobody, answer)
+    own = Operation("GET", PATH, "read_openapi", "This document", Access.PUBLIC, (), nobody, answer)
     told = json.dumps(document([*operations, own], version)).encode()
     return own
 
@@ -67,10 +67,6 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {"securitySchemes": {"bearer": scheme}, "schemas": dict(_schemas(operations))},
     }
-
-
-def _nobody(_given: Parameters) -> tuple[str, ...]:
-    return ()
 
 
 def _operation(operation: Operation) -> dict[str, Any]:

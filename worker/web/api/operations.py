@@ -135,3 +135,8 @@ def refuse(errors: Sequence[ApiError]) -> None:
 def pointer(*parts: str | int) -> str:
     """A JSON pointer into `{"path": {…}, "query": {…}, "header": {…}, "body": {…}}`."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def nobody(_given: Parameters) -> tuple[str, ...]:
+    """Of whom a request is that tells of no user."""
+    return ()

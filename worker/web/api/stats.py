@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from worker.domain.callers import Access
 from worker.domain.stats import Stats
-from worker.web.api.operations import Operation, Parameters, Reply
+from worker.web.api.operations import Operation, Parameters, Reply, nobody
 
 
 class StatsView(BaseModel):
@@ -32,9 +32,5 @@ def counting(read: Callable[[], Stats]) -> Operation:
         return Reply(HTTPStatus.OK, StatsView.model_validate(asdict(read())).model_dump_json().encode())
 
     return Operation(
-        "GET", "/stats", "read_stats", "How many subscriptions there are", Access.READ, (), _nobody, answer, StatsView
+        "GET", "/stats", "read_stats", "How many subscriptions there are", Access.READ, (), nobody, answer, StatsView
     )
-
-
-def _nobody(_given: Parameters) -> tuple[str, ...]:
-    return ()
