@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from worker.accounts.leases import ChangeLease
-from worker.accounts.pages import page_for
+from worker.accounts.pages import customer_of, page_for
 from worker.domain.account_changes import PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
 from worker.domain.accounts import UNSET
 from worker.domain.changing import forbidden
@@ -61,7 +61,9 @@ class Asking:
     def insert(self, wish: Wish, *, leased: bool) -> tuple[ToldChange | None, ChangeLease | None]:
         """The row, committed, and its lease, where it was to be `leased` and nothing of the user's is before it; or the
         row of before. Raises `ChangeRefused`."""
-        asked = digest_of(wish.kind, wish.user_id, wish.change, ",".join(sorted(wish.etags)), wish.about)
+        details = {"details": wish.details.as_json()} if wish.kind is Kind.DETAILS else {}
+        etags = ",".join(sorted(wish.etags))
+        asked = digest_of(wish.kind, wish.user_id, wish.change, etags, {**wish.about, **details})
         deadline = Deadline.after(self._lease.total_seconds(), self._clock)
         with self._database.transaction() as tx:
             account_changes.lock_user(tx, wish.user_id)
@@ -80,7 +82,11 @@ class Asking:
     def _new(self, wish: Wish, digest: bytes) -> NewChange:
         change, identifier = wish.change, wish.id
         asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
-        is_sealed = wish.kind is Kind.UPDATE and change.email is not UNSET
+        sealed = None
+        if wish.kind is Kind.DETAILS:
+            sealed = wish.details.as_json()
+        elif wish.kind is Kind.UPDATE and change.email is not UNSET:
+            sealed = change.email
         return NewChange(
             id=identifier,
             kind=wish.kind,
@@ -88,9 +94,9 @@ class Asking:
             caller=wish.caller,
             idempotency_key=wish.idempotency_key,
             digest=digest,
-            steps=planned(wish.kind, change),
+            steps=planned(wish.kind, change, wish.details),
             wanted={**wish.about, **{name: value for name, value in asked.items() if value is not UNSET}},
-            sealed_email=self._sealer.seal(str(change.email).encode(), identifier.bytes) if is_sealed else None,
+            sealed_email=None if sealed is None else self._sealer.seal(sealed.encode(), identifier.bytes),
         )
 
     def _known(self, tx: Transaction, wish: Wish, asked: bytes) -> ToldChange | None:
@@ -106,11 +112,13 @@ class Asking:
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
-        may_pile_up = wish.kind is Kind.UPDATE or wish.kind in PAGES
+        may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETAILS} or wish.kind in PAGES
         if may_pile_up and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
             raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         if wish.kind in PAGES:
             return page_for(tx, wish, new)
+        if wish.kind is Kind.DETAILS:
+            return replace(new, stripe_customer_id=customer_of(tx, wish.user_id))
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")

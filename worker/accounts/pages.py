@@ -16,17 +16,22 @@ from worker.store.provisioning import following
 
 def page_for(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     """The change that opens it, with whom and what it is for; of a checkout the row, too. Raises `ChangeRefused`."""
-    if following.unfinished(tx, [wish.user_id]):  # what the signup will come to decides
-        raise ChangeRefused("signup_unfinished", "the user's signup is being settled: try again")
-    customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
-    if customer_id is None:
-        raise ChangeRefused("no_customer", "the user has no customer at Stripe: everybody has one by their signup")
-    new = replace(new, stripe_customer_id=customer_id)
+    new = replace(new, stripe_customer_id=customer_of(tx, wish.user_id))
     if wish.kind is Kind.PORTAL:
         return _portal(tx, wish, new)
     checkouts.insert(tx, wish.id, wish.user_id, None if wish.change.plan is UNSET else wish.change.plan)
     current = next(iter(subscriptions.current(tx, [wish.user_id])), None)
     return replace(new, stripe_subscription_id=current.id if current is not None else None)
+
+
+def customer_of(tx: Transaction, user_id: str) -> str:
+    """The user's customer at Stripe. Raises `ChangeRefused` where there is none (yet)."""
+    if following.unfinished(tx, [user_id]):  # what the signup will come to decides
+        raise ChangeRefused("signup_unfinished", "the user's signup is being settled: try again")
+    customer_id = customers.living(tx, [user_id]).get(user_id)
+    if customer_id is None:
+        raise ChangeRefused("no_customer", "the user has no customer at Stripe: everybody has one by their signup")
+    return customer_id
 
 
 def _portal(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:

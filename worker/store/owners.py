@@ -1,7 +1,8 @@
 """SQL of `billing_owners`: who owns which customer.
 
-Without a row there, a customer is its own user's, who is its payer: so it was before there were owners, and so processes
-that don't know the table go on writing it. A row of that user's says otherwise; without a role, that they own it no more.
+Without a row there, a customer is its own user's, who is its payer: so it was before there were owners, and so
+processes that don't know the table go on writing it. A row of that user's says otherwise; without a role, that they own
+it no more.
 Whoever gives or takes away has the customer's row locked (`customers.locked`).
 """
 

@@ -96,7 +96,7 @@ class Desk(Protocol):
 
 
 class PaymentMethods:
-    """Payment methods in their order, and the customer's details."""
+    """Payment methods in their order, and the customer's details as they are."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
