@@ -223,7 +223,8 @@ subscription_tombstones = Table(
     "subscription_tombstones",
     metadata,
     Column("stripe_subscription_id", Text, primary_key=True),
-    Column("user_id", Text, nullable=False),
+    # NULL: a project's.
+    Column("user_id", Text),
     # The last one that the row had.
     Column("version", BigInteger, nullable=False),
     Column("removed_at", _Time, nullable=False, server_default=_now),

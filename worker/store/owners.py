@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from worker.domain import owners as domain
 from worker.domain.owners import Owner, OwnerKind, Role, Share, user
+from worker.store.customers import Owner as Customer
 from worker.store.engine import arrays
 
 _SHARES = """
@@ -81,3 +83,9 @@ def give(tx: Connection, stripe_customer_id: str, share: Share) -> None:
 def take_away(tx: Connection, stripe_customer_id: str, owner: Owner) -> None:
     """It owns the customer no more. What the others have there stays theirs."""
     tx.execute(_TAKE_AWAY, {"customer": stripe_customer_id, "kind": owner.kind.value, "id": owner.id})
+
+
+def whose(tx: Connection, customer: Customer, stripe_customer_id: str, named: Owner | None) -> Owner | None:
+    """Whose a subscription on this customer is, whose metadata names `named`."""
+    shares = of(tx, [stripe_customer_id]).get(stripe_customer_id, [])
+    return domain.whose(shares, customer.user_id, named)

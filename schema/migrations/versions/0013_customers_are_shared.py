@@ -46,12 +46,15 @@ def upgrade() -> None:
     )
     op.add_column("subscription_changes", sa.Column("project_id", sa.Text()))
     op.alter_column("subscription_changes", "user_id", nullable=True)
+    op.alter_column("subscription_tombstones", "user_id", nullable=True)
     _allow((*_KINDS, "details"))
 
 
 def downgrade() -> None:
     op.execute("DELETE FROM account_changes WHERE kind = 'details'")
     _allow(_KINDS)
+    op.execute("UPDATE subscription_tombstones SET user_id = '' WHERE user_id IS NULL")
+    op.alter_column("subscription_tombstones", "user_id", nullable=False)
     op.execute("DELETE FROM subscription_changes WHERE user_id IS NULL")
     op.alter_column("subscription_changes", "user_id", nullable=False)
     op.drop_column("subscription_changes", "project_id")
