@@ -84,6 +84,26 @@ def failing(*paths: str) -> Callable[[Stack], Mapping[str, str]]:
     return arrange
 
 
+def giving(stack: Stack, launched: Launched) -> None:
+    """A project is given a role on the user's customer, again and again until the process has ended."""
+    while launched.await_end(0) is None:
+        status_of(stack, _role(stack))
+        time.sleep(0.05)
+
+
+def given_again(stack: Stack) -> Mapping[str, str]:
+    wait_until(lambda: status_of(stack, _role(stack)) == 200, 20, "the role is given")
+    assert stack.rows("SELECT owner_kind, owner_id, role FROM billing_owners") == [
+        {"owner_kind": "project", "owner_id": "p", "role": "member"}
+    ]
+    return {}
+
+
+def _role(stack: Stack) -> Asked:
+    customer = stack.ledger("user-0")["stripe_customer_id"]
+    return Asked("PUT", "/billing/owners", {"customer": customer, "project_id": "p", "role": "member"}, 200)
+
+
 def asking(asked: Asked) -> Callable[[Stack, Launched], None]:
     """Somebody asks until the process takes it in, or has ended."""
 

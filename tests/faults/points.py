@@ -65,6 +65,7 @@ POINTS = frozenset(
         "commit:Refresher._write",
         "commit:Refresher.mark",
         "commit:Relay.publish_waiting",
+        "commit:Sharing.set",
         "commit:Replay._forget",
         "commit:Vanished.denied",
         "commit:Verifier._heal_gap",

@@ -811,6 +811,14 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=accounts.asked_again(accounts.DETAILS, accounts.is_on_the_bills),
         environ=accounts.ENVIRON,
     ),
+    "role on a customer": Scenario(
+        accounts.arranged,
+        (Kill("commit:Sharing.set"),),
+        command=lambda _: RUN_WEB,
+        during=accounts.giving,
+        afterwards=accounts.given_again,
+        environ=accounts.ENVIRON,
+    ),
     "removal that was asked for": Scenario(
         accounts.arranged,
         (Kill("stripe:subscriptions.cancel"), Kill("commit:ChangeLeases.remove")),

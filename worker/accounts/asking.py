@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from worker.accounts.leases import ChangeLease
-from worker.accounts.pages import customer_of, page_for
-from worker.domain.account_changes import PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
+from worker.accounts.pages import page_for
+from worker.accounts.paying import not_payer, payer_of
+from worker.domain.account_changes import OF_PAYERS, PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
 from worker.domain.accounts import UNSET
 from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
+from worker.domain.owners import Role, user
 from worker.sealing import Sealer
-from worker.store import account_changes, customers, subscriptions, told_changes, tombstones
+from worker.store import account_changes, owners, subscriptions, told_changes, tombstones
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import insert, views
@@ -118,7 +120,7 @@ class Asking:
         if wish.kind in PAGES:
             return page_for(tx, wish, new)
         if wish.kind is Kind.DETAILS:
-            return replace(new, stripe_customer_id=customer_of(tx, wish.user_id))
+            return replace(new, stripe_customer_id=payer_of(tx, wish.user_id))
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")
@@ -126,12 +128,15 @@ class Asking:
             raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
         if (refused := forbidden(str(row.state["stripe_subscription_status"]), new.steps)) is not None:
             raise refused
-        customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
+        if not OF_PAYERS.isdisjoint(new.steps):
+            role = owners.owned_by(tx, user(wish.user_id)).get(row.customer_id)
+            if role is not Role.PAYER:
+                raise not_payer()
         return replace(
             new,
             etag=etag_of(row) if wish.etags else None,
             stripe_subscription_id=row.id,
-            stripe_customer_id=customer_id,
+            stripe_customer_id=row.customer_id,
         )
 
     def _provision(self, tx: Transaction, wish: Wish) -> None:

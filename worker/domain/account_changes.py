@@ -96,6 +96,9 @@ PAYS = frozenset({Step.PAY, Step.PAY_RESUMED})
 OF_THE_SUBSCRIPTION = frozenset({Step.OWN_DEFAULT, Step.PLAN, Step.CANCELING, Step.CARD, Step.RESUME}) | PAYS
 """Steps whose answer is the subscription."""
 
+OF_PAYERS = frozenset({Step.ATTACH, Step.DEFAULT, Step.OWN_DEFAULT, Step.EMAIL})
+"""Steps that change the customer, or who is charged."""
+
 OF_COMPLETIONS = frozenset({Step.CARD, Step.RESUME}) | PAYS
 
 

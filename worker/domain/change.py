@@ -16,8 +16,8 @@ class Change:
     """`before` is None for a row that is new, `after` for one that was removed; a removed one keeps its last
     `version`.
 
-    `subscription` is Stripe's id. It is a user's, or a project's (`user_id` None). `cause` says what happened, in a word;
-    new ones may come at any time.
+    `subscription` is Stripe's id. It is a user's, or a project's (`user_id` None). `cause` says what happened, in a
+    word; new ones may come at any time.
     """
 
     id: int

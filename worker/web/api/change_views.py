@@ -20,6 +20,7 @@ from worker.web.api.subscriptions import SubscriptionView, view_of
 
 STATUSES: Mapping[str, HTTPStatus] = {
     "no_subscription": HTTPStatus.NOT_FOUND,
+    "not_payer": HTTPStatus.FORBIDDEN,
     "card_declined": HTTPStatus.PAYMENT_REQUIRED,
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
     "key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
