@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,6 +124,11 @@ class Settings(Section):
         text = secret.read()
         return split_webhook_secrets(secret.name, text) if text is not None else {}
 
+    def trial_length(self, plan: str) -> timedelta:
+        """How long a first subscription on this plan is on trial."""
+        found = self.plans.get(plan)
+        return timedelta(days=found.trial_days if found is not None and found.trial_days else self.trial.days)
+
     @property
     def has_secret_key(self) -> bool:
         """Whether there is anything to seal and sign with."""
@@ -206,6 +212,10 @@ def _plan_problems(settings: Settings) -> Iterator[Misconfigured]:
     pending = settings.plans.get(settings.pending_plan)
     if pending is None:
         return
+    if pending.trial_days is not None:
+        fix = f"Leave it out, and set {settings.written(('trial', 'days'))}"
+        problem = "is said by trial.days for the plan that profiles begin with"
+        yield Misconfigured(settings.written(("plans", settings.pending_plan, "trial_days")), problem, fix)
     if not pending.admin_only:
         fix = "Set it to true, or leave it out"
         problem = "would let users go back to the plan that profiles begin with"
