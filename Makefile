@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: setup demo test test-all test-upgrade contract bench mutants lint format lock clean
+.PHONY: setup demo test test-again test-all test-upgrade contract bench mutants lint format lock clean
 
 setup: $(READY)
 
@@ -28,6 +28,10 @@ WORKERS ?= 3
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# What failed in `make test`, by itself: fails as well for what fails alone too, and where it is more than a few.
+test-again: setup
+	$(BIN)/python -m tests.again
 
 # Every supported Python that is installed here, each in a virtual environment of its own.
 test-all:
