@@ -85,6 +85,7 @@ class Verifier:
             for each in unseen:
                 yield from self._ask(walk, each.stripe_subscription_id)
                 walk.passed(asked=each.row)
+                self._watch.advanced(1)
         yield from self._tables(walk, began, None)
         self._heal_gap(walk)
 
