@@ -9,19 +9,19 @@ from datetime import datetime, timedelta
 
 from worker.domain.provisioning import Provisioning, subscription_request
 from worker.domain.stripe_facts import SubscriptionFact
-from worker.domain.trial import capped_trial_end
+from worker.domain.trial import TrialLengths, capped_trial_end
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What our settings say, and the prices of our plans.
 
-    `trial`: how long a first subscription on a plan is on trial. `price_id`: the Stripe price of a plan; it raises
-    where there is none that can be used. `plan_of`: our name of the plan whose price has a lookup key.
+    `price_id`: the Stripe price of a plan; it raises where there is none that can be used. `plan_of`: our name of the
+    plan whose price has a lookup key.
     """
 
     namespace: str
-    trial: Callable[[str], timedelta]
+    trials: TrialLengths
     missing_payment_method: str
     billing_mode: str
     price_id: Callable[[str], str]
@@ -32,7 +32,7 @@ class Terms:
 
         `stripe_now`: Stripe's time (UTC). `clock_ahead`: as in `subscription_request`. Raises what `price_id` raises.
         """
-        row = replace(row, trial_end=capped_trial_end(row.trial_end, stripe_now, self.trial(row.plan)))
+        row = replace(row, trial_end=capped_trial_end(row.trial_end, stripe_now, self.trials.of(row.plan)))
         return replace(
             row, stripe_customer_id=customer_id, subscription_request=self.request(row, customer_id, clock_ahead)
         )

@@ -64,7 +64,7 @@ def asking(
     max_lag = timedelta(hours=settings.trial.max_lag_hours)
 
     def freeze(user_id: str, plan: str, email: str | None) -> NewProvisioning:
-        seen, trial = now(), TrialPolicy(settings.trial_length(plan), max_lag)
+        seen, trial = now(), TrialPolicy(settings.trial_lengths.of(plan), max_lag)
         freezing = Freezing(sealer, settings.namespace, trial, settings.stripe.test_clock)
         return freezing.row(ProfileCreated(user_id, email, None, seen), plan, Lane.LIVE, seen)
 

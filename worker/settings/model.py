@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 
+from worker.domain.trial import TrialLengths
 from worker.errors import Misconfigured
 from worker.settings import sections
 from worker.settings.kinds import Section, Slug
@@ -124,10 +125,10 @@ class Settings(Section):
         text = secret.read()
         return split_webhook_secrets(secret.name, text) if text is not None else {}
 
-    def trial_length(self, plan: str) -> timedelta:
-        """How long a first subscription on this plan is on trial."""
-        found = self.plans.get(plan)
-        return timedelta(days=found.trial_days if found is not None and found.trial_days else self.trial.days)
+    @property
+    def trial_lengths(self) -> TrialLengths:
+        own = {name: timedelta(days=plan.trial_days) for name, plan in self.plans.items() if plan.trial_days}
+        return TrialLengths(timedelta(days=self.trial.days), own)
 
     @property
     def has_secret_key(self) -> bool:
