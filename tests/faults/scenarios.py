@@ -972,6 +972,13 @@ SCENARIOS: Mapping[str, Scenario] = {
         (Kill("commit:Quarantine.set_aside_unopenable"),),
         command=lambda _: ("quarantine", "unopenable", "--yes"),
     ),
+    "quarantine unopenable of a change": Scenario(
+        accounts.key_lost,
+        (Kill("commit:Quarantine.fail_unopenable"),),
+        command=lambda _: ("quarantine", "unopenable", "--yes"),
+        environ=accounts.ENVIRON,
+        is_done=accounts.is_failed,
+    ),
     "provisioning doubt": Scenario(
         _restored,
         (Kill("commit:restored.look_first"),),

@@ -27,6 +27,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "plan_unusable": HTTPStatus.SERVICE_UNAVAILABLE,
     "not_permitted": HTTPStatus.SERVICE_UNAVAILABLE,
     "portal_not_set_up": HTTPStatus.SERVICE_UNAVAILABLE,
+    "key_lost": HTTPStatus.SERVICE_UNAVAILABLE,
     "took_too_long": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Of what `ChangeRefused` names; anything else is a conflict with what is there."""
