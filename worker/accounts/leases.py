@@ -132,6 +132,7 @@ class ChangeLeases:
         if row.version != watched.version or watched.mark is None:
             refreshes.mark(tx, [identifier])
             return
+        pointers.hold(tx, row.user_id)
         if answers.answered(tx, identifier, watched.mark):
             default.write(tx, list(rows.values()), CAUSE)
             told = charge(found.latest_invoice) if found.latest_invoice is not None else None
@@ -156,6 +157,7 @@ class ChangeLeases:
         with self._database.transaction() as tx:
             row = subscriptions.locked(tx, [identifier]).get(identifier)
             if row is not None:
+                pointers.hold(tx, row.user_id)
                 tombstones.bury(tx, row)
                 pointers.move(tx, {row.user_id})
             account_changes.end(tx, change, "applied", {"subscription": None, "applied": []})

@@ -96,6 +96,25 @@ def test_whoever_gave_a_card_is_told_that_it_can_be_charged(accounts: Accounts, 
     assert accounts.read("ann").body == reply.body
 
 
+def test_a_card_that_is_gone_by_the_time_its_answer_comes_from_memory_is_not_told(
+    accounts: Accounts, impatient: None
+) -> None:
+    """Stripe made it the default, and its answer was lost; somebody detached it before the next one came."""
+    control, customer = accounts.stack.control, accounts.customer("ann")["id"]
+    match = {"path": f"/v1/customers/{customer}", "method": "POST"}
+    control.fault("drop", match=match, times=1, when="after")
+    control.fault("status", match=match, status=503)
+    assert accounts.change("ann", {"stripe_source": "pm_card_visa"}, Idempotency_Key="k").status == 202
+    wait_until(lambda: accounts.customer("ann")["invoice_settings"]["default_payment_method"] is not None)
+    wait_until(lambda: accounts.rows()[0]["last_error"] is not None)
+    card = accounts.customer("ann")["invoice_settings"]["default_payment_method"]
+    accounts.stack.call_stripe("POST", f"/v1/payment_methods/{card}/detach")
+    control.clear_faults()
+    wait_until(lambda: accounts.rows()[0]["state"] == "applied", 30)
+    assert accounts.change("ann", {"stripe_source": "pm_card_visa"}, Idempotency_Key="k").body["payable"] is False
+    assert accounts.stack.rows("SELECT default_payment_method AS it FROM billing_customers") == [{"it": None}]
+
+
 def test_card_email_plan_and_end_are_asked_for_in_this_order(accounts: Accounts) -> None:
     asked = {"canceling": True, "plan": "pro", "email": "ann@new.example", "stripe_source": "pm_card_visa"}
     before = len(writes(accounts))
