@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.accounts import checkout_rows
 from worker.accounts.checkout_rows import PageRows
-from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
+from worker.domain.account_changes import OF_PAGES, PAGES, PAYS, AccountChange, ChangeRefused, Step, etag_of, told_of
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
@@ -36,6 +36,8 @@ class ChangeLease:
     change: AccountChange
     deadline: Deadline
     lane: Lane = field(default=Lane.LIVE)
+    watched: Watched | None = None
+    """Of the request that was last begun."""
 
 
 class Watched(NamedTuple):
@@ -95,6 +97,7 @@ class ChangeLeases:
                 before = Watched(row.version, mark, default)
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
+        lease.watched = before
         return before
 
     def advance(
@@ -168,6 +171,8 @@ class ChangeLeases:
         told = {"code": refused.code, "detail": refused.detail, "errors": [each._asdict() for each in refused.errors]}
         with self._database.transaction() as tx:
             change = checkout_rows.without_urls(lease.change)
+            if lease.watched is not None and lease.watched.mark is not None and _is_as_before(change, refused):
+                answers.unwatch(tx, str(change.stripe_subscription_id), lease.watched.mark)
             account_changes.end(tx, change, "failed", {"error": told, "applied": lease.change.held})
             checkout_rows.give_up(tx, lease.change, refused)
 
@@ -203,6 +208,11 @@ def _meant(tx: Transaction, change: AccountChange) -> Subscription:
     if change.is_untouched and change.etag not in {None, etag_of(row)}:
         raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
     return row
+
+
+def _is_as_before(change: AccountChange, refused: ChangeRefused) -> bool:
+    """Whether the subscription is what it was: declined, while what is paid or resumed has been tried by then."""
+    return refused.code == "card_declined" and change.step not in PAYS | {Step.RESUME}
 
 
 def _known_default(tx: Transaction, customer_id: str | None) -> DefaultCard | None:

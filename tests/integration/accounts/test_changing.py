@@ -150,6 +150,20 @@ def test_a_decline_halfway_says_which_steps_hold(accounts: Accounts) -> None:
     assert len(accounts.stack.control.requests()) == before, "the same result, and nothing is asked again"
 
 
+def test_a_declined_change_costs_no_read_after_it(accounts: Accounts) -> None:
+    """Nothing came of it at Stripe. A mark that was there before stays: somebody else wants to know."""
+    pays(accounts, card="pm_card_chargeCustomerFail")
+    accounts.stack.rows("DELETE FROM subscription_refreshes")
+    assert accounts.change("ann", {"plan": "pro"}).status == 402
+    assert accounts.stack.rows("SELECT 1 FROM subscription_refreshes") == []
+    accounts.stack.rows(
+        "INSERT INTO subscription_refreshes (stripe_subscription_id, due_at) VALUES (%s, now() + interval '1 hour')",
+        accounts.id_of("ann"),
+    )
+    assert accounts.change("ann", {"plan": "gold"}).status == 402
+    assert len(accounts.stack.rows("SELECT 1 FROM subscription_refreshes")) == 1
+
+
 def test_a_decline_from_memory_is_that_decline(accounts: Accounts) -> None:
     """The answer is lost, and the same key brings it back."""
     pays(accounts, card="pm_card_chargeCustomerFail")
