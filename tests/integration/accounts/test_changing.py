@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.ports import free_port
 from tests.integration.accounts.conftest import ADMIN, Accounts, NewAccounts, signed_up, token_of
+from tests.integration.accounts.paying import body
 from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import ask
 from tests.support.stack import SECRET_KEY, Stack
@@ -217,6 +218,29 @@ def test_the_same_key_and_body_is_done_once_and_another_body_is_refused(accounts
     assert accounts.change("ann", {"plan": "pro"}, Idempotency_Key="k 1").body["errors"][0]["pointer"] == (
         "/header/Idempotency-Key"
     )
+
+
+def test_a_change_that_was_made_is_told_after_its_plan_was_taken_from_the_settings(
+    accounts: Accounts, new_accounts: NewAccounts
+) -> None:
+    """The answer may have been lost in the very deploy that took the plan away."""
+    first = accounts.change("ann", {"plan": "gold"}, Idempotency_Key="k")
+    assert first.status == 200
+    page = accounts.post("/billing/subscriptions", body("ann", "gold"), Idempotency_Key="page")
+    accounts.stack.environ.pop("SUBKEEPER_PLANS__GOLD__UNIT_AMOUNT")
+    without = new_accounts()
+    again = without.change("ann", {"plan": "gold"}, Idempotency_Key="k")
+    assert (again.status, again.body["plan"], again.body["version"]) == (200, "gold", first.body["version"])
+    assert without.post("/billing/subscriptions", body("ann", "gold"), Idempotency_Key="page").body == page.body
+    for key in ({"Idempotency_Key": "another"}, {}):
+        for refused in (
+            without.change("ann", {"plan": "gold"}, **key),
+            without.post("/billing/subscriptions", body("ann", "gold"), **key),
+        ):
+            assert (refused.status, refused.body["code"]) == (400, "parameters_wrong")
+            (error,) = refused.body["errors"]
+            assert (error["pointer"], error["code"]) == ("/body/plan", "not_acceptable")
+    assert len(accounts.rows()) == 2
 
 
 def test_the_same_request_is_known_while_sealing_keys_are_rotated(

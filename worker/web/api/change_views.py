@@ -19,6 +19,7 @@ from worker.web.api.operations import Refused, Reply
 from worker.web.api.subscriptions import SubscriptionView, view_of
 
 STATUSES: Mapping[str, HTTPStatus] = {
+    "parameters_wrong": HTTPStatus.BAD_REQUEST,
     "no_subscription": HTTPStatus.NOT_FOUND,
     "card_declined": HTTPStatus.PAYMENT_REQUIRED,
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
