@@ -45,8 +45,8 @@ class CustomerTimes(NamedTuple):
 
 
 class AskedChange(NamedTuple):
-    """A change that `caller` asked for. `done`: how many of its steps hold. `code`: why it failed; `last_error`: what it
-    waits for."""
+    """A change that `caller` asked for. `done`: how many of its steps hold. `code`: why it failed; `last_error`: what
+    it waits for."""
 
     id: str
     kind: str
