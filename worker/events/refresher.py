@@ -155,13 +155,16 @@ class Refresher(BlamesNobody):
             refreshes.postpone(tx, lease.refresh, delay, error)
 
     def _write(self, lease: RefreshLease, answer: Answer[FetchedSubscription]) -> str:
-        """The customer's row first, then the subscription's, then the mark, in the order in which events lock them."""
+        """The customer's row first, then the subscription's, the ledger's, and the mark, in the order in which events
+        lock them."""
         refresh, found = lease.refresh, answer.value
         with self._database.transaction() as tx:
             seen = (answer.seen_from, answer.seen_to)
             default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
             rows = subscriptions.locked(tx, [refresh.stripe_subscription_id], default.concerned)
             row = rows.pop(refresh.stripe_subscription_id, None)
+            whose = claimed(tx, self._namespace, found, default.owner) if row is None else None
+            pointers.hold(tx, row.user_id if row is not None else _user_of(whose))
             held = refreshes.hold(tx, refresh)
             if refresh.missing_for is not None:
                 refreshes.found(tx, refresh)
@@ -171,7 +174,7 @@ class Refresher(BlamesNobody):
                 return "overtaken"
             default.write(tx, list(rows.values()), "refresh")
             if row is None:
-                outcome = self._adopt(tx, answer, default)
+                outcome = self._adopt(tx, answer, default, whose)
             else:
                 state = found.fact.columns(plan_name(found.fact, self._plan_of))
                 told = charge(found.latest_invoice) if found.latest_invoice is not None else None
@@ -188,7 +191,9 @@ class Refresher(BlamesNobody):
                 refreshes.postpone(tx, refresh, default.sure_after or timedelta(), None, fetched=True)
         return outcome if default.sure_after is None else "overtaken"
 
-    def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault) -> str:
+    def _adopt(
+        self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault, whose: Owner | None
+    ) -> str:
         """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has; on a
         shared one, the owner's whom its metadata names.
 
@@ -200,8 +205,9 @@ class Refresher(BlamesNobody):
         owner = customers.owners(tx, [fact.customer_id]).get(fact.customer_id)
         if owner is not None and owner.deleted:
             return "unmatched"
-        whose = claimed(tx, self._namespace, found, owner)
-        user_id = whose.id if whose is not None and whose.kind is OwnerKind.USER else None
+        if default.owner is None and owner is not None:  # it has come since
+            whose = claimed(tx, self._namespace, found, owner)
+        user_id = _user_of(whose)
         state = following.state_of(tx, user_id) if user_id is not None else None
         if state in UNDER_WAY:
             return "waiting"
@@ -223,8 +229,8 @@ class Refresher(BlamesNobody):
 
     def _insert(self, tx: Transaction, whose: Owner, answer: Answer[FetchedSubscription], *, is_own: bool) -> bool:
         """The row, its change, and the ledger's word that it is the user's, where it has none that lives (`is_own`: it
-        is on the user's own customer). False: the
-        row is there by now (our own signup's), or its customer was deleted meanwhile."""
+        is on the user's own customer). False: the row is there by now (our own signup's), or its customer was deleted
+        meanwhile."""
         found, fact = answer.value, answer.value.fact
         state = fact.columns(plan_name(fact, self._plan_of))
         seen = (answer.seen_from, answer.seen_to)
@@ -242,3 +248,7 @@ class Refresher(BlamesNobody):
         pointers.move(tx, {new.user_id})
         events.matched(tx, fact.id)
         return True
+
+
+def _user_of(whose: Owner | None) -> str | None:
+    return whose.id if whose is not None and whose.kind is OwnerKind.USER else None
