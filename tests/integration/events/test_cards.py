@@ -49,7 +49,7 @@ def test_a_new_card_goes_last_and_a_detached_one_stays_that_in_every_order(stack
 
 
 def test_all_of_them_in_one_batch_come_to_the_same(stack: Stack) -> None:
-    """In a batch they are taken in by their time; how nsqd cuts batches is its own affair, so somebody's must be one."""
+    """In a batch they are taken in by their time. How nsqd cuts batches is its own affair: somebody's must be one."""
     names = users(12)
     start(stack, *names)
     for name in names:
