@@ -265,7 +265,7 @@ account_changes = Table(
     Column("result", JSONB),
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("ended_at", _Time),
-    CheckConstraint("kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal')", name="kind"),
+    CheckConstraint("kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'erase')", name="kind"),
     CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
     CheckConstraint(
         "(state = 'pending') = (ended_at IS NULL) AND (state = 'pending' OR sealed_email IS NULL)", name="ended"
@@ -280,6 +280,7 @@ account_changes = Table(
         postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
     Index("account_changes_ended_idx", "ended_at"),
+    Index("account_changes_user_id_idx", "user_id"),
     comment="What users and admins ask of subscriptions: a row first, and then the work",
 )
 
@@ -365,6 +366,7 @@ provisionings = Table(
     Column("refusal", Text),
     Column("refused_at", _Time),
     Column("others_passed", Boolean, nullable=False, server_default=text("false")),
+    Column("erased_at", _Time),
     CheckConstraint(
         "state IN ('pending', 'customer_created', 'completed', 'quarantined', 'erasing', 'erased')", name="state"
     ),

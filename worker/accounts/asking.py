@@ -13,9 +13,10 @@ from worker.domain.account_changes import PAGES, ChangeRefused, Kind, Wish, dige
 from worker.domain.accounts import UNSET
 from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
+from worker.domain.erasure import Erasure
 from worker.domain.lanes import Lane
 from worker.sealing import Sealer
-from worker.store import account_changes, customers, subscriptions, told_changes, tombstones
+from worker.store import account_changes, customers, erasures, subscriptions, told_changes, tombstones
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import insert, views
@@ -77,6 +78,11 @@ class Asking:
         with self._database.question() as tx:
             return told_changes.find(tx, identifier)
 
+    def erasure(self, user_id: str) -> Erasure | None:
+        """How it stands with the user's erasure; None: nobody has asked for it."""
+        with self._database.question() as tx:
+            return erasures.find(tx, user_id)
+
     def _new(self, wish: Wish, digest: bytes) -> NewChange:
         change, identifier = wish.change, wish.id
         asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
@@ -103,6 +109,11 @@ class Asking:
 
     def _checked(self, tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
         """With what it is about, if it can be made by what we know."""
+        if wish.kind is Kind.ERASE:
+            erasures.begin(tx, wish.user_id)
+            return new
+        if erasures.is_asked_for(tx, wish.user_id):
+            raise ChangeRefused("erased", "the user was erased, or is being so: nothing is done for them any more")
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.accounts import checkout_rows
 from worker.accounts.checkout_rows import PageRows
-from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
+from worker.domain.account_changes import OF_NO_ROW, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
@@ -88,7 +88,7 @@ class ChangeLeases:
         """
         deadline, before = self._deadline(), None
         with self._database.transaction() as tx:
-            if watched or changed.kind not in OF_PAGES:
+            if watched or changed.kind not in OF_NO_ROW:
                 row = _meant(tx, lease.change)
                 mark = answers.watch(tx, row.id, self._length) if watched else None
                 default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None

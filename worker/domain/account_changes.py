@@ -29,12 +29,17 @@ class Kind(StrEnum):
     """A page of Checkout's; and what one comes to that is complete (docs/design.md, *Checkout*)."""
     COMPLETION = "completion"
     PORTAL = "portal"
+    ERASE = "erase"
+    """Of the user, with all that is theirs (`worker.domain.erasure`)."""
 
 
 PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
 """Whose end is a page of Stripe's for somebody to go to."""
 
 OF_PAGES = PAGES | {Kind.COMPLETION}
+
+OF_NO_ROW = OF_PAGES | {Kind.ERASE}
+"""What goes on whether the subscription has its row or not."""
 
 
 class Step(StrEnum):
@@ -63,6 +68,17 @@ class Step(StrEnum):
     RESUME = "resume"
     PAY_RESUMED = "pay_resumed"
     """`worker.domain.checkouts` says what these are."""
+
+    SETTLED = "settled"
+    """The user's signup has come to its end, and nothing more is taken in for them."""
+    CLOSE = "close"
+    """Their pages are closed."""
+    END = "end"
+    """Their subscriptions are canceled."""
+    FORGET = "forget"
+    """Their customers are deleted at Stripe; those that others own name them no more."""
+    ERASE = "erase"
+    """So it is here: their id stays."""
 
 
 PROPERTIES: Mapping[Step, str] = {
@@ -180,11 +196,19 @@ class AccountChange:
         return "subkeeper-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+_ALONE: Mapping[Kind, tuple[Step, ...]] = {
+    Kind.DELETE: (Step.REMOVE,),
+    Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN),
+    Kind.PORTAL: (Step.PORTAL,),
+    Kind.ERASE: (Step.SETTLED, Step.CLOSE, Step.END, Step.FORGET, Step.ERASE),
+}
+"""Of what is asked for without a change of this or that."""
+
+
 def planned(kind: Kind, change: SubscriptionChange) -> tuple[Step, ...]:
     """The steps of a change, in the order in which they are taken."""
-    alone = {Kind.DELETE: (Step.REMOVE,), Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN), Kind.PORTAL: (Step.PORTAL,)}
-    if kind in alone:
-        return alone[kind]
+    if kind in _ALONE:
+        return _ALONE[kind]
     steps: list[Step] = []
     if change.stripe_source is not UNSET:
         steps += [Step.ATTACH, Step.DEFAULT, Step.OWN_DEFAULT]

@@ -23,7 +23,7 @@ from worker.domain.subscription import Change, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import Vanished, is_missing
-from worker.store import customers, events, refreshes, subscriptions, tombstones
+from worker.store import account_changes, customers, events, refreshes, subscriptions, tombstones
 from worker.store.customer_defaults import FetchedDefault
 from worker.store.engine.database import Database, Transaction
 from worker.store.engine.errors import LeaseLost
@@ -198,6 +198,8 @@ class Refresher(BlamesNobody):
         if owner is not None and owner.deleted:
             return "unmatched"
         user_id = owner.user_id if owner is not None else self._claimed(found)
+        if user_id is not None:  # else an erasure could begin between this look and what is written
+            account_changes.lock_user(tx, user_id)
         state = following.state_of(tx, user_id) if user_id is not None else None
         if state in UNDER_WAY:
             return "waiting"

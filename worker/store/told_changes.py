@@ -17,7 +17,7 @@ _FIND_BY_KEY = text(f"{_TOLD} WHERE caller = :caller AND idempotency_key = :idem
 
 _BACKLOG = text("""
     SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM account_changes
-    WHERE state = 'pending'
+    WHERE state = 'pending' AND kind <> 'erase'
 """)
 
 _PRUNE = text("""
@@ -55,7 +55,7 @@ def find_by_key(tx: Connection, caller: str, idempotency_key: str) -> ToldChange
 
 
 class Backlog(NamedTuple):
-    """How many changes haven't ended, and the age in seconds of the oldest of them."""
+    """How many changes haven't ended, and the age in seconds of the oldest of them; erasures are told apart."""
 
     waiting: int
     oldest: float

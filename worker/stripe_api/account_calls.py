@@ -70,6 +70,12 @@ class AccountCalls:
         call = Call("customers.update", "post", path, params, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(expanded_customer)
 
+    def delete_customer(self, customer_id: str, *, key: str, deadline: Deadline) -> None:
+        """For good: its subscriptions end at once, and its cards are detached. Raises `CustomerGone` where it is deleted
+        already, or never was."""
+        path = f"/v1/customers/{segment(customer_id)}"
+        self._requestor.send(Call("customers.delete", "delete", path, {}, Lane.LIVE, deadline, key))
+
 
 def changing(data: object) -> Changing:
     fields = Fields("subscription", data)
