@@ -56,8 +56,8 @@ WATCH_SECONDS, PRUNE_EVERY, PRUNED_AT_ONCE = 5.0, 720, 1000
 TOLD_FOR = timedelta(days=1)
 """For so long an alert stands that a payment is to be given back."""
 
-ERASED_WITHIN = timedelta(hours=1)
-"""After which an erasure that waits is told as trouble."""
+ERASED_WITHIN = timedelta(hours=2)
+"""After which an erasure that waits is told as trouble: longer than a page of the portal's lasts."""
 
 KEPT = timedelta(days=30)
 """For so long an Idempotency-Key is remembered, and what came of a change is told."""

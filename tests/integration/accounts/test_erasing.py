@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,11 +18,14 @@ from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import Reply, ask
 from tests.support.stack import Stack, profile
 from tests.support.waiting import wait_until
+from worker.accounts.erasure_rows import ErasureRows
 from worker.domain.erasure import STRIPE_KEEPS
 from worker.domain.event import TYPES
 from worker.domain.provisioning import user_digest
 from worker.runtime import accounts as watching
+from worker.runtime.explaining import Entry, explain
 from worker.sealing import Sealer
+from worker.store import customers
 from worker.web.api import app
 
 
@@ -426,6 +429,84 @@ def test_a_row_of_a_dead_process_is_gone_on_with(accounts: Accounts, impatient: 
     stack.start_worker("web")
     wait_until(lambda: accounts.rows()[0]["state"] == "applied", 40)
     gone(stack)
+
+
+def test_a_fetch_that_was_under_way_writes_nothing(accounts: Accounts) -> None:
+    stack, subscription = accounts.stack, accounts.id_of("ann")
+    wait_until(stack.start_worker("events").is_ready)
+    path = f"/v1/subscriptions/{subscription}"
+    stack.control.fault("latency", match={"path": path, "method": "GET"}, times=1, ms=800)
+    stack.rows("INSERT INTO subscription_refreshes (stripe_subscription_id) VALUES (%s)", subscription)
+    wait_until(lambda: stack.rows("SELECT 1 FROM subscription_refreshes WHERE lease_until > now()"))
+    assert erase(accounts).status == 200
+    wait_until(lambda: stack.requests("GET", path))
+    stack.rows("INSERT INTO subscription_refreshes (stripe_subscription_id) VALUES (%s)", subscription)
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    gone(stack)
+
+
+def test_an_adoption_that_was_under_way_is_before_the_erasure_or_never(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever adopts has the user locked: the erasure begins after it, and finds what it has written."""
+    stack, add = accounts.stack, customers.add
+    whose = {"metadata[subkeeper]": user_digest("subkeeper", "bob"), "metadata[user_id]": "bob"}
+    customer = stack.call_stripe("POST", "/v1/customers", email="bob@example.org")["id"]
+    form = {"customer": customer, "items[0][price]": stack.price()["id"], "trial_period_days": "3", **whose}
+    made = stack.call_stripe("POST", "/v1/subscriptions", **form)
+    waiting: list[bool] = []
+    with ThreadPoolExecutor(1) as pool:
+        erased: list[Future[Reply]] = []
+
+        def add_slowly(*arguments: Any) -> bool:
+            erased.append(pool.submit(erase, accounts, "bob"))
+            wait_until(lambda: stack.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            waiting.append(True)
+            return add(*arguments)
+
+        monkeypatch.setattr(customers, "add", add_slowly)
+        wait_until(stack.start_worker("events").is_ready)
+        stack.hear(*stack.events("customer.subscription.created")[-1:])
+        wait_until(lambda: bool(waiting))
+        assert erased[0].result().status == 200
+    gone(stack, "bob")
+    assert stack.call_stripe("GET", f"/v1/subscriptions/{made['id']}")["status"] == "canceled"
+    assert stack.call_stripe("GET", f"/v1/customers/{customer}")["deleted"] is True
+
+
+def test_a_customer_that_is_given_to_somebody_meanwhile_stays_theirs(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the subscriptions' end and the customer's; once it has its tombstone nobody is given it."""
+    stack, claim = accounts.stack, ErasureRows.claim
+    given: list[str] = []
+
+    def give_first(rows: ErasureRows, customer_id: str, user_id: str) -> bool:
+        if not given:
+            given.append(shared(stack))
+        return claim(rows, customer_id, user_id)
+
+    monkeypatch.setattr(ErasureRows, "claim", give_first)
+    assert erase(accounts).status == 200
+    assert stack.call_stripe("GET", f"/v1/customers/{given[0]}")["metadata"] == {}
+    assert not stack.rows("SELECT 1 FROM billing_customers WHERE deleted_at IS NOT NULL")
+    assert stack.ledger("ann")["state"] == "erased"
+
+
+def test_it_is_explained(accounts: Accounts, impatient: None) -> None:
+    stack = accounts.stack
+    stack.control.fault("status", match={"path": f"/v1/subscriptions/{accounts.id_of('ann')}"}, status=503)
+    assert erase(accounts).status == 202
+    wait_until(lambda: "stripe" in str(told(accounts).body["waits_for"]))
+    assert [each.what for each in explained(stack) if "eras" in each.what] == ["erasure asked for"]
+    stack.control.clear_faults()
+    wait_until(lambda: is_erased(accounts), 30)
+    told_of = [each.what for each in explained(stack)]
+    assert ("erased" in told_of, "erasure asked for" in told_of, "message absorbed" in told_of) == (True, False, False)
+
+
+def explained(stack: Stack) -> list[Entry]:
+    return explain(stack.settings(), "ann", timedelta(days=1))
 
 
 def test_without_a_key_it_is_told_and_not_begun(new_accounts: NewAccounts) -> None:
