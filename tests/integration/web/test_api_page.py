@@ -86,7 +86,7 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
     for named, found in ours.items():
         page = page.replace(named, found)
     examples = EXAMPLE.findall(page)
-    assert len(examples) == 17
+    assert len(examples) == 19
     for command, said in examples:
         if " -X PATCH " in command and not stack.customers("u-123"):
             change_at_stripe(stack)

@@ -18,8 +18,8 @@ MINE, OTHERS = "my digest", "another's digest"
 def sub(identifier: str, digest: str | None = MINE, status: str = "active") -> SubscriptionFact:
     return SubscriptionFact(
         id=identifier, customer_id="cus_1", user_digest=digest, price_id="price_1", price_lookup_key=None,
-        status=status, canceling=False, trial_start=None, trial_end=None, period_start=None, period_end=None, canceled_at=None,
-        ended_at=None, created=datetime(2026, 1, 1, tzinfo=UTC),
+        status=status, canceling=False, trial_start=None, trial_end=None, period_start=None, period_end=None,
+        canceled_at=None, ended_at=None, created=datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
 
 
