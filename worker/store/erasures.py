@@ -43,16 +43,17 @@ _CUSTOMERS = text("""
     UNION SELECT stripe_customer_id FROM provisionings WHERE user_id = :user_id AND stripe_customer_id IS NOT NULL
 """)
 
-_SUBSCRIPTIONS = text("""
-    SELECT s.stripe_subscription_id FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
-    WHERE c.stripe_customer_id = ANY(CAST(:alone AS text[]))
-    UNION
-    SELECT s.stripe_subscription_id FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
-    WHERE c.user_id = :user_id AND s.owner_user_id IS NULL AND s.owner_project_id IS NULL
-    UNION
-    SELECT stripe_subscription_id FROM billing_subscriptions WHERE owner_user_id = :user_id
+_ROWS = """
+    SELECT s.stripe_subscription_id FROM billing_customers c
+    JOIN billing_subscriptions s ON s.billing_customer_id = c.id
+"""
+
+_SUBSCRIPTIONS = text(f"""
+    {_ROWS} WHERE c.stripe_customer_id = ANY(CAST(:alone AS text[]))
+    UNION {_ROWS} WHERE c.user_id = :user_id AND s.owner_user_id IS NULL AND s.owner_project_id IS NULL
+    UNION SELECT stripe_subscription_id FROM billing_subscriptions WHERE owner_user_id = :user_id
     ORDER BY 1
-""")
+""")  # noqa: S608 - constants
 
 _PORTAL_WAIT = text("""
     SELECT greatest(max(ended_at) + :lasts - now(), interval '0') FROM account_changes

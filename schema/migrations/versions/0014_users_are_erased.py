@@ -12,8 +12,8 @@ depends_on = None
 
 additive = True
 """Processes that know nothing of it erase nobody, and take in nothing for users who are `erasing` or `erased`: the
-first release knew these states. Those that make changes, and don't know this kind, must not run beside others that do: no
-release is like that."""
+first release knew these states. Those that make changes, and don't know this kind, must not run beside others that do:
+no release is like that."""
 
 _KINDS = ("create", "update", "delete", "checkout", "completion", "portal")
 
