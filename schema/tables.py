@@ -223,7 +223,8 @@ subscription_tombstones = Table(
     "subscription_tombstones",
     metadata,
     Column("stripe_subscription_id", Text, primary_key=True),
-    Column("user_id", Text, nullable=False),
+    # NULL: a project's.
+    Column("user_id", Text),
     # The last one that the row had.
     Column("version", BigInteger, nullable=False),
     Column("removed_at", _Time, nullable=False, server_default=_now),
@@ -246,7 +247,7 @@ account_changes = Table(
     Column("steps", ARRAY(Text), nullable=False),
     # How many of them hold.
     Column("done", Integer, nullable=False, server_default=text("0")),
-    # All that was asked for but the email, which is erased once it is Stripe's.
+    # All that was asked for but what is personal: the email, or what is to be on the bills, erased once it is Stripe's.
     Column("wanted", JSONB, nullable=False),
     Column("sealed_email", LargeBinary),
     # The state of the subscription that the change is meant for. NULL: any.
@@ -265,7 +266,9 @@ account_changes = Table(
     Column("result", JSONB),
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("ended_at", _Time),
-    CheckConstraint("kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'erase')", name="kind"),
+    CheckConstraint(
+        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'details', 'erase')", name="kind"
+    ),
     CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
     CheckConstraint(
         "(state = 'pending') = (ended_at IS NULL) AND (state = 'pending' OR sealed_email IS NULL)", name="ended"

@@ -14,6 +14,7 @@ from worker.accounts.callers import Callers, Issuer
 from worker.accounts.cards import Cards
 from worker.accounts.jwks import fetcher
 from worker.accounts.keys import JwksKeys, Keys, SharedSecret
+from worker.accounts.sharing import Sharing
 from worker.domain.account_changes import Wish
 from worker.domain.erasure import Erasure
 from worker.domain.subscription import Subscription
@@ -36,9 +37,11 @@ from worker.version import VERSION
 from worker.web.api.app import Api
 from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
+from worker.web.api.customers import Customers
 from worker.web.api.erasures import Erasures
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
+from worker.web.api.owners import Owners
 from worker.web.api.payment_methods import PaymentMethods
 from worker.web.api.stats import counting
 from worker.web.api.subscriptions import Subscriptions
@@ -89,6 +92,8 @@ class ApiSide:
             *Subscriptions(self._current, settings.pending_plan).operations,
             *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
             *PaymentMethods(Cards(self._database, self._showing)).operations,
+            *Customers(desk).operations,
+            *Owners(Sharing(self._database), settings.namespace).operations,
             *Billing(
                 desk,
                 settings.plans,

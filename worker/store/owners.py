@@ -1,7 +1,8 @@
 """SQL of `billing_owners`: who owns which customer.
 
-Without a row there, a customer is its own user's, who is its payer: so it was before there were owners, and so processes
-that don't know the table go on writing it. A row of that user's says otherwise; without a role, that they own it no more.
+Without a row there, a customer is its own user's, who is its payer: so it was before there were owners, and so
+processes that don't know the table go on writing it. A row of that user's says otherwise; without a role, that they own
+it no more.
 Whoever gives or takes away has the customer's row locked (`customers.locked`).
 """
 
@@ -11,7 +12,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from worker.domain import owners as domain
 from worker.domain.owners import Owner, OwnerKind, Role, Share, user
+from worker.store import customers
+from worker.store.customers import Owner as Customer
 from worker.store.engine import arrays
 
 _SHARES = """
@@ -50,6 +54,24 @@ _TAKE_AWAY = text("""
         AND o.owner_kind = :kind AND o.owner_id = :id AND NOT (:kind = 'user' AND c.user_id = :id)
 """)
 
+_LIVING = text("""
+    SELECT EXISTS (
+        SELECT FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
+        WHERE c.stripe_customer_id = :customer
+            AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired')
+            AND CASE WHEN :kind = 'project' THEN s.owner_project_id = :id
+                ELSE s.owner_project_id IS NULL AND coalesce(s.owner_user_id, c.user_id) = :id END)
+""")
+
+_WORK = text("""
+    SELECT EXISTS (
+        SELECT FROM account_changes
+        WHERE user_id = :user_id AND state = 'pending' AND stripe_customer_id = :customer
+    ) OR EXISTS (
+        SELECT FROM checkouts page JOIN account_changes opened ON opened.id = page.id
+        WHERE page.user_id = :user_id AND page.ended_at IS NULL AND opened.stripe_customer_id = :customer)
+""")
+
 
 def of(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, list[Share]]:
     """Who owns these customers, by Stripe's id; a deleted one is nobody's."""
@@ -63,6 +85,26 @@ def other_owners(tx: Connection, stripe_customer_id: str, user_id: str) -> list[
     """Who else than this user owns the customer. While there is anybody, it is not the user's to delete."""
     shares = of(tx, [stripe_customer_id]).get(stripe_customer_id, [])
     return [each for each in shares if each.owner != user(user_id)]
+
+
+def is_shared(tx: Connection, stripe_customer_id: str) -> bool:
+    """Whether not just its own user owns the customer; one that isn't ours is nobody's."""
+    customer = customers.owners(tx, [stripe_customer_id]).get(stripe_customer_id)
+    shares = of(tx, [stripe_customer_id]).get(stripe_customer_id, [])
+    return customer is not None and domain.is_shared(shares, customer.user_id)
+
+
+def has_living(tx: Connection, stripe_customer_id: str, owner: Owner) -> bool:
+    """Whether this owner has subscriptions on the customer that haven't ended."""
+    found = tx.execute(_LIVING, {"customer": stripe_customer_id, "kind": owner.kind.value, "id": owner.id})
+    return bool(found.scalar_one())
+
+
+def has_work(tx: Connection, stripe_customer_id: str, user_id: str) -> bool:
+    """Whether the user has changes under way there, or pages that haven't ended: what comes of them would be
+    nobody's."""
+    found = tx.execute(_WORK, {"customer": stripe_customer_id, "user_id": user_id})
+    return bool(found.scalar_one())
 
 
 def owned_by(tx: Connection, owner: Owner) -> dict[str, Role]:
@@ -80,3 +122,9 @@ def give(tx: Connection, stripe_customer_id: str, share: Share) -> None:
 def take_away(tx: Connection, stripe_customer_id: str, owner: Owner) -> None:
     """It owns the customer no more. What the others have there stays theirs."""
     tx.execute(_TAKE_AWAY, {"customer": stripe_customer_id, "kind": owner.kind.value, "id": owner.id})
+
+
+def whose(tx: Connection, customer: Customer, stripe_customer_id: str, named: Owner | None) -> Owner | None:
+    """Whose a subscription on this customer is, whose metadata names `named`."""
+    shares = of(tx, [stripe_customer_id]).get(stripe_customer_id, [])
+    return domain.whose(shares, customer.user_id, named)

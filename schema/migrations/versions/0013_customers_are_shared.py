@@ -1,4 +1,4 @@
-"""Customers may have several owners, and a subscription's row names its own."""
+"""Customers may have several owners, and a subscription's row names its own; what is on bills is changed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ branch_labels = None
 depends_on = None
 
 additive = True
-"""No row here means what was so before: a customer is its user's, and so are its subscriptions. Processes that don't know
-it read just that, so roles are given once none of them runs any more."""
+"""No row here means what was so before: a customer is its user's, and so are its subscriptions. Processes that don't
+know it read just that, so roles are given once none of them runs any more. Those that make changes, and don't know this
+kind, must not run beside others that do: no release is like that."""
+
+_KINDS = ("create", "update", "delete", "checkout", "completion", "portal")
 
 
 def upgrade() -> None:
@@ -43,12 +46,23 @@ def upgrade() -> None:
     )
     op.add_column("subscription_changes", sa.Column("project_id", sa.Text()))
     op.alter_column("subscription_changes", "user_id", nullable=True)
+    op.alter_column("subscription_tombstones", "user_id", nullable=True)
+    _allow((*_KINDS, "details"))
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM account_changes WHERE kind = 'details'")
+    _allow(_KINDS)
+    op.execute("UPDATE subscription_tombstones SET user_id = '' WHERE user_id IS NULL")
+    op.alter_column("subscription_tombstones", "user_id", nullable=False)
     op.execute("DELETE FROM subscription_changes WHERE user_id IS NULL")
     op.alter_column("subscription_changes", "user_id", nullable=False)
     op.drop_column("subscription_changes", "project_id")
     op.drop_column("billing_subscriptions", "owner_project_id")
     op.drop_column("billing_subscriptions", "owner_user_id")
     op.drop_table("billing_owners")
+
+
+def _allow(kinds: tuple[str, ...]) -> None:
+    op.drop_constraint("kind", "account_changes", type_="check")
+    op.create_check_constraint("kind", "account_changes", f"kind IN {kinds!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection
 
 from worker.domain.subscription import pointed
@@ -9,8 +11,10 @@ from worker.store import subscriptions
 from worker.store.provisioning import following
 
 
-def move(tx: Connection, user_ids: set[str]) -> None:
-    """Sees to it that each of these users is at a subscription that lives, if there is one; a move is a change."""
+def move(tx: Connection, owners: Iterable[str | None]) -> None:
+    """Sees to it that each of these users (None: a project) is at a subscription that lives, if there is one; a move is
+    a change."""
+    user_ids = {each for each in owners if each is not None}
     moved = following.move_pointers(tx, sorted(user_ids)) if user_ids else []
     if moved:
         rows = subscriptions.locked(tx, moved)
