@@ -12,6 +12,7 @@ from tests.integration.web.callers import Reply, ask
 from tests.support.waiting import wait_until
 
 OWNERS = "/billing/owners"
+READ = "subscriptions:read"
 BACK = "https://app.example.com/back"
 
 
@@ -29,6 +30,10 @@ def take_away(accounts: Accounts, token: str = ADMIN.token, **owner: str) -> Rep
 
 def owners(accounts: Accounts, token: str = ADMIN.token, **of: str) -> Reply:
     return ask(accounts, f"{OWNERS}?{urlencode(of or {'customer': customer(accounts)})}", token)
+
+
+def owned(accounts: Accounts, who: str, token: str = ADMIN.token) -> set[str]:
+    return {each["customer"] for each in ask(accounts, f"{OWNERS}/{who}", token).body["owners"]}
 
 
 def roles(reply: Reply) -> dict[str, str]:
@@ -72,17 +77,19 @@ def test_a_role_is_given_told_and_taken_away_and_the_others_keep_theirs(accounts
     assert roles(owners(accounts)) == {"ann": "payer"}
     assert roles(give(accounts, "payer", user_id="bob")) == {"ann": "payer", "bob": "payer"}
     assert roles(give(accounts, "member", project_id="p")) == {"ann": "payer", "bob": "payer", "project p": "member"}
-    owned = owners(accounts, user_id="bob").body["owners"]
-    assert {each["customer"] for each in owned} == {customer(accounts), customer(accounts, "bob")}
+    assert owned(accounts, "users/bob", token_of("bob")) == {customer(accounts), customer(accounts, "bob")}
     assert [take_away(accounts, user_id="bob").status, take_away(accounts, user_id="bob").status] == [204, 204]
     assert roles(owners(accounts)) == {"ann": "payer", "project p": "member"}
-    assert owners(accounts, project_id="p").body["owners"][0]["customer"] == customer(accounts)
+    assert owned(accounts, "projects/p") == {customer(accounts)}
 
 
 def test_only_admins_give_and_take_and_only_who_may_read_everybodys_is_told(accounts: Accounts) -> None:
-    for who, statuses in ((token_of("ann"), [403] * 3), (token_of("ann", "subscriptions:read"), [403, 403, 200])):
+    for who, statuses in ((token_of("ann"), [403] * 3), (token_of("ann", READ), [403, 403, 200])):
         told = [give(accounts, "payer", who, user_id="ann"), take_away(accounts, who, user_id="ann")]
         assert [each.status for each in (*told, owners(accounts, who))] == statuses
+    for path in ("users/ann", "projects/p"):
+        read = [ask(accounts, f"{OWNERS}/{path}", token_of("eve", scope)).status for scope in (None, READ)]
+        assert read == [403, 200]
     assert roles(owners(accounts)) == {"ann": "payer"}
 
 
@@ -92,9 +99,10 @@ def test_what_cant_be_is_told_by_pointers(accounts: Accounts) -> None:
         (give(accounts, "payer"), ["/body"]),
         (give(accounts, "payer", user_id="a", project_id="b", x="y"), ["/body", "/body/x"]),
         (give(accounts, "payer", user_id="\x00"), ["/body/user_id"]),
-        (ask(accounts, OWNERS, ADMIN.token), ["/query"]),
+        (ask(accounts, OWNERS, ADMIN.token), ["/query/customer"]),
         (ask(accounts, f"{OWNERS}?user_id=a", ADMIN.token, "DELETE"), ["/query/customer"]),
-        (owners(accounts, user_id=""), ["/query/user_id"]),
+        (owners(accounts, customer=""), ["/query/customer"]),
+        (ask(accounts, f"{OWNERS}/projects/", ADMIN.token), ["/path/project_id"]),
     ):
         assert (reply.status, [each["pointer"] for each in reply.body["errors"]]) == (400, pointers)
     for reply in (owners(accounts, customer="cus_x"), give(accounts, "payer", to="cus_x", user_id="bob")):

@@ -88,7 +88,7 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
     examples = EXAMPLE.findall(page)
     assert len(examples) == 23
     for command, said in examples:
-        if ' -X PATCH "$API/subscriptions' in command and not stack.customers("u-123"):
+        if '-X PATCH "$API/subscriptions' in command and not stack.customers("u-123"):
             change_at_stripe(stack)
         changes = [each for each in api.rows() if each["kind"] == "update"]
         if changes and "CHANGE" not in environ:

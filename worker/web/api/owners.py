@@ -14,7 +14,7 @@ from worker.domain.callers import Access, Caller
 from worker.domain.owners import Owner, OwnerKind, Role, Share, metadata_of
 from worker.web.api.change_views import as_refused
 from worker.web.api.operations import Act, Operation, Parameter, Parameters, Refused, Reply, nobody, pointer, refuse
-from worker.web.api.subscriptions import USER_ID, is_user_id
+from worker.web.api.subscriptions import USER, USER_ID, is_user_id, one_user
 
 PATH = "/billing/owners"
 
@@ -76,13 +76,21 @@ class Owners:
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        customer = Parameter("customer", "query", "Stripe's id of the customer", _CUSTOMER)
+        customer = Parameter("customer", "query", "Stripe's id of the customer", _CUSTOMER, is_required=True)
         owner = tuple(Parameter(name, "query", f"The owner, a {kind}", USER_ID) for name, kind in _KINDS.items())
-        given = (customer, *owner)
+        project = Parameter("project_id", "path", "The project's id", USER_ID)
         return (
             Operation(
-                "GET", PATH, "list_owners", "Who owns a customer, or what somebody owns: one of the three", Access.READ,
-                given, nobody, self._list, OwnerList, may_miss=True,
+                "GET", PATH, "list_owners", "Who owns a customer", Access.READ, (customer,), nobody, self._of,
+                OwnerList, may_miss=True,
+            ),
+            Operation(
+                "GET", f"{PATH}/users/{{user_id}}", "list_owned_by_user", "The customers that a user owns", Access.OWN,
+                (USER,), one_user, self._owned, OwnerList,
+            ),
+            Operation(
+                "GET", f"{PATH}/projects/{{project_id}}", "list_owned_by_project", "The customers that a project owns",
+                Access.READ, (project,), nobody, self._owned, OwnerList,
             ),
             Operation(
                 "PUT", PATH, "give_role", "Give a user or a project a role on a customer", Access.ADMIN,
@@ -90,20 +98,20 @@ class Owners:
             ),
             Operation(
                 "DELETE", PATH, "take_role_away", "An owner of a customer is one no more", Access.ADMIN,
-                given, nobody, None, may_miss=True, answer_for=self._take_away, success=HTTPStatus.NO_CONTENT,
-                problems={HTTPStatus.CONFLICT: _PROBLEMS[HTTPStatus.CONFLICT]},
+                (customer, *owner), nobody, None, may_miss=True, answer_for=self._take_away,
+                success=HTTPStatus.NO_CONTENT, problems={HTTPStatus.CONFLICT: _PROBLEMS[HTTPStatus.CONFLICT]},
             ),
         )  # fmt: skip
 
-    def _list(self, _users: tuple[str, ...], given: Parameters) -> Reply:
-        named = [name for name in ("customer", *_KINDS) if name in given]
-        if len(named) != 1:
-            refuse([ApiError("/query", "not_one", "say which: customer, user_id or project_id")])
-        value = given[named[0]][0]
-        if named[0] == "customer":
-            refuse(_wrong_ids({"customer": value}, "query"))
-            return self._listed(value, _asked(lambda: self._desk.of(value)))
-        owner = _owner({named[0]: value}, "query")
+    def _of(self, _users: tuple[str, ...], given: Parameters) -> Reply:
+        customer_id = given.get("customer", ("",))[0]
+        refuse(_wrong_ids({"customer": customer_id}, "query"))
+        return self._listed(customer_id, _asked(lambda: self._desk.of(customer_id)))
+
+    def _owned(self, _users: tuple[str, ...], given: Parameters) -> Reply:
+        ((name, kind),) = ((name, kind) for name, kind in _KINDS.items() if name in given)
+        refuse(_wrong_ids({name: given[name][0]}, "path"))
+        owner = Owner(kind, given[name][0])
         owned = self._desk.owned_by(owner)
         views = [self._view(customer_id, Share(owner, role)) for customer_id, role in sorted(owned.items())]
         return Reply(HTTPStatus.OK, OwnerList(owners=views).model_dump_json().encode())
@@ -156,13 +164,7 @@ def _which(given: Mapping[str, object], place: str, errors: Sequence[ApiError]) 
     if len(named) != 1:
         found.append(ApiError(f"/{place}", "not_one", "say whose: user_id or project_id"))
     refuse(found)
-    return str(given["customer"]), _owner({named[0]: str(given[named[0]])}, place)
-
-
-def _owner(named: Mapping[str, str], place: str) -> Owner:
-    refuse(_wrong_ids(named, place))
-    ((name, value),) = named.items()
-    return Owner(_KINDS[name], value)
+    return str(given["customer"]), Owner(_KINDS[named[0]], str(given[named[0]]))
 
 
 def _wrong_ids(given: Mapping[str, object], place: str) -> list[ApiError]:
