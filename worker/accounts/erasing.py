@@ -176,6 +176,7 @@ class Erasing:
 
     def _erase(self, lease: ChangeLease) -> None:
         self._rows.forget_messages(lease.change.user_id)
+        self._rows.forget_pages(lease.change.user_id)
         lease.change = self._rows.erase(lease.change, _customers(lease))
 
     def _digest(self, lease: ChangeLease) -> str:

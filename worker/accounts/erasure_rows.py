@@ -13,6 +13,7 @@ from worker.errors import TryLater
 from worker.sealing import CannotOpen, Sealer
 from worker.store import account_changes, customers, erasures, owners, quarantine, subscriptions, tombstones
 from worker.store.engine.database import Database
+from worker.store.provisioning import pointers
 
 AT_ONCE = 100
 """Messages of the quarantine that are looked through in a transaction."""
@@ -82,6 +83,12 @@ class ErasureRows:
         except CannotOpen:
             return False
 
+    def forget_pages(self, user_id: str) -> None:
+        """By itself: whoever takes up what is complete locks pages first and the user then, events have the ledger
+        locked before. What was taken up by then is a change, and goes with those."""
+        with self._database.transaction() as tx:
+            erasures.forget_pages(tx, user_id)
+
     def erase(self, change: AccountChange, customer_ids: Sequence[str]) -> AccountChange:
         """All is done at Stripe: of the user the id stays here, tombstones and the outbox's last words."""
         change, user_id = replace(change, done=change.done + 1), change.user_id
@@ -90,13 +97,13 @@ class ErasureRows:
             shared = erasures.shared(tx, customer_ids, user_id)
             alone = [each for each in customer_ids if each not in shared]
             rows = subscriptions.locked(tx, erasures.subscriptions_of(tx, user_id, alone))
+            account_changes.lock_user(tx, user_id)
+            pointers.hold(tx, user_id)
             for identifier in sorted(rows):
                 tombstones.bury(tx, rows[identifier])
             for each in sorted(shared):
                 owners.take_away(tx, each, user(user_id))
             erasures.forget_customers(tx, alone)
-            erasures.forget_pages(tx, user_id)
-            account_changes.lock_user(tx, user_id)
             erasures.forget_user(tx, user_id)
             account_changes.end(tx, replace(change, wanted={}), "applied", {"applied": []})
         return change

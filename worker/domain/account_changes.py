@@ -130,6 +130,9 @@ class Wish:
     etags: frozenset[str] = frozenset()
     about: Mapping[str, str] = field(default_factory=dict)
     details: CustomerDetails = NO_DETAILS
+    wrong: Sequence[ApiError] = ()
+    """What of it isn't taken any more, by settings that may have been others when it was asked for first: it is refused
+    unless it was taken in under its key before."""
 
 
 class ChangeRefused(SubkeeperError):

@@ -20,7 +20,7 @@ from worker.domain.lanes import Lane
 from worker.domain.owners import Owner, OwnerKind
 from worker.domain.provisioning import retry_delay
 from worker.domain.stripe_facts import Answer, FetchedSubscription
-from worker.domain.subscription import Change, fetched
+from worker.domain.subscription import Change, Subscription, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.claims import claimed
 from worker.events.snapshots import PlanOf, plan_name
@@ -155,13 +155,18 @@ class Refresher(BlamesNobody):
             refreshes.postpone(tx, lease.refresh, delay, error)
 
     def _write(self, lease: RefreshLease, answer: Answer[FetchedSubscription]) -> str:
-        """The customer's row first, then the subscription's, then the mark, in the order in which events lock them."""
+        """The customer's row first, then the subscription's, the ledger's, and the mark, in the order in which events
+        lock them."""
         refresh, found = lease.refresh, answer.value
         with self._database.transaction() as tx:
             seen = (answer.seen_from, answer.seen_to)
             default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
             rows = subscriptions.locked(tx, [refresh.stripe_subscription_id], default.concerned)
             row = rows.pop(refresh.stripe_subscription_id, None)
+            user_id = self._user_of(tx, row, found)
+            if row is None and user_id is not None:  # else an erasure could begin between a look at the user and what
+                account_changes.lock_user(tx, user_id)  # is written
+            pointers.hold(tx, user_id)
             held = refreshes.hold(tx, refresh)
             if refresh.missing_for is not None:
                 refreshes.found(tx, refresh)
@@ -188,6 +193,14 @@ class Refresher(BlamesNobody):
                 refreshes.postpone(tx, refresh, default.sure_after or timedelta(), None, fetched=True)
         return outcome if default.sure_after is None else "overtaken"
 
+    def _user_of(self, tx: Transaction, row: Subscription | None, found: FetchedSubscription) -> str | None:
+        """Whose it is, or is to be; None: nobody's, or a project's."""
+        if row is not None:
+            return row.user_id
+        owner = customers.owners(tx, [found.fact.customer_id]).get(found.fact.customer_id)
+        whose = claimed(tx, self._namespace, found, owner)
+        return whose.id if whose is not None and whose.kind is OwnerKind.USER else None
+
     def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault) -> str:
         """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has; on a
         shared one, the owner's whom its metadata names.
@@ -202,8 +215,6 @@ class Refresher(BlamesNobody):
             return "unmatched"
         whose = claimed(tx, self._namespace, found, owner)
         user_id = whose.id if whose is not None and whose.kind is OwnerKind.USER else None
-        if user_id is not None:  # else an erasure could begin between this look and what is written
-            account_changes.lock_user(tx, user_id)
         state = following.state_of(tx, user_id) if user_id is not None else None
         if state in UNDER_WAY:
             return "waiting"

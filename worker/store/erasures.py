@@ -1,6 +1,6 @@
 """SQL of erasing a user: from `erasing` on nothing is taken in for them, and of an `erased` one the id stays.
 
-The order of locks: customers, subscriptions, pages, the user (`account_changes.lock_user`), the ledger.
+The order of locks: customers, subscriptions, the user (`account_changes.lock_user`), the ledger, marks.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def forget_customers(tx: Connection, alone: Sequence[str]) -> None:
 
 
 def forget_pages(tx: Connection, user_id: str) -> None:
-    """Before the user is locked: whoever takes up what is complete locks pages first."""
+    """In a transaction of its own."""
     tx.execute(_FORGET_PAGES, {"user_id": user_id})
 
 

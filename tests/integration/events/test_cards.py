@@ -68,6 +68,22 @@ def test_a_card_of_nobodys_customer_is_none_of_ours(stack: Stack) -> None:
     assert stack.rows("SELECT 1 FROM payment_methods") == []
 
 
+def test_a_card_of_a_customer_that_was_deleted_is_none_of_ours(stack: Stack) -> None:
+    """Its event comes late: there is nobody whom it could be charged for."""
+    start(stack, "ada")
+    customer = customer_of(stack, "ada")
+    add_card(stack, customer)
+    attached = stack.events("payment_method.attached")[-1]
+    stack.call_stripe("DELETE", f"/v1/customers/{customer}")
+    gone = stack.events("customer.deleted")[-1]
+    stack.hear(gone)
+    stack.await_heard(gone)
+    stack.hear(attached)
+    stack.await_heard(attached)
+    assert stack.outcomes()[attached["id"]] == "tombstoned"
+    assert stack.rows("SELECT 1 FROM payment_methods") == []
+
+
 def test_verify_tells_which_cards_were_missed_and_mends_that(stack: Stack) -> None:
     start(stack, "ada", "bob")
     customer = customer_of(stack, "ada")

@@ -11,6 +11,13 @@ from worker.store import subscriptions
 from worker.store.provisioning import following
 
 
+def hold(tx: Connection, user_id: str | None) -> None:
+    """Locks the user's row of the ledger (None: a project's, which has none), for who is to lock marks before he moves
+    the user: it comes before them."""
+    if user_id is not None:
+        following.lock(tx, [user_id])
+
+
 def move(tx: Connection, owners: Iterable[str | None]) -> None:
     """Sees to it that each of these users (None: a project) is at a subscription that lives, if there is one; a move is
     a change."""

@@ -5,17 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
-from worker.domain.account_changes import ChangeRefused, Kind, Wish
+from worker.domain.account_changes import Kind, Wish
 from worker.domain.callers import Access
 from worker.domain.erasure import STRIPE_KEEPS, Erasure, ErasureState
-from worker.web.api.change_views import as_refused
 from worker.web.api.changes import KEY_HEADER, PROBLEMS, Desk, read_key
 from worker.web.api.operations import Act, Begun, Operation, Parameters, Refused, Reply
 from worker.web.api.subscriptions import USER, one_user
@@ -56,14 +54,7 @@ class Erasures:
     def _erase(self, act: Act) -> Reply | Begun:
         (user_id,) = act.users
         wish = Wish(uuid.uuid4(), Kind.ERASE, user_id, act.caller.name, idempotency_key=read_key(act))
-        ended = self._desk.expect(wish.id)
-        try:
-            known = self._desk.ask(wish)
-        except ChangeRefused as refused:
-            raise as_refused(refused.code, refused.detail, refused.errors) from None
-        if known is not None:
-            ended = self._desk.expect(known.id)
-        return Begun(ended, partial(self._erased, user_id), _under_way(user_id))
+        return self._desk.asked(wish, lambda _: self._erased(user_id), lambda _: _under_way(user_id))
 
     def _erased(self, user_id: str) -> Reply | None:
         found = self._find(user_id)
