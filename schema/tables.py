@@ -267,7 +267,7 @@ account_changes = Table(
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("ended_at", _Time),
     CheckConstraint(
-        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'details')", name="kind"
+        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'details', 'erase')", name="kind"
     ),
     CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
     CheckConstraint(
@@ -283,6 +283,7 @@ account_changes = Table(
         postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
     Index("account_changes_ended_idx", "ended_at"),
+    Index("account_changes_user_id_idx", "user_id"),
     comment="What users and admins ask of subscriptions: a row first, and then the work",
 )
 
@@ -368,6 +369,7 @@ provisionings = Table(
     Column("refusal", Text),
     Column("refused_at", _Time),
     Column("others_passed", Boolean, nullable=False, server_default=text("false")),
+    Column("erased_at", _Time),
     CheckConstraint(
         "state IN ('pending', 'customer_created', 'completed', 'quarantined', 'erasing', 'erased')", name="state"
     ),

@@ -61,3 +61,33 @@ def test_a_customer_that_is_deleted_takes_its_subscriptions_along_and_is_retriev
     account.event(customer["id"], "customer.deleted")
     asked = {"customer": customer["id"], "status": "all"}
     assert [each["id"] for each in account.all("/v1/subscriptions", asked)] == [made["id"]]
+
+
+def test_a_deleted_customer_has_no_cards_no_pages_and_can_not_be_deleted_again(
+    account: Account, makes: Makes, free: str
+) -> None:
+    """As an erasure relies on: what is asked for once more is `resource_missing`, and nothing can be begun there."""
+    customer = makes.customer()
+    card = account.post("/v1/payment_methods/pm_card_visa/attach", {"customer": customer["id"]})["id"]
+    gone = account.delete(f"/v1/customers/{customer['id']}")
+    assert (gone["id"], gone["deleted"]) == (customer["id"], True)
+    assert account.get(f"/v1/payment_methods/{card}")["customer"] is None
+    again = account.ask("delete", f"/v1/customers/{customer['id']}")
+    assert (again.status, again.error["code"]) == (404, "resource_missing")
+    for path, form in (
+        ("/v1/subscriptions", {"customer": customer["id"], "items": [{"price": free}]}),
+        (f"/v1/payment_methods/{card}/attach", {"customer": customer["id"]}),
+    ):
+        refused = account.ask("post", path, form)
+        assert 400 <= refused.status < 500, path
+
+
+def test_of_a_canceled_subscription_the_metadata_can_still_be_changed(
+    account: Account, makes: Makes, free: str
+) -> None:
+    made = subscribe(account, makes.customer(), free)
+    path = f"/v1/subscriptions/{made['id']}"
+    account.post(path, {"metadata": {"subkeeper": "d", "user_id": "u", "more": "kept"}})
+    account.delete(path)
+    stripped = account.post(path, {"metadata": {"subkeeper": "", "user_id": ""}})
+    assert (stripped["status"], stripped["metadata"]) == ("canceled", {"more": "kept"})

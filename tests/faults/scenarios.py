@@ -21,6 +21,7 @@ import psycopg
 
 from sandbox.ports import answers, free_port
 from tests.faults import account_scenarios as accounts
+from tests.faults import erasure_scenarios as erasures
 from tests.faults import page_scenarios as pages
 from tests.faults.launcher import Fault, Launched
 from tests.faults.tally import SOMEBODY_ELSE
@@ -825,6 +826,41 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: RUN_WEB,
         during=accounts.asking(accounts.REMOVAL),
         afterwards=accounts.asked_again(accounts.REMOVAL, accounts.is_removed),
+        environ=accounts.ENVIRON,
+    ),
+    "erasure that was asked for": Scenario(
+        erasures.arranged,
+        (
+            Kill("commit:Asking.insert"),
+            Kill("commit:ErasureRows.settle"),
+            Kill("stripe:checkout.sessions.expire"),
+            Kill("commit:PageRows.heard"),
+            Kill("stripe:customers.search"),
+            Kill("stripe:subscriptions.cancel"),
+            Kill("commit:ErasureRows.claim"),
+            Kill("commit:ChangeLeases.begin", 3),
+            Kill("stripe:customers.delete"),
+            Kill("commit:ChangeLeases.advance", 4),
+            Kill("commit:ErasureRows.forget_messages"),
+            Kill("commit:ErasureRows.forget_pages"),
+            Kill("commit:ErasureRows.erase"),
+        ),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(erasures.ERASURE),
+        afterwards=accounts.asked_again(erasures.ERASURE, erasures.is_erased, erasures.ERASED),
+        environ=accounts.ENVIRON,
+    ),
+    "erasure from what others own": Scenario(
+        erasures.shared,
+        (
+            Kill("stripe:subscriptions.cancel"),
+            Kill("stripe:customers.update"),
+            Kill("stripe:subscriptions.update"),
+            Kill("commit:ErasureRows.erase"),
+        ),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(erasures.ERASURE),
+        afterwards=accounts.asked_again(erasures.ERASURE, erasures.is_taken_out, erasures.ERASED),
         environ=accounts.ENVIRON,
     ),
     "creation that was asked for": Scenario(

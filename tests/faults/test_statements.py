@@ -23,7 +23,7 @@ ELSEWHERE = (
 
 OTHER_JOBS = (
     "EventInbox", "Refresher", "Vanished", "Leadership", "Relay", "Pruner", "Asking", "ChangeLeases", "AccountWork",
-    "ApiStripe", "Cards", "PageRows", "Sharing",
+    "ApiStripe", "Cards", "PageRows", "Sharing", "ErasureRows",
 )  # fmt: skip
 """Whose are other processes'; their kills are in `scenarios`."""
 

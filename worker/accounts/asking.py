@@ -14,10 +14,11 @@ from worker.domain.account_changes import OF_PAYERS, PAGES, ChangeRefused, Kind,
 from worker.domain.accounts import UNSET
 from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
+from worker.domain.erasure import Erasure
 from worker.domain.lanes import Lane
 from worker.domain.owners import Role, user
 from worker.sealing import Sealer
-from worker.store import account_changes, owners, subscriptions, told_changes, tombstones
+from worker.store import account_changes, erasures, owners, subscriptions, told_changes, tombstones
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import insert, views
@@ -83,6 +84,11 @@ class Asking:
         with self._database.question() as tx:
             return told_changes.find(tx, identifier)
 
+    def erasure(self, user_id: str) -> Erasure | None:
+        """How it stands with the user's erasure; None: nobody has asked for it."""
+        with self._database.question() as tx:
+            return erasures.find(tx, user_id)
+
     def _new(self, wish: Wish, digest: bytes) -> NewChange:
         change, identifier = wish.change, wish.id
         asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
@@ -113,9 +119,19 @@ class Asking:
 
     def _checked(self, tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
         """With what it is about, if it can be made by what we know."""
+        if wish.kind is Kind.ERASE:
+            erasures.begin(tx, wish.user_id)
+            return new
+        if erasures.is_asked_for(tx, wish.user_id):
+            raise ChangeRefused("erased", "the user was erased, or is being so: nothing is done for them any more")
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
+        return self._of_whom_it_is(tx, wish, new)
+
+    @staticmethod
+    def _of_whom_it_is(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
+        """With the customer and the subscription of the user who is in the ledger."""
         may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETAILS} or wish.kind in PAGES
         if may_pile_up and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
             raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")

@@ -76,12 +76,12 @@ class Opening:
 
     def _expire_others(self, lease: ChangeLease) -> None:
         for page in self._leases.pages.standing(lease.change):
-            if page.state is not CheckoutState.OPEN:
+            if page.state is not CheckoutState.OPEN or self.close(lease, page) is CheckoutState.COMPLETE:
                 raise _stands()
-            self._expire(lease, page)
         self._leases.advance(lease, lease.change)
 
-    def _expire(self, lease: ChangeLease, page: Standing) -> None:
+    def close(self, lease: ChangeLease, page: Standing) -> CheckoutState:
+        """Nobody can complete it any more. Returns how it has ended, which is noted."""
         try:
             self._keyed.ask(
                 lease,
@@ -91,10 +91,9 @@ class Opening:
         except ChangeRefused as refused:
             if refused.code != "refused":
                 raise
-            if self._ended(lease, page, refused) is CheckoutState.COMPLETE:
-                raise _stands() from refused
-        else:
-            self._leases.pages.heard(Told(page.id, page.session_id, None, CheckoutState.EXPIRED))
+            return self._ended(lease, page, refused)
+        self._leases.pages.heard(Told(page.id, page.session_id, None, CheckoutState.EXPIRED))
+        return CheckoutState.EXPIRED
 
     def _ended(self, lease: ChangeLease, page: Standing, refused: ChangeRefused) -> CheckoutState:
         """How a page has ended that Stripe doesn't expire: the event may be late, so it is noted."""

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from worker.domain.account_changes import ChangeRefused
 from worker.domain.owners import Owner, OwnerKind, Role, Share
-from worker.store import account_changes, customers, owners, refreshes
+from worker.store import account_changes, customers, erasures, owners, refreshes
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import following
-
-NOBODYS = frozenset({"erasing", "erased"})
 
 
 class Sharing:
@@ -40,8 +38,8 @@ class Sharing:
                 _require_nothing_left(tx, customer_id, owner)
                 owners.take_away(tx, customer_id, owner)
             else:
-                if owner.kind is OwnerKind.USER and following.state_of(tx, owner.id) in NOBODYS:
-                    raise ChangeRefused("erased", "the user was erased, or is being so")
+                if owner.kind is OwnerKind.USER:
+                    _require_not_erased(tx, owner.id)
                 owners.give(tx, customer_id, Share(owner, role))
                 refreshes.revisit(tx, customer_id)  # what was nobody's there may be this one's
             return owners.of(tx, [customer_id]).get(customer_id, [])
@@ -51,6 +49,12 @@ def _require(customer: customers.Owner | None) -> customers.Owner:
     if customer is None or customer.deleted:
         raise ChangeRefused("no_customer", "there is no such customer (any more)")
     return customer
+
+
+def _require_not_erased(tx: Transaction, user_id: str) -> None:
+    account_changes.lock_user(tx, user_id)  # it isn't asked for meanwhile
+    if erasures.is_asked_for(tx, user_id):
+        raise ChangeRefused("erased", "the user was erased, or is being so")
 
 
 def _require_nothing_left(tx: Transaction, customer_id: str, owner: Owner) -> None:

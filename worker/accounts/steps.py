@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from worker.accounts.completing import Completing
 from worker.accounts.detailing import Detailing, opened
+from worker.accounts.erasing import Erasing
 from worker.accounts.keyed import MOST_GENERATIONS, Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import Opening
@@ -51,6 +52,7 @@ class Steps:
         proration: str,
         opening: Opening,
         completing: Completing,
+        erasing: Erasing,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._leases = leases
@@ -62,6 +64,7 @@ class Steps:
         self._proration = proration
         self._opening = opening
         self._completing = completing
+        self._erasing = erasing
         self._sleep = sleep
 
     def take(self, lease: ChangeLease) -> None:
@@ -79,6 +82,8 @@ class Steps:
                 self._opening.take(lease)
             elif lease.change.kind is Kind.COMPLETION:
                 self._completing.take(lease)
+            elif lease.change.kind is Kind.ERASE:
+                self._erasing.take(lease)
             else:
                 self._of_the_customer(lease)
 

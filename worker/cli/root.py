@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "db": ("worker.cli.db", "Look after the database's schema."),
     "demo": ("sandbox.demo.commands", "Watch it come out right: signups, and two months of lives."),
     "doctor": ("worker.cli.doctor", "Would a worker do its work here? Each part, with the fix."),
+    "erase": ("worker.cli.erase", "Erase a user, at Stripe and here, for good."),
     "events": ("worker.cli.events", "Stripe's events: what was heard, and what became of each."),
     "explain": ("worker.cli.explain", "Why a user's row is what it is: a timeline."),
     "provisioning": ("worker.cli.provisioning", "The ledger: what was asked of Stripe, and the answer."),

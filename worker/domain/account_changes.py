@@ -32,6 +32,8 @@ class Kind(StrEnum):
     PORTAL = "portal"
     DETAILS = "details"
     """What is on a customer's bills."""
+    ERASE = "erase"
+    """Of the user, with all that is theirs (`worker.domain.erasure`)."""
 
 
 PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
@@ -39,7 +41,7 @@ PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
 
 OF_PAGES = PAGES | {Kind.COMPLETION}
 
-WITHOUT_SUBSCRIPTION = OF_PAGES | {Kind.DETAILS}
+WITHOUT_SUBSCRIPTION = OF_PAGES | {Kind.DETAILS, Kind.ERASE}
 """Which may be made for a user who has none."""
 
 
@@ -76,6 +78,17 @@ class Step(StrEnum):
     RESUME = "resume"
     PAY_RESUMED = "pay_resumed"
     """`worker.domain.checkouts` says what these are."""
+
+    SETTLED = "settled"
+    """The user's signup has come to its end, and nothing more is taken in for them."""
+    CLOSE = "close"
+    """Their pages are closed."""
+    END = "end"
+    """Their subscriptions are canceled."""
+    FORGET = "forget"
+    """Their customers are deleted at Stripe; those that others own name them no more."""
+    ERASE = "erase"
+    """So it is here: their id stays."""
 
 
 PROPERTIES: Mapping[Step, str] = {
@@ -210,13 +223,21 @@ class AccountChange:
         return "subkeeper-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+_ALONE: Mapping[Kind, tuple[Step, ...]] = {
+    Kind.DELETE: (Step.REMOVE,),
+    Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN),
+    Kind.PORTAL: (Step.PORTAL,),
+    Kind.ERASE: (Step.SETTLED, Step.CLOSE, Step.END, Step.FORGET, Step.ERASE),
+}
+"""Of what is asked for without a change of this or that."""
+
+
 def planned(kind: Kind, change: SubscriptionChange, details: CustomerDetails = NO_DETAILS) -> tuple[Step, ...]:
     """The steps of a change, in the order in which they are taken."""
     if kind is Kind.DETAILS:
         return _of_details(details)
-    alone = {Kind.DELETE: (Step.REMOVE,), Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN), Kind.PORTAL: (Step.PORTAL,)}
-    if kind in alone:
-        return alone[kind]
+    if kind in _ALONE:
+        return _ALONE[kind]
     steps: list[Step] = []
     if change.stripe_source is not UNSET:
         steps += [Step.ATTACH, Step.DEFAULT, Step.OWN_DEFAULT]

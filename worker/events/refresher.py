@@ -25,7 +25,7 @@ from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.claims import claimed
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import Vanished, is_missing
-from worker.store import customers, events, refreshes, subscriptions, tombstones
+from worker.store import account_changes, customers, events, refreshes, subscriptions, tombstones
 from worker.store.customer_defaults import FetchedDefault
 from worker.store.engine.database import Database, Transaction
 from worker.store.engine.errors import LeaseLost
@@ -164,7 +164,10 @@ class Refresher(BlamesNobody):
             rows = subscriptions.locked(tx, [refresh.stripe_subscription_id], default.concerned)
             row = rows.pop(refresh.stripe_subscription_id, None)
             whose = claimed(tx, self._namespace, found, default.owner) if row is None else None
-            pointers.hold(tx, row.user_id if row is not None else _user_of(whose))
+            user_id = row.user_id if row is not None else _user_of(whose)
+            if row is None and user_id is not None:  # else an erasure could begin between a look at the user and what
+                account_changes.lock_user(tx, user_id)  # is written
+            pointers.hold(tx, user_id)
             held = refreshes.hold(tx, refresh)
             if refresh.missing_for is not None:
                 refreshes.found(tx, refresh)
@@ -205,8 +208,8 @@ class Refresher(BlamesNobody):
         owner = customers.owners(tx, [fact.customer_id]).get(fact.customer_id)
         if owner is not None and owner.deleted:
             return "unmatched"
-        if default.owner is None and owner is not None:  # it has come since
-            whose = claimed(tx, self._namespace, found, owner)
+        if default.owner is None and owner is not None:  # it has come since, and whose it is was judged without
+            return "overtaken"
         user_id = _user_of(whose)
         state = following.state_of(tx, user_id) if user_id is not None else None
         if state in UNDER_WAY:

@@ -113,6 +113,7 @@ class ProfileInbox:
         now = self._now()
         rows: dict[str, NewProvisioning] = {}
         firsts: dict[str, Message] = {}
+        decoded: list[tuple[str, str]] = []
         refused: list[tuple[Message, Rejected]] = []
         for message in batch:
             try:
@@ -120,6 +121,7 @@ class ProfileInbox:
             except Rejected as refusal:
                 refused.append((message, refusal))
                 continue
+            decoded.append((profile.user_id, message.topic))
             if profile.user_id not in rows:  # of several messages for one user the first counts, as across batches
                 rows[profile.user_id] = self._freezing.row(profile, self._plan, self._lanes[message.topic], now)
                 firsts[profile.user_id] = message
@@ -127,11 +129,13 @@ class ProfileInbox:
 
         def commit() -> Absorbed:
             try:
-                new, held = self._commit(ordered, refused, lock_timeout)
+                new, held, erased = self._commit(ordered, refused, lock_timeout)
             except Rejected as refusal:
                 return self._absorb_one_by_one(batch, refusal, lock_timeout)
             outcomes = [(firsts[user_id].topic, "new") for user_id in new]
             outcomes += [(message.topic, "quarantined") for message, _ in refused]
+            if erased:
+                outcomes += [(topic, "erased") for user_id, topic in decoded if user_id in erased]
             return _came_to(batch, outcomes, [firsts[user_id] for user_id in sorted(held)])
 
         return commit
@@ -173,8 +177,9 @@ class ProfileInbox:
         rows: Sequence[NewProvisioning],
         refused: Sequence[tuple[Message, Rejected]],
         lock_timeout: float | None,
-    ) -> tuple[set[str], set[str]]:
-        """One transaction; `rows` are in key order. Returns the users that are new, and those whose rows are held."""
+    ) -> tuple[set[str], set[str], set[str]]:
+        """One transaction; `rows` are in key order. Returns the users that are new, those whose rows are held, and
+        those who were erased, or are being so."""
         now = self._now()
         with self._dispatcher.reserve(Counter(row.lane for row in rows)) as reservation:
             for row in rows:
@@ -182,12 +187,13 @@ class ProfileInbox:
             deadline = Deadline.after(self._leases.length.total_seconds(), self._leases.clock)
             new: set[str] = set()
             held: set[str] = set()
+            erased: set[str] = set()
             leased: list[Provisioning] = []
             with self._database.transaction(lock_timeout) as tx:
                 if rows:
                     new, leased = insert.insert_new(tx, rows, lease=self._leases.length, stripe_now=self._leases.now())
                 if len(new) < len(rows):
-                    held = insert.replace_quarantined(tx, [row for row in rows if row.user_id not in new]).held
+                    _, held, erased = insert.replace_quarantined(tx, [row for row in rows if row.user_id not in new])
                 if refused:
                     quarantine.add(tx, [self._refused(message, refusal, now) for message, refusal in refused])
             reservation.hand_over(Lease(row, deadline) for row in leased)
@@ -195,7 +201,9 @@ class ProfileInbox:
         for message, refusal in refused:
             self._metrics.quarantined(refusal.reason)
             self._log.warning("message.quarantined", topic=message.topic, reason=refusal.reason, detail=refusal.detail)
-        return new, held
+        for user_id in sorted(erased):
+            self._log.info("message.erased", user_id=user_id)
+        return new, held, erased
 
     def _refused(self, message: Message, refusal: Rejected, now: datetime) -> QuarantinedMessage:
         return QuarantinedMessage(

@@ -11,6 +11,8 @@ from functools import partial
 import structlog
 
 from worker.accounts.asking import Asking
+from worker.accounts.erasing import Erasing
+from worker.accounts.erasure_rows import ErasureRows
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.steps import Steps
 from worker.accounts.waiting import Waiting
@@ -28,7 +30,7 @@ from worker.runtime.api_stripe import ApiStripe
 from worker.runtime.resources import lane_weights
 from worker.sealing import Sealer
 from worker.settings.model import Settings
-from worker.store import checkouts, told_changes
+from worker.store import checkouts, erasures, told_changes
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
 from worker.store.engine.revision import require_compatible
@@ -41,8 +43,9 @@ from worker.threads import Threads
 from worker.work.dispatcher import Dispatcher
 from worker.work.halting import Halting
 
-PART, THREADS_PART = "accounts", "account_threads"
-"""Parts of the process's health: whether changes can be made, and whether their threads get on."""
+PART, THREADS_PART, ERASURES_PART = "accounts", "account_threads", "erasures"
+"""Parts of the process's health: whether changes can be made, whether their threads get on, and whether users who are
+to be erased are."""
 
 CHANGE_THREADS = 8
 """Of a process: a change takes a second of Stripe's time, and nobody makes many."""
@@ -52,6 +55,9 @@ WATCH_SECONDS, PRUNE_EVERY, PRUNED_AT_ONCE = 5.0, 720, 1000
 
 TOLD_FOR = timedelta(days=1)
 """For so long an alert stands that a payment is to be given back."""
+
+ERASED_WITHIN = timedelta(hours=2)
+"""After which an erasure that waits is told as trouble: longer than a page of the portal's lasts."""
 
 KEPT = timedelta(days=30)
 """For so long an Idempotency-Key is remembered, and what came of a change is told."""
@@ -82,8 +88,15 @@ def leases(
 
 
 def steps(
-    settings: Settings, held: ChangeLeases, gateway: StripeGateway, catalogue: Catalogue, sealer: Sealer
+    settings: Settings,
+    database: Database,
+    held: ChangeLeases,
+    gateway: StripeGateway,
+    catalogue: Catalogue,
+    sealer: Sealer,
 ) -> Steps:
+    opening = pages.opening(settings, held, gateway, catalogue, sealer)
+    rows = ErasureRows(database, sealer)
     return Steps(
         held,
         gateway.accounts,
@@ -91,8 +104,9 @@ def steps(
         namespace=settings.namespace,
         price_id=catalogue.price_id,
         proration=settings.api.proration_behavior,
-        opening=pages.opening(settings, held, gateway, catalogue, sealer),
+        opening=opening,
         completing=pages.completing(settings, held, gateway),
+        erasing=Erasing(held, rows, gateway, opening, namespace=settings.namespace),
     )
 
 
@@ -122,7 +136,7 @@ class AccountWork:
         self._unopenable = 0
         self._asking = asking(settings, api_database, resources.keys.sealer, resources.clocks.now, resources.clock)
         held = leases(settings, resources.database, resources.catalogue, resources.keys.openable)
-        taken = steps(settings, held, resources.gateway, resources.catalogue, resources.keys.sealer)
+        taken = steps(settings, resources.database, held, resources.gateway, resources.catalogue, resources.keys.sealer)
         worker = ChangeWorker(held, taken, ended=self._waiting.ended, rng=rng)
         self._halting = Halting(
             worker, preflight=self._preflight, shared_problem=lambda: None, report=self._report, clock=resources.clock
@@ -199,11 +213,16 @@ class AccountWork:
         openable = self._resources.keys.openable()
         with self._resources.database.question() as tx:
             backlog, to_refund = told_changes.backlog(tx, openable), checkouts.to_refund(tx, TOLD_FOR)
+            erasing = erasures.backlog(tx)
         unopenable = backlog.unopenable or 0
         self._metrics.account_changes.standing(backlog.waiting, backlog.oldest, unopenable, to_refund)
         if unopenable > self._unopenable:
             self._log.error("account_changes.sealed", changes=unopenable)
         self._unopenable = unopenable
+        self._metrics.account_changes.erasing(erasing.waiting, erasing.oldest)
+        waits = erasing.oldest > ERASED_WITHIN.total_seconds()
+        detail = f"{erasing.waiting} wait, the first for {erasing.oldest:.0f} s ({erasing.waits_for})" if waits else ""
+        self._health.set(ERASURES_PART, ok=not waits, detail=detail, kind=erasing.waits_for if waits else "")
 
     def _prune(self) -> None:
         pruned, at_once = 0, PRUNED_AT_ONCE

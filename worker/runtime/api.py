@@ -16,6 +16,7 @@ from worker.accounts.jwks import fetcher
 from worker.accounts.keys import JwksKeys, Keys, SharedSecret
 from worker.accounts.sharing import Sharing
 from worker.domain.account_changes import Wish
+from worker.domain.erasure import Erasure
 from worker.domain.subscription import Subscription
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
 from worker.runtime.accounts import CHANGE_THREADS, AccountWork
@@ -23,7 +24,7 @@ from worker.runtime.accounts import PART as CHANGES
 from worker.runtime.api_stripe import ApiStripe
 from worker.runtime.counting import counted
 from worker.settings.model import Settings
-from worker.store import checkouts, subscriptions, told_changes
+from worker.store import checkouts, erasures, subscriptions, told_changes
 from worker.store.checkouts import ToldCheckout
 from worker.store.engine.access import require_grants
 from worker.store.engine.database import Database
@@ -37,6 +38,7 @@ from worker.web.api.app import Api
 from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
 from worker.web.api.customers import Customers
+from worker.web.api.erasures import Erasures
 from worker.web.api.gathered import Gathered
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
@@ -100,6 +102,7 @@ class ApiSide:
                 page=self._changes.page if self._changes is not None else lambda *_: None,
                 origins=settings.api.return_origins,
             ).operations,
+            *Erasures(desk, self._find_erasure).operations,
             counting(lambda: counted(self._database)),
         ]
         callers = Callers(settings.api.admin_tokens, _issuer(settings, self._keys))
@@ -154,6 +157,10 @@ class ApiSide:
     def _find_change(self, identifier: UUID) -> ToldChange | None:
         with self._database.question() as tx:
             return told_changes.find(tx, identifier)
+
+    def _find_erasure(self, user_id: str) -> Erasure | None:
+        with self._database.question() as tx:
+            return erasures.find(tx, user_id)
 
     def _find_checkout(self, named: UUID | str) -> ToldCheckout | None:
         with self._database.question() as tx:

@@ -89,7 +89,7 @@ def open_changing(settings: Settings, rng: random.Random) -> Iterator[Changing]:
     keys = SealingKeys(settings, Health())
     with open_account(settings, "subscriptions", rng) as account:
         held = leases(settings, account.database, account.catalogue, keys.openable)
-        taken = steps(settings, held, account.gateway, account.catalogue, keys.sealer)
+        taken = steps(settings, account.database, held, account.gateway, account.catalogue, keys.sealer)
         yield Changing(
             asking(settings, account.database, keys.sealer, lambda: datetime.now(UTC)),
             held,

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from worker.domain.erasure import Erasure, ErasureState
 from worker.domain.provisioning import Step, step_key
 from worker.errors import SubkeeperError
 from worker.runtime.operations import open_database
 from worker.settings.model import Settings
-from worker.store import deployment, event_list, timeline
+from worker.store import deployment, erasures, event_list, timeline
 from worker.store.engine.database import Database, Transaction
 from worker.store.event_list import Chosen, HeardEvent
 from worker.store.provisioning import views
@@ -59,6 +60,7 @@ def story(database: Database, namespace: str, user_id: str, since: timedelta) ->
     with database.transaction() as tx:
         row = views.find(tx, user_id)
         asked = [] if row is None else list(_of_ledger(row, deployment.namespace(tx) or namespace))
+        asked += _of_erasure(erasures.find(tx, user_id))
         others = sorted(_others(tx, row, user_id, since), key=lambda entry: entry.at)
     if not asked and not others:
         raise UserUnknown(f"no user {user_id!r} in our tables")
@@ -80,7 +82,10 @@ def _others(tx: Transaction, row: LedgerRow | None, user_id: str, since: timedel
 
 
 def _of_ledger(row: LedgerRow, namespace: str) -> Iterator[Entry]:
-    """Of messages the ledger knows the first: later ones change nothing, unless the row is in quarantine."""
+    """Of messages the ledger knows the first: later ones change nothing, unless the row is in quarantine. Of who was
+    erased it knows nothing but that."""
+    if row.erased_at is not None:
+        return
     yield Entry(row.first_seen_at, "message absorbed", None, {"plan": row.plan, "trial_end": row.trial_end})
     asked = (
         (Step.CUSTOMER, row.customer_requested_at, row.customer_last_requested_at, row.stripe_customer_id),
@@ -98,9 +103,18 @@ def _of_ledger(row: LedgerRow, namespace: str) -> Iterator[Entry]:
         yield Entry(row.completed_at, "completed", row.stripe_subscription_id, {})
     if row.state == "quarantined" and row.quarantined_at is not None:
         yield Entry(row.quarantined_at, "quarantined", None, {"last_error": row.last_error})
-    elif row.completed_at is None:
+    elif row.completed_at is None and row.state != ErasureState.ERASING:
         fields = {"state": row.state, "attempts": row.attempts, "last_error": row.last_error}
         yield Entry(row.due_at, "due", None, fields)
+
+
+def _of_erasure(found: Erasure | None) -> list[Entry]:
+    if found is None:
+        return []
+    if found.erased_at is not None:
+        return [Entry(found.erased_at, "erased", None, {})]
+    at = found.asked_at
+    return [] if at is None else [Entry(at, "erasure asked for", None, {"waits_for": found.waits_for})]
 
 
 def _within(row: LedgerRow, asked_at: datetime) -> datetime:

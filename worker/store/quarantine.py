@@ -46,6 +46,12 @@ def find(tx: Connection, message_id: int) -> KeptMessage | None:
     return _kept(row) if row else None
 
 
+def read(tx: Connection, message_ids: Sequence[int]) -> list[KeptMessage]:
+    """Those of these messages that are there, in order."""
+    query = select(messages).where(messages.c.id.in_(message_ids)).order_by(messages.c.id)
+    return [_kept(row) for row in tx.execute(query)]
+
+
 def newest(tx: Connection) -> int:
     """The highest number that a message has; 0 if there is none."""
     return int(tx.execute(select(func.coalesce(func.max(messages.c.id), 0))).scalar_one())

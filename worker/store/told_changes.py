@@ -19,7 +19,7 @@ _FIND_BY_KEY = text(f"{_TOLD} WHERE caller = :caller AND idempotency_key = :idem
 
 _BACKLOG = text(f"""
     SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0), count(*) FILTER (WHERE NOT {OPENABLE})
-    FROM account_changes c WHERE state = 'pending'
+    FROM account_changes c WHERE state = 'pending' AND kind <> 'erase'
 """)  # noqa: S608 - the condition is a constant
 
 _PRUNE = text("""
@@ -58,7 +58,7 @@ def find_by_key(tx: Connection, caller: str, idempotency_key: str) -> ToldChange
 
 class Backlog(NamedTuple):
     """How many changes haven't ended, the age in seconds of the oldest of them, and how many are sealed under a key
-    that this process doesn't have; None: it has no keys to tell by."""
+    that this process doesn't have (None: it has no keys to tell by); erasures are told apart."""
 
     waiting: int
     oldest: float

@@ -74,6 +74,12 @@ class AccountCalls:
         call = Call("customers.update", "post", path, params, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(expanded_customer)
 
+    def delete_customer(self, customer_id: str, *, key: str, deadline: Deadline) -> None:
+        """For good: its subscriptions end at once, and its cards are detached. Raises `CustomerGone` where it is
+        deleted already, or never was."""
+        path = f"/v1/customers/{segment(customer_id)}"
+        self._requestor.send(Call("customers.delete", "delete", path, {}, Lane.LIVE, deadline, key))
+
     def tax_ids(self, customer_id: str, *, deadline: Deadline) -> dict[str, TaxId]:
         """All that a customer has, by Stripe's id (https://docs.stripe.com/api/tax_ids/customer_list)."""
         path = f"/v1/customers/{segment(customer_id)}/tax_ids"

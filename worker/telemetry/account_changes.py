@@ -22,6 +22,9 @@ class AccountChanges:
         self._unopenable = registry.reading("account_changes_unopenable", text)
         text = "Second subscriptions that a checkout began and that were canceled within a day: a person gives back"
         self._to_refund = registry.reading("checkouts_to_refund", text)
+        self._erasures = registry.reading("erasures_waiting", "Users who are to be erased and aren't yet")
+        text = "Age of the oldest erasure that hasn't ended; 0: none"
+        self._oldest_erasure = registry.reading("erasures_oldest_age_seconds", text)
 
     def ended(self, outcome: str, seconds: float) -> None:
         """The lease of one ended as `outcome` (`labels.ACCOUNT_CHANGE_OUTCOMES`) after `seconds`."""
@@ -35,9 +38,16 @@ class AccountChanges:
         self._unopenable.set(unopenable)
         self._to_refund.set(to_refund)
 
+    def erasing(self, waiting: int, oldest_seconds: float) -> None:
+        """So many users are to be erased, the first for `oldest_seconds` (0: none)."""
+        self._erasures.set(waiting)
+        self._oldest_erasure.set(oldest_seconds)
+
     def forget(self) -> None:
         """None of it can be read."""
         self._waiting.forget()
         self._oldest.forget()
         self._unopenable.forget()
         self._to_refund.forget()
+        self._erasures.forget()
+        self._oldest_erasure.forget()

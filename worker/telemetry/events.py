@@ -88,6 +88,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "billing.disabled": ("missing", "jobs", "channel"),
     # A message that can never work as it is; `reason` is a constant, `detail` says what was wrong with it.
     "message.quarantined": ("topic", "reason", "detail"),
+    # A message for a user who was erased, or is being so: nothing was taken in.
+    "message.erased": ("user_id",),
     # A batch cannot be committed for what nobody foresaw (a bug, a table changed by hand): it is tried again and again.
     "batch.refused": ("messages",),
     # A bug, or a table changed by hand: the event comes again after a while, the others go on.

@@ -5,7 +5,8 @@ A series that only appears with its first event hides that event from `increase`
 
 from __future__ import annotations
 
-MESSAGE_OUTCOMES = ("new", "known", "quarantined", "requeued")
+MESSAGE_OUTCOMES = ("new", "known", "quarantined", "requeued", "erased")
+"""`erased`: of a user who was erased, or is being so: nothing is taken in."""
 
 SETTLE_OUTCOMES = (
     "completed", "adopted", "postponed", "refused", "quarantined", "lease_lost", "given_back", "halted", "crashed",
@@ -55,7 +56,7 @@ STRIPE_OPERATIONS = (
     "account.retrieve", "billing_portal.configurations.create", "billing_portal.configurations.list",
     "billing_portal.configurations.update", "billing_portal.sessions.create",
     "checkout.sessions.create", "checkout.sessions.expire", "checkout.sessions.retrieve",
-    "customers.create", "customers.list", "customers.retrieve", "customers.search",
+    "customers.create", "customers.delete", "customers.list", "customers.retrieve", "customers.search",
     "customers.update",
     "events.list", "events.retrieve", "invoices.pay", "payment_methods.attach", "payment_methods.list",
     "prices.create", "prices.list", "products.create", "products.list", "products.update",

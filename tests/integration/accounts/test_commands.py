@@ -74,3 +74,16 @@ def test_what_was_asked_before_is_done_first(
     accounts.stack.rows("UPDATE account_changes SET due_at = now()")
     (row,) = run("subscriptions", "cancel", "ann", "--json").json
     assert (row["plan"], row["canceling"]) == ("pro", True)
+
+
+def test_a_user_is_erased_after_a_yes(run: Commands, deployment: Stack) -> None:
+    assert run("erase", "ann").code == 2, "there is nobody to ask"
+    assert run.on_a_terminal("erase", "ann", typed=b"n\n").code == 1
+    assert deployment.ledger("ann")["state"] == "completed"
+    erased = run("erase", "ann", "--yes")
+    assert (erased.code, "erased" in erased.out, "Stripe keeps:\n- invoices" in erased.out) == (0, True, True)
+    assert deployment.customers("ann") == []
+    (again,) = run("erase", "ann", "--yes", "--json").json
+    assert (again["state"], again["waits_for"]) == ("erased", None)
+    assert "erased" in run("explain", "ann").out
+    assert run("subscriptions", "cancel", "ann").err.startswith("subkeeper: erased: ")

@@ -355,7 +355,7 @@ def test_a_quarantined_row_that_somebody_holds_is_passed_over_and_named(
         quarantine(database, row)
     with new_database().transaction() as other, database.transaction() as tx:
         other.execute(text("SELECT FROM provisionings WHERE user_id = 'a' FOR UPDATE"))
-        assert insert.replace_quarantined(tx, new_rows(["a", "b"])) == ({"b"}, {"a"})
+        assert insert.replace_quarantined(tx, new_rows(["a", "b"])) == ({"b"}, {"a"}, set())
 
 
 def test_a_user_whose_customer_was_deleted_takes_no_newer_profile(database: Database) -> None:
@@ -366,7 +366,17 @@ def test_a_user_whose_customer_was_deleted_takes_no_newer_profile(database: Data
         leases.quarantine(tx, row, error="customer_gone", customer_gone=True)
         customers.mark_deleted(tx, "cus_1")
     with database.transaction() as tx:
-        assert insert.replace_quarantined(tx, new_rows(["ada"], request=b"newer")) == (set(), set())
+        assert insert.replace_quarantined(tx, new_rows(["ada"], request=b"newer")) == (set(), set(), set())
+
+
+@pytest.mark.parametrize("state", ["erasing", "erased"])
+def test_who_is_erased_takes_no_newer_profile_and_is_told_apart(database: Database, state: str) -> None:
+    add(database, "ada", "bob")
+    with database.transaction() as tx:
+        tx.execute(text("UPDATE provisionings SET state = :state WHERE user_id = 'ada'"), {"state": state})
+        assert insert.replace_quarantined(tx, new_rows(["ada", "bob"], request=b"newer")) == (set(), set(), {"ada"})
+        found = tx.execute(text("SELECT customer_request FROM provisionings WHERE user_id = 'ada'")).scalar_one()
+    assert bytes(found) != b"newer"
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,8 @@ def test_the_document_describes_what_is_answered(api: Endpoint, database_url: st
             "/billing/subscriptions",
             "/billing/payment-methods/setup",
             "/billing/subscriptions/manage",
-            "/billing/checkouts/{checkout_id}", "/stats", "/openapi.json",
+            "/billing/checkouts/{checkout_id}",
+            "/customers/{user_id}/erase", "/customers/{user_id}/erasure", "/stats", "/openapi.json",
         ],
     )  # fmt: skip
     scopes = {each["id"] for each in document["components"]["securitySchemes"]["bearer"]["x-scopes"]}

@@ -16,7 +16,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "billing_customers": ("SELECT", "INSERT", "UPDATE"),
     "billing_owners": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "billing_subscriptions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "payment_methods": ("SELECT", "INSERT", "UPDATE"),
+    "payment_methods": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_tombstones": ("SELECT", "INSERT"),
     "account_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_counts": ("SELECT", "INSERT", "UPDATE", "DELETE"),

@@ -58,10 +58,11 @@ _INSERT = text(f"""
 # Whoever was deleted at Stripe isn't revived by a replay: only a person does that (`quarantine retry`), for which a
 # replay brings the sealed profile again where it has expired.
 _REPLACEABLE = text("""
-    SELECT user_id, customer_request IS NULL AS expired, EXISTS (
+    SELECT user_id, state <> 'quarantined' AS erased, customer_request IS NULL AS expired, EXISTS (
         SELECT FROM billing_customers c WHERE c.user_id = p.user_id AND c.deleted_at IS NOT NULL) AS deleted
     FROM provisionings p
-    WHERE user_id = ANY(:user_ids) AND state = 'quarantined' AND stripe_customer_id IS NULL
+    WHERE user_id = ANY(:user_ids)
+        AND (state IN ('erasing', 'erased') OR (state = 'quarantined' AND stripe_customer_id IS NULL))
 """)
 
 
@@ -130,10 +131,12 @@ def insert_new(
 
 
 class Replaced(NamedTuple):
-    """Users whose quarantined rows have their newer profile and are due, and those whose rows somebody else holds."""
+    """Users whose quarantined rows have their newer profile and are due, and those whose rows somebody else holds; and
+    those who were or are being erased: nothing is written of them."""
 
     done: set[str]
     held: set[str]
+    erased: set[str]
 
 
 def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> Replaced:
@@ -143,11 +146,12 @@ def replace_quarantined(tx: Connection, rows: Sequence[NewProvisioning]) -> Repl
     """
     users = [row.user_id for row in rows]
     found = tx.execute(_REPLACEABLE, {"user_ids": users}).all() if users else []
-    revivable = {row.user_id for row in found if not row.deleted}
-    expired = {row.user_id for row in found if row.deleted and row.expired}
+    erased = {row.user_id for row in found if row.erased}
+    revivable = {row.user_id for row in found if not row.deleted} - erased
+    expired = {row.user_id for row in found if row.deleted and row.expired} - erased
     revived = _write_again(tx, _REPLACE_QUARANTINED, [row for row in rows if row.user_id in revivable])
     refilled = _write_again(tx, _REFILL_QUARANTINED, [row for row in rows if row.user_id in expired])
-    return Replaced(revived, (revivable - revived) | (expired - refilled))
+    return Replaced(revived, (revivable - revived) | (expired - refilled), erased)
 
 
 def _write_again(tx: Connection, statement: TextClause, rows: Sequence[NewProvisioning]) -> set[str]:

@@ -35,6 +35,7 @@ class LedgerRow(NamedTuple):
     stripe_subscription_id: str | None
     quarantined_at: datetime | None
     completed_at: datetime | None
+    erased_at: datetime | None
     profile_kept: bool
 
 

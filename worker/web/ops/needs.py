@@ -14,6 +14,9 @@ from worker.web.ops.picture import Picture, Process, Profiles, Quarantine, Work
 
 DOCTOR = "subkeeper doctor"
 
+_SEE = {"erasures": "A user waits to be erased"}
+"""Where a part has a heading of its own."""
+
 LATE_SECONDS = 300.0
 BEHIND_SECONDS, LEAST_DAYS = 7200.0, 20.0
 
@@ -39,7 +42,7 @@ def _of_process(picture: Picture) -> Iterator[Need]:
         yield Need(reason, DOCTOR, "Settling is halted" if reason.startswith("stripe:") else "Alerts")
     for part, condition in picture.parts.items():
         if not condition.ok and not condition.failing:
-            yield Need(f"{part}: {condition.detail}", DOCTOR, "Alerts")
+            yield Need(f"{part}: {condition.detail}", DOCTOR, _SEE.get(part, "Alerts"))
 
 
 def _of_ledger(picture: Picture) -> Iterator[Need]:
