@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.accounts import checkout_rows
 from worker.accounts.checkout_rows import PageRows
-from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
+from worker.domain.account_changes import OF_PAGES, PAGES, PAYS, AccountChange, ChangeRefused, Step, etag_of, told_of
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
@@ -36,6 +36,8 @@ class ChangeLease:
     change: AccountChange
     deadline: Deadline
     lane: Lane = field(default=Lane.LIVE)
+    watched: Watched | None = None
+    """Of the request that was last begun."""
 
 
 class Watched(NamedTuple):
@@ -95,6 +97,7 @@ class ChangeLeases:
                 before = Watched(row.version, mark, default)
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
+        lease.watched = before
         return before
 
     def advance(
@@ -132,6 +135,7 @@ class ChangeLeases:
         if row.version != watched.version or watched.mark is None:
             refreshes.mark(tx, [identifier])
             return
+        pointers.hold(tx, row.user_id)
         if answers.answered(tx, identifier, watched.mark):
             default.write(tx, list(rows.values()), CAUSE)
             told = charge(found.latest_invoice) if found.latest_invoice is not None else None
@@ -156,6 +160,7 @@ class ChangeLeases:
         with self._database.transaction() as tx:
             row = subscriptions.locked(tx, [identifier]).get(identifier)
             if row is not None:
+                pointers.hold(tx, row.user_id)
                 tombstones.bury(tx, row)
                 pointers.move(tx, {row.user_id})
             account_changes.end(tx, change, "applied", {"subscription": None, "applied": []})
@@ -166,6 +171,8 @@ class ChangeLeases:
         told = {"code": refused.code, "detail": refused.detail, "errors": [each._asdict() for each in refused.errors]}
         with self._database.transaction() as tx:
             change = checkout_rows.without_urls(lease.change)
+            if lease.watched is not None and lease.watched.mark is not None and _is_as_before(change, refused):
+                answers.unwatch(tx, str(change.stripe_subscription_id), lease.watched.mark)
             account_changes.end(tx, change, "failed", {"error": told, "applied": lease.change.held})
             checkout_rows.give_up(tx, lease.change, refused)
 
@@ -201,6 +208,11 @@ def _meant(tx: Transaction, change: AccountChange) -> Subscription:
     if change.is_untouched and change.etag not in {None, etag_of(row)}:
         raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
     return row
+
+
+def _is_as_before(change: AccountChange, refused: ChangeRefused) -> bool:
+    """Whether the subscription is what it was: declined, while what is paid or resumed has been tried by then."""
+    return refused.code == "card_declined" and change.step not in PAYS | {Step.RESUME}
 
 
 def _known_default(tx: Transaction, customer_id: str | None) -> DefaultCard | None:

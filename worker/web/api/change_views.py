@@ -19,6 +19,7 @@ from worker.web.api.operations import Refused, Reply
 from worker.web.api.subscriptions import SubscriptionView, view_of
 
 STATUSES: Mapping[str, HTTPStatus] = {
+    "parameters_wrong": HTTPStatus.BAD_REQUEST,
     "no_subscription": HTTPStatus.NOT_FOUND,
     "card_declined": HTTPStatus.PAYMENT_REQUIRED,
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
@@ -27,6 +28,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "plan_unusable": HTTPStatus.SERVICE_UNAVAILABLE,
     "not_permitted": HTTPStatus.SERVICE_UNAVAILABLE,
     "portal_not_set_up": HTTPStatus.SERVICE_UNAVAILABLE,
+    "key_lost": HTTPStatus.SERVICE_UNAVAILABLE,
     "took_too_long": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Of what `ChangeRefused` names; anything else is a conflict with what is there."""
