@@ -23,7 +23,7 @@ ELSEWHERE = (
 
 OTHER_JOBS = (
     "EventInbox", "Refresher", "Vanished", "Leadership", "Relay", "Pruner", "Asking", "ChangeLeases", "AccountWork",
-    "ApiStripe", "Cards", "PageRows",
+    "ApiStripe", "Cards", "PageRows", "Sharing",
 )  # fmt: skip
 """Whose are other processes'; their kills are in `scenarios`."""
 

@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 from worker.accounts import checkout_rows
 from worker.accounts.checkout_rows import PageRows
-from worker.domain.account_changes import OF_PAGES, PAGES, PAYS, AccountChange, ChangeRefused, Step, etag_of, told_of
+from worker.domain.account_changes import (
+    PAGES,
+    PAYS,
+    WITHOUT_SUBSCRIPTION,
+    AccountChange,
+    ChangeRefused,
+    Kind,
+    Step,
+    etag_of,
+    told_of,
+)
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
@@ -90,7 +100,7 @@ class ChangeLeases:
         """
         deadline, before = self._deadline(), None
         with self._database.transaction() as tx:
-            if watched or changed.kind not in OF_PAGES:
+            if watched or changed.kind not in WITHOUT_SUBSCRIPTION:
                 row = _meant(tx, lease.change)
                 mark = answers.watch(tx, row.id, self._length) if watched else None
                 default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
@@ -149,6 +159,8 @@ class ChangeLeases:
     def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
         if change.kind in PAGES:
             return {"url": change.wanted["url"], "applied": []}
+        if change.kind is Kind.DETAILS:
+            return {"subscription": None, "applied": change.held}
         identifier = str(change.stripe_subscription_id)
         row = subscriptions.read(tx, [identifier]).get(identifier)
         return {"subscription": _told(row), "applied": change.held}

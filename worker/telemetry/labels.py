@@ -60,7 +60,7 @@ STRIPE_OPERATIONS = (
     "events.list", "events.retrieve", "invoices.pay", "payment_methods.attach", "payment_methods.list",
     "prices.create", "prices.list", "products.create", "products.list", "products.update",
     "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.resume",
-    "subscriptions.retrieve", "subscriptions.update",
+    "subscriptions.retrieve", "subscriptions.update", "tax_ids.create", "tax_ids.delete", "tax_ids.list",
     "test_clocks.retrieve",
     "webhook_endpoints.create", "webhook_endpoints.delete", "webhook_endpoints.list", "webhook_endpoints.update",
 )  # fmt: skip

@@ -148,7 +148,7 @@ def test_finished_messages_are_not_delivered_again_after_sigterm(stack: Stack) -
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(stack: Stack, number: signal.Signals) -> None:
     stack.control.fault("hang", match={"path": CUSTOMERS, "method": "POST"}, when="after")
-    worker = stack.spawn_worker(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="20", SUBKEEPER_SETTLE__LEASE="30")
+    worker = stack.spawn_worker(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="20", SUBKEEPER_SETTLE__LEASE="40")
     stack.publish(profile("ada"))
     await_call(stack, CUSTOMERS)
     worker.send(number)
