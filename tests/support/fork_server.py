@@ -69,13 +69,17 @@ class Server:
     def _fork(self, request: dict[str, Any], descriptors: list[int]) -> bool:
         pid = os.fork()
         if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for ours in (self._asked, self._wakes, self._woken, *self._told.values()):
+                ours.detach()  # whose numbers are closed, and soon another's
             _become(request, descriptors[1:])
             return True
         told = socket.socket(fileno=descriptors[0])
         for descriptor in descriptors[1:]:
             os.close(descriptor)
         self._told[pid] = told
-        told.send(str(pid).encode())
+        with suppress(ConnectionError):  # who asked has been killed meanwhile
+            told.send(str(pid).encode())
         return False
 
     def _reap(self) -> None:
@@ -84,13 +88,12 @@ class Server:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            with self._told.pop(pid) as told, suppress(BrokenPipeError):
+            with self._told.pop(pid) as told, suppress(ConnectionError):
                 told.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 def _become(request: dict[str, Any], standard: list[int]) -> None:
     """Nothing of the server's is left: no descriptor, no signal's handler, no variable."""
-    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, descriptor in enumerate(standard):

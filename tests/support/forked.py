@@ -79,7 +79,7 @@ class Forked:
                 ready, _, _ = select.select([self._status], [], [], timeout)
                 if not ready:
                     raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
-                self.returncode = int(self._status.recv(64))
+                self.returncode = _told(self._status)
                 self._status.close()
             return self.returncode
 
@@ -171,7 +171,7 @@ class ForkServer:
         status, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with told:
             socket.send_fds(self._asking, [json.dumps(request).encode()], [told.fileno(), *standard])
-        return int(status.recv(64)), status
+        return _told(status), status
 
     def on_path(self) -> tuple[str, int]:
         """A folder for a shell's PATH whose `subkeeper` is forked here, and the descriptor that the shell passes on.
@@ -224,6 +224,12 @@ def start(
         server = fork_server()
         pid, status = server.start(given, environ, directory, standard, new_session=new_session, program=program)
     return Forked(pid, status, pipes)
+
+
+def _told(status: socket.socket) -> int:
+    number = status.recv(64)
+    assert number, "the fork server has ended: what it said is on pytest's standard error"
+    return int(number)
 
 
 def _descriptor(number: int, wanted: int | None, opened: ExitStack) -> tuple[int, BinaryIO | None]:

@@ -293,7 +293,7 @@ def test_a_paused_reader_keeps_the_channel_and_receives_nothing(
         broker.create_channel(topic, "somebody_else")  # would take them all, were ours not there
         broker.publish(topic, b"kept")
     assert reader.read(100, 0.3) == []
-    assert [broker.channel(topic, CHANNEL)["depth"] for broker in brokers] == [1, 1]
+    until(lambda: [broker.channel(topic, CHANNEL)["depth"] for broker in brokers] == [1, 1], reader)
     reader.resume()
     assert len(receive(reader, 2)) == 2
 
