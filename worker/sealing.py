@@ -36,12 +36,15 @@ HEADER_BYTES = len(_VERSION) + _ID_BYTES
 _SIGNATURE = re.compile(rb"[0-9a-f]{8}\.[0-9a-f]{64}")
 SIGNATURE_BYTES = 73
 
+UNKNOWN = "unknown_key"
+
 
 class CannotOpen(SubkeeperError):
     """A sealed value does not open; `reason` is `malformed`, `unknown_key` or `tampered` (or the wrong context)."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"a sealed value does not open: {reason}")
+        fix = ". List its key in SUBKEEPER_SECRET_KEY, after the first" if reason == UNKNOWN else ""
+        super().__init__(f"a sealed value does not open: {reason}{fix}")
         self.reason = reason
 
 
@@ -79,7 +82,7 @@ class Sealer:
         header, nonce = sealed[:HEADER_BYTES], sealed[HEADER_BYTES : HEADER_BYTES + _NONCE_BYTES]
         cipher = self._keyring.ciphers.get(header)
         if cipher is None:
-            raise CannotOpen("unknown_key")
+            raise CannotOpen(UNKNOWN)
         try:
             return cipher.decrypt(nonce, sealed[HEADER_BYTES + _NONCE_BYTES :], header + context)
         except InvalidTag:
@@ -108,7 +111,7 @@ class Sealer:
             return False
         key = self._keyring.signature_keys.get(signature[: 2 * _ID_BYTES])
         if key is None:
-            raise CannotOpen("unknown_key")
+            raise CannotOpen(UNKNOWN)
         made = hmac.digest(key, content, "sha256").hex().encode()
         return hmac.compare_digest(made, signature[2 * _ID_BYTES + 1 :])
 

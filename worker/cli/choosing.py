@@ -13,7 +13,7 @@ from worker.store.quarantine_list import Kind
 
 def choose(names: Sequence[str], kind: str | None, reason: str | None, *, everything: bool) -> Chosen:
     if sum((bool(names), reason is not None, everything)) != 1:
-        raise click.UsageError("Say which: name them, or give --reason or --all.")
+        raise click.UsageError("Say which: either name them, or give --reason, or --all.")
     return Chosen(Kind(kind) if kind else None, reason)
 
 

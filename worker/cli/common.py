@@ -7,10 +7,12 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Literal, TextIO
 
 import click
 
+from worker.domain.text import visible
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, TryLater, Unavailable
 from worker.settings.model import Settings
 from worker.telemetry import configure_logging, install_crash_hooks
@@ -24,6 +26,9 @@ FIXES = {
     "nsqlookupd": "Start it, or correct nsq.lookupd_http_addresses",
 }
 """What to do about a dependency that is away, by its name; what Postgres says of itself has its fix."""
+
+SILENCE = 3.0
+"""Seconds after which somebody who waits at a terminal is told what for."""
 
 LATER = "Run the same command again in a while; `subkeeper doctor` says what is not well"
 
@@ -80,3 +85,22 @@ def confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on: give --yes.")
     click.confirm(question, abort=True)
+
+
+@contextmanager
+def in_the_making(user: str) -> Iterator[None]:
+    """While a change is made: says on a terminal that it takes long, where it does, and of one that is interrupted,
+    that this doesn't take back what was asked for."""
+    tells = f"`subkeeper explain {visible(user)}` tells"
+    told = f"subkeeper: waiting, for a minute at most, for Stripe or for what was asked for before; {tells}"
+    slow = Timer(SILENCE, click.echo, [told], {"err": True})
+    slow.daemon = True
+    if sys.stderr.isatty():
+        slow.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"subkeeper: interrupted; what was asked for may go on in a web process: {tells}", err=True)
+        raise
+    finally:
+        slow.cancel()

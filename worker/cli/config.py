@@ -20,7 +20,7 @@ def config() -> None:
     """Look at the settings."""
 
 
-@config.command()
+@config.command(short_help="Would `run` start with them? Those in effect, masked.")
 @click.option("--json", "json_wanted", is_flag=True, help="As JSON instead of TOML.")
 @click.pass_context
 def check(context: click.Context, json_wanted: bool) -> None:

@@ -6,12 +6,13 @@ import sys
 
 import click
 
-from worker.cli.common import FAILED, confirm, explained, loaded_for_people, seeded
-from worker.cli.output import details, json_line
+from worker.cli.common import FAILED, confirm, explained, in_the_making, loaded_for_people, seeded
+from worker.cli.output import details, json_line, shown
 from worker.domain.account_changes import Kind
 from worker.domain.accounts import SubscriptionChange
 from worker.domain.erasure import STRIPE_KEEPS, Erasure, ErasureState
 from worker.runtime.changing import open_changing
+from worker.runtime.explaining import is_known
 
 
 @click.command()
@@ -28,11 +29,18 @@ def erase(context: click.Context, user: str, *, yes: bool, json_wanted: bool) ->
 
     Exit codes: 0 done; 1 failed, or not done yet; 2 the settings or the command line must be changed.
     """
-    if not yes:
-        confirm(f"Cancel all that {user} has, and erase them at Stripe and here, for good?")
-    with explained(), open_changing(loaded_for_people(context), seeded()) as changing:
-        changing.make(Kind.ERASE, user, SubscriptionChange())
-        found = changing.asking.erasure(user)
+    with explained():
+        settings = loaded_for_people(context)
+        if not is_known(settings, user):
+            # Such an id may be right, of one whose profile is on its way; or mistyped, and then it is lost to its user.
+            told = f"nothing is known here of {shown(user)}; once erased, nothing is ever taken in for that id"
+            click.echo(f"subkeeper: {told}", err=True)
+        if not yes:
+            confirm(f"Cancel all that {shown(user)} has, and erase them at Stripe and here, for good?")
+        with open_changing(settings, seeded()) as changing:
+            with in_the_making(user):
+                changing.make(Kind.ERASE, user, SubscriptionChange())
+            found = changing.asking.erasure(user)
     assert found is not None, "asked for above"
     _show(found, json_wanted=json_wanted)
     if found.state is not ErasureState.ERASED:

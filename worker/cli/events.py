@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import click
 
 from worker.cli.common import FAILED, explained, loaded_for_people, seeded
 from worker.cli.output import age, counted, details, json_line, shown, since, table
+from worker.cli.tables import timeline
 from worker.domain.event import TYPES
 from worker.errors import SubkeeperError
 from worker.events.replaying import Replayed
@@ -119,7 +121,7 @@ def replay(
     Exit codes: 0 done; 1 failed, or not for all; 2 the settings or the command line must be changed.
     """
     if bool(ids) == (since is not None):
-        raise click.UsageError("Say which: name them, or give --since (with --type, --user).")
+        raise click.UsageError("Say which: either name them, or give --since (with --type, --user).")
     if ids and (kind is not None or user is not None):
         raise click.UsageError("--type and --user choose among those of --since; named events are all replayed.")
     with explained():
@@ -146,14 +148,21 @@ def _tell(told: Iterator[Replayed], *, dry_run: bool, json_wanted: bool) -> Coun
         if json_wanted:
             json_line(_as_object(each))
         elif dry_run or each.outcome != "published":
-            about = f"  {each.stripe_subscription_id}" if each.stripe_subscription_id is not None else ""
-            click.echo(f"{each.event_id}  {each.type or '-'}  {each.outcome}{about}")
+            about = [each.stripe_subscription_id] if each.stripe_subscription_id is not None else []
+            _line([each.event_id, each.type or "-", each.outcome, *about])
             for name, ours, theirs in each.differences:
                 click.echo(f"    {name}: {shown(ours)} → {shown(theirs)}")
     if not json_wanted:
         summed = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
         click.echo(f"{counted(outcomes.total(), 'event')}{': ' if summed else ''}{summed}")
     return outcomes
+
+
+def _line(words: Sequence[str]) -> None:
+    """One line; on a terminal that is narrower, what doesn't fit stands below."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for line in timeline([(words, "")], width):
+        click.echo(line)
 
 
 def _as_object(each: Replayed) -> dict[str, object]:

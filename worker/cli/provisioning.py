@@ -59,7 +59,7 @@ def show(context: click.Context, user: str, *, reveal: bool, json_wanted: bool) 
         _tell(found, list(_requests(row, namespace)), subscriptions)
 
 
-@provisioning.command("list")
+@provisioning.command("list", short_help="Users by the state they are in, the oldest first.")
 @click.option(
     "--state",
     "states",
@@ -94,7 +94,7 @@ def list_(
     table([_short(row) for row in rows], ["user", "state", "tries", "age", "due", "last error"])
 
 
-@provisioning.command()
+@provisioning.command(short_help="Have the unfinished looked for at Stripe first.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_context
 def doubt(context: click.Context, *, yes: bool) -> None:

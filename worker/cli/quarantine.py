@@ -128,7 +128,7 @@ def retry(
                 lambda ids: quarantined.retry_messages(ids, publisher, Sealer(settings.secret_keys()), outcome),
                 lambda users: quarantined.retry_profiles(users, outcome),
             )
-    _tell(outcome, "published again", "due again")
+    _tell(outcome, "published again", "due again", reason)
 
 
 @quarantine.command()
@@ -160,7 +160,7 @@ def drop(
                 lambda ids: quarantined.drop_messages(ids, outcome),
                 lambda users: quarantined.drop_profiles(users, outcome),
             )
-    _tell(outcome, "dropped", "dropped")
+    _tell(outcome, "dropped", "dropped", reason)
 
 
 @contextmanager
@@ -179,9 +179,11 @@ def _confirmed(counts: Mapping[str, int]) -> bool:
     return True
 
 
-def _tell(outcome: Outcome, messages: str, profiles: str) -> None:
+def _tell(outcome: Outcome, messages: str, profiles: str, reason: str | None) -> None:
     counts = counted(outcome.messages, "message"), counted(outcome.profiles, "profile")
     click.echo(f"{counts[0]} {messages}, {counts[1]} {profiles}")
+    if reason is not None and not (outcome.messages or outcome.profiles or outcome.failed):
+        click.echo("subkeeper: none is there for that reason; `quarantine list --totals` tells which are", err=True)
     for name, why in outcome.failed.items():
         click.echo(f"subkeeper: {shown(name)}: {why}", err=True)
     if outcome.failed:

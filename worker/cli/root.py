@@ -32,8 +32,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("worker.cli.run", "Run a worker until SIGTERM."),
     "sandbox": ("sandbox.commands", "Real parts and a Stripe of its own, to try it on."),
     "setup": ("worker.cli.setup", "Create what is missing at Stripe, NSQ and Postgres."),
-    "subscriptions": ("worker.cli.subscriptions", "Read and change users' subscriptions."),
     "stats": ("worker.cli.stats", "How many subscriptions there are, by plan and status."),
+    "subscriptions": ("worker.cli.subscriptions", "Read and change users' subscriptions."),
     "token": ("worker.cli.token", "Make a token for an admin of the API."),
     "verify": ("worker.cli.verify", "Does every row say what Stripe says? --repair mends."),
 }

@@ -22,7 +22,7 @@ def run(context: click.Context, what: str) -> None:
     events    takes in what the webhook and the poller publish: rows follow
     poller    asks Stripe for the events that nobody has processed
     relay     publishes each change of a subscription for other services
-    web       takes Stripe's events at POST /stripe/webhook
+    web       takes Stripe's events at POST /stripe/webhook; the API; the ops page
     all       all of it in one process
 
     Exit codes: 0 drained; 1 failed, a restart may mend it; 2 the settings or the command line must be changed.

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import click
 
-from worker.cli.common import FAILED, confirm, explained, loaded_for_people, seeded
+from worker.cli.common import FAILED, confirm, explained, in_the_making, loaded_for_people, seeded
 from worker.cli.output import details, json_line
 from worker.domain.account_changes import Kind
 from worker.domain.accounts import UNSET, SubscriptionChange
@@ -82,7 +82,7 @@ def cancel(context: click.Context, user: str, *, undo: bool, json_wanted: bool) 
     _change(context, Kind.UPDATE, user, SubscriptionChange(canceling=not undo), json_wanted=json_wanted)
 
 
-@subscriptions.command()
+@subscriptions.command(short_help="Cancel it at once, and remove it here for good.")
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @json_option
@@ -99,7 +99,7 @@ def _change(context: click.Context, kind: Kind, user: str, change: SubscriptionC
         settings = loaded_for_people(context)
         if kind is not Kind.DELETE and (refused := refusals(settings, change)):
             raise click.UsageError("; ".join(_at(*each) for each in refused))
-        with open_changing(settings, seeded()) as changing:
+        with open_changing(settings, seeded()) as changing, in_the_making(user):
             told = changing.make(kind, user, change)
     result = told.result or {}
     if (row := result.get("subscription")) is not None:

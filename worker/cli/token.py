@@ -14,7 +14,7 @@ def token() -> None:
     """Make a token for an admin of the API."""
 
 
-@token.command()
+@token.command(short_help="Print a new token, and its digest for the settings.")
 @click.option("--json", "json_wanted", is_flag=True, help="As JSON.")
 def new(json_wanted: bool) -> None:
     """Print a new token, which is kept nowhere, and its digest, for api.admin_tokens in the settings.

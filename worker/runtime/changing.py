@@ -53,7 +53,7 @@ def refusals(settings: Settings, change: SubscriptionChange) -> list[tuple[str, 
     """For what a request with this change would be refused: the change's fields, and what is wrong with each."""
     found = [(each.pointer.removeprefix("/"), each.detail) for each in validate_change_request(change)]
     if change.plan is not UNSET and not is_acceptable_plan(change.plan, COMMAND_LINE, settings.plans):
-        found.append(("plan", f"there is none of that name; there are: {', '.join(sorted(settings.plans))}"))
+        found.append(("plan", f"there is none of that name in [plans]; there are: {', '.join(sorted(settings.plans))}"))
     return found
 
 

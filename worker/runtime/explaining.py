@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,8 @@ from worker.store.event_list import Chosen, HeardEvent
 from worker.store.provisioning import views
 from worker.store.provisioning.views import LedgerRow
 from worker.store.timeline import AskedChange, ChangeRow, CustomerTimes, Waiting
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 MOST_EVENTS = 1000
 """So many events of a user, the newest, are told at most."""
@@ -45,13 +48,26 @@ def _told(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         if isinstance(value, Mapping):
             yield from _told(value)
         elif value is not None:
-            yield name, value
+            yield name, _time(value)
+
+
+def _time(value: object) -> object:
+    """A change is kept as JSON, which has its times as text: told as any other."""
+    return datetime.fromisoformat(value) if isinstance(value, str) and _RFC_3339.fullmatch(value) else value
 
 
 def explain(settings: Settings, user_id: str, since: timedelta) -> list[Entry]:
     """What happened to the user, of our tables. Raises as `story` and `open_database` do."""
     with open_database(settings, "explain") as database:
         return story(database, settings.namespace, user_id, since)
+
+
+def is_known(settings: Settings, user_id: str) -> bool:
+    """Whether our tables have anything of the user. Raises as `open_database` does."""
+    try:
+        return bool(explain(settings, user_id, timedelta(0)))
+    except UserUnknown:
+        return False
 
 
 def story(database: Database, namespace: str, user_id: str, since: timedelta) -> list[Entry]:

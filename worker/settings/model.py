@@ -140,7 +140,10 @@ class Settings(Section):
         secret = self.secret(("secret_key",))
         text = secret.read()
         if text is None:
-            fix = "Set it to 32 random characters or more (openssl rand -base64 48), or name a file in secret_key_file"
+            fix = (
+                "Give the key that all processes of this deployment have, or name its file in secret_key_file; "
+                "a new deployment makes one: openssl rand -base64 48"
+            )
             raise Misconfigured(secret.name, "is not set", fix)
         return split_secret_keys(secret.name, text)
 

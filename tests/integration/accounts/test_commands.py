@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,14 @@ import pytest
 from tests.integration.accounts.conftest import Accounts
 from tests.support.commands import Commands
 from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 from worker.web.api import app
+
+HELD = (
+    "INSERT INTO account_changes (id, kind, user_id, caller, digest, steps, wanted, lease_token, lease_until)"
+    " VALUES (gen_random_uuid(), 'update', 'ann', 'test', '', '{end}', '{}', 1, now() + interval '1 hour')"
+)
+"""A change of ann's that another process is at."""
 
 
 @pytest.fixture
@@ -87,3 +97,48 @@ def test_a_user_is_erased_after_a_yes(run: Commands, deployment: Stack) -> None:
     assert (again["state"], again["waits_for"]) == ("erased", None)
     assert "erased" in run("explain", "ann").out
     assert run("subscriptions", "cancel", "ann").err.startswith("subkeeper: erased: ")
+
+
+def test_who_is_unknown_is_said_before_an_id_is_lost(run: Commands, deployment: Stack) -> None:
+    asked = run.on_a_terminal("erase", "an", typed=b"n\n")
+    assert asked.code == 1
+    assert asked.out.index("nothing is known here of an; ") < asked.out.index("Cancel all that an has")
+    assert deployment.rows("SELECT user_id FROM provisionings") == [{"user_id": "ann"}]
+    assert "nothing is known" not in run.on_a_terminal("erase", "ann", typed=b"n\n").out
+    erased = run("erase", "an", "--yes")
+    assert (erased.code, erased.err.startswith("subkeeper: nothing is known here of an; ")) == (0, True)
+    assert run("erase", "an", "--yes").err == "", "that it was erased is known"
+
+
+def test_what_is_interrupted_is_not_taken_back(run: Commands, deployment: Stack) -> None:
+    deployment.rows(HELD)
+    process = run.start("subscriptions", "cancel", "ann")
+    wait_until(lambda: len(deployment.rows("SELECT 1 FROM account_changes WHERE user_id = 'ann'")) == 2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.startswith(b"subkeeper: interrupted; what was asked for may go on in a web process: ")
+
+
+def test_a_sealing_key_that_is_missing_is_the_one_that_others_have(run: Commands) -> None:
+    said = run("erase", "ann", "--yes", SUBKEEPER_SECRET_KEY="")
+    assert (said.code, "Give the key that all processes of this deployment have" in said.err) == (2, True)
+
+
+def test_the_times_of_a_timeline_are_all_alike(run: Commands) -> None:
+    run("subscriptions", "cancel", "ann")
+    told = run("explain", "ann").out
+    assert re.search(r"trial_end: \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", told)
+    assert not re.search(r"\dT\d\d:", told)
+
+
+def test_a_long_wait_says_what_it_is_for(run: Commands, deployment: Stack) -> None:
+    deployment.rows(HELD)
+    with ThreadPoolExecutor(1) as person:
+        asked = person.submit(run.on_a_terminal, "subscriptions", "cancel", "ann")
+        wait_until(lambda: len(deployment.rows("SELECT 1 FROM account_changes WHERE user_id = 'ann'")) == 2)
+        # Held until it was said: three seconds of the database's clock, which runs as that of the command does.
+        deployment.rows("SELECT pg_sleep(4)")
+        deployment.rows("UPDATE account_changes SET state = 'failed', lease_until = NULL WHERE caller = 'test'")
+        said = asked.result(timeout=120)
+    assert (said.code, "subkeeper: waiting, for a minute at most, for Stripe" in said.out) == (0, True), said

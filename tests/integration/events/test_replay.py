@@ -42,6 +42,8 @@ def test_events_are_listed_shown_and_replayed(stack: Stack, tmp_path: Path) -> N
     would = command("events", "replay", updated, "--dry-run", "--json").json[0]
     assert (would["outcome"], would["differences"]["canceling"]) == ("applied", {"before": False, "after": True})
     assert stack.subscription_row(subscription)["canceling"] is False
+    lines = command.on_a_terminal("events", "replay", updated, "--dry-run").out.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
 
     assert command("events", "replay", updated, "--type", "invoice.paid").code == 2, "would be replayed all the same"
     for no_id in ("", "cus_1", "evt_/.."):

@@ -114,6 +114,8 @@ def test_a_message_that_can_be_read_by_now_is_retried_into_a_subscription(stack:
     said = commands("quarantine", "retry", "--reason", "id_missing")
     assert said.out == "1 message published again, 0 profiles due again\n", said
     assert in_quarantine(stack) == 0
+    said = commands("quarantine", "retry", "--reason", "id_mising")
+    assert (said.code, "none is there for that reason" in said.err) == (0, True), "a slip is told"
     stack.start_worker()
     stack.await_completed("u-1")
 

@@ -58,3 +58,9 @@ def test_what_is_in_quarantine_has_the_same_kinds_for_people_and_for_prometheus(
     options = {option.name: option for option in LEAVES[("quarantine", "list")].params}
     assert isinstance(options["kind"].type, click.Choice)
     assert exported == {kind.value for kind in Kind} == set(options["kind"].type.choices)
+
+
+def test_no_list_of_commands_breaks_off_in_a_sentence() -> None:
+    groups = [(), *{path[:-1] for path in LEAVES if len(path) > 1}]
+    lists = [CliRunner().invoke(main, [*group, "--help"], terminal_width=80).output for group in groups]
+    assert [line for told in lists for line in told.splitlines() if line.endswith("...") and "Usage" not in line] == []
