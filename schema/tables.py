@@ -242,7 +242,9 @@ account_changes = Table(
     Column("result", JSONB),
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("ended_at", _Time),
-    CheckConstraint("kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal')", name="kind"),
+    CheckConstraint(
+        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'detachment')", name="kind"
+    ),
     CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
     CheckConstraint(
         "(state = 'pending') = (ended_at IS NULL) AND (state = 'pending' OR sealed_email IS NULL)", name="ended"

@@ -806,6 +806,28 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=accounts.asked_again(accounts.REMOVAL, accounts.is_removed),
         environ=accounts.ENVIRON,
     ),
+    "card that is taken away": Scenario(
+        accounts.with_cards,
+        (
+            Kill("commit:Asking.insert"),
+            Kill("commit:ChangeLeases.begin"),
+            Kill("stripe:payment_methods.detach"),
+            Kill("stripe:customers.retrieve"),
+            Kill("commit:ChangeLeases.advance"),
+        ),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.DETACHMENT),
+        afterwards=accounts.asked_again(accounts.DETACHMENT, accounts.is_taken_away),
+        environ=accounts.ENVIRON,
+    ),
+    "card that is gone already": Scenario(
+        accounts.with_a_card_that_is_gone,
+        (Kill("stripe:payment_methods.retrieve"),),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.DETACHMENT),
+        afterwards=accounts.asked_again(accounts.DETACHMENT, accounts.is_taken_away),
+        environ=accounts.ENVIRON,
+    ),
     "creation that was asked for": Scenario(
         accounts.arranged,
         (Kill("commit:Asking.insert"), Kill("commit:ChangeLeases.advance")),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from worker.accounts.card_rows import detachment_of
 from worker.accounts.leases import ChangeLease
 from worker.accounts.pages import page_for
 from worker.domain.account_changes import PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
@@ -106,11 +107,13 @@ class Asking:
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
-        may_pile_up = wish.kind is Kind.UPDATE or wish.kind in PAGES
+        may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETACHMENT} or wish.kind in PAGES
         if may_pile_up and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
             raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         if wish.kind in PAGES:
             return page_for(tx, wish, new)
+        if wish.kind is Kind.DETACHMENT:
+            return detachment_of(tx, wish, new)
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")

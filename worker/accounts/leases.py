@@ -7,9 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from worker.accounts import checkout_rows
+from worker.accounts import card_rows, checkout_rows
 from worker.accounts.checkout_rows import PageRows
-from worker.domain.account_changes import OF_PAGES, PAGES, AccountChange, ChangeRefused, Step, etag_of, told_of
+from worker.domain.account_changes import (
+    OF_NO_SUBSCRIPTION,
+    PAGES,
+    AccountChange,
+    ChangeRefused,
+    Kind,
+    Step,
+    etag_of,
+    told_of,
+)
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
@@ -24,6 +33,8 @@ from worker.store.provisioning import pointers, views
 
 CAUSE = "requested"
 """Of the changes that answers make."""
+
+_OF_DEFAULTS = frozenset({Step.DEFAULT, Step.DETACH})
 
 PlanName = Callable[[SubscriptionFact], str]
 """What our tables call a subscription's plan."""
@@ -40,9 +51,9 @@ class ChangeLease:
 
 class Watched(NamedTuple):
     """What was known before something was asked of Stripe: of the subscription whose row was at `version`, where the
-    answer is to be that, and of its customer's default payment method, where that is asked for."""
+    answer is to be that, and of its customer's default payment method, where that may change."""
 
-    version: int
+    version: int | None
     mark: Mark | None
     default: DefaultCard | None
 
@@ -88,11 +99,13 @@ class ChangeLeases:
         """
         deadline, before = self._deadline(), None
         with self._database.transaction() as tx:
-            if watched or changed.kind not in OF_PAGES:
+            if watched or changed.kind not in OF_NO_SUBSCRIPTION:
                 row = _meant(tx, lease.change)
                 mark = answers.watch(tx, row.id, self._length) if watched else None
-                default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
-                before = Watched(row.version, mark, default)
+                before = Watched(row.version, mark, None)
+            if changed.step in _OF_DEFAULTS:
+                known = _known_default(tx, changed.stripe_customer_id)
+                before = Watched(None if before is None else before.version, None, known)
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
         return before
@@ -115,6 +128,8 @@ class ChangeLeases:
                 self._write(tx, str(changed.stripe_subscription_id), watched, answer)
             if default is not None:
                 _write_default(tx, changed, watched, default)
+                if changed.kind is Kind.DETACHMENT:
+                    card_rows.detached(tx, changed, default.seen_to)
             if changed.step is None:
                 account_changes.end(tx, checkout_rows.without_urls(changed), "applied", self._result(tx, changed))
                 checkout_rows.follow(tx, changed)
@@ -145,6 +160,8 @@ class ChangeLeases:
     def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
         if change.kind in PAGES:
             return {"url": change.wanted["url"], "applied": []}
+        if change.kind is Kind.DETACHMENT:
+            return {"subscription": None, "applied": []}
         identifier = str(change.stripe_subscription_id)
         row = subscriptions.read(tx, [identifier]).get(identifier)
         return {"subscription": _told(row), "applied": change.held}

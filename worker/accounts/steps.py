@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from worker.accounts.completing import Completing
+from worker.accounts.detaching import detach
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import Opening
 from worker.accounts.refusals import is_missing, meant, refusal_of
@@ -146,6 +147,9 @@ class Steps:
         if change.step is Step.EMAIL:
             self._calls.update_customer(customer_id, {"email": self._email(change)}, key=key, deadline=deadline)
             return replace(change, sealed_email=None), None
+        if change.step is Step.DETACH:
+            detach(self._calls, str(change.wanted["payment_method"]), customer_id, key=key, deadline=deadline)
+            return change, self._calls.customer(customer_id, deadline=deadline)
         card = str(change.wanted["stripe_source"])
         if change.step is Step.ATTACH:
             card = self._calls.attach(card, customer_id, key=key, deadline=deadline)

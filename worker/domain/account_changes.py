@@ -29,12 +29,17 @@ class Kind(StrEnum):
     """A page of Checkout's; and what one comes to that is complete (docs/design.md, *Checkout*)."""
     COMPLETION = "completion"
     PORTAL = "portal"
+    DETACHMENT = "detachment"
+    """Of a payment method."""
 
 
 PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
 """Whose end is a page of Stripe's for somebody to go to."""
 
 OF_PAGES = PAGES | {Kind.COMPLETION}
+
+OF_NO_SUBSCRIPTION = OF_PAGES | {Kind.DETACHMENT}
+"""What goes on whether the user has one or not."""
 
 
 class Step(StrEnum):
@@ -50,6 +55,8 @@ class Step(StrEnum):
     PLAN = "plan"
     CANCELING = "canceling"
     REMOVE = "remove"
+    DETACH = "detach"
+    """The payment method is taken from the customer, and so from wherever it was the default."""
 
     EXPIRE = "expire"
     OPEN = "open"
@@ -182,7 +189,12 @@ class AccountChange:
 
 def planned(kind: Kind, change: SubscriptionChange) -> tuple[Step, ...]:
     """The steps of a change, in the order in which they are taken."""
-    alone = {Kind.DELETE: (Step.REMOVE,), Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN), Kind.PORTAL: (Step.PORTAL,)}
+    alone: dict[Kind, tuple[Step, ...]] = {
+        Kind.DELETE: (Step.REMOVE,),
+        Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN),
+        Kind.PORTAL: (Step.PORTAL,),
+        Kind.DETACHMENT: (Step.DETACH,),
+    }
     if kind in alone:
         return alone[kind]
     steps: list[Step] = []

@@ -35,6 +35,7 @@ from worker.version import VERSION
 from worker.web.api.app import Api
 from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
+from worker.web.api.detaching import Detaching
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
 from worker.web.api.payment_methods import PaymentMethods
@@ -87,6 +88,7 @@ class ApiSide:
             *Subscriptions(self._current, settings.pending_plan).operations,
             *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
             *PaymentMethods(Cards(self._database, self._showing)).operations,
+            *Detaching(desk).operations,
             *Billing(
                 desk,
                 settings.plans,

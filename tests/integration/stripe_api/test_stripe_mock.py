@@ -87,6 +87,11 @@ def default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     return stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
 
 
+def detach(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    stripe.accounts.detach("pm_1", key="k24", deadline=by)
+    return True
+
+
 TERMS = Terms("test", "flexible", "usd")
 URLS = Urls("https://app.example.com/?session={CHECKOUT_SESSION_ID}", "https://app.example.com/")
 OWED = Changeable("past_due", "si_1", "price_1", None, None, None, False, "in_1", "open")
@@ -191,6 +196,8 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     ),
     "cancel": cancel,
     "attach": lambda stripe, _lane, by: stripe.accounts.attach("pm_1", "cus_1", key="k14", deadline=by),
+    "detach": detach,
+    "payment_method": lambda stripe, _lane, by: stripe.accounts.payment_method_customer("pm_1", deadline=by) or True,
     "default_card": default_card,
     "account_customer": lambda stripe, _lane, by: stripe.accounts.customer("cus_1", deadline=by),
     "checkout_that_saves_a_card": lambda stripe, _lane, by: stripe.checkouts.open_checkout(

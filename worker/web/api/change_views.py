@@ -19,6 +19,7 @@ from worker.web.api.operations import Refused, Reply
 from worker.web.api.subscriptions import SubscriptionView, view_of
 
 STATUSES: Mapping[str, HTTPStatus] = {
+    "no_payment_method": HTTPStatus.NOT_FOUND,
     "no_subscription": HTTPStatus.NOT_FOUND,
     "card_declined": HTTPStatus.PAYMENT_REQUIRED,
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
@@ -37,7 +38,7 @@ class ChangeView(BaseModel):
 
     id: uuid.UUID
     user_id: str
-    kind: Annotated[str, Field(description="create, update or delete")]
+    kind: Annotated[str, Field(description="create, update, delete or detachment (of a payment method)")]
     state: Annotated[str, Field(description="pending, applied or failed")]
     applied: Annotated[list[str], Field(description="What was asked for and holds")] = []
     ended_at: datetime | None = None
@@ -52,7 +53,7 @@ def reply_of(told: ToldChange, pending_plan: str) -> Reply | None:
     if (error := told.result.get("error")) is not None:
         errors = [ApiError(**each) for each in error["errors"]]
         return as_refused(error["code"], error["detail"], errors, told.result["applied"]).reply
-    if told.kind is Kind.DELETE:
+    if told.kind in {Kind.DELETE, Kind.DETACHMENT}:
         return Reply(HTTPStatus.NO_CONTENT, b"")
     if (row := told.result["subscription"]) is None:
         return as_refused("no_subscription", "the subscription was removed").reply
