@@ -12,13 +12,14 @@ import structlog
 from worker.accounts.keyed import Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import SubscriptionsOf
-from worker.accounts.refusals import is_missing, meant, refusal_of
+from worker.accounts.refusals import is_missing, meant
 from worker.domain.account_changes import AccountChange, ChangeRefused, Step
 from worker.domain.checkouts import CameToNothing, CheckoutSession, Mode, is_payable, is_second, must_resume_anew
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import Answer, ExpandedCustomer
+from worker.stripe_api.errors import refusal_of
 from worker.errors import SubkeeperError, TryLater
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.checkout_calls import CheckoutCalls

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from worker.accounts.refusals import is_missing, refusal_of
+from worker.accounts.refusals import is_missing
 from worker.domain.deadline import Deadline
+from worker.stripe_api.errors import refusal_of
 from worker.errors import SubkeeperError
 from worker.stripe_api.account_calls import AccountCalls
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from worker.accounts.keyed import Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
-from worker.accounts.refusals import meant, refusal_of
+from worker.accounts.refusals import meant
 from worker.domain.account_changes import AccountChange, ChangeRefused, Step
 from worker.domain.checkouts import (
     CheckoutSession,
@@ -25,6 +25,7 @@ from worker.domain.lanes import Lane
 from worker.domain.portal import Intent, portal_refusal, portal_request
 from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import Answer, SubscriptionFact
+from worker.stripe_api.errors import refusal_of
 from worker.errors import SubkeeperError, TryLater
 from worker.sealing import Sealer
 from worker.store.checkouts import Standing, Told

@@ -10,7 +10,7 @@ from worker.accounts.completing import Completing
 from worker.accounts.detaching import detach
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import Opening
-from worker.accounts.refusals import is_missing, meant, refusal_of
+from worker.accounts.refusals import is_missing, meant
 from worker.domain.account_changes import (
     OF_COMPLETIONS,
     OF_THE_SUBSCRIPTION,
@@ -28,7 +28,7 @@ from worker.errors import SubkeeperError, TryLater
 from worker.sealing import CannotOpen, Sealer
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.catalogue import UnusablePlan
-from worker.stripe_api.errors import KeyBurnt, TrialPassed
+from worker.stripe_api.errors import KeyBurnt, TrialPassed, refusal_of
 
 MOST_GENERATIONS = 3
 """Of a step, in a lease: what is burnt again and again waits before the next."""

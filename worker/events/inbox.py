@@ -21,7 +21,7 @@ from worker.events.heard import Heard
 from worker.events.snapshots import PlanOf, Said
 from worker.events.surroundings import Surroundings
 from worker.sealing import Sealer
-from worker.store import events, quarantine, refreshes, subscriptions
+from worker.store import charges, events, quarantine, refreshes, subscriptions
 from worker.store.engine.database import Database
 from worker.store.events import Days
 from worker.store.quarantine import QuarantinedMessage
@@ -41,7 +41,8 @@ class EventInbox:
     """Absorbs batches: `prepare`, then what it returned; `absorb_apart` where a lock keeps a batch out again.
 
     `livemode`: the mode of our key. `wake` hears that Stripe is to be asked for something. `apart_within`: seconds that
-    absorbing one by one may take.
+    absorbing one by one may take. `wake_charging` hears that invoices are to be looked at whose payment failed; None:
+    none are.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class EventInbox:
         quarantine_for: timedelta,
         now: Callable[[], datetime],
         apart_within: float,
+        wake_charging: Callable[[], None] | None = None,
     ) -> None:
         self._database = database
         self._sealer = sealer
@@ -69,6 +71,7 @@ class EventInbox:
         self._quarantine_for = quarantine_for
         self._now = now
         self._apart_within = apart_within
+        self._wake_charging = wake_charging
         self._days = _NO_DAYS
         self._expects_news = True
         self._log = structlog.get_logger(__name__)
@@ -164,12 +167,16 @@ class EventInbox:
                 {each.subscription_id for each in set_aside if each.subscription_id and self._is_late(each)}
             ):
                 refreshes.mark(tx, late)
+            if self._wake_charging is not None and decided.failing:
+                charges.mark(tx, decided.failing)
             if heard.refused:
                 now = self._now()
                 quarantine.add(tx, [self._quarantined(message, refusal, now) for message, refusal in heard.refused])
         decided.outcomes.update({each.event.id: "out_of_range" for each in set_aside if not self._is_kept(each.event)})
         if decided.marked or late:
             self._wake()
+        if self._wake_charging is not None and decided.failing:
+            self._wake_charging()
         return decided
 
     def _set_aside(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:

@@ -16,6 +16,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "billing_customers": ("SELECT", "INSERT", "UPDATE"),
     "billing_subscriptions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "payment_methods": ("SELECT", "INSERT", "UPDATE"),
+    "failing_invoices": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "charge_tries": ("SELECT", "INSERT", "UPDATE"),
     "subscription_tombstones": ("SELECT", "INSERT"),
     "account_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_counts": ("SELECT", "INSERT", "UPDATE", "DELETE"),
