@@ -19,10 +19,10 @@ from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import Answer, ExpandedCustomer
-from worker.stripe_api.errors import refusal_of
 from worker.errors import SubkeeperError, TryLater
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.checkout_calls import CheckoutCalls
+from worker.stripe_api.errors import refusal_of
 
 BAD_REQUEST = 400
 

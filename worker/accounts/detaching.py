@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from worker.accounts.refusals import is_missing
 from worker.domain.deadline import Deadline
-from worker.stripe_api.errors import refusal_of
 from worker.errors import SubkeeperError
 from worker.stripe_api.account_calls import AccountCalls
+from worker.stripe_api.errors import refusal_of
 
 
 def detach(calls: AccountCalls, payment_method_id: str, customer_id: str, *, key: str, deadline: Deadline) -> None:

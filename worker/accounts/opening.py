@@ -25,12 +25,12 @@ from worker.domain.lanes import Lane
 from worker.domain.portal import Intent, portal_refusal, portal_request
 from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import Answer, SubscriptionFact
-from worker.stripe_api.errors import refusal_of
 from worker.errors import SubkeeperError, TryLater
 from worker.sealing import Sealer
 from worker.store.checkouts import Standing, Told
 from worker.stripe_api.catalogue import UnusablePlan
 from worker.stripe_api.checkout_calls import CheckoutCalls
+from worker.stripe_api.errors import refusal_of
 
 
 class SubscriptionsOf(Protocol):

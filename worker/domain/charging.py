@@ -127,19 +127,19 @@ class Attempt(NamedTuple):
 
 def barred(invoice: InvoiceNow, now: datetime) -> Leave | Wait | None:
     """Why no card at all may be tried now. `now`: by the invoice's clock."""
-    if invoice.status != "open":
-        return Leave(invoice.status)
-    if invoice.collection_method != "charge_automatically":
-        return Leave("not_charged_automatically")
-    if invoice.subscription_id is None or invoice.subscription_status is None:
-        return Leave("no_subscription")
-    if invoice.subscription_status in TERMINAL_STATUSES:
-        return Leave("subscription_ended")
-    if invoice.subscription_status == "incomplete" and invoice.billing_reason == "subscription_create":
-        return Leave("first_invoice")
+    first = invoice.subscription_status == "incomplete" and invoice.billing_reason == "subscription_create"
     under_way = [each.status for each in invoice.payments if each.status != "requires_payment_method"]
-    if under_way:
-        return Leave(f"payment_{under_way[0]}")
+    reasons = (
+        (invoice.status != "open", invoice.status),
+        (invoice.collection_method != "charge_automatically", "not_charged_automatically"),
+        (invoice.subscription_id is None or invoice.subscription_status is None, "no_subscription"),
+        (invoice.subscription_status in TERMINAL_STATUSES, "subscription_ended"),
+        (first, "first_invoice"),
+        (bool(under_way), f"payment_{under_way[0]}" if under_way else ""),
+    )
+    for holds, why in reasons:
+        if holds:
+            return Leave(why)
     following = invoice.next_payment_attempt
     if following is not None and abs(following - now) <= MARGIN:
         return Wait(following + MARGIN, "stripes_own_attempt")
@@ -150,19 +150,20 @@ def next_try(
     invoice: InvoiceNow, cards: Sequence[str], tried: Collection[str], now: datetime
 ) -> Leave | Wait | Attempt:
     """The next card, in the order of `cards`, of those not `tried` at this attempt, and not just declined."""
-    if (bar := barred(invoice, now)) is not None:
+    bar = barred(invoice, now) or _uncured(invoice)
+    if bar is not None:
         return bar
-    codes = [each.code for each in invoice.payments if each.tried is not None]
+    just_declined = tuple(dict.fromkeys(invoice.tried))
+    left = [card for card in cards if card not in tried and card not in just_declined]
+    return Attempt(left[0], just_declined) if left else Leave("no_card_left")
+
+
+def _uncured(invoice: InvoiceNow) -> Leave | None:
+    """Where it is no decline that another card may cure."""
+    codes = {each.code for each in invoice.payments if each.tried is not None}
     if not codes:
         return Leave("not_declined")
-    for code in codes:
-        if code not in CURED_BY_ANOTHER_CARD:
-            return Leave("another_card_cures_it_not")
-    just_declined = tuple(dict.fromkeys(invoice.tried))
-    for card in cards:
-        if card not in tried and card not in just_declined:
-            return Attempt(card, just_declined)
-    return Leave("no_card_left")
+    return None if codes <= CURED_BY_ANOTHER_CARD else Leave("another_card_cures_it_not")
 
 
 def come_to(invoice: InvoiceNow, asked: Try) -> TryOutcome | None:

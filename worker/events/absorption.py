@@ -27,8 +27,10 @@ from worker.store import checkouts, customers, events, refreshes, subscriptions
 from worker.store.engine.database import Transaction
 from worker.store.provisioning import pointers
 
-PAYMENT_FAILED, NOBODYS = "invoice.payment_failed", frozenset({"unmatched", "tombstoned"})
-"""What an invoice is looked at for, and whose aren't."""
+PAYMENT_FAILED = "invoice.payment_failed"
+
+NOBODYS = frozenset({"unmatched", "tombstoned"})
+"""Outcomes of events that are about nobody of ours."""
 
 MOST_WAITS, MOST_WAITS_OF_A_NOTICE = 6, 1500
 """So often an event is requeued that may be our own doing, before Stripe is asked (some three minutes), and one whose
@@ -40,8 +42,8 @@ class Decided:
     """What is to be written. `outcomes` by the event's id; those in `waiting` are to come again. `unsure`: through
     which subscriptions customers are asked for, a little later than `marked`.
 
-    `failing`: invoices whose payment has failed; `confirmed`: rows of which was heard that they are right. None of their columns changes, but an answer that was
-    asked for before may be older than that, and must not be written.
+    `failing`: invoices whose payment has failed; `confirmed`: rows of which was heard that they are right. None of
+    their columns changes, but an answer that was asked for before may be older than that, and must not be written.
     """
 
     rows: dict[str, Subscription]

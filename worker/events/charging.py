@@ -3,6 +3,7 @@ each lease (docs/design.md, *Charging in order*)."""
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -172,8 +173,8 @@ class ChargeWorker(BlamesNobody):
 
     def _answered(self, lease: ChargeLease, asked: Try, outcome: TryOutcome, code: str | None = None) -> Ended:
         self._leases.answered(lease, asked, outcome, code)
-        log = self._log.error if outcome is TryOutcome.REFUSED else self._log.info
-        log(
+        self._log.log(
+            logging.ERROR if outcome is TryOutcome.REFUSED else logging.INFO,
             "charge.tried",
             stripe_invoice_id=asked.invoice_id,
             attempt_count=asked.attempt_count,

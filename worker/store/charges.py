@@ -53,7 +53,8 @@ _POSTPONE = text(f"""
 _END = text(f"DELETE FROM failing_invoices {_FENCE} AND wanted = :wanted")  # noqa: S608 - as above
 
 _TRIES = text("""
-    SELECT stripe_invoice_id, attempt_count, stripe_payment_method_id, generation, now() - asked_at AS asked_for, outcome
+    SELECT stripe_invoice_id, attempt_count, stripe_payment_method_id, generation, now() - asked_at AS asked_for,
+        outcome
     FROM charge_tries WHERE stripe_invoice_id = :invoice ORDER BY id
 """)
 

@@ -154,8 +154,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "account_change.crashed": ("change",),
     # A page of Checkout's has begun a second subscription, which was canceled: its payment is a person's to give back.
     "checkout.subscribed_twice": ("user_id", "stripe_subscription_id", "checkout"),
-    # An invoice whose payment failed: a card was tried, and what came of that (`code`: Stripe's); it is left, or waits for
-    # so many seconds, for a reason; it can't be asked for now; another process has it. A bug: it waits.
+    # An invoice whose payment failed: a card was tried, and what came of that (`code`: Stripe's); it is left, or waits
+    # for so many seconds, for a reason; it can't be asked for now; another process has it. A bug: it waits.
     "charge.tried": ("stripe_invoice_id", "attempt_count", "stripe_payment_method_id", "outcome", "code"),
     "charge.left": ("stripe_invoice_id", "reason"),
     "charge.waited": ("stripe_invoice_id", "seconds", "reason"),

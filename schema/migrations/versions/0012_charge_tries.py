@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("last_error", sa.Text()),
         comment="Invoices whose payment failed: marked by events, looked at by leased work",
     )
-    op.create_index("ix_failing_invoices_due_at", "failing_invoices", ["due_at"])
+    op.create_index("failing_invoices_due_at_idx", "failing_invoices", ["due_at"])
     op.create_table(
         "charge_tries",
         sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
@@ -62,7 +62,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("outcome IS NULL"),
     )
-    op.create_index("ix_charge_tries_stripe_customer_id", "charge_tries", ["stripe_customer_id"])
+    op.create_index("charge_tries_stripe_customer_id_idx", "charge_tries", ["stripe_customer_id"])
 
 
 def downgrade() -> None:

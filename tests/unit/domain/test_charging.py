@@ -152,7 +152,7 @@ PAYMENTS = st.builds(
     PaymentNow,
     STATUSES,
     st.none() | IDS,
-    st.sampled_from(sorted(CURED_BY_ANOTHER_CARD)[:3] + ["authentication_required"]) | st.none(),
+    st.sampled_from([*sorted(CURED_BY_ANOTHER_CARD)[:3], "authentication_required"]) | st.none(),
 )
 INVOICES = st.builds(
     InvoiceNow,
