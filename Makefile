@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: setup demo test test-all test-upgrade contract bench mutants lint format lock clean
+.PHONY: setup demo test test-again test-browser test-all test-upgrade contract bench mutants lint format lock clean
 
 setup: $(READY)
 
@@ -28,6 +28,15 @@ WORKERS ?= 3
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# What failed in `make test`, by itself: fails as well for what fails alone too, and where it is more than a few.
+test-again: setup
+	$(BIN)/python -m tests.again
+
+# The pages in a real browser: needs chromium on PATH (Debian: apt-get install chromium).
+test-browser: setup
+	$(PIP_INSTALL) --require-hashes -r requirements/browser.lock
+	$(BIN)/python -m pytest tests/browser
 
 # Every supported Python that is installed here, each in a virtual environment of its own.
 test-all:
@@ -81,6 +90,8 @@ lock: setup
 		--extra sandbox --group dev -o requirements/dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group mutants \
 		--constraints requirements/dev.lock -o requirements/mutants.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group browser \
+		--constraints requirements/dev.lock -o requirements/browser.lock
 
 clean:
 	rm -rf .venv .venv-3.* mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 
 import click
 
@@ -11,13 +12,19 @@ from worker.cli.common import FAILED, confirm, explained, loaded_for_people, see
 from worker.cli.output import details, json_line
 from worker.domain.account_changes import Kind
 from worker.domain.accounts import UNSET, SubscriptionChange
-from worker.runtime.changing import current, open_changing, require_allowed
+from worker.runtime.changing import current, open_changing, refusals
 from worker.store.told_changes import ToldChange
 
 FIELDS = (
     "user_id", "stripe_subscription", "plan", "stripe_subscription_status", "canceling", "trial_start", "trial_end",
     "period_start", "period_end", "canceled_at", "ended_at", "failed_charge_attempts", "last_failed_charge", "version",
 )  # fmt: skip
+_OPTIONS = {"stripe_source": "--card", "canceling": "--undo"}
+"""The options that are not named as the fields of a change that they give."""
+
+_TIMES = {
+    "trial_start", "trial_end", "period_start", "period_end", "canceled_at", "ended_at", "last_failed_charge"
+}  # fmt: skip
 
 json_option = click.option("--json", "json_wanted", is_flag=True, help="One JSON object.")
 
@@ -90,8 +97,8 @@ def delete(context: click.Context, user: str, *, yes: bool, json_wanted: bool) -
 def _change(context: click.Context, kind: Kind, user: str, change: SubscriptionChange, *, json_wanted: bool) -> None:
     with explained():
         settings = loaded_for_people(context)
-        if kind is not Kind.DELETE:
-            require_allowed(settings, change)
+        if kind is not Kind.DELETE and (refused := refusals(settings, change)):
+            raise click.UsageError("; ".join(_at(*each) for each in refused))
         with open_changing(settings, seeded()) as changing:
             told = changing.make(kind, user, change)
     result = told.result or {}
@@ -107,8 +114,13 @@ def _change(context: click.Context, kind: Kind, user: str, change: SubscriptionC
 
 
 def _show(row: Mapping[str, object], *, json_wanted: bool) -> None:
-    shown = {name: row[name] for name in FIELDS}
+    """A row of our tables, or what became of one, which is kept as JSON."""
+    shown = {name: _time(row[name]) if name in _TIMES else row[name] for name in FIELDS}
     (json_line if json_wanted else details)(shown)
+
+
+def _time(value: object) -> object:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def _why(told: ToldChange) -> str:
@@ -116,5 +128,9 @@ def _why(told: ToldChange) -> str:
     if error is None:
         return f"not done yet: the web process goes on with the change {told.id}"
     applied = (told.result or {}).get("applied", [])
-    where = "".join(f"; {each['pointer'].removeprefix('/')}: {each['code']}" for each in error["errors"])
+    where = "".join(f"; {_at(each['pointer'].removeprefix('/'), each['code'])}" for each in error["errors"])
     return f"{error['detail']} ({error['code']}){where}" + (f"; done: {', '.join(applied)}" if applied else "")
+
+
+def _at(field: str, what: str) -> str:
+    return f"{_OPTIONS.get(field, f'--{field}')}: {what}" if field else what

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from worker.domain.polling import Allotment
 from worker.errors import Misconfigured
 from worker.store import stripe_reads
@@ -12,13 +14,15 @@ BLOCK = 10
 
 
 class ReadMeter:
-    """Counts reads before they are sent, those that are foreseen at once. `monthly`: what Stripe grants."""
+    """Counts reads before they are sent, those that are foreseen at once. `monthly`: what Stripe grants. Safe from any
+    thread."""
 
     def __init__(self, database: Database, monthly: int) -> None:
         self._database = database
         self._monthly = monthly
         self._counted = 0
         self._leaves_reserve = False
+        self._lock = threading.Lock()
 
     def foresee(self, reads: int) -> None:
         """From now on the reserve for refreshes and looks is left alone. Raises `Misconfigured` where so many reads
@@ -33,21 +37,23 @@ class ReadMeter:
 
     def spend(self) -> None:
         """One is about to be sent. Raises `Misconfigured` where it was not foreseen and would take of the reserve."""
-        if self._counted <= 0:
-            with self._database.transaction() as tx:
-                block = min(BLOCK, self._spare(tx)) if self._leaves_reserve else BLOCK
-                if block == 0:
-                    raise self._refused("this takes more reads of Stripe, and none")
-                stripe_reads.add(tx, stripe_reads.COMMANDS, block)
-            self._counted = block
-        self._counted -= 1
+        with self._lock:
+            if self._counted <= 0:
+                with self._database.transaction() as tx:
+                    block = min(BLOCK, self._spare(tx)) if self._leaves_reserve else BLOCK
+                    if block == 0:
+                        raise self._refused("this takes more reads of Stripe, and none")
+                    stripe_reads.add(tx, stripe_reads.COMMANDS, block)
+                self._counted = block
+            self._counted -= 1
 
     def give_back(self) -> None:
         """What was counted and not sent is nobody's."""
-        if self._counted > 0:
-            with self._database.transaction() as tx:
-                stripe_reads.give_back(tx, stripe_reads.COMMANDS, self._counted)
-            self._counted = 0
+        with self._lock:
+            if self._counted > 0:
+                with self._database.transaction() as tx:
+                    stripe_reads.give_back(tx, stripe_reads.COMMANDS, self._counted)
+                self._counted = 0
 
     def _spare(self, tx: Transaction) -> int:
         polls, others = stripe_reads.this_month(tx, stripe_reads.POLLS)

@@ -18,6 +18,7 @@ from worker.domain.deadline import Deadline
 from worker.domain.drift import Finding, Kind, Repair
 from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
+from worker.events.ahead import Ahead
 from worker.events.comparing import Comparison, Suspect
 from worker.events.comparing_cards import CardComparison
 from worker.events.patience import Patience
@@ -84,6 +85,7 @@ class Verifier:
             for each in unseen:
                 yield from self._ask(walk, each.stripe_subscription_id)
                 walk.passed(asked=each.row)
+                self._watch.advanced(1)
         yield from self._tables(walk, began, None)
         self._heal_gap(walk)
 
@@ -143,17 +145,23 @@ class Verifier:
         yield from self._go_through(walk, waiting, most=0)
 
     def _pages(self, whose: Mapping[str, str], after: str | None) -> Iterator[SubscriptionPage]:
+        ahead = Ahead(partial(self._page, after, whose))
         while True:
-            try:
-                page = self._patiently(partial(self._page, after, whose))
-            except CursorGone as gone:
-                raise SubkeeperError(f"Stripe has {after} no longer, where this walk was: begin anew") from gone
+            page = ahead.answer()
+            if page.after is not None:
+                ahead = Ahead(partial(self._page, page.after, whose))
             yield page
-            if (after := page.after) is None:
+            if page.after is None:
                 return
 
-    def _page(self, after: str | None, whose: Mapping[str, str], deadline: Deadline) -> SubscriptionPage:
-        return self._gateway.subscriptions_page(after, **whose, lane=Lane.BACKFILL, deadline=deadline)
+    def _page(self, after: str | None, whose: Mapping[str, str]) -> SubscriptionPage:
+        def ask(deadline: Deadline) -> SubscriptionPage:
+            return self._gateway.subscriptions_page(after, **whose, lane=Lane.BACKFILL, deadline=deadline)
+
+        try:
+            return self._patiently(ask)
+        except CursorGone as gone:
+            raise SubkeeperError(f"Stripe has {after} no longer, where this walk was: begin anew") from gone
 
     def _go_through(self, walk: Walk, waiting: deque[tuple[float, _Step]], most: int) -> Iterator[Finding]:
         """Those whose time has come, in their order, and the oldest ones where more than `most` wait."""

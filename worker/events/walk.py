@@ -30,8 +30,9 @@ _BEGIN = b'{"began":'
 
 @dataclass(slots=True)
 class Walked:
-    """What was compared, and what came of it. `in_flight`: differences that were gone, or on their way, at the second
-    look. `left`: differences that are not mended; `mendable`: those of them that a fetch would mend."""
+    """What was compared (those of a page, and each that was asked for), and what came of it. `in_flight`: differences
+    that were gone, or on their way, at the second look. `left`: differences that are not mended; `mendable`: those of
+    them that a fetch would mend."""
 
     subscriptions: int = 0
     in_flight: int = 0
@@ -196,6 +197,7 @@ class Walk:
             self._told.add(_identity(entry["found"]))
         else:
             self.place = replace(self.place, **entry["place"])
+            self.walked.subscriptions += "asked" in entry["place"]
             self._told.clear()
         if "page" in entry:
             self.walked.subscriptions += len(entry["page"])

@@ -40,10 +40,6 @@ PATIENCE, PAUSE = 60.0, 0.5
 """Seconds that a command works on a change; and between two looks at one that waits."""
 
 
-class NotAllowed(SubkeeperError):
-    """What is asked for can't be asked for."""
-
-
 def current(settings: Settings, user_id: str) -> dict[str, Value]:
     """The user's subscription as our tables have it. Raises `SubkeeperError` where there is none."""
     with open_database(settings, "subscriptions") as database, database.question() as tx:
@@ -53,13 +49,12 @@ def current(settings: Settings, user_id: str) -> dict[str, Value]:
     return told_of(found[0])
 
 
-def require_allowed(settings: Settings, change: SubscriptionChange) -> None:
-    """Raises `NotAllowed` where a request with this change would be refused."""
-    errors = [f"{each.pointer.removeprefix('/')}: {each.detail}" for each in validate_change_request(change)]
+def refusals(settings: Settings, change: SubscriptionChange) -> list[tuple[str, str]]:
+    """For what a request with this change would be refused: the change's fields, and what is wrong with each."""
+    found = [(each.pointer.removeprefix("/"), each.detail) for each in validate_change_request(change)]
     if change.plan is not UNSET and not is_acceptable_plan(change.plan, COMMAND_LINE, settings.plans):
-        errors.append(f"plan: there is none of that name; there are: {', '.join(sorted(settings.plans))}")
-    if errors:
-        raise NotAllowed("; ".join(errors))
+        found.append(("plan", f"there is none of that name; there are: {', '.join(sorted(settings.plans))}"))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nu
 caption { text-align: left; color: var(--muted); padding-top: .75rem; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .5rem .2rem 0; border-top: 1px solid var(--line); }
 th, td, li { overflow-wrap: break-word; }
-bdi, code, .story td { overflow-wrap: anywhere; }
+bdi, code, .story td, #readiness td:last-child { overflow-wrap: anywhere; }
 td.number { text-align: right; }
 td.chart { width: 35%; }
 th { font-weight: 600; }
