@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import (
     absorb,
+    api,
     backfill,
     budget,
     changed,
@@ -56,6 +57,7 @@ BENCHES: dict[str, Bench[Any]] = {
         changed,
         verify,
         counts,
+        api,
     )
 }
 

@@ -98,7 +98,7 @@ class Site:
         self.stripe = stripe
         self.control = Control(stripe.api_base)
         self.workspace = workspace
-        self._config = write_config(
+        self.config = write_config(
             directory,
             database_url=database_url,
             nsqd_tcp=nsqd.tcp_address,
@@ -108,20 +108,20 @@ class Site:
             web_port=0,
             webhook_secret=SECRET,
         )
-        self.command_log = self._config.with_name("command.log")
-        self.settings = Settings.load(self._config, {})
+        self.command_log = self.config.with_name("command.log")
+        self.settings = Settings.load(self.config, {})
 
     def worker(self, settings: Mapping[str, str] = UNLIMITED, job: str = "profiles") -> BenchWorker:
         """A worker that is not started yet, `settings` (`SETTLE__THREADS`, …) over the site's configuration."""
-        return BenchWorker(self.workspace, self._config, settings, job)
+        return BenchWorker(self.workspace, self.config, settings, job)
 
     def web(self, settings: Mapping[str, str] = UNLIMITED, job: str = "web") -> BenchWeb:
         """A process with a webhook that is not started yet."""
-        return BenchWeb(self.workspace, self._config, settings, job)
+        return BenchWeb(self.workspace, self.config, settings, job)
 
     def spawn(self, *arguments: str, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """`subkeeper <arguments>` on the site's configuration and these settings, its output in `command_log`."""
-        command = [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
+        command = [sys.executable, "-m", "worker", "--config", str(self.config), *arguments]
         env = environment_without_settings() | _environment(settings or {})
         return self.workspace.spawn(command, log=self.command_log, stop_signal=signal.SIGTERM, env=env)
 
@@ -149,8 +149,8 @@ class Site:
     @contextmanager
     def bare_chain(self) -> Iterator[subprocess.Popen[bytes]]:
         """`bench.bare_chain` in the place of a worker, for as long as the block takes. Raises where it has ended."""
-        log = self._config.with_name("bare-chain.log")
-        command = [sys.executable, "-m", "bench.bare_chain", str(self._config)]
+        log = self.config.with_name("bare-chain.log")
+        command = [sys.executable, "-m", "bench.bare_chain", str(self.config)]
         process = self.workspace.spawn(command, log=log, stop_signal=signal.SIGTERM, env=environment_without_settings())
         try:
             wait_until(lambda: READY in log.read_text() or process.poll() is not None, 30, "the bare chain reads")

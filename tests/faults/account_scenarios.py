@@ -59,6 +59,22 @@ def arranged(stack: Stack) -> Mapping[str, str]:
     return {"user-0": "completed"}
 
 
+def key_lost(stack: Stack) -> Mapping[str, str]:
+    """Somebody asked for another email, and nobody can open it."""
+    expected = arranged(stack)
+    stack.rows(
+        "INSERT INTO account_changes (id, kind, user_id, caller, digest, steps, wanted, sealed_email) VALUES"
+        " (gen_random_uuid(), 'update', 'user-0', 'admin', '', '{email}', '{}', decode('010000000000', 'hex'))"
+    )
+    return expected
+
+
+def is_failed(stack: Stack) -> bool:
+    """And its email erased."""
+    told = "SELECT 1 FROM account_changes WHERE result -> 'error' ->> 'code' = 'key_lost' AND state = 'failed'"
+    return len(stack.rows(told)) == 1 and not stack.rows("SELECT 1 FROM account_changes WHERE sealed_email IS NOT NULL")
+
+
 def failing(*paths: str) -> Callable[[Stack], Mapping[str, str]]:
     """Stripe does what it is asked, and says for a while that it is away."""
 

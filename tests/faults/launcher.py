@@ -1,25 +1,25 @@
 """Runs `subkeeper` in a process of its own that meets one fault at one point of its own doing.
 
-Processes are forked from one that has imported the worker already, so that a kill costs a third of a second.
+Processes are forked from one that has imported the worker already (`tests.support.forked`).
 """
 
 from __future__ import annotations
 
 import faulthandler
 import importlib
-import multiprocessing
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
-from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,8 @@ import worker.runtime.process
 import worker.runtime.setup
 from tests.faults import seams
 from tests.faults.seams import When
+from tests.support.forked import start
+from tests.support.waiting import BUSY
 from worker.cli import main
 from worker.domain import budget, doubt, polling, provisioning
 from worker.domain.deadline import boot_time
@@ -105,21 +107,18 @@ class Injector:
                 self._record.write(f"terminated {when} {name}\n")
 
 
-def _run(arguments: Sequence[str], environ: Mapping[str, str], faults: Sequence[Fault], log: Path) -> None:
-    """In the new process: the command, as its console script runs it."""
-    os.environ.clear()
-    os.environ.update(environ)
-    with log.open("ab") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+def run() -> None:
+    """In the new process, with the faults and a file for what it passes before its arguments: the command."""
+    name, faults, record, *arguments = sys.argv
+    sys.argv = [name, *arguments]
     _be_quick()
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # to ask a worker that hangs where it does
-    injector = Injector(faults, log.with_suffix(".record"), environ["SUBKEEPER_DATABASE__URL"])
+    found = [Fault(**fault) for fault in json.loads(faults)]
+    injector = Injector(found, Path(record), os.environ["SUBKEEPER_DATABASE__URL"])
     seams.install(injector.passed, injector.at_statement)
-    run = importlib.import_module("worker.cli.run")
-    run.Process = partial(worker.runtime.process.Process, outside=Outside(clock=injector.clock))  # type: ignore[attr-defined]  # the seam
-    os.chdir(log.parent)
-    main(list(arguments), prog_name="subkeeper")
+    command = importlib.import_module("worker.cli.run")
+    command.Process = partial(worker.runtime.process.Process, outside=Outside(clock=injector.clock))  # type: ignore[attr-defined]  # the seam
+    main(prog_name="subkeeper")
 
 
 def _be_quick() -> None:
@@ -139,26 +138,29 @@ class Launched:
     """One command under faults; `log` is its output, `record` what it passed."""
 
     def __init__(
-        self, context: ForkServerContext, log: Path, environ: Mapping[str, str], arguments: Sequence[str],
-        faults: Sequence[Fault],
-    ) -> None:  # fmt: skip
+        self, log: Path, environ: Mapping[str, str], arguments: Sequence[str], faults: Sequence[Fault]
+    ) -> None:
         self.log = log
-        self.process: BaseProcess = context.Process(target=_run, args=(arguments, dict(environ), tuple(faults), log))
-        self.process.start()
+        told = json.dumps([asdict(fault) for fault in faults])
+        with log.open("ab") as output:
+            self.process = start(
+                [told, log.with_suffix(".record"), *arguments], environ=environ, directory=log.parent,
+                stdout=output.fileno(), stderr=output.fileno(), program=f"{__name__}:{run.__name__}",
+            )  # fmt: skip
 
     def send(self, number: signal.Signals) -> None:
-        assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
     def await_end(self, timeout: float = 20.0) -> int | None:
         """The exit code, negative for a signal's number; None if it still runs."""
-        self.process.join(timeout)
-        return self.process.exitcode
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(timeout * BUSY)
+        return None
 
     def await_stop(self, timeout: float = 20.0) -> None:
         """Returns once SIGSTOP holds it."""
         stat = Path(f"/proc/{self.process.pid}/stat")
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * BUSY
         while stat.read_text().rpartition(")")[2].split()[0] != "T":
             assert time.monotonic() < deadline, f"never stopped\n{self.text}"
             time.sleep(0.01)
@@ -166,7 +168,7 @@ class Launched:
     def kill(self) -> None:
         """SIGKILL, safe to repeat."""
         self.process.kill()
-        self.process.join(10)
+        self.process.wait(10)
 
     @property
     def text(self) -> str:
@@ -187,21 +189,14 @@ class Launcher:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
         self._launched: list[Launched] = []
 
     def start(self, environ: Mapping[str, str], arguments: Sequence[str], *faults: Fault) -> Launched:
         log = self._directory / f"launched-{len(self._launched)}.log"
-        launched = Launched(self._context, log, environ, arguments, faults)
+        launched = Launched(log, environ, arguments, faults)
         self._launched.append(launched)
         return launched
 
     def close(self) -> None:
         for launched in self._launched:
             launched.kill()
-            launched.process.close()
-
-
-if __name__ == "__main__":
-    sys.exit("start it through Launcher")

@@ -96,6 +96,35 @@ def paying_unpolled(stack: Stack, launched: Launched) -> None:
     paying(stack, launched)
 
 
+def paying_beside_another(stack: Stack, launched: Launched) -> None:
+    """The same, while somebody in the dashboard begins a subscription for the user: they were quicker."""
+    stack.start_worker("events")
+    asking(CHECKOUT)(stack, launched)
+    if launched.await_end(0) is None:
+        customer = str(stack.customers("user-0")[0]["id"])
+        form = {"customer": customer, "items[0][price]": stack.price()["id"], "trial_period_days": "9"}
+        kept = stack.call_stripe("POST", "/v1/subscriptions", **form)["id"]
+        told = stack.events("customer.subscription.created")
+        stack.hear(*[each for each in told if each["data"]["object"]["id"] == kept])
+        stack.control.jump(5)
+    while launched.await_end(0) is None:
+        _pay(stack)
+        time.sleep(0.2)
+
+
+def second_is_canceled(stack: Stack) -> Mapping[str, str]:
+    """The first stays, and is the user's; the other one was begun once, and a person is told."""
+    ends = "SELECT state, code FROM checkouts WHERE plan = 'pro'"
+    failed = [{"state": "failed", "code": "second_subscription"}]
+    wait_until(lambda: stack.rows(ends) == failed, 20, "it has failed")
+    (removed_before,) = stack.rows("SELECT stripe_subscription_id AS id FROM subscription_tombstones")
+    found = {row["id"]: row["status"] for row in stack.subscriptions("user-0") if row["id"] != removed_before["id"]}
+    assert sorted(found.values()) == ["canceled", "trialing"]
+    (kept,) = [each for each, status in found.items() if status == "trialing"]
+    wait_until(lambda: stack.ledger("user-0")["stripe_subscription_id"] == kept, 20, "the first is the user's")
+    return {}
+
+
 def is_paid(check: Callable[[Stack], None] = lambda _: None) -> Callable[[Stack], Mapping[str, str]]:
     """Whoever asks again under the same key comes to the same page, which is completed once, and done once."""
 

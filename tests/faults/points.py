@@ -62,6 +62,7 @@ POINTS = frozenset(
         "commit:Quarantine.drop_profiles",
         "commit:Quarantine.retry_messages",
         "commit:Quarantine.retry_profiles",
+        "commit:Quarantine.fail_unopenable",
         "commit:Quarantine.set_aside_unopenable",
         "commit:ReadMeter.foresee",
         "commit:ReadMeter.give_back",

@@ -889,6 +889,14 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=pages.is_paid(pages.is_active),
         environ=pages.ENVIRON,
     ),
+    "checkout beside another subscription": Scenario(
+        pages.removed,
+        (Kill("stripe:subscriptions.cancel"), Kill("commit:ChangeLeases.refuse")),
+        command=lambda _: RUN_WEB,
+        during=pages.paying_beside_another,
+        afterwards=pages.second_is_canceled,
+        environ=pages.ENVIRON,
+    ),
     "checkout after the end": Scenario(
         pages.removed,
         (Kill("commit:PageRows.is_taken_in"),),
@@ -1025,6 +1033,13 @@ SCENARIOS: Mapping[str, Scenario] = {
         _key_lost,
         (Kill("commit:Quarantine.set_aside_unopenable"),),
         command=lambda _: ("quarantine", "unopenable", "--yes"),
+    ),
+    "quarantine unopenable of a change": Scenario(
+        accounts.key_lost,
+        (Kill("commit:Quarantine.fail_unopenable"),),
+        command=lambda _: ("quarantine", "unopenable", "--yes"),
+        environ=accounts.ENVIRON,
+        is_done=accounts.is_failed,
     ),
     "provisioning doubt": Scenario(
         _restored,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tests.support.stack import ENDED, Stack
+from tests.support.waiting import BUSY
 
 
 class Tally(NamedTuple):
@@ -71,7 +72,7 @@ def await_states(stack: Stack, expected: Mapping[str, str], timeout: float, refu
     """Waits until every user's row is in the state it is to end in, so many messages lie in quarantine, and no other is
     left. Returns the seconds it took; fails with what differs."""
     began = time.monotonic()
-    while (differing := _differing(stack, expected, refused)) and time.monotonic() - began < timeout:
+    while (differing := _differing(stack, expected, refused)) and time.monotonic() - began < timeout * BUSY:
         time.sleep(0.05)
     assert not differing, f"not within {timeout:g} s: {differing}"
     took = time.monotonic() - began

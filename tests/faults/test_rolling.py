@@ -18,7 +18,8 @@ import pytest
 from tests.faults.servers import QUICK, Source
 from tests.faults.tally import EXACT, tally
 from tests.integration.provisioning.conftest import NewStack
-from tests.support.stack import SUBKEEPER, Spawned, Stack, profile
+from tests.support.forked import SUBKEEPER
+from tests.support.stack import Spawned, Stack, profile
 from tests.support.waiting import wait_until
 
 RELEASE_BEFORE = os.environ.get("SUBKEEPER_RELEASE_BEFORE", "9a573eaa5051d6b5cf23b1c412d5b374d4f92a87")

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.stack import SUBKEEPER, Stack
+from tests.support.forked import Running, start
+from tests.support.stack import Stack
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 WITH_CTRL_C = (
     sys.executable,
@@ -47,17 +48,17 @@ class Commands:
     def __call__(self, *arguments: str | Path, stdin: bytes = b"", **environ: str) -> Said:
         process = self.start(*arguments, **environ)
         out, err = process.communicate(stdin, timeout=PATIENCE)
-        return Said(process.returncode, out.decode(), err.decode())
+        return Said(process.wait(), out.decode(), err.decode())
 
-    def start(self, *arguments: str | Path, **environ: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str | Path, **environ: str) -> Running:
         """Begins a command; the caller waits for it."""
-        return subprocess.Popen(
-            [*WITH_CTRL_C, SUBKEEPER, *arguments],
+        return start(
+            arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={name: value for name, value in {**self.environ, **environ}.items() if value},
-            cwd=self.directory,
+            environ={name: value for name, value in {**self.environ, **environ}.items() if value},
+            directory=self.directory,
         )
 
     def on_a_terminal(self, *arguments: str | Path, typed: bytes = b"", columns: int = 80) -> Said:
@@ -65,9 +66,9 @@ class Commands:
         controller, terminal = pty.openpty()
         with os.fdopen(controller, "rb", buffering=0) as screen:
             environ = {**self.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-            process = subprocess.Popen(
-                [SUBKEEPER, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environ,
-                cwd=self.directory, start_new_session=True,
+            process = start(
+                arguments, stdin=terminal, stdout=terminal, stderr=terminal, environ=environ,
+                directory=self.directory, new_session=True,
             )  # fmt: skip
             os.close(terminal)
             os.write(screen.fileno(), typed)

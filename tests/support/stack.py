@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Any, LiteralString, Protocol, Self
 from urllib.parse import urlencode, urlsplit
 
-import psycopg
 import structlog
-from psycopg.rows import dict_row
 
 from sandbox.nsq import Nsqd
 from sandbox.stripe.control import Control, CustomerState, LoggedRequest, SubscriptionState
-from tests.support.waiting import wait_until
+from tests.support.forked import Running, start
+from tests.support.session import Session
+from tests.support.waiting import BUSY, wait_until
 from worker.events.envelope import Envelopes
 from worker.events.reading import pruned
 from worker.runtime.process import Process
@@ -34,7 +33,6 @@ from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined
 
 SECRET_KEY = "an-example-of-a-secret-key-of-more-than-32-characters"
-SUBKEEPER = Path(sys.executable).with_name("subkeeper")
 TRIAL = timedelta(days=31)
 ENDED = ("canceled", "incomplete_expired")
 
@@ -53,7 +51,7 @@ class Http:
     port: int
 
     def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -108,7 +106,7 @@ class Worker(Http):
         return self.join()
 
     def join(self, timeout: float = 30.0) -> int | None:
-        self._thread.join(timeout)
+        self._thread.join(timeout * BUSY)
         assert not self._thread.is_alive(), "the worker did not end"
         if self.error is not None:
             raise self.error
@@ -121,15 +119,19 @@ class Worker(Http):
 
 
 class Spawned(Http):
-    """The real command in a process of its own; its log is `lines`."""
+    """The command in a process of its own; its log is `lines`. `program`: what is started instead of `subkeeper`."""
 
-    def __init__(
-        self, environ: Mapping[str, str], log: Path, *arguments: str, program: Sequence[str] = (str(SUBKEEPER),)
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], log: Path, *arguments: str, program: Sequence[str] = ()) -> None:
         self.log = log
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*program, *arguments], stdout=output, stderr=output, env=dict(environ), cwd=log.parent
+            self.process: Running = (
+                subprocess.Popen(
+                    [*program, *arguments], stdout=output, stderr=output, env=dict(environ), cwd=log.parent
+                )
+                if program
+                else start(
+                    arguments, stdout=output.fileno(), stderr=output.fileno(), environ=environ, directory=log.parent
+                )
             )
 
     @property
@@ -169,7 +171,7 @@ class Spawned(Http):
         self.process.send_signal(number)
 
     def wait(self, timeout: float = 30.0) -> int:
-        return self.process.wait(timeout)
+        return self.process.wait(timeout * BUSY)
 
     def kill(self) -> None:
         """SIGKILL, safe to repeat."""
@@ -199,6 +201,7 @@ class Stack:
         self._directory = directory
         self._rng = rng
         self.database_url = database_url
+        self._session = closing.enter_context(Session(database_url))
         self.nsqd = nsqd
         self.topic, self.backfill_topic, self.events_topic = topics
         self.changes_topic = f"{self.topic}.changes"
@@ -302,9 +305,8 @@ class Stack:
     # Postgres
 
     def rows(self, query: LiteralString, *parameters: object) -> list[dict[str, Any]]:
-        with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:
-            cursor = connection.execute(query, parameters)
-            return cursor.fetchall() if cursor.description else []
+        """What a statement returns, run by itself."""
+        return self._session.rows(query, *parameters)
 
     def ledger(self, user_id: str) -> dict[str, Any]:
         """The user's ledger row; {} if there is none."""
@@ -357,7 +359,7 @@ class Stack:
         """The same, whatever status it is answered with."""
         parts = urlsplit(self.stripe.url)
         assert parts.hostname
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
         headers = {"Authorization": f"Bearer {self.stripe.secret_key}"}
         try:
             connection.request(method, path, urlencode(form), headers)

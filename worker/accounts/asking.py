@@ -68,6 +68,8 @@ class Asking:
             account_changes.lock_user(tx, wish.user_id)
             if (known := self._known(tx, wish, asked)) is not None:
                 return known, None
+            if wish.wrong:
+                raise ChangeRefused("parameters_wrong", "see errors", wish.wrong)
             new = self._checked(tx, wish, self._new(wish, self._sealer.fingerprint(asked)))
             row = account_changes.insert(tx, new, self._lease if leased else None)
             if row is None:  # for another user, at the same time

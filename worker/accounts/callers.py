@@ -41,11 +41,11 @@ class Issuer:
         self._issuer = issuer
         self._audience = audience
 
-    def caller(self, token: str) -> Caller:
-        """Raises `TokenRefused`, and `Unavailable` while there are no keys to verify by."""
+    def caller(self, token: str, *, may_wait: bool = True) -> Caller:
+        """Raises `TokenRefused`, and what `Keys.find` raises."""
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-            key = self._keys.find(kid)
+            key = self._keys.find(kid, may_wait=may_wait)
             claims = self._claims(token, key) if key is not None else None
         except jwt.PyJWTError as error:
             raise TokenRefused(_reason(error)) from None
@@ -72,7 +72,7 @@ class Callers:
         self._digests = tuple(digests)
         self._issuer = issuer
 
-    def find(self, authorization: str | None) -> Caller | None:
+    def find(self, authorization: str | None, *, may_wait: bool = True) -> Caller | None:
         """Who sends this `Authorization`; None where there is none. Raises what `Issuer.caller` raises."""
         if authorization is None:
             return None
@@ -83,7 +83,7 @@ class Callers:
             return self._admin(token)
         if self._issuer is None:
             raise TokenRefused("unknown")
-        return self._issuer.caller(token)
+        return self._issuer.caller(token, may_wait=may_wait)
 
     def _admin(self, token: str) -> Caller:
         found = matching(token, self._digests)

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import jwt
 
+from worker.domain.callers import MustWait
 from worker.errors import Unavailable
 
 ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
@@ -36,9 +37,9 @@ class Keys(Protocol):
     def are_known(self) -> bool:
         """Whether there is any to verify by."""
 
-    def find(self, kid: str | None) -> Key | None:
-        """The key of that id; None where there is none. It may ask for keys, so the thread must be one that may wait.
-        Raises `Unavailable` while no keys are known at all."""
+    def find(self, kid: str | None, *, may_wait: bool = True) -> Key | None:
+        """The key of that id; None where there is none. It may ask for keys, for which the thread must be one that
+        `may_wait`. Raises `Unavailable` while no keys are known at all, and `MustWait`."""
 
     def follow(self) -> bool:
         """Called every second or so: keeps the keys fresh; True where they were just had. Raises `Unavailable` or
@@ -57,7 +58,7 @@ class SharedSecret:
     def are_known(self) -> bool:
         return True
 
-    def find(self, kid: str | None) -> Key:  # noqa: ARG002 - as `Keys` has it
+    def find(self, kid: str | None, *, may_wait: bool = True) -> Key:  # noqa: ARG002 - as `Keys` has it
         return self._key
 
     def follow(self) -> bool:
@@ -83,8 +84,10 @@ class JwksKeys:
     def are_known(self) -> bool:
         return self._keys is not None
 
-    def find(self, kid: str | None) -> Key | None:
+    def find(self, kid: str | None, *, may_wait: bool = True) -> Key | None:
         found = self._known(kid)
+        if found is None and not may_wait:
+            raise MustWait
         if found is None:
             with self._fetching:  # whoever waited here looks again first
                 found = self._known(kid)

@@ -12,6 +12,7 @@ from worker.accounts.checkout_rows import PageRows
 from worker.domain.account_changes import (
     OF_NO_SUBSCRIPTION,
     PAGES,
+    PAYS,
     AccountChange,
     ChangeRefused,
     Kind,
@@ -47,6 +48,8 @@ class ChangeLease:
     change: AccountChange
     deadline: Deadline
     lane: Lane = field(default=Lane.LIVE)
+    watched: Watched | None = None
+    """Of the request that was last begun."""
 
 
 class Watched(NamedTuple):
@@ -108,6 +111,7 @@ class ChangeLeases:
                 before = Watched(None if before is None else before.version, None, known)
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
+        lease.watched = before
         return before
 
     def advance(
@@ -147,6 +151,7 @@ class ChangeLeases:
         if row.version != watched.version or watched.mark is None:
             refreshes.mark(tx, [identifier])
             return
+        pointers.hold(tx, row.user_id)
         if answers.answered(tx, identifier, watched.mark):
             default.write(tx, list(rows.values()), CAUSE)
             told = charge(found.latest_invoice) if found.latest_invoice is not None else None
@@ -173,6 +178,7 @@ class ChangeLeases:
         with self._database.transaction() as tx:
             row = subscriptions.locked(tx, [identifier]).get(identifier)
             if row is not None:
+                pointers.hold(tx, row.user_id)
                 tombstones.bury(tx, row)
                 pointers.move(tx, {row.user_id})
             account_changes.end(tx, change, "applied", {"subscription": None, "applied": []})
@@ -183,6 +189,8 @@ class ChangeLeases:
         told = {"code": refused.code, "detail": refused.detail, "errors": [each._asdict() for each in refused.errors]}
         with self._database.transaction() as tx:
             change = checkout_rows.without_urls(lease.change)
+            if lease.watched is not None and lease.watched.mark is not None and _is_as_before(change, refused):
+                answers.unwatch(tx, str(change.stripe_subscription_id), lease.watched.mark)
             account_changes.end(tx, change, "failed", {"error": told, "applied": lease.change.held})
             checkout_rows.give_up(tx, lease.change, refused)
 
@@ -218,6 +226,11 @@ def _meant(tx: Transaction, change: AccountChange) -> Subscription:
     if change.is_untouched and change.etag not in {None, etag_of(row)}:
         raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
     return row
+
+
+def _is_as_before(change: AccountChange, refused: ChangeRefused) -> bool:
+    """Whether the subscription is what it was: declined, while what is paid or resumed has been tried by then."""
+    return refused.code == "card_declined" and change.step not in PAYS | {Step.RESUME}
 
 
 def _known_default(tx: Transaction, customer_id: str | None) -> DefaultCard | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from worker.accounts.completing import Completing
 from worker.accounts.detaching import detach
+from worker.accounts.keyed import MOST_GENERATIONS, Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import Opening
 from worker.accounts.refusals import is_missing, meant
@@ -29,9 +30,6 @@ from worker.sealing import CannotOpen, Sealer
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.catalogue import UnusablePlan
 from worker.stripe_api.errors import KeyBurnt, TrialPassed, refusal_of
-
-MOST_GENERATIONS = 3
-"""Of a step, in a lease: what is burnt again and again waits before the next."""
 
 LEDGER_LOOK, LEDGER_PATIENCE = 0.05, 3.0
 """Seconds between two looks at a new user's ledger row, and for how long a thread looks at first: most are settled by
@@ -58,7 +56,7 @@ class Steps:
         self._leases = leases
         self._calls = calls
         self._sealer = sealer
-        self._namespace = namespace
+        self._keyed = Keyed(leases, namespace)
         self._price_id = price_id
         self._proration = proration
         self._opening = opening
@@ -98,15 +96,17 @@ class Steps:
         raise TryLater("ledger_unsettled")
 
     def _remove(self, lease: ChangeLease) -> None:
-        change = lease.change.remembered()
-        self._leases.begin(lease, change, watched=False)
-        identifier = str(change.stripe_subscription_id)
-        try:
-            self._calls.cancel_subscription(identifier, key=self._key(lease), deadline=lease.deadline)
-        except SubkeeperError as error:
-            if not is_missing(error):
-                raise meant(lease.change, error) from error
-            self._require_ended(lease, identifier)
+        identifier = str(lease.change.stripe_subscription_id)
+
+        def cancel(_: object, key: str) -> None:
+            try:
+                self._calls.cancel_subscription(identifier, key=key, deadline=lease.deadline)
+            except SubkeeperError as error:
+                if not is_missing(error):
+                    raise
+                self._require_ended(lease, identifier)
+
+        self._keyed.ask(lease, lambda _: {}, cancel)
         self._leases.remove(lease)
 
     def _require_ended(self, lease: ChangeLease, identifier: str) -> None:
@@ -143,7 +143,7 @@ class Steps:
     ) -> tuple[AccountChange, Answer[ExpandedCustomer] | None]:
         """The change as it goes on from there, and the customer's default payment method where that was asked for. An
         answer from memory is as old as the first request: then what is so now is fetched."""
-        change, key, deadline = lease.change, self._key(lease), lease.deadline
+        change, key, deadline = lease.change, self._keyed.key(lease), lease.deadline
         if change.step is Step.EMAIL:
             self._calls.update_customer(customer_id, {"email": self._email(change)}, key=key, deadline=deadline)
             return replace(change, sealed_email=None), None
@@ -226,7 +226,7 @@ class Steps:
             resumed = self._completing.resume(lease)
             return self._completing.resumed(self._fetched(change, lease) if resumed.replayed else resumed)
         answer = self._calls.update_subscription(
-            str(change.stripe_subscription_id), change.request, key=self._key(lease), deadline=lease.deadline
+            str(change.stripe_subscription_id), change.request, key=self._keyed.key(lease), deadline=lease.deadline
         )
         return self._fetched(change, lease) if answer.replayed else answer
 
@@ -237,9 +237,6 @@ class Steps:
             raise meant(change, error) from error
 
     # Keys
-
-    def _key(self, lease: ChangeLease) -> str:
-        return lease.change.key(self._namespace)
 
     def _renew(self, lease: ChangeLease, error: SubkeeperError, *, watched: bool) -> None:
         """The next generation of the step, where the key can't be used any more or a trial has ended meanwhile. Raises

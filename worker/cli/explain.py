@@ -29,9 +29,9 @@ COLUMNS = ["time", "what", "about", "detail"]
 def explain(context: click.Context, user: str, since: timedelta, *, json_wanted: bool) -> None:
     """Why a user's row is what it is: all that happened, in its order.
 
-    The message, what Stripe was asked and with which idempotency keys, its events and what became of each, what the row
-    changed in and why, and what waits to be asked. Nothing personal. Stripe isn't asked: `verify --user` tells what
-    it says now.
+    The message, what Stripe was asked and with which idempotency keys, the changes that were asked for, Stripe's events
+    and what became of each, what the row changed in and why, and what waits to be asked. Nothing personal. Stripe isn't
+    asked: `verify --user` tells what it says now.
 
     Exit codes: 0 done; 1 failed, or no such user; 2 the settings or the command line must be changed.
     """

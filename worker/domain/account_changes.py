@@ -102,6 +102,9 @@ class Wish:
     idempotency_key: str | None = None
     etags: frozenset[str] = frozenset()
     about: Mapping[str, str] = field(default_factory=dict)
+    wrong: Sequence[ApiError] = ()
+    """What of it isn't taken any more, by settings that may have been others when it was asked for first: it is refused
+    unless it was taken in under its key before."""
 
 
 class ChangeRefused(SubkeeperError):

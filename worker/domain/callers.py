@@ -72,3 +72,7 @@ class TokenRefused(SubkeeperError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class MustWait(SubkeeperError):
+    """Whose a token is can't be told without waiting."""

@@ -216,14 +216,14 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
         events.record(tx, done, [decided.outcomes[event.id] for event in done])
     if decided.unmatched:
         events.add_unmatched(tx, sorted(decided.unmatched.items()))
-    if decided.checkouts:
-        checkouts.mark(tx, [decided.checkouts[each] for each in sorted(decided.checkouts)])
     if decided.marked:
         refreshes.mark(tx, sorted(decided.marked))
     if decided.unsure:
         refreshes.mark(tx, sorted(decided.unsure), UNSURE_FOR)
     if decided.confirmed:
         refreshes.confirm(tx, sorted(decided.confirmed))
+    if decided.checkouts:
+        checkouts.mark(tx, [decided.checkouts[each] for each in sorted(decided.checkouts)])
 
 
 def _ends_or_begins(change: Change) -> bool:

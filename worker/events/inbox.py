@@ -34,6 +34,10 @@ MOST_CRASHES = 33
 """So often an event is delivered that nobody foresaw, before it is set aside: some half an hour, in which a release may
 come that takes it. It would hold the poller's cursor."""
 
+NOBODYS_KEPT, NOBODYS_AT_ONCE = timedelta(days=400), 10_000
+"""For so long it is known which subscriptions are nobody's: one that lives has an event each year at least, which
+records it anew. And so many are forgotten at once."""
+
 _NO_DAYS = Days(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
 
@@ -78,11 +82,12 @@ class EventInbox:
 
     def maintain(self) -> None:
         """Makes the partitions of the days to come, and drops those that are past; asks for what was nobody's and is
-        somebody's now. At the start, and each hour."""
+        somebody's now, and forgets what has been nobody's for long. At the start, and each hour."""
         with self._database.transaction() as tx:
             self._days = events.maintain_days(tx)
         with self._database.transaction() as tx:
             refreshes.revisit(tx)
+            events.prune_unmatched(tx, NOBODYS_KEPT, NOBODYS_AT_ONCE)
 
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
         """Opens and reads `batch`; what it returns commits that, on any thread. Committing raises `Unavailable` or

@@ -19,7 +19,7 @@ from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import retry_delay, user_digest
 from worker.domain.stripe_facts import Answer, FetchedSubscription
-from worker.domain.subscription import Change, fetched
+from worker.domain.subscription import Change, Subscription, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import Vanished, is_missing
@@ -153,13 +153,16 @@ class Refresher(BlamesNobody):
             refreshes.postpone(tx, lease.refresh, delay, error)
 
     def _write(self, lease: RefreshLease, answer: Answer[FetchedSubscription]) -> str:
-        """The customer's row first, then the subscription's, then the mark, in the order in which events lock them."""
+        """The customer's row first, then the subscription's, the ledger's, and the mark, in the order in which events
+        lock them."""
         refresh, found = lease.refresh, answer.value
         with self._database.transaction() as tx:
             seen = (answer.seen_from, answer.seen_to)
             default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
             rows = subscriptions.locked(tx, [refresh.stripe_subscription_id], default.concerned)
             row = rows.pop(refresh.stripe_subscription_id, None)
+            if (user_id := self._user_of(row, default, found)) is not None:
+                pointers.hold(tx, user_id)
             held = refreshes.hold(tx, refresh)
             if refresh.missing_for is not None:
                 refreshes.found(tx, refresh)
@@ -185,6 +188,12 @@ class Refresher(BlamesNobody):
             else:
                 refreshes.postpone(tx, refresh, default.sure_after or timedelta(), None, fetched=True)
         return outcome if default.sure_after is None else "overtaken"
+
+    def _user_of(self, row: Subscription | None, default: FetchedDefault, found: FetchedSubscription) -> str | None:
+        """Whose it is, or is to be."""
+        if row is not None:
+            return row.user_id
+        return default.owner.user_id if default.owner is not None else self._claimed(found)
 
     def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault) -> str:
         """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has.

@@ -144,9 +144,9 @@ class Leases:
     def quarantine(self, lease: Lease, error: str, *, customer_gone: bool = False) -> None:
         """Sets the row aside until somebody acts; a customer that is gone gets its tombstone."""
         with self._database.transaction() as tx:
-            leases.quarantine(tx, lease.row, error=error, customer_gone=customer_gone)
             if customer_gone and lease.row.stripe_customer_id is not None:
                 customers.mark_deleted(tx, lease.row.stripe_customer_id)
+            leases.quarantine(tx, lease.row, error=error, customer_gone=customer_gone)
 
     # Rows that were refused while it is in doubt who is at fault (`worker.domain.doubt`)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.broker.publisher import Publisher
 from worker.errors import Rejected, SubkeeperError
 from worker.sealing import CannotOpen, Sealer
-from worker.store import quarantine, quarantine_list
+from worker.store import quarantine, quarantine_list, unopenable_changes
 from worker.store.engine.database import Database
 from worker.store.provisioning import quarantined, unopenable, views
 from worker.store.provisioning.views import LedgerRow
@@ -20,6 +20,13 @@ BATCH = 500
 
 PUBLISH_SECONDS = 5.0
 """For nsqd's OK: within the time that Postgres leaves a transaction idle (`database.statement_timeout`)."""
+
+KEY_LOST: Mapping[str, object] = {
+    "code": "key_lost",
+    "detail": "the key that the email was sealed under is lost: ask for it again, under another Idempotency-Key",
+    "errors": [],
+}
+"""What is told to who asked for a change that nobody can open."""
 
 EXPIRED = "its sealed profile has expired: publish the profile again; retry it if it stays in quarantine"
 """It stays there if the user's customer was deleted at Stripe: publishing then only brings the profile."""
@@ -112,17 +119,28 @@ class Quarantine:
         left = [user_id for user_id in user_ids if user_id not in done]
         outcome.failed |= dict.fromkeys(left, "stays, for it has had a customer at Stripe: retry it")
 
-    def count_unopenable(self, sealer: Sealer) -> int:
-        """How many unsettled profiles the sealer's keys don't open."""
+    def count_unopenable(self, sealer: Sealer) -> tuple[int, int]:
+        """How many unsettled profiles, and how many changes that haven't ended, the sealer's keys don't open."""
         with self._database.transaction() as tx:
-            return unopenable.count(tx, sealer.headers)
+            return unopenable.count(tx, sealer.headers), unopenable_changes.count(tx, sealer.headers)
 
     def set_aside_unopenable(self, sealer: Sealer) -> int:
-        """Puts them into quarantine, except those that some worker has just leased. Returns how many."""
+        """Puts such profiles into quarantine, except those that some worker has just leased. Returns how many."""
         error, done = "profile_sealed: its key is lost; publish the profile again", 0
         while True:
             with self._database.transaction() as tx:
                 batch = unopenable.set_aside(tx, sealer.headers, error=error, limit=BATCH)
+            done += batch
+            if batch < BATCH:
+                return done
+
+    def fail_unopenable(self, sealer: Sealer) -> int:
+        """Ends such changes, which hold up their users' later ones, as failed: who asked is told why. Returns how
+        many."""
+        done = 0
+        while True:
+            with self._database.transaction() as tx:
+                batch = unopenable_changes.fail(tx, sealer.headers, error=KEY_LOST, limit=BATCH)
             done += batch
             if batch < BATCH:
                 return done

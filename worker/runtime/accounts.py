@@ -119,6 +119,7 @@ class AccountWork:
         self._stopping = threading.Event()
         self._log = structlog.get_logger(__name__)
         self._waiting = Waiting()
+        self._unopenable = 0
         self._asking = asking(settings, api_database, resources.keys.sealer, resources.clocks.now, resources.clock)
         held = leases(settings, resources.database, resources.catalogue, resources.keys.openable)
         taken = steps(settings, held, resources.gateway, resources.catalogue, resources.keys.sealer)
@@ -195,8 +196,14 @@ class AccountWork:
             self._stopping.wait(WATCH_SECONDS)
 
     def _look(self) -> None:
+        openable = self._resources.keys.openable()
         with self._resources.database.question() as tx:
-            self._metrics.account_changes.standing(*told_changes.backlog(tx), checkouts.to_refund(tx, TOLD_FOR))
+            backlog, to_refund = told_changes.backlog(tx, openable), checkouts.to_refund(tx, TOLD_FOR)
+        unopenable = backlog.unopenable or 0
+        self._metrics.account_changes.standing(backlog.waiting, backlog.oldest, unopenable, to_refund)
+        if unopenable > self._unopenable:
+            self._log.error("account_changes.sealed", changes=unopenable)
+        self._unopenable = unopenable
 
     def _prune(self) -> None:
         pruned, at_once = 0, PRUNED_AT_ONCE

@@ -36,6 +36,7 @@ from worker.web.api.app import Api
 from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
 from worker.web.api.detaching import Detaching
+from worker.web.api.gathered import Gathered
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
 from worker.web.api.payment_methods import PaymentMethods
@@ -85,7 +86,7 @@ class ApiSide:
         self._check_at = 0.0
         self._changes = self._account_work(settings, metrics, rng)
         operations = [
-            *Subscriptions(self._current, settings.pending_plan).operations,
+            *Subscriptions(self._current, Gathered(self._current, executor).find, settings.pending_plan).operations,
             *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
             *PaymentMethods(Cards(self._database, self._showing)).operations,
             *Detaching(desk).operations,

@@ -15,7 +15,7 @@ from worker.store.engine.database import Database, Transaction
 from worker.store.event_list import Chosen, HeardEvent
 from worker.store.provisioning import views
 from worker.store.provisioning.views import LedgerRow
-from worker.store.timeline import ChangeRow, CustomerTimes, Failing, TriedCard, Waiting
+from worker.store.timeline import AskedChange, ChangeRow, CustomerTimes, Failing, TriedCard, Waiting
 
 PAYMENT_FAILED = "invoice.payment_failed"
 
@@ -75,6 +75,8 @@ def _others(tx: Transaction, row: LedgerRow | None, user_id: str, since: timedel
         objects |= {each for each in (row.stripe_customer_id, row.stripe_subscription_id) if each is not None}
     heard = event_list.page(tx, Chosen(since, objects=sorted(objects)), limit=MOST_EVENTS)
     yield from map(_of_event, heard)
+    for each in timeline.asked(tx, user_id, since):
+        yield from _of_asked(each)
     yield from map(_of_change, timeline.changes(tx, user_id, since))
     yield from map(_of_mark, timeline.waiting(tx, sorted(objects)))
     tried = timeline.tries(tx, user_id, since)
@@ -133,6 +135,18 @@ def _of_change(row: ChangeRow) -> Entry:
     changed = {name: after.get(name) for name in {**before, **after} if before.get(name) != after.get(name)}
     fields = {"cause": row.cause, "version": row.version, "changed": changed, "published_at": row.sent_at}
     return Entry(row.created_at, "changed", row.stripe_subscription_id, fields)
+
+
+def _of_asked(row: AskedChange) -> Iterator[Entry]:
+    about, told = row.stripe_subscription_id, {"change": row.id}
+    fields = {**told, "kind": row.kind, "caller": row.caller, "steps": list(row.steps)}
+    yield Entry(row.created_at, "change asked for", about, fields)
+    held = list(row.steps[: row.done])
+    if row.ended_at is not None:
+        yield Entry(row.ended_at, f"change {row.state}", about, {**told, "steps": held, "reason": row.code})
+        return
+    at = {"step": row.steps[row.done], "generation": row.generation, "attempts": row.attempts}
+    yield Entry(row.due_at, "change due", about, {**told, "steps": held, **at, "last_error": row.last_error})
 
 
 def _of_mark(row: Waiting) -> Entry:

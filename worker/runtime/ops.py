@@ -102,6 +102,7 @@ class Overview:
         self._health = health
         self._database = database
         self._clock = clock
+        self._openable = openable
         self._due = float("-inf")
         self._looking = threading.Lock()
         self._queues = Queues(openable, clock)
@@ -188,7 +189,7 @@ class Overview:
         return Work(
             self._changes.take(partial(outbox.waiting, tx)),
             self._refreshes.take(partial(refreshes.backlog, tx)),
-            told_changes.backlog(tx),
+            told_changes.backlog(tx, None if self._openable is None else self._openable()),
         )
 
 

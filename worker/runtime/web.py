@@ -71,6 +71,7 @@ class Web:
         endpoint = StripeWebhook(
             webhook.accept if webhook else None,
             max_body_bytes=web.max_body_bytes,
+            max_bytes_in_hand=web.max_bytes_in_hand,
             observe=metrics.webhook,
             refused=self._refused,
         )

@@ -179,6 +179,7 @@ class WebSettings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     max_connections: Annotated[int, Field(ge=10, le=100_000)] = 500
     max_body_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    max_bytes_in_hand: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024 * 1024)] = 32 * 1024 * 1024
     receive_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0
     publish_timeout: Annotated[float, Field(ge=0.1, le=14)] = 5.0
     signature_tolerance: Annotated[float, Field(ge=1, le=86_400)] = 300.0

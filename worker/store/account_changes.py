@@ -25,7 +25,7 @@ from worker.store.provisioning.leases import NEW_TOKEN
 # Whoever asks for the same user waits for this transaction's end: of two at once, the later one sees the earlier.
 _LOCK = text("SELECT pg_advisory_xact_lock(1533739011, hashtext(:user_id))")
 
-_COLUMNS = """
+COLUMNS = """
     c.id, c.kind, c.user_id, c.steps, c.done, c.wanted, c.sealed_email, c.etag, c.stripe_subscription_id,
     c.stripe_customer_id, c.request, c.generation, now() - c.asked_at AS asked_for, c.attempts, c.lease_token
 """
@@ -40,19 +40,20 @@ _INSERT = text(f"""
     FROM (SELECT :leased AND NOT EXISTS (
         SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending')) AS free (leased)
     ON CONFLICT (caller, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
 """)  # noqa: S608 - constants
 
 _WAITING = text("SELECT count(*) FROM account_changes WHERE user_id = :user_id AND state = 'pending'")
 
-_OPENABLE = f"""
+OPENABLE = f"""
     (c.sealed_email IS NULL OR substring(c.sealed_email FROM 1 FOR {HEADER_BYTES}) = ANY(CAST(:openable AS bytea[])))
 """
+"""Whether whoever has the keys `:openable` can make the change."""
 
 _LEASE = text(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM account_changes c
-        WHERE state = 'pending' AND due_at <= now() AND (CAST(:only AS text) IS NULL OR user_id = :only) AND {_OPENABLE}
+        WHERE state = 'pending' AND due_at <= now() AND (CAST(:only AS text) IS NULL OR user_id = :only) AND {OPENABLE}
             AND NOT EXISTS (
                 SELECT FROM account_changes earlier
                 WHERE earlier.user_id = c.user_id AND earlier.state = 'pending' AND earlier.seq < c.seq)
@@ -61,7 +62,7 @@ _LEASE = text(f"""
     UPDATE account_changes c
     SET lease_token = {NEW_TOKEN}, lease_until = now() + :lease, due_at = now() + :lease, attempts = c.attempts + 1
     FROM due WHERE c.id = due.id
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
 """)  # noqa: S608 - constants
 
 _FENCE = "WHERE id = :id AND lease_token = :token AND state = 'pending'"
@@ -146,7 +147,7 @@ def insert(tx: Connection, new: NewChange, lease: timedelta | None) -> AccountCh
         "lease": lease or timedelta(0),
     }
     row = tx.execute(_INSERT, parameters).one_or_none()
-    return None if row is None else _change(row)
+    return None if row is None else read(row)
 
 
 def lease(
@@ -155,7 +156,7 @@ def lease(
     """Up to `count` due changes (of one user), each user's first one, the longest due first; what is sealed under
     another key than `openable` (`Sealer.headers`) is left to a process that has it."""
     parameters = {"count": count, "lease": length, "openable": arrays.byteas(openable), "only": only}
-    return [_change(row) for row in tx.execute(_LEASE, parameters)]
+    return [read(row) for row in tx.execute(_LEASE, parameters)]
 
 
 def begin(tx: Connection, change: AccountChange, length: timedelta) -> None:
@@ -189,7 +190,8 @@ def _fenced(tx: Connection, statement: Any, change: AccountChange, **values: obj
         raise LeaseLost(str(change.id))
 
 
-def _change(row: Row[Any]) -> AccountChange:
+def read(row: Row[Any]) -> AccountChange:
+    """A row of `COLUMNS`."""
     return AccountChange(
         id=row.id,
         kind=Kind(row.kind),

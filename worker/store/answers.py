@@ -15,7 +15,7 @@ from worker.store import refreshes
 _WATCH = text("""
     INSERT INTO subscription_refreshes AS r (stripe_subscription_id, due_at) VALUES (:id, now() + :lease)
     ON CONFLICT (stripe_subscription_id) DO UPDATE SET wanted = r.wanted
-    RETURNING wanted, confirmed, marked_at
+    RETURNING wanted, confirmed, marked_at, xmax = 0
 """)
 
 _WATCHED = text("""
@@ -23,21 +23,34 @@ _WATCHED = text("""
     WHERE stripe_subscription_id = :id FOR UPDATE
 """)
 
+_UNWATCH = text("""
+    DELETE FROM subscription_refreshes
+    WHERE stripe_subscription_id = :id AND (wanted, confirmed, marked_at) = (:wanted, :confirmed, :marked_at)
+        AND lease_until IS NULL
+""")
+
 _UNMARK = text("DELETE FROM subscription_refreshes WHERE stripe_subscription_id = :id")
 
 
 class Mark(NamedTuple):
     """How far a subscription was wanted and confirmed so far, and since when: a fetch that was written meanwhile took
-    the mark away, or moved that."""
+    the mark away, or moved that. `is_new`: nobody had asked for it before."""
 
     wanted: int
     confirmed: int
     marked_at: datetime
+    is_new: bool
 
 
 def watch(tx: Connection, stripe_subscription_id: str, lease: timedelta) -> Mark:
     """Before a write at Stripe whose answer will be this subscription: a mark, due after `lease`."""
     return Mark(*tx.execute(_WATCH, {"id": stripe_subscription_id, "lease": lease}).one())
+
+
+def unwatch(tx: Connection, stripe_subscription_id: str, watched: Mark) -> None:
+    """Nothing came of that write: a mark that is there for it alone is taken away."""
+    if watched.is_new:
+        tx.execute(_UNWATCH, {"id": stripe_subscription_id, **watched._asdict()})
 
 
 def answered(tx: Connection, stripe_subscription_id: str, watched: Mark) -> bool:

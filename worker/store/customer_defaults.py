@@ -15,8 +15,8 @@ from worker.store import customers, subscriptions
 
 class FetchedDefault:
     """What was true somewhere in `seen` of Stripe's time, decided with the customer's row locked. `payment_method`:
-    what is known now; `sure_after`: after how long Stripe is to be asked again, as this may be older than what was
-    heard meanwhile.
+    what is known now; `owner`: whose customer it is, if that is known; `sure_after`: after how long Stripe is to be
+    asked again, as this may be older than what was heard meanwhile.
 
     `asked_beside`: what was known before this was asked for. Where that is unmoved, the answer is taken for later,
     however close it is: whoever asked for a card is told that it is there. It is asked again all the same.
@@ -31,8 +31,8 @@ class FetchedDefault:
         asked_beside: DefaultCard | None = None,
     ) -> None:
         self._customer_id = customer_id
-        owner = customers.locked(tx, [customer_id]).get(customer_id)
-        self._before = owner.default if owner is not None else None
+        self.owner = customers.locked(tx, [customer_id]).get(customer_id)
+        self._before = self.owner.default if self.owner is not None else None
         verdict, self._known = answered(self._before or NOTHING, said, seen)
         in_doubt = verdict is Verdict.REFRESHING
         self.sure_after = wait_for(self._known, seen[0]) if in_doubt else None

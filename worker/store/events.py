@@ -46,6 +46,12 @@ _UNMATCHED = text("""
     ON CONFLICT DO NOTHING
 """)
 
+_PRUNE_UNMATCHED = text("""
+    DELETE FROM unmatched_subscriptions WHERE stripe_subscription_id IN (
+        SELECT stripe_subscription_id FROM unmatched_subscriptions WHERE recorded_at < now() - CAST(:kept AS interval)
+        ORDER BY stripe_subscription_id LIMIT :limit FOR UPDATE SKIP LOCKED)
+""")
+
 _MATCHED = text("DELETE FROM unmatched_subscriptions WHERE stripe_subscription_id = :id")
 
 
@@ -85,6 +91,12 @@ def add_unmatched(tx: Connection, subscriptions: Sequence[tuple[str, str]]) -> N
     """Subscriptions (in order) with their customers, who are nobody's we know."""
     ids, customers = (arrays.texts(column) for column in zip(*subscriptions, strict=True))
     tx.execute(_UNMATCHED, {"ids": ids, "customers": customers})
+
+
+def prune_unmatched(tx: Connection, kept: timedelta, limit: int) -> int:
+    """Forgets up to `limit` that were recorded before `kept` ago; one that lives is recorded anew by its next event.
+    Returns how many."""
+    return tx.execute(_PRUNE_UNMATCHED, {"kept": kept, "limit": limit}).rowcount
 
 
 def matched(tx: Connection, stripe_subscription_id: str) -> None:

@@ -38,18 +38,26 @@ _ALL = f"""
     FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
 """  # noqa: S608 - constants
 
-_ROWS = f"{_ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDER BY s.stripe_subscription_id "
+_READ = text(f"""
+    {_ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDER BY s.stripe_subscription_id
+""")
 
-_READ = text(_ROWS)
-_LOCKED = text(_ROWS + "FOR UPDATE OF s")
-# Theirs are found through the customers' rows, whose locks the transaction has: none of theirs can come meanwhile.
-_LOCKED_WITH_CUSTOMERS = text(f"""
-    {_ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[]) || ARRAY(
-        SELECT theirs.stripe_subscription_id FROM billing_subscriptions theirs
-        JOIN billing_customers owner ON owner.id = theirs.billing_customer_id
-        WHERE owner.stripe_customer_id = ANY(CAST(:customers AS text[]))))
+# With all others of their customers', in one order: whoever ends one may have to write the one that its user has next.
+_LOCKED = f"""
+    {_ALL} WHERE s.billing_customer_id IN (
+        SELECT named.billing_customer_id FROM billing_subscriptions named
+        WHERE named.stripe_subscription_id = ANY(CAST(:ids AS text[])) {{more}})
     ORDER BY s.stripe_subscription_id FOR UPDATE OF s
-""")  # noqa: S608 - a constant
+"""  # noqa: S608 - a constant
+_LOCKED_BY_ID = text(_LOCKED.format(more=""))
+# These customers' rows are locked: none of theirs can come meanwhile.
+_LOCKED_WITH_CUSTOMERS = text(
+    _LOCKED.format(
+        more="""
+        UNION ALL SELECT owner.id FROM billing_customers owner
+        WHERE owner.stripe_customer_id = ANY(CAST(:customers AS text[]))"""
+    )
+)
 
 _CURRENT = text(f"""
     {_ALL} JOIN provisionings p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = c.user_id
@@ -124,13 +132,18 @@ def locked(
     tx: Connection, stripe_subscription_ids: Sequence[str], stripe_customer_ids: Sequence[str] = ()
 ) -> dict[str, Subscription]:
     """The rows that are there, by Stripe's id, locked until the transaction ends; and all those of the customers, whose
-    own rows are locked already (`customers.locked`)."""
+    own rows are locked already (`customers.locked`). Others of the same customers are locked, too."""
     ids = {"ids": arrays.texts(stripe_subscription_ids)}
     if stripe_customer_ids:
         found = tx.execute(_LOCKED_WITH_CUSTOMERS, {**ids, "customers": arrays.texts(stripe_customer_ids)})
     else:
-        found = tx.execute(_LOCKED, ids)
-    return {row.stripe_subscription_id: _subscription(row) for row in found.all()}
+        found = tx.execute(_LOCKED_BY_ID, ids)
+    wanted, theirs = set(stripe_subscription_ids), set(stripe_customer_ids)
+    return {
+        row.stripe_subscription_id: _subscription(row)
+        for row in found.all()
+        if row.stripe_subscription_id in wanted or row.stripe_customer_id in theirs
+    }
 
 
 def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:

@@ -67,6 +67,26 @@ class Failing(NamedTuple):
     last_error: str | None
 
 
+class AskedChange(NamedTuple):
+    """A change that `caller` asked for. `done`: how many of its steps hold. `code`: why it failed; `last_error`: what
+    it waits for."""
+
+    id: str
+    kind: str
+    caller: str
+    state: str
+    steps: Sequence[str]
+    done: int
+    generation: int
+    attempts: int
+    code: str | None
+    last_error: str | None
+    stripe_subscription_id: str | None
+    created_at: datetime
+    due_at: datetime
+    ended_at: datetime | None
+
+
 # The outbox has no index on users, and keeps what was published for a month.
 _CHANGES = text("""
     SELECT created_at, stripe_subscription_id, version, cause, before, after, sent_at FROM subscription_changes
@@ -103,6 +123,20 @@ def tries(tx: Connection, user_id: str, since: timedelta) -> list[TriedCard]:
 
 def failing(tx: Connection, stripe_invoice_ids: Sequence[str]) -> list[Failing]:
     return [Failing(*row) for row in tx.execute(_FAILING, {"ids": arrays.texts(stripe_invoice_ids)})]
+
+
+# What hasn't ended is told however old it is. Of an error the constant that it begins with.
+_ASKED = text("""
+    SELECT CAST(id AS text), kind, caller, state, steps, done, generation, attempts, result -> 'error' ->> 'code',
+        split_part(last_error, ':', 1), stripe_subscription_id, created_at, due_at, ended_at
+    FROM account_changes
+    WHERE user_id = :user_id AND (state = 'pending' OR created_at >= now() - CAST(:since AS interval)) ORDER BY seq
+""")
+
+
+def asked(tx: Connection, user_id: str, since: timedelta) -> list[AskedChange]:
+    """What was asked for, and what came of it; nothing of what was sealed, nor of where pages lead back to."""
+    return [AskedChange(*row) for row in tx.execute(_ASKED, {"user_id": user_id, "since": since})]
 
 
 def changes(tx: Connection, user_id: str, since: timedelta) -> list[ChangeRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,15 +10,17 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.account_changes import Kind, Step
+from worker.store.account_changes import OPENABLE
+from worker.store.engine import arrays
 
 _TOLD = "SELECT id, kind, user_id, state, steps, done, result, created_at, ended_at, digest FROM account_changes"
 _FIND = text(f"{_TOLD} WHERE id = :id")
 _FIND_BY_KEY = text(f"{_TOLD} WHERE caller = :caller AND idempotency_key = :idempotency_key")
 
-_BACKLOG = text("""
-    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM account_changes
-    WHERE state = 'pending'
-""")
+_BACKLOG = text(f"""
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0), count(*) FILTER (WHERE NOT {OPENABLE})
+    FROM account_changes c WHERE state = 'pending'
+""")  # noqa: S608 - the condition is a constant
 
 _PRUNE = text("""
     DELETE FROM account_changes WHERE id IN (
@@ -55,15 +57,18 @@ def find_by_key(tx: Connection, caller: str, idempotency_key: str) -> ToldChange
 
 
 class Backlog(NamedTuple):
-    """How many changes haven't ended, and the age in seconds of the oldest of them."""
+    """How many changes haven't ended, the age in seconds of the oldest of them, and how many are sealed under a key
+    that this process doesn't have; None: it has no keys to tell by."""
 
     waiting: int
     oldest: float
+    unopenable: int | None = None
 
 
-def backlog(tx: Connection) -> Backlog:
-    waiting, oldest = tx.execute(_BACKLOG).one()
-    return Backlog(int(waiting), float(oldest))
+def backlog(tx: Connection, openable: Sequence[bytes] | None) -> Backlog:
+    """`openable`: `Sealer.headers`; None: there are no keys."""
+    waiting, oldest, unopenable = tx.execute(_BACKLOG, {"openable": arrays.byteas(openable or [])}).one()
+    return Backlog(int(waiting), float(oldest), None if openable is None else int(unopenable))
 
 
 def prune(tx: Connection, kept: timedelta, limit: int) -> int:

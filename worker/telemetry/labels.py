@@ -89,6 +89,6 @@ DISCONNECT_REASONS = (
 WEBHOOK_OUTCOMES = (
     "published", "connect", "type_unknown",
     "signature_missing", "signature_malformed", "signature_too_old", "signature_too_new", "signature_wrong",
-    "wrong_mode", "malformed", "too_large", "compressed", "unavailable", "disabled",
+    "wrong_mode", "malformed", "too_large", "compressed", "unavailable", "crowded", "disabled",
 )  # fmt: skip
-"""What came of a delivery: answered 200 (the first line), refused, or to be sent again (the last two)."""
+"""What came of a delivery: answered 200 (the first line), refused, or to be sent again (the last three)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -37,8 +38,36 @@ class Gone(Exception):
 _UNCACHED: Headers = ((b"cache-control", b"no-store"),)
 """What answers a POST is kept by nobody anyway."""
 
+LATER: Headers = ((b"retry-after", b"5"),)
+
 _CLOSE: Headers = ((b"connection", b"close"),)
 """What is not read of a body would be taken for the next request."""
+
+
+class InHand:
+    """How many bytes of bodies are in hand, `limit` at most; one body is taken whatever its size. On one thread."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._all = 0
+
+    @contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """Counts the bytes of one body, as they are told to what it gives, until the block ends. That raises `Problem`
+        (503) where there would be too many with those of others."""
+        own = 0
+
+        def add(size: int) -> None:
+            nonlocal own
+            if self._all > own and self._all + size > self._limit:
+                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too much is in hand", "crowded", (*LATER, *_CLOSE))
+            own += size
+            self._all += size
+
+        try:
+            yield add
+        finally:
+            self._all -= own
 
 
 class Request:
@@ -54,9 +83,10 @@ class Request:
         """The first of that name (lower case)."""
         return self._headers.get(name)
 
-    async def body(self, limit: int) -> bytes:
-        """The bytes as they were sent. Raises `Problem` (413) over `limit` bytes, before reading where the length is
-        told, and (415) for compressed ones: what they come to is anybody's guess. Raises `Gone`."""
+    async def body(self, limit: int, hold: Callable[[int], None] = lambda _: None) -> bytes:
+        """The bytes as they were sent; `hold` is told of each part's size. Raises `Problem` (413) over `limit` bytes,
+        before reading where the length is told, and (415) for compressed ones: what they come to is anybody's guess.
+        Raises `Gone`."""
         self._require_plain()
         told = self.header(b"content-length")
         if told is not None and int(told) > limit:
@@ -71,6 +101,7 @@ class Request:
             size += len(part)
             if size > limit:
                 raise _too_large(limit)
+            hold(len(part))
             if not message["more_body"]:
                 return b"".join([*parts, part]) if parts else part
             parts.append(part)

@@ -13,12 +13,15 @@ from typing import Protocol
 
 from worker.domain.webhook import WebhookRefused
 from worker.errors import Rejected, SubkeeperError, Unavailable
-from worker.web.app import Answer, Problem, Request, Routes
+from worker.web.app import LATER, Answer, InHand, Problem, Request, Routes
 
 PATH = "/stripe/webhook"
 _OK = Answer(HTTPStatus.OK, "application/json", b'{"received":true}')
-_REFUSED = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large", HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "compressed"}
-_LATER = ((b"retry-after", b"5"),)
+_REFUSED = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "compressed",
+    HTTPStatus.SERVICE_UNAVAILABLE: "crowded",
+}
 
 
 class Observer(Protocol):
@@ -28,18 +31,21 @@ class Observer(Protocol):
 
 class StripeWebhook:
     """`accept` takes the raw body and the Stripe-Signature; None while the webhook is disabled. `refused` hears why a
-    delivery wasn't taken."""
+    delivery wasn't taken. Of all that is read before it is known to be Stripe's, `max_bytes_in_hand` are kept at
+    once."""
 
     def __init__(
         self,
         accept: Callable[[bytes, bytes | None], Awaitable[str]] | None,
         *,
         max_body_bytes: int,
+        max_bytes_in_hand: int,
         observe: Observer,
         refused: Callable[[str, str], None],
     ) -> None:
         self._accept = accept
         self._limit = max_body_bytes
+        self._in_hand = InHand(max_bytes_in_hand)
         self._observe = observe
         self._refused = refused
 
@@ -50,7 +56,11 @@ class StripeWebhook:
     async def handle(self, request: Request) -> Answer:
         if self._accept is None:
             raise self._problem(HTTPStatus.SERVICE_UNAVAILABLE, "disabled", "STRIPE_WEBHOOK_SECRETS is not set here")
-        body = await self._body(request)
+        with self._in_hand.hold() as hold:
+            return await self._taken(request, await self._body(request, hold))
+
+    async def _taken(self, request: Request, body: bytes) -> Answer:
+        assert self._accept is not None, "looked at before"
         began = time.perf_counter()
         try:
             outcome = await self._accept(body, request.header(b"stripe-signature"))
@@ -62,9 +72,9 @@ class StripeWebhook:
         self._observe.published(time.perf_counter() - began)
         return _OK
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
         try:
-            return await request.body(self._limit)
+            return await request.body(self._limit, hold)
         except Problem as problem:
             outcome = _REFUSED[problem.answer.status]
             self._observe.delivery(outcome)
@@ -76,7 +86,7 @@ class StripeWebhook:
         self._observe.delivery("unavailable")
         self._refused("unavailable", str(away))
         detail = "the event could not be stored now"
-        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, "unavailable", headers=_LATER)
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, "unavailable", headers=LATER)
 
     def _problem(self, status: HTTPStatus, reason: str, detail: str) -> Problem:
         self._observe.delivery(reason)

@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.ports import free_port
 from tests.integration.accounts.conftest import ADMIN, Accounts, NewAccounts, signed_up, token_of
+from tests.integration.accounts.paying import body
 from tests.integration.provisioning.test_privacy import dump
 from tests.integration.web.callers import ask
 from tests.support.stack import SECRET_KEY, Stack
@@ -96,6 +97,25 @@ def test_whoever_gave_a_card_is_told_that_it_can_be_charged(accounts: Accounts, 
     assert accounts.read("ann").body == reply.body
 
 
+def test_a_card_that_is_gone_by_the_time_its_answer_comes_from_memory_is_not_told(
+    accounts: Accounts, impatient: None
+) -> None:
+    """Stripe made it the default, and its answer was lost; somebody detached it before the next one came."""
+    control, customer = accounts.stack.control, accounts.customer("ann")["id"]
+    match = {"path": f"/v1/customers/{customer}", "method": "POST"}
+    control.fault("drop", match=match, times=1, when="after")
+    control.fault("status", match=match, status=503)
+    assert accounts.change("ann", {"stripe_source": "pm_card_visa"}, Idempotency_Key="k").status == 202
+    wait_until(lambda: accounts.customer("ann")["invoice_settings"]["default_payment_method"] is not None)
+    wait_until(lambda: accounts.rows()[0]["last_error"] is not None)
+    card = accounts.customer("ann")["invoice_settings"]["default_payment_method"]
+    accounts.stack.call_stripe("POST", f"/v1/payment_methods/{card}/detach")
+    control.clear_faults()
+    wait_until(lambda: accounts.rows()[0]["state"] == "applied", 30)
+    assert accounts.change("ann", {"stripe_source": "pm_card_visa"}, Idempotency_Key="k").body["payable"] is False
+    assert accounts.stack.rows("SELECT default_payment_method AS it FROM billing_customers") == [{"it": None}]
+
+
 def test_card_email_plan_and_end_are_asked_for_in_this_order(accounts: Accounts) -> None:
     asked = {"canceling": True, "plan": "pro", "email": "ann@new.example", "stripe_source": "pm_card_visa"}
     before = len(writes(accounts))
@@ -129,6 +149,20 @@ def test_a_decline_halfway_says_which_steps_hold(accounts: Accounts) -> None:
     before = len(accounts.stack.control.requests())
     assert accounts.change("ann", asked, Idempotency_Key="k").body == reply.body
     assert len(accounts.stack.control.requests()) == before, "the same result, and nothing is asked again"
+
+
+def test_a_declined_change_costs_no_read_after_it(accounts: Accounts) -> None:
+    """Nothing came of it at Stripe. A mark that was there before stays: somebody else wants to know."""
+    pays(accounts, card="pm_card_chargeCustomerFail")
+    accounts.stack.rows("DELETE FROM subscription_refreshes")
+    assert accounts.change("ann", {"plan": "pro"}).status == 402
+    assert accounts.stack.rows("SELECT 1 FROM subscription_refreshes") == []
+    accounts.stack.rows(
+        "INSERT INTO subscription_refreshes (stripe_subscription_id, due_at) VALUES (%s, now() + interval '1 hour')",
+        accounts.id_of("ann"),
+    )
+    assert accounts.change("ann", {"plan": "gold"}).status == 402
+    assert len(accounts.stack.rows("SELECT 1 FROM subscription_refreshes")) == 1
 
 
 def test_a_decline_from_memory_is_that_decline(accounts: Accounts) -> None:
@@ -184,6 +218,29 @@ def test_the_same_key_and_body_is_done_once_and_another_body_is_refused(accounts
     assert accounts.change("ann", {"plan": "pro"}, Idempotency_Key="k 1").body["errors"][0]["pointer"] == (
         "/header/Idempotency-Key"
     )
+
+
+def test_a_change_that_was_made_is_told_after_its_plan_was_taken_from_the_settings(
+    accounts: Accounts, new_accounts: NewAccounts
+) -> None:
+    """The answer may have been lost in the very deploy that took the plan away."""
+    first = accounts.change("ann", {"plan": "gold"}, Idempotency_Key="k")
+    assert first.status == 200
+    page = accounts.post("/billing/subscriptions", body("ann", "gold"), Idempotency_Key="page")
+    accounts.stack.environ.pop("SUBKEEPER_PLANS__GOLD__UNIT_AMOUNT")
+    without = new_accounts()
+    again = without.change("ann", {"plan": "gold"}, Idempotency_Key="k")
+    assert (again.status, again.body["plan"], again.body["version"]) == (200, "gold", first.body["version"])
+    assert without.post("/billing/subscriptions", body("ann", "gold"), Idempotency_Key="page").body == page.body
+    for key in ({"Idempotency_Key": "another"}, {}):
+        for refused in (
+            without.change("ann", {"plan": "gold"}, **key),
+            without.post("/billing/subscriptions", body("ann", "gold"), **key),
+        ):
+            assert (refused.status, refused.body["code"]) == (400, "parameters_wrong")
+            (error,) = refused.body["errors"]
+            assert (error["pointer"], error["code"]) == ("/body/plan", "not_acceptable")
+    assert len(accounts.rows()) == 2
 
 
 def test_the_same_request_is_known_while_sealing_keys_are_rotated(

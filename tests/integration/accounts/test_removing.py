@@ -132,6 +132,27 @@ def test_it_stays_until_it_has_ended_whatever_stripe_doesnt_find(accounts: Accou
     removed(accounts, subscription)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_error_of_stripes_keeps_no_removal_from_being_done(accounts: Accounts, when: str) -> None:
+    """Whether Stripe had canceled it by then or not. What it keeps under a key, it keeps of a POST alone."""
+    stack, subscription = accounts.stack, accounts.id_of("ann")
+    path = f"/v1/subscriptions/{subscription}"
+    stack.control.fault("status", match={"path": path, "method": "DELETE"}, times=1, status=500, when=when)
+    accounts.delete("ann")
+    wait_until(lambda: accounts.rows()[0]["state"] == "applied")
+    removed(accounts, subscription)
+
+
+def test_a_removal_that_stripe_refuses_is_told_and_the_next_one_is_asked_anew(accounts: Accounts) -> None:
+    stack, subscription = accounts.stack, accounts.id_of("ann")
+    match = {"path": f"/v1/subscriptions/{subscription}", "method": "DELETE"}
+    stack.control.fault("status", match=match, times=1, status=400)
+    refused = accounts.delete("ann")
+    assert (refused.status, refused.body["code"]) == (409, "refused")
+    assert accounts.delete("ann").status == 204
+    removed(accounts, subscription)
+
+
 def test_the_user_goes_on_to_another_one_that_lives(accounts: Accounts) -> None:
     """Made elsewhere, before or after."""
     stack, subscription = accounts.stack, accounts.id_of("ann")

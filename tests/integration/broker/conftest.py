@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.nsq import Nsqd
 from tests.integration.broker.peer import Peer
+from tests.support.waiting import BUSY
 from worker.broker.publisher import Publisher
 from worker.broker.reader import Reader
 from worker.domain.messages import Message
@@ -80,7 +81,7 @@ def peer() -> Iterator[Peer]:
 
 def until(condition: Callable[[], object], reader: Reader | None = None, timeout: float = 10.0) -> None:
     """Wait for the condition; a reader is served meanwhile, and hands out nothing."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * BUSY
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"
         if reader is None:
@@ -101,7 +102,7 @@ def ready(nsqd: Nsqd, topic: str) -> int:
 
 def receive(reader: Reader, count: int, timeout: float = 10.0, *, finish: bool = True) -> list[Message]:
     """At least `count` messages, finished at once unless told otherwise."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * BUSY
     messages: list[Message] = []
     while len(messages) < count:
         assert time.monotonic() < deadline, f"{len(messages)} of {count} messages came in time"

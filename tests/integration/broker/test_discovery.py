@@ -116,12 +116,12 @@ def test_an_nsqd_that_takes_anothers_place_is_found_soon(
 def test_a_lookupd_that_hangs_delays_no_message(nsqd: Nsqd, topic: str, new_reader: NewReader) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        settings = settings_for(nsqd.tcp_address, lookupd_http_addresses=(address,), lookupd_timeout=5.0)
+        settings = settings_for(nsqd.tcp_address, lookupd_http_addresses=(address,), lookupd_timeout=10.0)
         reader = new_reader(settings, topic)
         nsqd.publish(topic, b"x")
         began = time.monotonic()
         receive(reader, 1)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"])
@@ -142,7 +142,7 @@ def test_a_lookupd_that_drips_its_answer_is_given_up_after_its_timeout(begins: b
         began = time.monotonic()
         with pytest.raises(Unavailable, match="no answer in time"):
             client.nodes()
-        assert time.monotonic() - began < 5, "the dripping lasts for 10 s"
+        assert time.monotonic() - began < 9, "the dripping lasts for 10 s"
         client.close()
         dripping.join()
 

@@ -96,7 +96,7 @@ def test_without_nsqd_whoever_waits_is_told_in_time(new_nsqd: NewNsqd, topic: st
         return asyncio.get_running_loop().time() - began
 
     took, told = publishing(settings, topic, use)
-    assert took < 3
+    assert took < 10
     assert isinstance(told[0], Unavailable)
 
 

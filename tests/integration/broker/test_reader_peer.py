@@ -151,7 +151,7 @@ def test_reconnects_slow_down_and_are_spread(peer: Peer, new_reader: NewReader) 
         times.append(time.monotonic())
         session.subscribed().close()
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert max(gaps) < 1.5
+    assert max(gaps) < 10
     assert sum(gaps) > 0.5
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import SUBKEEPER
+from tests.support.forked import SUBKEEPER
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 ENVIRON = {"PATH": f"{SUBKEEPER.parent}:{os.environ['PATH']}", "HOME": "/nowhere"}

@@ -14,14 +14,16 @@ import pytest
 
 from tests.integration.cli.test_commands import run
 from tests.integration.provisioning.conftest import NewStack
-from tests.support.stack import SUBKEEPER, Stack
+from tests.support.forked import fork_server
+from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 
 
 def shell(stack: Stack, line: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """`line` in a shell, where `subkeeper` is the command."""
     env = {name: value for name, value in {**stack.environ, **environ}.items() if value}
-    env["PATH"] = f"{SUBKEEPER.parent}:{os.environ['PATH']}"
+    folder, asking = fork_server().on_path()
+    env["PATH"] = f"{folder}:{os.environ['PATH']}"
     done = subprocess.run(
         ["/bin/sh", "-c", line],
         env=env,
@@ -30,6 +32,7 @@ def shell(stack: Stack, line: str, **environ: str) -> subprocess.CompletedProces
         timeout=60,
         check=False,
         stdin=subprocess.DEVNULL,
+        pass_fds=[asking],
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert "Exception ignored" not in done.stderr, done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from sandbox.demo.worker import environment_without_settings
-from tests.support.stack import SUBKEEPER
+from tests.support.forked import SUBKEEPER
 from tests.support.waiting import wait_until
 
 

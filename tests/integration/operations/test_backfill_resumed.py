@@ -51,7 +51,7 @@ def break_off(
     wait_until(lambda: line(file) > after, what=f"line {after}")
     process.send_signal(how)
     _, err = process.communicate(timeout=30)
-    return process.returncode, err.decode()
+    return process.wait(), err.decode()
 
 
 def test_killed_again_and_again_it_publishes_everything_and_little_twice(

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from sandbox import binaries
-from tests.support.stack import SUBKEEPER, TRIAL, Stack
+from tests.support.forked import fork_server
+from tests.support.stack import TRIAL, Stack
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 CREATED = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=20)
@@ -33,7 +34,7 @@ def shell(stack: Stack, tmp_path: Path) -> dict[str, str]:
     """An environment in which `psql` is at the auth service's database, whose sessions are not in UTC by themselves."""
     stack.start_worker()
     parts = urlsplit(stack.database_url)
-    programs = f"{binaries.postgres()}:{SUBKEEPER.parent}:{os.environ['PATH']}"
+    programs = f"{binaries.postgres()}:{fork_server().on_path()[0]}:{os.environ['PATH']}"
     name = parts.path.removeprefix("/")
     stack.rows(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
     return {
@@ -44,8 +45,9 @@ def shell(stack: Stack, tmp_path: Path) -> dict[str, str]:
 
 def bash(recipe: str, environ: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["/bin/bash", "-c", recipe], env=environ, cwd=folder, capture_output=True, text=True, timeout=100, check=False
-    )
+        ["/bin/bash", "-c", recipe], env=environ, cwd=folder, capture_output=True, text=True, timeout=100, check=False,
+        pass_fds=[fork_server().on_path()[1]],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("column", ["timestamptz", "timestamp"])

@@ -21,8 +21,8 @@ def test_profiles_whose_key_is_lost_are_set_aside_and_a_newer_message_replaces_t
     stack.publish(profile("bob"))
     wait_until(lambda: stack.ledger("bob"))
     wait_until(lambda: ours.metric("subkeeper_unopenable_profiles") == 1)
-    assert commands("quarantine", "unopenable", "--yes").out == "1 profile set aside\n"
-    assert commands("quarantine", "unopenable").out == "0 profiles set aside\n"
+    assert commands("quarantine", "unopenable", "--yes").out == "1 profile set aside, 0 changes failed\n"
+    assert commands("quarantine", "unopenable").out == "0 profiles set aside, 0 changes failed\n"
     (row,) = commands("quarantine", "list", "--json").json
     assert (row["id"], row["reason"]) == ("ada", "profile_sealed")
     stack.control.clear_faults()
@@ -36,5 +36,5 @@ def test_a_profile_that_some_worker_settles_just_now_is_left(stack: Stack, comma
     stack.start_worker(SUBKEEPER_SECRET_KEY=LOST_KEY)
     stack.publish(profile("ada"))
     wait_until(lambda: stack.requests("POST", "/v1/customers"))
-    assert commands("quarantine", "unopenable", "--yes").out == "0 profiles set aside\n"
+    assert commands("quarantine", "unopenable", "--yes").out == "0 profiles set aside, 0 changes failed\n"
     stack.await_completed("ada")

@@ -157,7 +157,7 @@ def test_clocks_that_are_apart_are_told_once_and_shown(stack: Stack, rng: random
         ("local", FORTY_DAYS.total_seconds(), "error")
     ]
     (local,) = [line for line in shown.splitlines() if line.startswith('subkeeper_clock_skew_seconds{clock="local"}')]
-    assert abs(float(local.split()[-1]) - FORTY_DAYS.total_seconds()) < 2
+    assert abs(float(local.split()[-1]) - FORTY_DAYS.total_seconds()) < 60
 
 
 @pytest.fixture

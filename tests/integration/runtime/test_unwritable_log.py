@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import ports
-from tests.support.stack import SUBKEEPER, Http, Stack, profile, users
+from tests.support.forked import SUBKEEPER
+from tests.support.stack import Http, Stack, profile, users
 from tests.support.waiting import wait_until
 
 Output = Callable[[], int]

@@ -54,7 +54,7 @@ def test_every_answer_carries_its_identity_and_its_clocks_date(raw: Raw, control
     assert answer.headers["Stripe-Version"] == "2026-10-28.endive"
     assert answer.headers["Request-Id"] in answer.body["error"]["request_log_url"]
     date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    assert abs(date - time.time() - 10 * 86_400) < 5
+    assert abs(date - time.time() - 10 * 86_400) < 60
 
 
 def test_the_accounts_rate_is_limited_when_asked(raw: Raw, control: Control) -> None:

@@ -139,10 +139,9 @@ def test_a_slow_endpoint_delays_neither_the_api_nor_another_endpoint(raw: Raw, r
     receiver.gate.clear()
     with Receiver() as other:
         _listen(raw, other)
-        started = time.monotonic()
         made = [raw.post("/v1/customers").body["id"] for _ in range(30)]
         assert sorted(_about(other.wait(30))) == sorted(made)
-        assert time.monotonic() - started < 5
+        assert not receiver.gate.is_set()
     assert len(receiver.taken) == 16
     receiver.gate.set()
     receiver.wait(30)

@@ -6,6 +6,7 @@ import threading
 
 from sqlalchemy import Connection, text
 
+from worker.events import inbox
 from worker.store import customers, events, refreshes
 from worker.store.customers import Owner
 from worker.store.engine.database import Database
@@ -80,6 +81,26 @@ def test_what_was_nobodys_is_asked_for_once_its_customer_is_somebodys(database: 
         refreshes.revisit(tx)
     assert run(database, "SELECT stripe_subscription_id FROM subscription_refreshes ORDER BY 1") == ["sub_1", "sub_2"]
     assert run(database, "SELECT wanted FROM subscription_refreshes ORDER BY stripe_subscription_id") == [2, 1]
+
+
+def test_what_has_been_nobodys_for_long_is_forgotten_until_it_is_heard_of_again(database: Database) -> None:
+    ids = "SELECT stripe_subscription_id FROM unmatched_subscriptions ORDER BY 1"
+    nobodys = [("sub_1", "cus_1"), ("sub_2", "cus_2"), ("sub_3", "cus_3")]
+    with database.transaction() as tx:
+        events.add_unmatched(tx, nobodys)
+    run(
+        database,
+        "UPDATE unmatched_subscriptions SET recorded_at = now() - interval '401 days'"
+        " WHERE stripe_subscription_id <> 'sub_3'",
+    )
+    with database.transaction() as tx:
+        assert events.prune_unmatched(tx, inbox.NOBODYS_KEPT, 1) == 1
+        assert events.prune_unmatched(tx, inbox.NOBODYS_KEPT, 10) == 1
+    assert run(database, ids) == ["sub_3"]
+    with database.transaction() as tx:
+        events.add_unmatched(tx, nobodys[:1])
+        assert events.prune_unmatched(tx, inbox.NOBODYS_KEPT, 10) == 0
+    assert run(database, ids) == ["sub_1", "sub_3"]
 
 
 def test_a_day_that_is_past_is_dropped_once_nobody_reads_the_table(database: Database) -> None:

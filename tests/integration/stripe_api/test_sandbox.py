@@ -194,7 +194,7 @@ def test_a_revoked_key_is_for_a_person(gateway: StripeGateway, stripe: StripeSer
 def test_stripes_time_follows_stripes_clock(gateway: StripeGateway, control: Control) -> None:
     there = control.jump(86_400)
     make_customer(gateway)
-    assert abs(gateway.clock.now().timestamp() - there) < 3
+    assert abs(gateway.clock.now().timestamp() - there) < 30
 
 
 def test_a_429_slows_us_and_is_tried_again_at_once(

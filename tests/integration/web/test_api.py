@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from bench.load import Load
 from sandbox.nsq import Nsqd
 from sandbox.postgres import PostgresServer
 from tests.integration.web.callers import TRIAL_END, Reply, ask, subscribe, token_of
@@ -434,11 +434,9 @@ def test_a_slow_postgres_holds_up_nothing_else(new_api: NewApi, database_url: st
     with psycopg.connect(database_url) as tx, ThreadPoolExecutor(20) as threads:
         tx.execute("LOCK TABLE billing_subscriptions")
         waiting = [threads.submit(read, api, "u-1") for _ in range(20)]
-        began = time.monotonic()
         for number in range(20):
             assert api.post(body_of(number))[0] == 200
         assert ask(api, "/nowhere").status == 404
-        assert time.monotonic() - began < 2
         assert not any(each.done() for each in waiting)
         tx.rollback()
         assert {each.result().status for each in waiting} == {200}
@@ -448,3 +446,20 @@ def test_an_id_may_hold_what_a_path_hardly_does(api: Endpoint, database_url: str
     for user_id in ("a/b", "line\n", "\n"):
         subscribe(database_url, user_id)
         assert read(api, user_id).body["user_id"] == user_id
+
+
+@pytest.mark.timeout(300)
+def test_of_ten_thousand_requests_on_many_connections_each_is_answered_as_if_it_were_alone(
+    api: Endpoint, database_url: str
+) -> None:
+    for user in ("u-1", "u-2"):
+        subscribe(database_url, user)
+    own, admin = token_of("u-1"), ADMIN.token
+    paths = [("u-1", own), ("u-2", own), ("nobody", admin), ("u-2", admin), ("u-1", "forged")]
+    requests = [_request(f"/subscriptions/{user}", token) for user, token in paths]
+    found = Load(requests * 2_000, once=True).measured("127.0.0.1", api.web_port, 32, 240.0)
+    assert found["statuses"] == {"200": 4_000, "403": 2_000, "404": 2_000, "401": 2_000}
+
+
+def _request(path: str, token: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

@@ -141,7 +141,7 @@ def test_it_stops_promptly_with_connections_open_and_frees_its_port(health: Heal
     _ask(server, "/healthz")
     began = time.monotonic()
     server.stop()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert not server.is_alive()
     assert idle.recv(1) == b""
     idle.close()

@@ -125,6 +125,29 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(new_endpoint: New
     assert endpoint.outcomes("too_large") == 2
 
 
+def test_bytes_in_hand_are_bounded_and_what_goes_beyond_comes_again(new_endpoint: NewEndpoint) -> None:
+    """Of whom nobody knows yet whether it is Stripe: two bodies that don't come to their end."""
+    endpoint = new_endpoint(SUBKEEPER_WEB__MAX_BODY_BYTES="60000", SUBKEEPER_WEB__MAX_BYTES_IN_HAND="100000")
+    head = b"POST /stripe/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
+    body = body_of()
+    sent = request(body, signed(body)).replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    with endpoint.connect() as first, endpoint.connect() as second:
+        first.sendall(head + b"x" * 59_999)
+        second.sendall(head + b"x" * 39_999)
+        wait_until(lambda: endpoint.raw(sent).startswith(b"HTTP/1.1 503"))
+        answer = endpoint.raw(sent).lower()
+        assert b"retry-after: 5" in answer
+        assert b'"code":"crowded"' in answer.replace(b" ", b"")
+        second.close()
+        wait_until(lambda: endpoint.post(body)[0] == 200, what="there is room again")
+        first.sendall(b"x")
+        assert first.recv(100).startswith(b"HTTP/1.1 400"), "what was in hand is answered"
+    assert endpoint.outcomes("crowded") >= 2
+    with endpoint.connect() as first:
+        first.sendall(head + b"x" * 59_999)
+        assert endpoint.post(body)[0] == 200
+
+
 def test_a_chunked_body_is_as_good_as_any(endpoint: Endpoint) -> None:
     body = body_of()
     parts = [body[start : start + 1000] for start in range(0, len(body), 1000)]

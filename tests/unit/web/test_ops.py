@@ -115,6 +115,9 @@ NEEDS: Mapping[str, tuple[Picture, str]] = {
     "missing at Stripe": (
         picture(work=Work(None, refreshes.Backlog(0, 0.0, 1), told_changes.Backlog(0, 0.0))), "subkeeper verify",
     ),
+    "a change whose key is lost": (
+        picture(work=Work(None, None, told_changes.Backlog(1, 0.0, 1))), "subkeeper doctor",
+    ),
     "a late account change": (picture(work=Work(None, None, told_changes.Backlog(1, LATE))), "subkeeper run web"),
 }  # fmt: skip
 

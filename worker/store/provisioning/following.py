@@ -70,9 +70,13 @@ def adopt(tx: Connection, user_id: str, stripe_subscription_id: str) -> None:
     tx.execute(_ADOPT, {"user_id": user_id, "subscription_id": stripe_subscription_id, "lane": int(Lane.RETRY)})
 
 
+def lock(tx: Connection, user_ids: Sequence[str]) -> None:
+    """These users' rows, until the transaction ends: after their subscriptions', before marks."""
+    tx.execute(_LOCK, {"user_ids": sorted(user_ids)})
+
+
 def move_pointers(tx: Connection, user_ids: Sequence[str]) -> list[str]:
     """Which subscription is the user's: the ledger goes on from one that has ended, or was removed, to the earliest of
     those that live. Returns the subscriptions that have become somebody's."""
-    users = {"user_ids": sorted(user_ids)}
-    tx.execute(_LOCK, users)
-    return list(tx.execute(_MOVE, users).scalars())
+    lock(tx, user_ids)
+    return list(tx.execute(_MOVE, {"user_ids": sorted(user_ids)}).scalars())

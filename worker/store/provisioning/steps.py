@@ -41,17 +41,19 @@ _RECORD_CUSTOMER = text(f"""
     SELECT (SELECT count(*) FROM fenced) AS fenced, (SELECT count(*) FROM inserted) AS inserted
 """)  # noqa: S608 - the fence is a constant
 
+# The customer's row is locked before the ledger's, which the fence asks for: as a condition without a column it is
+# looked at before any row is.
 _COMPLETE = text(f"""
-    WITH fenced AS (
+    WITH owner AS (
+        SELECT id, default_payment_method, default_seen_from FROM billing_customers
+        WHERE stripe_customer_id = :stripe_customer_id
+        FOR SHARE
+    ), fenced AS (
         UPDATE provisionings
         SET state = 'completed', stripe_subscription_id = :stripe_subscription_id, completed_at = clock_timestamp(),
             customer_request = NULL, look_first = false, last_error = NULL, lease_until = NULL, refusal = NULL
-        {FENCE}
+        {FENCE} AND (SELECT count(*) FROM owner) >= 0
         RETURNING user_id
-    ), owner AS (
-        SELECT id, default_payment_method, default_seen_from FROM billing_customers
-        WHERE stripe_customer_id = :stripe_customer_id AND EXISTS (SELECT FROM fenced)
-        FOR SHARE
     ), inserted AS (
         INSERT INTO billing_subscriptions
             (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
@@ -61,7 +63,8 @@ _COMPLETE = text(f"""
                :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :default_payment_method,
                owner.default_payment_method, :seen_from, :seen_to, :stripe_created
         FROM owner
-        WHERE NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
+        WHERE EXISTS (SELECT FROM fenced)
+            AND NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
         ON CONFLICT (stripe_subscription_id) DO NOTHING
         RETURNING version, coalesce(default_payment_method, customer_default_payment_method) IS NOT NULL AS payable
     ), noted AS (

@@ -8,12 +8,11 @@ import asyncio
 import re
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Protocol
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -22,19 +21,20 @@ from starlette.responses import Response
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from worker.domain.accounts import ApiError
-from worker.domain.callers import Caller, TokenRefused, may_call
-from worker.domain.strict_json import parse_object
-from worker.errors import Rejected, SubkeeperError
+from worker.domain.callers import Caller, MustWait
+from worker.errors import SubkeeperError
+from worker.web.api.answering import Told, answered, permitted, refusal_told
 from worker.web.api.anything import ANYTHING, register_anything
-from worker.web.api.operations import WAIT_SECONDS, Act, Begun, Operation, Refused, Reply, refuse
-from worker.web.api.subscriptions import is_user_id
+from worker.web.api.operations import WAIT_SECONDS, Begun, Operation, Refused, Reply
 from worker.web.app import Gone, Problem
 from worker.web.app import Request as Bounded
 
-FindCaller = Callable[[str | None], Caller | None]
-"""Who sends this `Authorization`; None for nobody. Raises `TokenRefused`, and `SubkeeperError` where that can't be
-told now."""
+
+class FindCaller(Protocol):
+    def __call__(self, authorization: str | None, *, may_wait: bool = True) -> Caller | None:
+        """Who sends this `Authorization`; None for nobody. Raises `TokenRefused`, `SubkeeperError` where that can't be
+        told now, and `MustWait` where it `may_wait` not and would have to."""
+
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PRIVATE = {"cache-control": "private, no-cache", "vary": "authorization"}
@@ -43,20 +43,8 @@ _PRIVATE = {"cache-control": "private, no-cache", "vary": "authorization"}
 MAX_BODY = 16 * 1024
 """Bytes: a request holds a handful of fields."""
 
-JSON = ("application/json", "application/merge-patch+json")
-
 LOOK_SECONDS = 0.5
 """So often it is looked whether what is being done has ended: another process may be at it."""
-
-_LATER = (("retry-after", "1"),)
-
-
-class Told(NamedTuple):
-    """What came of a request, for its log line."""
-
-    reply: Reply | Begun
-    caller: Caller | None = None
-    reason: str | None = None
 
 
 class Api:
@@ -110,6 +98,8 @@ class Api:
                 return self._respond(request, Told(_as_reply(problem), None, "body"), operation.name, began)
             except Gone:
                 return Response(b"")
+            if operation.answer_soon is not None:
+                return self._respond(request, await self._told_soon(operation, request), operation.name, began)
             loop = asyncio.get_running_loop()
             executor = self._stripe_executor if operation.asks_stripe else self._executor
             told = await loop.run_in_executor(executor, self._told, operation, request, body)
@@ -141,18 +131,24 @@ class Api:
         caller = None
         try:
             caller = self._find_caller(request.headers.get("authorization"))
-            return Told(_answered(operation, request, caller, body), caller)
-        except TokenRefused as refused:
-            return Told(_challenge("invalid_token").reply, None, refused.reason)
-        except Refused as refused:
-            return Told(refused.reply, caller, refused.code)
-        except SubkeeperError as away:
-            detail = "this can't be told now; /readyz says why"
-            later = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers=_LATER)
-            return Told(later.reply, caller, type(away).__name__)
-        except Exception as error:  # noqa: BLE001 - a bug in one request must not look like anything else
-            structlog.get_logger().error("request.crashed", path=operation.path, exc_info=error)
-            return Told(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "crashed", "").reply, caller, "crashed")
+            return Told(answered(operation, request, caller, body), caller)
+        except Exception as error:  # noqa: BLE001 - it is told
+            return refusal_told(operation, caller, error)
+
+    async def _told_soon(self, operation: Operation, request: Request) -> Told:
+        """The same on the event loop, for what needs no thread."""
+        caller, authorization = None, request.headers.get("authorization")
+        try:
+            try:
+                caller = self._find_caller(authorization, may_wait=False)
+            except MustWait:
+                loop = asyncio.get_running_loop()
+                caller = await loop.run_in_executor(self._executor, self._find_caller, authorization)
+            users, given, _ = permitted(operation, request, caller, b"")
+            assert operation.answer_soon is not None, "that is why it is here"
+            return Told(await operation.answer_soon(users, given), caller)
+        except Exception as error:  # noqa: BLE001 - it is told
+            return refusal_told(operation, caller, error)
 
     def _respond(self, request: Request, told: Told, operation: str, began: float) -> Response:
         reply, request_id = told.reply, request.scope["request_id"]
@@ -177,66 +173,10 @@ class Api:
         return Response(reply.body, status.value, headers, reply.content_type)
 
 
-def _answered(operation: Operation, request: Request, caller: Caller | None, body: bytes) -> Reply | Begun:
-    if caller is None and operation.access.scopes:
-        raise _challenge("")
-    query: dict[str, list[str]] = defaultdict(list)
-    for name, value in request.query_params.multi_items():
-        query[name].append(value)
-    operation.check(query)
-    given = {**query, **{name: [value] for name, value in request.path_params.items()}}
-    document = None
-    if operation.names_user:
-        document = _document(operation, request, body)
-        given["user_id"] = [_user_of(document)]
-    users = operation.users(given)
-    if not may_call(operation.access, caller, users):
-        least = operation.access.scopes[0].id
-        said = f'Bearer error="insufficient_scope", scope="{least}"'
-        detail = f"another's needs the scope {' or '.join(scope.id for scope in operation.access.scopes)}"
-        raise Refused(HTTPStatus.FORBIDDEN, "not_yours", detail, headers=(("www-authenticate", said),))
-    if operation.answer is not None:
-        return operation.answer(users, given)
-    assert caller is not None, "nothing else is public"
-    if operation.answer_for is not None:
-        return operation.answer_for(caller, users, given)
-    assert operation.act is not None, "it does one of the three"
-    if document is None:
-        document = _document(operation, request, body)
-    return operation.act(Act(caller, users, request.headers, document, given))
-
-
-def _user_of(document: Mapping[str, object]) -> str:
-    user_id = document.get("user_id")
-    if not isinstance(user_id, str) or not is_user_id(user_id):
-        refuse([ApiError("/body/user_id", "not_an_id", "is missing, or is no id that a profile can have")])
-    return str(user_id)
-
-
-def _document(operation: Operation, request: Request, body: bytes) -> Mapping[str, object]:
-    if operation.body is None:
-        return {}
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON:
-        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", f"send {' or '.join(JSON)}")
-    try:
-        return parse_object(body)
-    except Rejected as refusal:
-        refuse([ApiError("/body", refusal.reason, "is no JSON object that can be taken")])
-        raise
-
-
 def _as_reply(problem: Problem) -> Reply:
     answer = problem.answer
     headers = tuple((name.decode(), value.decode()) for name, value in answer.headers)
     return Reply(answer.status, answer.body, answer.content_type, headers=headers)
-
-
-def _challenge(error: str) -> Refused:
-    """What is wrong with a token is for our log: it would help who forges one (RFC 6750)."""
-    said = f'Bearer error="{error}"' if error else "Bearer"
-    detail = "the token is not one that is taken here" if error else "send a token: Authorization: Bearer …"
-    code = error or "no_token"
-    return Refused(HTTPStatus.UNAUTHORIZED, code, detail, headers=(("www-authenticate", said),))
 
 
 def _is_known(etag: str, if_none_match: str) -> bool:

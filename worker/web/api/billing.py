@@ -20,7 +20,16 @@ from worker.domain.text import is_storable
 from worker.store.checkouts import ToldCheckout
 from worker.store.told_changes import ToldChange
 from worker.web.api.change_views import as_refused
-from worker.web.api.changes import KEY_HEADER, OF_A_BODY, PROBLEMS, TOO_MANY, Desk, json_object, read_key
+from worker.web.api.changes import (
+    KEY_HEADER,
+    NOT_ACCEPTABLE,
+    OF_A_BODY,
+    PROBLEMS,
+    TOO_MANY,
+    Desk,
+    json_object,
+    read_key,
+)
 from worker.web.api.operations import Act, Begun, Operation, Parameter, Parameters, Refused, Reply, refuse
 from worker.web.api.subscriptions import USER_ID, is_user_id, one_user
 
@@ -119,12 +128,14 @@ class Billing:
 
     def _subscribe(self, act: Act) -> Reply | Begun:
         plan = act.document.get("plan")
-        errors = []
+        wrong = []
         if not isinstance(plan, str) or not is_acceptable_plan(plan, act.caller, self._plans):
-            errors = [ApiError("/body/plan", "not_acceptable", "there is no such plan, or it is not for you to choose")]
-        given = self._read(act, {"success_url", "cancel_url"}, {"plan"}, errors)
-        change = SubscriptionChange(plan=str(plan))
-        return self._asked(act, Kind.CHECKOUT, {name: given[name] for name in ("success_url", "cancel_url")}, change)
+            wrong = [NOT_ACCEPTABLE]
+        may_be_known = isinstance(plan, str) and read_key(act) is not None
+        told = [] if may_be_known else [each._replace(pointer=f"/body{each.pointer}") for each in wrong]
+        given = self._read(act, {"success_url", "cancel_url"}, {"plan"}, told)
+        urls = {name: given[name] for name in ("success_url", "cancel_url")}
+        return self._asked(act, Kind.CHECKOUT, urls, SubscriptionChange(plan=str(plan)), wrong)
 
     def _save_card(self, act: Act) -> Reply | Begun:
         url = self._read(act, {"return_url"}, set(), [])["return_url"]
@@ -153,7 +164,12 @@ class Billing:
         return {name: str(value) for name, value in document.items()}
 
     def _asked(
-        self, act: Act, kind: Kind, about: Mapping[str, str], change: SubscriptionChange | None = None
+        self,
+        act: Act,
+        kind: Kind,
+        about: Mapping[str, str],
+        change: SubscriptionChange | None = None,
+        wrong: Sequence[ApiError] = (),
     ) -> Reply | Begun:
         wish = Wish(
             uuid.uuid4(),
@@ -163,6 +179,7 @@ class Billing:
             change or SubscriptionChange(),
             read_key(act),
             about=about,
+            wrong=wrong,
         )
         ended = self._desk.expect(wish.id)
         try:

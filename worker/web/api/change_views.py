@@ -20,6 +20,7 @@ from worker.web.api.subscriptions import SubscriptionView, view_of
 
 STATUSES: Mapping[str, HTTPStatus] = {
     "no_payment_method": HTTPStatus.NOT_FOUND,
+    "parameters_wrong": HTTPStatus.BAD_REQUEST,
     "no_subscription": HTTPStatus.NOT_FOUND,
     "card_declined": HTTPStatus.PAYMENT_REQUIRED,
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
@@ -28,6 +29,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "plan_unusable": HTTPStatus.SERVICE_UNAVAILABLE,
     "not_permitted": HTTPStatus.SERVICE_UNAVAILABLE,
     "portal_not_set_up": HTTPStatus.SERVICE_UNAVAILABLE,
+    "key_lost": HTTPStatus.SERVICE_UNAVAILABLE,
     "took_too_long": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Of what `ChangeRefused` names; anything else is a conflict with what is there."""

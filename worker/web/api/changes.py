@@ -23,7 +23,7 @@ from worker.domain.accounts import (
     validate_change_request,
     validate_create_request,
 )
-from worker.domain.callers import Access, Caller
+from worker.domain.callers import Access
 from worker.domain.profile import MAX_EMAIL
 from worker.store.told_changes import ToldChange
 from worker.web.api.change_views import ChangeView, as_refused, change_view, reply_for_now, reply_of
@@ -112,36 +112,41 @@ class Changes:
         document = dict(act.document)
         user_id = document.pop("user_id", None)
         errors = [] if isinstance(user_id, str) and is_user_id(user_id) else [_NO_USER]
-        change = self._read(act.caller, document, validate_create_request, errors)
-        return self._asked(act, Kind.CREATE, str(user_id), change)
+        change, wrong = self._read(act, document, validate_create_request, errors)
+        return self._asked(act, Kind.CREATE, str(user_id), change, wrong)
 
     def _change(self, act: Act) -> Reply | Begun:
-        change = self._read(act.caller, act.document, validate_change_request, [])
-        return self._asked(act, Kind.UPDATE, act.users[0], change)
+        change, wrong = self._read(act, act.document, validate_change_request, [])
+        return self._asked(act, Kind.UPDATE, act.users[0], change, wrong)
 
     def _delete(self, act: Act) -> Reply | Begun:
         return self._asked(act, Kind.DELETE, act.users[0], SubscriptionChange())
 
     def _read(
         self,
-        caller: Caller,
+        act: Act,
         document: Mapping[str, object],
         validate: Callable[[SubscriptionChange], list[ApiError]],
         errors: Sequence[ApiError],
-    ) -> SubscriptionChange:
+    ) -> tuple[SubscriptionChange, list[ApiError]]:
+        """With what is wrong with it unless it was taken in before. Raises `Refused` for all else."""
         change, unread = read_change(document)
         invalid = validate(change)
         if invalid == [EMPTY] and not unread and not errors:
             raise Refused(HTTPStatus.BAD_REQUEST, "empty_change", EMPTY.detail)
         found = [*errors, *unread, *(each for each in invalid if each != EMPTY)]
-        if change.plan is not UNSET and not is_acceptable_plan(change.plan, caller, self._plans):
-            found.append(ApiError("/plan", "not_acceptable", "there is no such plan, or it is not for you to choose"))
-        refuse([each._replace(pointer=f"/body{each.pointer}") for each in found])
-        return change
+        wrong = []
+        if change.plan is not UNSET and not is_acceptable_plan(change.plan, act.caller, self._plans):
+            wrong = [NOT_ACCEPTABLE]
+        if found or read_key(act) is None:
+            refuse([each._replace(pointer=f"/body{each.pointer}") for each in (*found, *wrong)])
+        return change, wrong
 
-    def _asked(self, act: Act, kind: Kind, user_id: str, change: SubscriptionChange) -> Reply | Begun:
+    def _asked(
+        self, act: Act, kind: Kind, user_id: str, change: SubscriptionChange, wrong: Sequence[ApiError] = ()
+    ) -> Reply | Begun:
         key, etags = read_key(act), act.headers.get("if-match")
-        wish = Wish(uuid.uuid4(), kind, user_id, act.caller.name, change, key, _etags(etags))
+        wish = Wish(uuid.uuid4(), kind, user_id, act.caller.name, change, key, _etags(etags), wrong=wrong)
         ended = self._desk.expect(wish.id)
         try:
             known = self._desk.ask(wish)
@@ -181,6 +186,7 @@ class Changes:
         return self._desk.find(identifier)
 
 
+NOT_ACCEPTABLE = ApiError("/plan", "not_acceptable", "there is no such plan, or it is not for you to choose")
 _NO_USER = ApiError("/user_id", "not_an_id", "is missing, or is no id that a profile can have")
 
 

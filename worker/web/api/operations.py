@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -105,6 +105,8 @@ class Operation:
     """What is told where it takes too long (202)."""
     answer_for: Callable[[Caller, tuple[str, ...], Parameters], Reply] | None = None
     """In place of `answer`, where more is told to some."""
+    answer_soon: Callable[[tuple[str, ...], Parameters], Awaitable[Reply]] | None = None
+    """In place of `answer`, on the event loop, which must not wait."""
     names_user: bool = False
     """Whether the body says of whom it is (`user_id`)."""
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -23,6 +23,9 @@ PATH = "/subscriptions/{user_id}"
 
 Read = Callable[[Sequence[str]], Sequence[Subscription]]
 """The current subscriptions of these users, by user. Raises `SubkeeperError`."""
+
+Find = Callable[[str], Awaitable[Subscription | None]]
+"""The same of one, on the event loop."""
 
 Time = datetime | None
 USER_ID = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": "^[^\\u0000]*$"}
@@ -63,8 +66,9 @@ class SubscriptionList(BaseModel):
 class Subscriptions:
     """`pending_plan`: the one that every profile begins with."""
 
-    def __init__(self, read: Read, pending_plan: str) -> None:
+    def __init__(self, read: Read, find: Find, pending_plan: str) -> None:
         self._read = read
+        self._find = find
         self._pending_plan = pending_plan
 
     @property
@@ -76,7 +80,7 @@ class Subscriptions:
         return (
             Operation(
                 "GET", PATH, "read_subscription", "A user's current subscription", Access.OWN,
-                (USER, active), one_user, self._one, SubscriptionView, has_etag=True, may_miss=True,
+                (USER, active), one_user, None, SubscriptionView, has_etag=True, may_miss=True, answer_soon=self._one,
             ),
             Operation(
                 "GET", "/subscriptions", "list_subscriptions", "The current subscriptions of many users", Access.OWN,
@@ -84,22 +88,23 @@ class Subscriptions:
             ),
         )  # fmt: skip
 
-    def _one(self, user_ids: tuple[str, ...], given: Parameters) -> Reply:
-        found = self._find(user_ids, given)
-        if not found:
+    async def _one(self, user_ids: tuple[str, ...], given: Parameters) -> Reply:
+        only_active = _truth("active", given)
+        row = await self._find(user_ids[0])
+        view = None if row is None else self._view(row)
+        if view is None or (only_active and not view.active):
             raise Refused(HTTPStatus.NOT_FOUND, "no_subscription", "the user has none (yet) that is asked for")
-        view = found[0]
         etag = f"{view.stripe_subscription}.{view.version}"
         return Reply(HTTPStatus.OK, view.model_dump_json().encode(), etag=etag)
 
     def _many(self, user_ids: tuple[str, ...], given: Parameters) -> Reply:
-        found = SubscriptionList(subscriptions=self._find(user_ids, given))
+        only_active = _truth("active", given)
+        views = [self._view(row) for row in self._read(user_ids)]
+        found = SubscriptionList(subscriptions=[view for view in views if view.active or not only_active])
         return Reply(HTTPStatus.OK, found.model_dump_json().encode())
 
-    def _find(self, user_ids: Sequence[str], given: Parameters) -> list[SubscriptionView]:
-        only_active = _truth("active", given)
-        views = [view_of(told_of(row), self._pending_plan) for row in self._read(user_ids)]
-        return [view for view in views if view.active or not only_active]
+    def _view(self, row: Subscription) -> SubscriptionView:
+        return view_of(told_of(row), self._pending_plan)
 
 
 def view_of(told: Mapping[str, Any], pending_plan: str) -> SubscriptionView:

@@ -124,6 +124,12 @@ def _of_work(work: Work | None) -> Iterator[Need]:
     if work.account_changes.oldest > LATE_SECONDS:
         what = f"a change that was asked for has not ended for {span(work.account_changes.oldest)}"
         yield Need(what, "subkeeper run web", "The API")
+    if work.account_changes.unopenable:
+        what = (
+            f"{counted(work.account_changes.unopenable, 'account change')} sealed under a key that this process lacks"
+        )
+        lost = ("if that key is lost for good", "subkeeper quarantine unopenable")
+        yield Need(what, DOCTOR, "Profiles wait for a key", lost)
 
 
 def counted(count: int, noun: str) -> str:

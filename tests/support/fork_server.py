@@ -1,0 +1,130 @@
+"""`python -m tests.support.fork_server FD`: forks a process for each `subkeeper …` that is asked for on the socket FD.
+
+A start of the real command spends most of its time importing, most of a second of a core. Here that is done once; each
+process is forked from it, and from there on is what the console script is: the same `worker.__main__.main`, with
+arguments, environment, folder, descriptors and session of its own. `forked` has the other end.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import Any, TypeAlias
+
+import worker
+from worker.cli.root import COMMANDS
+
+Program: TypeAlias = Callable[[], object]
+
+LATER = ("encodings.idna", "stripe._stripe_client", "stripe._v1_services", "stripe._v2_services", "stripe._webhook")
+"""What libraries import where it is first used."""
+
+
+class Server:
+    """One thread, for only that one lives on in what is forked."""
+
+    def __init__(self, asked: socket.socket) -> None:
+        self._asked = asked
+        self._told: dict[int, socket.socket] = {}
+        """By process: who waits for its end."""
+
+        self._wakes, self._woken = socket.socketpair()
+        self._wakes.setblocking(False)
+        self._woken.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+
+    def serve(self) -> Program | None:
+        """What to run, in each new process, by now as it was asked for; None when nobody is left who could ask."""
+        while True:
+            ready, _, _ = select.select([self._asked, self._wakes], [], [])
+            if self._wakes in ready:
+                with suppress(BlockingIOError):
+                    self._wakes.recv(4096)
+                self._reap()
+            if self._asked in ready:
+                message, descriptors, _, _ = socket.recv_fds(self._asked, 1 << 20, 4)
+                if not message:
+                    break
+                request = json.loads(message)
+                module, _, function = request["program"].partition(":")
+                program: Program = getattr(importlib.import_module(module), function)
+                if self._fork(request, descriptors):
+                    return program
+        for pid in self._told:
+            os.kill(pid, signal.SIGKILL)
+        return None
+
+    def _fork(self, request: dict[str, Any], descriptors: list[int]) -> bool:
+        pid = os.fork()
+        if pid == 0:
+            _become(request, descriptors[1:])
+            return True
+        told = socket.socket(fileno=descriptors[0])
+        for descriptor in descriptors[1:]:
+            os.close(descriptor)
+        self._told[pid] = told
+        told.send(str(pid).encode())
+        return False
+
+    def _reap(self) -> None:
+        """Tells of each process that has ended how it did: its exit code, or a signal's number, negative."""
+        while self._told:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with self._told.pop(pid) as told, suppress(BrokenPipeError):
+                told.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(request: dict[str, Any], standard: list[int]) -> None:
+    """Nothing of the server's is left: no descriptor, no signal's handler, no variable."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    if request["new_session"]:
+        os.setsid()
+    os.chdir(request["directory"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    time.tzset()
+    sys.argv = request["arguments"]
+    given, said = sys.stdin, sys.stdout
+    assert isinstance(given, TextIOWrapper)
+    assert isinstance(said, TextIOWrapper)
+    sys.stdin = os.fdopen(0, encoding=given.encoding, errors=given.errors, closefd=False)
+    said.reconfigure(line_buffering=os.isatty(1))  # the same object: structlog has bound it
+
+
+def _import() -> None:
+    """The commands first, in the order in which they are imported by themselves (`worker.imported_without`)."""
+    for module, _ in COMMANDS.values():
+        importlib.import_module(module)
+    for found in pkgutil.walk_packages(worker.__path__, "worker."):
+        importlib.import_module(found.name)
+    for module in LATER:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a collection in a new process would touch, and so copy, every page
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
+    asked = socket.socket(fileno=int(sys.argv[1]))
+    _import()
+    if program := Server(asked).serve():
+        program()
