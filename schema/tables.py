@@ -103,6 +103,21 @@ billing_customers = Table(
     Index("billing_customers_user_id_idx", "user_id"),
 )
 
+billing_owners = Table(
+    "billing_owners",
+    metadata,
+    Column("billing_customer_id", BigInteger, ForeignKey("billing_customers.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner_kind", Text, primary_key=True),
+    Column("owner_id", Text, primary_key=True),
+    # NULL: the customer's own user, who owns it no more. Without a row that one is its payer.
+    Column("role", Text),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    CheckConstraint("owner_kind IN ('user', 'project')", name="kind"),
+    CheckConstraint("role IN ('payer', 'member')", name="role"),
+    Index("billing_owners_owner_idx", "owner_id", "owner_kind"),
+    comment="Who owns a customer, where that isn't its own user alone",
+)
+
 billing_subscriptions = Table(
     "billing_subscriptions",
     metadata,
@@ -142,6 +157,12 @@ billing_subscriptions = Table(
     # The subscription's own, and its customer's beside it: whoever has the row locked knows both.
     Column("default_payment_method", Text),
     Column("customer_default_payment_method", Text),
+    # Whose it is, one of the two at most. Both NULL: the customer's own user's.
+    Column("owner_user_id", Text),
+    Column("owner_project_id", Text),
+    Index(
+        "billing_subscriptions_owner_user_id_idx", "owner_user_id", postgresql_where=text("owner_user_id IS NOT NULL")
+    ),
 )
 
 subscription_counts = Table(
@@ -181,7 +202,8 @@ subscription_changes = Table(
     "subscription_changes",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    Column("user_id", Text, nullable=False),
+    # NULL: a project's.
+    Column("user_id", Text),
     Column("stripe_subscription_id", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("before", JSONB),
@@ -192,6 +214,7 @@ subscription_changes = Table(
     # When nsqd had it; and when nsqd last refused it for its size.
     Column("sent_at", _Time),
     Column("refused_at", _Time),
+    Column("project_id", Text),
     Index("subscription_changes_unsent_idx", "id", postgresql_where=text("sent_at IS NULL")),
     comment="The outbox: every change of a subscription, written in the change's own transaction",
 )
@@ -200,7 +223,8 @@ subscription_tombstones = Table(
     "subscription_tombstones",
     metadata,
     Column("stripe_subscription_id", Text, primary_key=True),
-    Column("user_id", Text, nullable=False),
+    # NULL: a project's.
+    Column("user_id", Text),
     # The last one that the row had.
     Column("version", BigInteger, nullable=False),
     Column("removed_at", _Time, nullable=False, server_default=_now),
@@ -223,7 +247,7 @@ account_changes = Table(
     Column("steps", ARRAY(Text), nullable=False),
     # How many of them hold.
     Column("done", Integer, nullable=False, server_default=text("0")),
-    # All that was asked for but the email, which is erased once it is Stripe's.
+    # All that was asked for but what is personal: the email, or what is to be on the bills, erased once it is Stripe's.
     Column("wanted", JSONB, nullable=False),
     Column("sealed_email", LargeBinary),
     # The state of the subscription that the change is meant for. NULL: any.
@@ -243,7 +267,8 @@ account_changes = Table(
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("ended_at", _Time),
     CheckConstraint(
-        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'detachment')", name="kind"
+        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'detachment', 'details')",
+        name="kind",
     ),
     CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
     CheckConstraint(

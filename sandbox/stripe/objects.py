@@ -62,7 +62,7 @@ def customer(identifier: str, created: int, fields: Mapping[str, Any]) -> Obj:
 
 
 def deleted(obj: Obj) -> Obj:
-    """What remains of a deleted customer or product."""
+    """What remains of a deleted customer, product or tax id."""
     return {"id": obj["id"], "object": obj["object"], "deleted": True}
 
 

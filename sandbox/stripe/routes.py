@@ -46,6 +46,7 @@ def _routes() -> dict[tuple[str, str], Route]:
         ("DELETE", "/v1/customers/*", "customer", _NONE, customers.delete),
         ("POST", "/v1/customers/*/tax_ids", "customer", tax_ids.CREATE, tax_ids.create),
         ("GET", "/v1/customers/*/tax_ids", "customer", tax_ids.LIST, tax_ids.list_all),
+        ("DELETE", "/v1/customers/*/tax_ids/*", "customer", _NONE, tax_ids.delete),
         ("POST", "/v1/products", "product", products.CREATE, products.create),
         ("GET", "/v1/products", "product", products.LIST, products.list_all),
         ("GET", "/v1/products/search", "product", SEARCH, products.search),
@@ -84,7 +85,8 @@ ROUTES = _routes()
 
 
 def route(method: str, path: str) -> tuple[Route, str]:
-    """The endpoint and the id in its path ("" without one); 404 as Stripe's for anything else."""
+    """The endpoint and the id in its path ("" without one, both where one is below the other's, with a slash between);
+    404 as Stripe's for anything else."""
     exact = ROUTES.get((method, path))
     if exact is not None:
         return exact, ""
@@ -95,5 +97,8 @@ def route(method: str, path: str) -> tuple[Route, str]:
         found = ROUTES.get((method, pattern))
         if found is not None and segments[place]:
             return found, segments[place]
+        below = ROUTES.get((method, "/".join((*segments[:place], "*", *segments[place + 1 : -1], "*"))))
+        if below is not None and segments[place] and segments[-1]:
+            return below, f"{segments[place]}/{segments[-1]}"
     message = f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs."
     raise ApiError(404, message)

@@ -39,6 +39,12 @@ CHANGE = Asked(
     200,
 )
 DECLINED = Asked("PATCH", "/subscriptions/user-0", {"stripe_source": "pm_card_chargeDeclined"}, 402)
+DETAILS = Asked(
+    "PATCH",
+    "/billing/customers/user-0",
+    {"name": "Zoe", "address": {"city": "Rome"}, "tax_ids": [{"type": "eu_vat", "value": "IT12345678901"}]},
+    204,
+)
 REMOVAL = Asked("DELETE", "/subscriptions/user-0", None, 204)
 DETACHMENT = Asked("DELETE", lambda stack: f"/billing/payment-methods/{_first_card(stack)}?user_id=user-0", None, 204)
 CREATION = Asked("POST", "/subscriptions", {"user_id": "user-1", "plan": "pending"}, 201)
@@ -57,6 +63,13 @@ def arranged(stack: Stack) -> Mapping[str, str]:
         " (gen_random_uuid(), 'update', 'user-0', 'admin', '', 'applied', '{email}', '{}', now() - interval '31 days')"
     )
     return {"user-0": "completed"}
+
+
+def arranged_with_a_tax_id(stack: Stack) -> Mapping[str, str]:
+    expected = arranged(stack)
+    path = f"/v1/customers/{stack.customers('user-0')[0]['id']}/tax_ids"
+    stack.call_stripe("POST", path, type="eu_vat", value="DE123456789")
+    return expected
 
 
 def key_lost(stack: Stack) -> Mapping[str, str]:
@@ -86,6 +99,26 @@ def failing(*paths: str) -> Callable[[Stack], Mapping[str, str]]:
         return expected
 
     return arrange
+
+
+def giving(stack: Stack, launched: Launched) -> None:
+    """A project is given a role on the user's customer, again and again until the process has ended."""
+    while launched.await_end(0) is None:
+        status_of(stack, _role(stack))
+        time.sleep(0.05)
+
+
+def given_again(stack: Stack) -> Mapping[str, str]:
+    wait_until(lambda: status_of(stack, _role(stack)) == 200, 20, "the role is given")
+    assert stack.rows("SELECT owner_kind, owner_id, role FROM billing_owners") == [
+        {"owner_kind": "project", "owner_id": "p", "role": "member"}
+    ]
+    return {}
+
+
+def _role(stack: Stack) -> Asked:
+    customer = stack.ledger("user-0")["stripe_customer_id"]
+    return Asked("PUT", "/billing/owners", {"customer": customer, "project_id": "p", "role": "member"}, 200)
 
 
 def asking(asked: Asked) -> Callable[[Stack, Launched], None]:
@@ -167,6 +200,14 @@ def is_changed(stack: Stack) -> None:
     assert [(each["payable"], each["plan"], each["canceling"]) for each in told] == [
         (False, "pending", False), (True, "pending", False), (True, "pro", False), (True, "pro", True),
     ]  # fmt: skip
+
+
+def is_on_the_bills(stack: Stack) -> None:
+    """Once, and nothing of before is."""
+    path = f"/v1/customers/{stack.customers('user-0')[0]['id']}"
+    found = stack.call_stripe("GET", path)
+    assert (found["name"], found["address"]["city"]) == ("Zoe", "Rome")
+    assert [each["value"] for each in stack.call_stripe("GET", f"{path}/tax_ids")["data"]] == ["IT12345678901"]
 
 
 def is_refused(stack: Stack) -> None:

@@ -799,6 +799,27 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=accounts.asked_again(accounts.DECLINED, accounts.is_refused),
         environ=accounts.ENVIRON,
     ),
+    "change of what is on the bills": Scenario(
+        accounts.arranged_with_a_tax_id,
+        (
+            Kill("stripe:customers.update"),
+            Kill("stripe:tax_ids.list"),
+            Kill("stripe:tax_ids.create"),
+            Kill("stripe:tax_ids.delete"),
+        ),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.DETAILS),
+        afterwards=accounts.asked_again(accounts.DETAILS, accounts.is_on_the_bills),
+        environ=accounts.ENVIRON,
+    ),
+    "role on a customer": Scenario(
+        accounts.arranged,
+        (Kill("commit:Sharing.set"),),
+        command=lambda _: RUN_WEB,
+        during=accounts.giving,
+        afterwards=accounts.given_again,
+        environ=accounts.ENVIRON,
+    ),
     "removal that was asked for": Scenario(
         accounts.arranged,
         (Kill("stripe:subscriptions.cancel"), Kill("commit:ChangeLeases.remove")),

@@ -23,7 +23,7 @@ ELSEWHERE = (
 
 OTHER_JOBS = (
     "EventInbox", "ChargeLeases", "Refresher", "Vanished", "Leadership", "Relay", "Pruner", "Asking", "ChangeLeases",
-    "AccountWork", "ApiStripe", "Cards", "PageRows",
+    "AccountWork", "ApiStripe", "Cards", "PageRows", "Sharing",
 )  # fmt: skip
 """Whose are other processes'; their kills are in `scenarios`."""
 

@@ -10,13 +10,25 @@ from uuid import UUID
 from worker.accounts.card_rows import detachment_of
 from worker.accounts.leases import ChangeLease
 from worker.accounts.pages import page_for
-from worker.domain.account_changes import PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
+from worker.accounts.paying import not_payer, payer_of
+from worker.domain.account_changes import (
+    OF_PAYERS,
+    PAGES,
+    WITHOUT_SUBSCRIPTION,
+    ChangeRefused,
+    Kind,
+    Wish,
+    digest_of,
+    etag_of,
+    planned,
+)
 from worker.domain.accounts import UNSET
 from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.lanes import Lane
+from worker.domain.owners import Role, user
 from worker.sealing import Sealer
-from worker.store import account_changes, customers, subscriptions, told_changes, tombstones
+from worker.store import account_changes, owners, subscriptions, told_changes, tombstones
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import insert, views
@@ -62,7 +74,9 @@ class Asking:
     def insert(self, wish: Wish, *, leased: bool) -> tuple[ToldChange | None, ChangeLease | None]:
         """The row, committed, and its lease, where it was to be `leased` and nothing of the user's is before it; or the
         row of before. Raises `ChangeRefused`."""
-        asked = digest_of(wish.kind, wish.user_id, wish.change, ",".join(sorted(wish.etags)), wish.about)
+        details = {"details": wish.details.as_json()} if wish.kind is Kind.DETAILS else {}
+        etags = ",".join(sorted(wish.etags))
+        asked = digest_of(wish.kind, wish.user_id, wish.change, etags, {**wish.about, **details})
         deadline = Deadline.after(self._lease.total_seconds(), self._clock)
         with self._database.transaction() as tx:
             account_changes.lock_user(tx, wish.user_id)
@@ -83,7 +97,11 @@ class Asking:
     def _new(self, wish: Wish, digest: bytes) -> NewChange:
         change, identifier = wish.change, wish.id
         asked = {"stripe_source": change.stripe_source, "plan": change.plan, "canceling": change.canceling}
-        is_sealed = wish.kind is Kind.UPDATE and change.email is not UNSET
+        sealed = None
+        if wish.kind is Kind.DETAILS:
+            sealed = wish.details.as_json()
+        elif wish.kind is Kind.UPDATE and change.email is not UNSET:
+            sealed = change.email
         return NewChange(
             id=identifier,
             kind=wish.kind,
@@ -91,9 +109,9 @@ class Asking:
             caller=wish.caller,
             idempotency_key=wish.idempotency_key,
             digest=digest,
-            steps=planned(wish.kind, change),
+            steps=planned(wish.kind, change, wish.details),
             wanted={**wish.about, **{name: value for name, value in asked.items() if value is not UNSET}},
-            sealed_email=self._sealer.seal(str(change.email).encode(), identifier.bytes) if is_sealed else None,
+            sealed_email=None if sealed is None else self._sealer.seal(sealed.encode(), identifier.bytes),
         )
 
     def _known(self, tx: Transaction, wish: Wish, asked: bytes) -> ToldChange | None:
@@ -109,13 +127,13 @@ class Asking:
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
-        may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETACHMENT} or wish.kind in PAGES
+        may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETAILS, Kind.DETACHMENT} or wish.kind in PAGES
         if may_pile_up and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
             raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         if wish.kind in PAGES:
             return page_for(tx, wish, new)
-        if wish.kind is Kind.DETACHMENT:
-            return detachment_of(tx, wish, new)
+        if wish.kind in WITHOUT_SUBSCRIPTION:
+            return _of_the_customer(tx, wish, new)
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")
@@ -123,12 +141,15 @@ class Asking:
             raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
         if (refused := forbidden(str(row.state["stripe_subscription_status"]), new.steps)) is not None:
             raise refused
-        customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
+        if not OF_PAYERS.isdisjoint(new.steps):
+            role = owners.owned_by(tx, user(wish.user_id)).get(row.customer_id)
+            if role is not Role.PAYER:
+                raise not_payer()
         return replace(
             new,
             etag=etag_of(row) if wish.etags else None,
             stripe_subscription_id=row.id,
-            stripe_customer_id=customer_id,
+            stripe_customer_id=row.customer_id,
         )
 
     def _provision(self, tx: Transaction, wish: Wish) -> None:
@@ -146,6 +167,13 @@ class Asking:
 
 
 _REMOVED = "the user had one, which was removed: nothing starts another one"
+
+
+def _of_the_customer(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
+    """With whose it is. Raises `ChangeRefused`."""
+    if wish.kind is Kind.DETACHMENT:
+        return detachment_of(tx, wish, new)
+    return replace(new, stripe_customer_id=payer_of(tx, wish.user_id))
 
 
 def _key_reused() -> ChangeRefused:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from worker.accounts.paying import charged, not_payer
 from worker.domain.account_changes import AccountChange, ChangeRefused, Wish
-from worker.store import customers, payment_methods, refreshes, subscriptions
+from worker.domain.owners import Role
+from worker.store import payment_methods, refreshes, subscriptions
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Transaction
 from worker.store.payment_methods import Heard
@@ -15,9 +17,12 @@ from worker.store.payment_methods import Heard
 def detachment_of(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     """The change, with whose the payment method is. Raises `ChangeRefused`, the same for one that is another user's as
     for one that isn't there."""
-    customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
-    if customer_id is None:
+    found = charged(tx, wish.user_id)
+    if found is None:
         raise ChangeRefused("no_payment_method", _NONE)
+    if found.role is not Role.PAYER:
+        raise not_payer()
+    customer_id = found.customer_id
     attached = {each.id for each in payment_methods.kept(tx, customer_id) if each.is_attached}
     if wish.about["payment_method"] not in attached:
         raise ChangeRefused("no_payment_method", _NONE)

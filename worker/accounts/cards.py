@@ -1,16 +1,18 @@
 """A user's payment methods and billing details, as they are shown, and the order in which cards are to be tried.
 
-Which there are, and their order, is in our rows; the rest is read at Stripe each time. What Stripe lists then is taken
-into the rows, too: that mends what no event has told.
+They are the payers' of a customer. Which there are, and their order, is in our rows; the rest is read at Stripe each
+time. What Stripe lists then is taken into the rows, too: that mends what no event has told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from worker.accounts.paying import charged, not_payer
 from worker.domain.billing import Card, NoCustomer, NoStripe, ShownCustomer, ShownMethod, WrongOrder
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
+from worker.domain.owners import Role
 from worker.domain.payment_methods import is_an_order_of
 from worker.store import customers, payment_methods
 from worker.store.engine.database import Database, Transaction
@@ -70,10 +72,12 @@ class Cards:
 
     def _customer(self, user_id: str) -> str:
         with self._database.question() as tx:
-            found = customers.living(tx, [user_id]).get(user_id)
+            found = charged(tx, user_id)
         if found is None:
             raise NoCustomer("the user has none (yet)")
-        return found
+        if found.role is not Role.PAYER:
+            raise not_payer()
+        return found.customer_id
 
     def _known(self, customer_id: str) -> list[Card]:
         with self._database.transaction() as tx:

@@ -7,9 +7,10 @@ import uuid
 from dataclasses import replace
 from uuid import UUID
 
+from worker.accounts.paying import charged
 from worker.domain.account_changes import AccountChange, ChangeRefused, Kind
 from worker.domain.checkouts import CheckoutState, completing_steps
-from worker.store import account_changes, checkouts, customers, refreshes, subscriptions, tombstones
+from worker.store import account_changes, checkouts, owners, refreshes, subscriptions, tombstones
 from worker.store.account_changes import NewChange
 from worker.store.checkouts import COMPLETING, Complete, Standing, Told
 from worker.store.engine.database import Database, Transaction
@@ -34,6 +35,14 @@ class PageRows:
         """What Stripe says of a page when it is asked, as an event would."""
         with self._database.transaction() as tx:
             checkouts.mark(tx, [told])
+
+    def of_user_there(self, change: AccountChange) -> set[str] | None:
+        """The user's subscriptions by our rows, where the change's customer is shared; None: it is theirs alone."""
+        customer_id = str(change.stripe_customer_id)
+        with self._database.question() as tx:
+            if not owners.is_shared(tx, customer_id):
+                return None
+            return {row.id for row in subscriptions.living(tx, change.user_id) if row.customer_id == customer_id}
 
     def is_superseded(self, checkout_id: UUID) -> bool:
         with self._database.question() as tx:
@@ -60,6 +69,7 @@ def take_up(tx: Transaction) -> None:
 
 
 def _completing(tx: Transaction, page: Complete) -> NewChange:
+    on = charged(tx, page.user_id)
     plan = {"plan": page.plan} if page.plan is not None else {}
     return NewChange(
         id=uuid.uuid4(),
@@ -71,7 +81,7 @@ def _completing(tx: Transaction, page: Complete) -> NewChange:
         steps=completing_steps(page.mode, page.plan),
         wanted={"checkout": str(page.id), "session": page.session_id, **plan},
         sealed_email=None,
-        stripe_customer_id=customers.living(tx, [page.user_id]).get(page.user_id),
+        stripe_customer_id=None if on is None else on.customer_id,
     )
 
 

@@ -14,7 +14,15 @@ from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import SubscriptionsOf
 from worker.accounts.refusals import is_missing, meant
 from worker.domain.account_changes import AccountChange, ChangeRefused, Step
-from worker.domain.checkouts import CameToNothing, CheckoutSession, Mode, is_payable, is_second, must_resume_anew
+from worker.domain.checkouts import (
+    CameToNothing,
+    CheckoutSession,
+    Mode,
+    is_payable,
+    is_second,
+    must_resume_anew,
+    theirs,
+)
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import user_digest
@@ -167,7 +175,7 @@ class Completing:
             found = self._subscriptions_of(customer_id, lane=Lane.LIVE, deadline=lease.deadline).value
         except SubkeeperError as error:
             raise meant(change, error) from error
-        if not is_second(made, found, digest):
+        if not is_second(made, theirs(found, digest, self._leases.pages.of_user_there(change))):
             self._leases.advance(lease, change)
             return
         if any(each.id == made and not each.is_terminal for each in found):

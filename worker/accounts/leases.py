@@ -10,9 +10,9 @@ from typing import NamedTuple
 from worker.accounts import card_rows, checkout_rows
 from worker.accounts.checkout_rows import PageRows
 from worker.domain.account_changes import (
-    OF_NO_SUBSCRIPTION,
     PAGES,
     PAYS,
+    WITHOUT_SUBSCRIPTION,
     AccountChange,
     ChangeRefused,
     Kind,
@@ -102,7 +102,7 @@ class ChangeLeases:
         """
         deadline, before = self._deadline(), None
         with self._database.transaction() as tx:
-            if watched or changed.kind not in OF_NO_SUBSCRIPTION:
+            if watched or changed.kind not in WITHOUT_SUBSCRIPTION:
                 row = _meant(tx, lease.change)
                 mark = answers.watch(tx, row.id, self._length) if watched else None
                 before = Watched(row.version, mark, None)
@@ -167,6 +167,8 @@ class ChangeLeases:
             return {"url": change.wanted["url"], "applied": []}
         if change.kind is Kind.DETACHMENT:
             return {"subscription": None, "applied": []}
+        if change.kind is Kind.DETAILS:
+            return {"subscription": None, "applied": change.held}
         identifier = str(change.stripe_subscription_id)
         row = subscriptions.read(tx, [identifier]).get(identifier)
         return {"subscription": _told(row), "applied": change.held}

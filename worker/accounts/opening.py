@@ -19,6 +19,7 @@ from worker.domain.checkouts import (
     served,
     setup_request,
     subscription_request,
+    theirs,
 )
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
@@ -134,7 +135,8 @@ class Opening:
             raise ChangeRefused("plan_unusable", "Stripe has no price for this plan now") from unusable
         except SubkeeperError as error:
             raise meant(change, error) from error
-        serves = served(found, change.stripe_subscription_id, digest)
+        own = theirs(found, digest, self._leases.pages.of_user_there(change))
+        serves = served(own, change.stripe_subscription_id)
         if serves is None:
             return subscription_request(*whose, price_id, urls)
         return setup_request(*whose, serves.id, urls)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from worker.accounts.paying import payer_of
 from worker.domain.account_changes import ChangeRefused, Kind, Wish
 from worker.domain.accounts import UNSET
 from worker.domain.portal import PORTAL_UPDATES, Intent, portal_refusal
 from worker.domain.subscription import Subscription
-from worker.store import checkouts, customers, subscriptions
+from worker.store import checkouts, subscriptions
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Transaction
-from worker.store.provisioning import following
 
 
 def page_for(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     """The change that opens it, with whom and what it is for; of a checkout the row, too. Raises `ChangeRefused`."""
-    if following.unfinished(tx, [wish.user_id]):  # what the signup will come to decides
-        raise ChangeRefused("signup_unfinished", "the user's signup is being settled: try again")
-    customer_id = customers.living(tx, [wish.user_id]).get(wish.user_id)
-    if customer_id is None:
-        raise ChangeRefused("no_customer", "the user has no customer at Stripe: everybody has one by their signup")
-    new = replace(new, stripe_customer_id=customer_id)
+    new = replace(new, stripe_customer_id=payer_of(tx, wish.user_id))
     if wish.kind is Kind.PORTAL:
         return _portal(tx, wish, new)
     checkouts.insert(tx, wish.id, wish.user_id, None if wish.change.plan is UNSET else wish.change.plan)
@@ -33,15 +28,15 @@ def _portal(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     intent = Intent(wish.about["intent"])
     if intent is Intent.PAYMENT_METHOD:
         return new
-    row = _managed(tx, wish)
+    row = _managed(tx, wish, str(new.stripe_customer_id))
     if intent is Intent.UPDATE and row.state["stripe_subscription_status"] not in PORTAL_UPDATES:
         raise portal_refusal(intent)
     return replace(new, stripe_subscription_id=row.id)
 
 
-def _managed(tx: Transaction, wish: Wish) -> Subscription:
-    """The one that is named, else the one that the user has."""
-    living = subscriptions.living(tx, wish.user_id)
+def _managed(tx: Transaction, wish: Wish, customer_id: str) -> Subscription:
+    """The one that is named, else the one that the user has, on this customer."""
+    living = [row for row in subscriptions.living(tx, wish.user_id) if row.customer_id == customer_id]
     if (named := wish.about.get("subscription_id")) is not None:
         found = [row for row in living if row.id == named]
         if not found:

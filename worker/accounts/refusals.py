@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from worker.domain.account_changes import PROPERTIES, AccountChange, ChangeRefused, Kind, Step
 from worker.domain.accounts import ApiError
+from worker.domain.customer_details import TaxId
 from worker.errors import SubkeeperError, TryLater
-from worker.stripe_api.errors import Failure, Unauthorized, refusal_of
+from worker.stripe_api.errors import CustomerGone, Failure, Unauthorized, refusal_of
 
 MISSING = "resource_missing"
-DECLINED, FORBIDDEN = 402, 403
+WRONG, DECLINED, FORBIDDEN = 400, 402, 403
 
 
 def is_missing(error: SubkeeperError) -> bool:
@@ -22,7 +25,11 @@ def meant(change: AccountChange, error: SubkeeperError) -> SubkeeperError:
     if isinstance(error, Unauthorized) and error.failure.status == FORBIDDEN:
         return _not_permitted(change)  # a key that may do one thing may lack the permission for another: that goes on
     failure = refusal_of(error)
-    return error if failure is None else refused_by_stripe(change.step, failure)
+    if failure is None:
+        return error
+    if change.kind is Kind.DETAILS and not isinstance(error, CustomerGone) and failure.status == WRONG:
+        return _details_refused(change, failure)
+    return refused_by_stripe(change.step, failure)
 
 
 def _not_permitted(change: AccountChange) -> SubkeeperError:
@@ -39,6 +46,23 @@ def refused_by_stripe(step: Step | None, failure: Failure) -> ChangeRefused:
     if failure.status == DECLINED:
         errors = [ApiError(pointer, said, "the card was declined, or asks for what only Stripe's pages can do")]
         return ChangeRefused("card_declined", "the card was declined", errors)
-    if failure.code == MISSING and failure.param is not None and failure.param.startswith("customer"):
+    if failure.code == MISSING and _is_customers(failure):
         return ChangeRefused("customer_gone", "the user's customer was deleted at Stripe")
     return ChangeRefused("refused", "Stripe refuses it", [ApiError(pointer, said, "Stripe refuses it")])
+
+
+def _is_customers(failure: Failure) -> bool:
+    """Whether it is about the customer that the request names, or goes to."""
+    param = failure.param or ""
+    return param.startswith("customer") or (param == "id" and failure.operation.startswith(("customers.", "tax_ids.")))
+
+
+def _details_refused(change: AccountChange, failure: Failure) -> ChangeRefused:
+    """What is on the bills is the asker's, and so is what is wrong with it."""
+    named = "/".join(re.findall(r"[a-z0-9_]+", failure.param or ""))
+    if change.step is Step.TAX_ID:
+        place = f"/tax_ids/{change.tax_id_number}" + (f"/{named}" if named in TaxId._fields else "")
+    else:
+        place = f"/{named}" if named.partition("/")[0] in {"name", "address"} else ""
+    said = failure.code or failure.type or "refused"
+    return ChangeRefused("details_refused", "Stripe refuses it", [ApiError(place, said, "Stripe doesn't take it")])

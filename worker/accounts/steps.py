@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from worker.accounts.completing import Completing
 from worker.accounts.detaching import detach
+from worker.accounts.detailing import Detailing, opened
 from worker.accounts.keyed import MOST_GENERATIONS, Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import Opening
@@ -26,7 +27,7 @@ from worker.domain.changing import Changeable, canceling_request, forbidden, own
 from worker.domain.checkouts import CameToNothing, completing_request, require_living
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
 from worker.errors import SubkeeperError, TryLater
-from worker.sealing import CannotOpen, Sealer
+from worker.sealing import Sealer
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.catalogue import UnusablePlan
 from worker.stripe_api.errors import KeyBurnt, TrialPassed, refusal_of
@@ -55,6 +56,7 @@ class Steps:
     ) -> None:
         self._leases = leases
         self._calls = calls
+        self._detailing = Detailing(calls, sealer)
         self._sealer = sealer
         self._keyed = Keyed(leases, namespace)
         self._price_id = price_id
@@ -144,8 +146,11 @@ class Steps:
         """The change as it goes on from there, and the customer's default payment method where that was asked for. An
         answer from memory is as old as the first request: then what is so now is fetched."""
         change, key, deadline = lease.change, self._keyed.key(lease), lease.deadline
+        if change.kind is Kind.DETAILS:
+            return self._detailing.ask(change, customer_id, key=key, deadline=deadline), None
         if change.step is Step.EMAIL:
-            self._calls.update_customer(customer_id, {"email": self._email(change)}, key=key, deadline=deadline)
+            email = opened(self._sealer, change)
+            self._calls.update_customer(customer_id, {"email": email}, key=key, deadline=deadline)
             return replace(change, sealed_email=None), None
         if change.step is Step.DETACH:
             detach(self._calls, str(change.wanted["payment_method"]), customer_id, key=key, deadline=deadline)
@@ -157,13 +162,6 @@ class Steps:
         settings = {"invoice_settings": {"default_payment_method": card}}
         answer = self._calls.update_customer(customer_id, settings, key=key, deadline=deadline)
         return change, self._calls.customer(customer_id, deadline=deadline) if answer.replayed else answer
-
-    def _email(self, change: AccountChange) -> str:
-        assert change.sealed_email is not None, "erased with the step"
-        try:
-            return self._sealer.open(change.sealed_email, change.id.bytes).decode()
-        except CannotOpen as error:
-            raise TryLater(f"sealed: {error.reason}") from error
 
     # Steps whose answer is the subscription
 

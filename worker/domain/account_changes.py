@@ -16,6 +16,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 from worker.domain.accounts import UNSET, ApiError, SubscriptionChange
+from worker.domain.customer_details import NO_DETAILS, CustomerDetails
 from worker.domain.provisioning import KEY_TRUSTED_FOR
 from worker.domain.subscription import Subscription, Value
 from worker.errors import SubkeeperError
@@ -31,6 +32,8 @@ class Kind(StrEnum):
     PORTAL = "portal"
     DETACHMENT = "detachment"
     """Of a payment method."""
+    DETAILS = "details"
+    """What is on a customer's bills."""
 
 
 PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
@@ -38,8 +41,8 @@ PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
 
 OF_PAGES = PAGES | {Kind.COMPLETION}
 
-OF_NO_SUBSCRIPTION = OF_PAGES | {Kind.DETACHMENT}
-"""What goes on whether the user has one or not."""
+WITHOUT_SUBSCRIPTION = OF_PAGES | {Kind.DETAILS, Kind.DETACHMENT}
+"""Which may be made for a user who has none."""
 
 
 class Step(StrEnum):
@@ -57,6 +60,13 @@ class Step(StrEnum):
     REMOVE = "remove"
     DETACH = "detach"
     """The payment method is taken from the customer, and so from wherever it was the default."""
+
+    NAME = "name"
+    ADDRESS = "address"
+    TAX_ID = "tax_id"
+    """One of those that are asked for, in their order, is there."""
+    OTHER_TAX_IDS = "other_tax_ids"
+    """And all others are not."""
 
     EXPIRE = "expire"
     OPEN = "open"
@@ -79,6 +89,10 @@ PROPERTIES: Mapping[Step, str] = {
     Step.EMAIL: "email",
     Step.PLAN: "plan",
     Step.CANCELING: "canceling",
+    Step.NAME: "name",
+    Step.ADDRESS: "address",
+    Step.TAX_ID: "tax_ids",
+    Step.OTHER_TAX_IDS: "tax_ids",
 }
 """What was asked for that a step belongs to."""
 
@@ -86,13 +100,17 @@ PAYS = frozenset({Step.PAY, Step.PAY_RESUMED})
 OF_THE_SUBSCRIPTION = frozenset({Step.OWN_DEFAULT, Step.PLAN, Step.CANCELING, Step.CARD, Step.RESUME}) | PAYS
 """Steps whose answer is the subscription."""
 
+OF_PAYERS = frozenset({Step.ATTACH, Step.DEFAULT, Step.OWN_DEFAULT, Step.EMAIL})
+"""Steps that change the customer, or who is charged."""
+
 OF_COMPLETIONS = frozenset({Step.CARD, Step.RESUME}) | PAYS
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What somebody asks for. `caller`: who it is, as the log names them. `idempotency_key`: theirs. `etags`: of the
-    states it is meant for; none: any. `about`: what a page of Stripe's is for, and where it leads back to."""
+    states it is meant for; none: any. `about`: what a page of Stripe's is for, and where it leads back to. `details`:
+    what is to be on the bills."""
 
     id: UUID
     kind: Kind
@@ -102,6 +120,7 @@ class Wish:
     idempotency_key: str | None = None
     etags: frozenset[str] = frozenset()
     about: Mapping[str, str] = field(default_factory=dict)
+    details: CustomerDetails = NO_DETAILS
     wrong: Sequence[ApiError] = ()
     """What of it isn't taken any more, by settings that may have been others when it was asked for first: it is refused
     unless it was taken in under its key before."""
@@ -121,9 +140,9 @@ class ChangeRefused(SubkeeperError):
 class AccountChange:
     """A row of `account_changes`, as the holder of its lease has it.
 
-    `wanted`: what was asked for but the email, which is sealed. `done`: how many steps hold. `request`: what every
-    attempt of the present step sends, under the key of `generation`; None: not built yet. `asked_for`: how long ago it
-    was first about to be sent. `etag`: the state that the change is meant for; None: any.
+    `wanted`: what was asked for but what is sealed: the email, or what is to be on the bills. `done`: how many steps
+    hold. `request`: what every attempt of the present step sends, under the key of `generation`; None: not built yet.
+    `asked_for`: how long ago it was first about to be sent. `etag`: the state that the change is meant for; None: any.
     """
 
     id: UUID
@@ -164,6 +183,11 @@ class AccountChange:
         return [each for each in dict.fromkeys(found) if each not in left]
 
     @property
+    def tax_id_number(self) -> int:
+        """Of those that were asked for, which one the present step is about, from 0."""
+        return self.steps[: self.done].count(Step.TAX_ID)
+
+    @property
     def checkout_id(self) -> UUID | None:
         """The checkout that it opens, or that it is what comes of."""
         if self.kind is Kind.CHECKOUT:
@@ -190,8 +214,10 @@ class AccountChange:
         return "subkeeper-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def planned(kind: Kind, change: SubscriptionChange) -> tuple[Step, ...]:
+def planned(kind: Kind, change: SubscriptionChange, details: CustomerDetails = NO_DETAILS) -> tuple[Step, ...]:
     """The steps of a change, in the order in which they are taken."""
+    if kind is Kind.DETAILS:
+        return _of_details(details)
     alone: dict[Kind, tuple[Step, ...]] = {
         Kind.DELETE: (Step.REMOVE,),
         Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN),
@@ -209,10 +235,19 @@ def planned(kind: Kind, change: SubscriptionChange) -> tuple[Step, ...]:
     return (*steps, *(step for step, value in asked.items() if value is not UNSET))
 
 
+def _of_details(details: CustomerDetails) -> tuple[Step, ...]:
+    """New tax ids come before the old ones go: one that Stripe refuses leaves nobody without."""
+    steps = [step for step, asked in ((Step.NAME, details.name), (Step.ADDRESS, details.address)) if asked is not UNSET]
+    if details.tax_ids is not UNSET:
+        steps += [*[Step.TAX_ID] * len(details.tax_ids), Step.OTHER_TAX_IDS]
+    return tuple(steps)
+
+
 def digest_of(
     kind: Kind, user_id: str, change: SubscriptionChange, etag: str, about: Mapping[str, str] = MappingProxyType({})
 ) -> bytes:
-    """What tells whether two requests ask for the same. It holds the email: it is to be fingerprinted under a key."""
+    """What tells whether two requests ask for the same. It holds the email, and what is to be on the bills (as one of
+    `about`): it is to be fingerprinted under a key."""
     asked = {name: str(getattr(change, name)) for name in change.touched} | dict(about)
     return json.dumps([kind, user_id, asked, etag], sort_keys=True).encode()
 

@@ -13,18 +13,21 @@ Columns: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`before` is None for a row that is new, `after` for one that was removed; a removed one keeps its last `version`.
+    """`before` is None for a row that is new, `after` for one that was removed; a removed one keeps its last
+    `version`.
 
-    `subscription` is Stripe's id. `cause` says what happened, in a word; new ones may come at any time.
+    `subscription` is Stripe's id. It is a user's, or a project's (`user_id` None). `cause` says what happened, in a
+    word; new ones may come at any time.
     """
 
     id: int
-    user_id: str
+    user_id: str | None
     subscription: str
     version: int
     before: Columns | None
     after: Columns | None
     cause: str
+    project_id: str | None = None
 
     def body(self) -> bytes:
         """The message on NSQ."""
@@ -37,4 +40,6 @@ class Change:
             "after": self.after,
             "cause": self.cause,
         }
+        if self.project_id is not None:
+            message["project_id"] = self.project_id
         return json.dumps(message, separators=(",", ":")).encode()

@@ -7,7 +7,7 @@ subscription is then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -73,10 +73,19 @@ class CheckoutSession(NamedTuple):
 # Opening
 
 
-def served(found: Iterable[SubscriptionFact], current: str | None, digest: str) -> SubscriptionFact | None:
-    """Of a customer's subscriptions the one that a plan is chosen for; None: all have ended, and a new one begins.
-    `current`: the user's by our ledger. One with another user's digest is theirs."""
-    living = [each for each in found if not each.is_terminal and each.user_digest in {None, digest}]
+def theirs(found: Iterable[SubscriptionFact], digest: str, rows: Collection[str] | None) -> list[SubscriptionFact]:
+    """Of a customer's subscriptions those of a user. `rows`: those that are by our rows, where the customer is shared:
+    there the digest alone says so of any other. Else (None) one with another user's digest is theirs, and all
+    others are the user's."""
+    if rows is None:
+        return [each for each in found if each.user_digest in {None, digest}]
+    return [each for each in found if each.id in rows or each.user_digest == digest]
+
+
+def served(found: Iterable[SubscriptionFact], current: str | None) -> SubscriptionFact | None:
+    """Of a user's subscriptions the one that a plan is chosen for; None: all have ended, and a new one begins.
+    `current`: the user's by our ledger."""
+    living = [each for each in found if not each.is_terminal]
     return min(living, key=lambda each: (each.id != current, each.status == "incomplete", _age(each)), default=None)
 
 
@@ -197,11 +206,12 @@ def must_resume_anew(now: Changeable) -> bool:
     return now.status == "paused" and now.invoice_status == "void"
 
 
-def is_second(made: str, found: Iterable[SubscriptionFact], digest: str) -> bool:
+def is_second(made: str, found: Iterable[SubscriptionFact]) -> bool:
     """Whether the subscription that a page has begun is another one beside an older one that lives: then the older one
-    stays. `found`: all of the customer's."""
+    stays. `found`: all of the user's."""
+    found = list(found)
     mine = next((each for each in found if each.id == made), None)
-    others = [each for each in found if each.id != made and each.user_digest in {None, digest}]
+    others = [each for each in found if each.id != made]
     living = [each for each in others if not each.is_terminal and each.status != "incomplete"]
     return mine is not None and any(_age(each) < _age(mine) for each in living)
 

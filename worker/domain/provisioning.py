@@ -134,6 +134,11 @@ def user_digest(namespace: str, user_id: str) -> str:
     return _digest(namespace, user_id)
 
 
+def project_digest(namespace: str, project_id: str) -> str:
+    """The same of a project's: no user's is like it."""
+    return _digest(namespace, "project", project_id)
+
+
 def step_key(namespace: str, user_id: str, step: Step, generation: int) -> str:
     """The idempotency key of a step: no personal data, and 74 of Stripe's 255 characters."""
     return "subkeeper-" + _digest(namespace, user_id, step.value, generation)

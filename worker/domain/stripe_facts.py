@@ -112,11 +112,13 @@ class InvoiceFact:
 
 @dataclass(frozen=True, slots=True)
 class FetchedSubscription:
-    """A subscription with its latest invoice and its customer. `user_id`: whose it says it is (`metadata.user_id`)."""
+    """A subscription with its latest invoice and its customer. `user_id`, `project_id`: whose its metadata says it
+    is."""
 
     fact: SubscriptionFact
     user_id: str | None
     latest_invoice: InvoiceFact | None
+    project_id: str | None = None
 
     @property
     def customer_default(self) -> str | None:

@@ -32,11 +32,11 @@ class Subscription(NamedTuple):
     """A row of `billing_subscriptions`. `notices`: of which trials' ends was told, as `cause@time`. `customer_id` is
     Stripe's of its customer, `customer_default` that one's default payment method.
 
-    `version` counts its changes, from 1.
+    `version` counts its changes, from 1. It is a user's, or a project's (`user_id` None).
     """
 
     id: str
-    user_id: str
+    user_id: str | None
     state: State
     seen_from: datetime
     seen_to: datetime
@@ -46,6 +46,7 @@ class Subscription(NamedTuple):
     last_notified: datetime | None = None
     customer_id: str = ""
     customer_default: str | None = None
+    project_id: str | None = None
 
     @property
     def payable(self) -> bool:
@@ -85,12 +86,13 @@ _PAID = {Charged.FAILING: False, Charged.GIVEN_UP: None, Charged.PAID: True}
 class Change(NamedTuple):
     """A row's change, for the outbox. `before` is None for a row that is new."""
 
-    user_id: str
+    user_id: str | None
     subscription_id: str
     version: int
     before: Mapping[str, Value] | None
     after: Mapping[str, Value]
     cause: str
+    project_id: str | None = None
 
 
 class Verdict(StrEnum):
@@ -164,7 +166,7 @@ def told_of_trial(row: Subscription, trial_end: datetime, created: datetime) -> 
 def pointed(row: Subscription) -> tuple[Subscription, Change]:
     """The row that has become the one that its user has: no column changes, and yet readers must hear of it."""
     new = row._replace(version=row.version + 1)
-    return new, Change(row.user_id, row.id, new.version, row.columns(), row.columns(), "became_current")
+    return new, Change(row.user_id, row.id, new.version, row.columns(), row.columns(), "became_current", row.project_id)
 
 
 def _changed(before: Subscription, after: Subscription, cause: str) -> tuple[Subscription, Change | None]:
@@ -176,7 +178,7 @@ def _changed(before: Subscription, after: Subscription, cause: str) -> tuple[Sub
     if columns_before == columns_after:
         return after, None
     after = after._replace(version=before.version + 1)
-    return after, Change(after.user_id, after.id, after.version, columns_before, columns_after, cause)
+    return after, Change(after.user_id, after.id, after.version, columns_before, columns_after, cause, after.project_id)
 
 
 def _has_ended(before: Subscription, after: Subscription, trial_end: datetime) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from worker.domain.provisioning import Provisioning, subscription_request
 from worker.domain.stripe_facts import SubscriptionFact
-from worker.domain.trial import capped_trial_end
+from worker.domain.trial import TrialLengths, capped_trial_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Terms:
     """
 
     namespace: str
-    trial: timedelta
+    trials: TrialLengths
     missing_payment_method: str
     billing_mode: str
     price_id: Callable[[str], str]
@@ -32,7 +32,7 @@ class Terms:
 
         `stripe_now`: Stripe's time (UTC). `clock_ahead`: as in `subscription_request`. Raises what `price_id` raises.
         """
-        row = replace(row, trial_end=capped_trial_end(row.trial_end, stripe_now, self.trial))
+        row = replace(row, trial_end=capped_trial_end(row.trial_end, stripe_now, self.trials.of(row.plan)))
         return replace(
             row, stripe_customer_id=customer_id, subscription_request=self.request(row, customer_id, clock_ahead)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +16,17 @@ class TrialPolicy:
 
     length: timedelta
     max_lag: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TrialLengths:
+    """How long a user's first subscription is on trial: on plans that have a trial of their `own`, and on others."""
+
+    usual: timedelta
+    own: Mapping[str, timedelta]
+
+    def of(self, plan: str) -> timedelta:
+        return self.own.get(plan, self.usual)
 
 
 def trial_end(profile: ProfileCreated, first_seen: datetime, trial: TrialPolicy) -> datetime:

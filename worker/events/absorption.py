@@ -161,13 +161,13 @@ def _of_unknown(said: Said, identifier: str, decided: Decided, around: Surroundi
     owner, user_id = around.owner(said), around.user_of(said)
     if owner is not None and owner.deleted:
         return "tombstoned"
-    if user_id is None:
+    if not around.may_be_ours(said):
         if said.customer_id is not None:
             decided.unmatched[identifier] = said.customer_id
         return "unmatched"
     notice = is_notice(said)
     may_wait = attempts <= (MOST_WAITS_OF_A_NOTICE if notice else MOST_WAITS)
-    comes = around.is_unfinished(user_id) or (notice and around.is_coming(identifier))
+    comes = (user_id is not None and around.is_unfinished(user_id)) or (notice and around.is_coming(identifier))
     if may_wait and (around.has_appeared(identifier) or (comes and not is_invoice)):
         return None
     decided.marked.add(identifier)

@@ -14,9 +14,10 @@ from worker.domain.deadline import Deadline
 from worker.domain.drift import Difference, Finding, Kind, differences, is_unmoved
 from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
-from worker.domain.provisioning import user_digest
+from worker.domain.owners import OwnerKind
 from worker.domain.stripe_facts import FetchedSubscription
 from worker.domain.subscription import SLACK, Subscription
+from worker.events.claims import claimed, named_user
 from worker.events.patience import Patience
 from worker.events.refresher import NOBODYS, UNDER_WAY
 from worker.events.snapshots import PlanOf, plan_name
@@ -69,7 +70,8 @@ class Comparison:
         found = []
         for each in page.found:
             row = rows.get(each.fact.id)
-            is_ours = row is not None or each.fact.customer_id in owners or self._claimed(each) is not None
+            is_named = named_user(self._namespace, each) is not None
+            is_ours = row is not None or each.fact.customer_id in owners or is_named
             if is_ours and each.fact.id not in removed and (row is None or self._differences(row, each)):
                 found.append(Suspect(each, page.seen_from, row))
         return found
@@ -158,20 +160,15 @@ class Comparison:
             if tombstones.among(tx, [fact.id]):
                 return None
             owner = customers.owners(tx, [fact.customer_id]).get(fact.customer_id)
-            user_id = owner.user_id if owner is not None else self._claimed(found)
-            if user_id is None or (owner is not None and owner.deleted):
+            whose = claimed(tx, self._namespace, found, owner)
+            if whose is None or (owner is not None and owner.deleted):
                 return None
-            state = following.state_of(tx, user_id)
-            other = customers.living(tx, [user_id]).get(user_id)
+            user_id = whose.id if whose.kind is OwnerKind.USER else None
+            state = following.state_of(tx, user_id) if user_id is not None else None
+            other = customers.living(tx, [user_id]).get(user_id) if user_id is not None else None
         if state in UNDER_WAY | NOBODYS:
             return None
         if owner is None and other is not None:
             detail = f"the user has the customer {other}"
             return Finding(Kind.ORPHANED_CUSTOMER, user_id, fact.id, fact.customer_id, detail=detail)
         return Finding(Kind.MISSING_HERE, user_id, fact.id, fact.customer_id, mendable=True)
-
-    def _claimed(self, found: FetchedSubscription) -> str | None:
-        """Whose its metadata says it is, if the digest with it is ours."""
-        if found.user_id is None or found.fact.user_digest != user_digest(self._namespace, found.user_id):
-            return None
-        return found.user_id

@@ -13,7 +13,7 @@ from worker.domain.checkouts import CHECKOUT
 LEAF: Final = None
 """A plain value; of an object that was expanded, its id."""
 
-_OURS = {"subkeeper": LEAF, "user_id": LEAF}
+_OURS = {"subkeeper": LEAF, "user_id": LEAF, "project_id": LEAF}
 _PERIOD = {"current_period_start": LEAF, "current_period_end": LEAF}
 _ITEM = {"id": LEAF, "quantity": LEAF, **_PERIOD, "price": {"id": LEAF, "lookup_key": LEAF, "product": LEAF}}
 _COMMON: Mapping[str, Any] = {

@@ -17,10 +17,12 @@ import structlog
 from worker.domain.deadline import Clock, Deadline, OutOfTime, boot_time
 from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
-from worker.domain.provisioning import retry_delay, user_digest
+from worker.domain.owners import Owner, OwnerKind
+from worker.domain.provisioning import retry_delay
 from worker.domain.stripe_facts import Answer, FetchedSubscription
-from worker.domain.subscription import Change, Subscription, fetched
+from worker.domain.subscription import Change, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
+from worker.events.claims import claimed
 from worker.events.snapshots import PlanOf, plan_name
 from worker.events.vanished import Vanished, is_missing
 from worker.store import customers, events, refreshes, subscriptions, tombstones
@@ -161,8 +163,8 @@ class Refresher(BlamesNobody):
             default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
             rows = subscriptions.locked(tx, [refresh.stripe_subscription_id], default.concerned)
             row = rows.pop(refresh.stripe_subscription_id, None)
-            if (user_id := self._user_of(row, default, found)) is not None:
-                pointers.hold(tx, user_id)
+            whose = claimed(tx, self._namespace, found, default.owner) if row is None else None
+            pointers.hold(tx, row.user_id if row is not None else _user_of(whose))
             held = refreshes.hold(tx, refresh)
             if refresh.missing_for is not None:
                 refreshes.found(tx, refresh)
@@ -172,7 +174,7 @@ class Refresher(BlamesNobody):
                 return "overtaken"
             default.write(tx, list(rows.values()), "refresh")
             if row is None:
-                outcome = self._adopt(tx, answer, default)
+                outcome = self._adopt(tx, answer, default, whose)
             else:
                 state = found.fact.columns(plan_name(found.fact, self._plan_of))
                 told = charge(found.latest_invoice) if found.latest_invoice is not None else None
@@ -189,14 +191,11 @@ class Refresher(BlamesNobody):
                 refreshes.postpone(tx, refresh, default.sure_after or timedelta(), None, fetched=True)
         return outcome if default.sure_after is None else "overtaken"
 
-    def _user_of(self, row: Subscription | None, default: FetchedDefault, found: FetchedSubscription) -> str | None:
-        """Whose it is, or is to be."""
-        if row is not None:
-            return row.user_id
-        return default.owner.user_id if default.owner is not None else self._claimed(found)
-
-    def _adopt(self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault) -> str:
-        """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has.
+    def _adopt(
+        self, tx: Transaction, answer: Answer[FetchedSubscription], default: FetchedDefault, whose: Owner | None
+    ) -> str:
+        """A subscription that was made elsewhere (Checkout, the dashboard) is the user's whose customer it has; on a
+        shared one, the owner's whom its metadata names.
 
         Nobody's is recorded, and fetched again once its customer is somebody's. What was removed here stays away.
         """
@@ -206,16 +205,19 @@ class Refresher(BlamesNobody):
         owner = customers.owners(tx, [fact.customer_id]).get(fact.customer_id)
         if owner is not None and owner.deleted:
             return "unmatched"
-        user_id = owner.user_id if owner is not None else self._claimed(found)
+        if default.owner is None and owner is not None:  # it has come since
+            whose = claimed(tx, self._namespace, found, owner)
+        user_id = _user_of(whose)
         state = following.state_of(tx, user_id) if user_id is not None else None
         if state in UNDER_WAY:
             return "waiting"
-        if user_id is None or state in NOBODYS or not (owner or self._is_added(tx, user_id, found)):
+        if whose is None or state in NOBODYS or not (owner or self._is_added(tx, whose.id, found)):
             events.add_unmatched(tx, [(fact.id, fact.customer_id)])
             return "unmatched"
         if owner is None:
             default.write_new(tx)
-        return "adopted" if self._insert(tx, user_id, answer) else "overtaken"
+        is_own = owner is None or owner.user_id == user_id
+        return "adopted" if self._insert(tx, whose, answer, is_own=is_own) else "overtaken"
 
     def _is_added(self, tx: Transaction, user_id: str, found: FetchedSubscription) -> bool:
         """Whether a customer that was made elsewhere is the user's now. Not with a subscription that has ended: its
@@ -225,25 +227,28 @@ class Refresher(BlamesNobody):
         refreshes.revisit(tx, found.fact.customer_id)
         return True
 
-    def _claimed(self, found: FetchedSubscription) -> str | None:
-        """Whose its metadata says it is, if the digest with it is ours."""
-        if found.user_id is None or found.fact.user_digest != user_digest(self._namespace, found.user_id):
-            return None
-        return found.user_id
-
-    def _insert(self, tx: Transaction, user_id: str, answer: Answer[FetchedSubscription]) -> bool:
-        """The row, its change, and the ledger's word that it is the user's, where it has none that lives. False: the
-        row is there by now (our own signup's), or its customer was deleted meanwhile."""
+    def _insert(self, tx: Transaction, whose: Owner, answer: Answer[FetchedSubscription], *, is_own: bool) -> bool:
+        """The row, its change, and the ledger's word that it is the user's, where it has none that lives (`is_own`: it
+        is on the user's own customer). False: the row is there by now (our own signup's), or its customer was deleted
+        meanwhile."""
         found, fact = answer.value, answer.value.fact
         state = fact.columns(plan_name(fact, self._plan_of))
         seen = (answer.seen_from, answer.seen_to)
-        if not subscriptions.insert(tx, fact.id, fact.customer_id, state, seen=seen, stripe_created=fact.created):
+        if not subscriptions.insert(
+            tx, fact.id, fact.customer_id, whose, state, seen=seen, stripe_created=fact.created
+        ):
             return False
         row = subscriptions.locked(tx, [fact.id])[fact.id]
         told = charge(found.latest_invoice) if found.latest_invoice is not None else None
         new, _ = fetched(row, state, told, seen, "adopted", customer_default=row.customer_default)
-        subscriptions.write(tx, [new], [Change(user_id, fact.id, new.version, None, new.columns(), "adopted")])
-        following.adopt(tx, user_id, fact.id)
-        pointers.move(tx, {user_id})
+        change = Change(new.user_id, fact.id, new.version, None, new.columns(), "adopted", new.project_id)
+        subscriptions.write(tx, [new], [change])
+        if is_own:  # on another's customer it says nothing of the user's signup
+            following.adopt(tx, whose.id, fact.id)
+        pointers.move(tx, {new.user_id})
         events.matched(tx, fact.id)
         return True
+
+
+def _user_of(whose: Owner | None) -> str | None:
+    return whose.id if whose is not None and whose.kind is OwnerKind.USER else None

@@ -22,7 +22,7 @@ class Said(NamedTuple):
 
     `state` is None where the snapshot can't be compared with a row: rendered at another API version, incomplete, or of
     a test clock. `comparable`: the same of an invoice, and of a customer, whose default payment method is
-    `customer_default`. `user_id` and `digest`: whose object it says it is.
+    `customer_default`. `user_id`, `project_id` and `digest`: whose object it says it is.
     """
 
     event: Event
@@ -35,6 +35,7 @@ class Said(NamedTuple):
     charge: Charge | None = None
     comparable: bool = True
     customer_default: str | None = None
+    project_id: str | None = None
 
 
 def read(event: Event, plan_of: PlanOf) -> Said:
@@ -45,7 +46,8 @@ def read(event: Event, plan_of: PlanOf) -> Said:
     if event.type.startswith("customer.subscription."):
         fact = _subscription(event)
         state = None if fact is None else fact.columns(plan_name(fact, plan_of))
-        return Said(event, event.object_id, *whose, state=state, fact=fact)
+        project_id = _text(metadata.get("project_id"))
+        return Said(event, event.object_id, *whose, state=state, fact=fact, project_id=project_id)
     if event.type.startswith("invoice."):
         return _invoice(event, whose)
     if event.type.startswith("customer."):

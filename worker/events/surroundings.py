@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from worker.domain import owners as domain
+from worker.domain.owners import Named, OwnerKind, Share, is_shared, named_owner, whose
 from worker.domain.provisioning import user_digest
 from worker.domain.subscription import WILL_END, Subscription
 from worker.events.customer_news import CustomerNews
 from worker.events.snapshots import Said
-from worker.store import customers, refreshes, subscriptions, tombstones
+from worker.store import customers, owners, refreshes, subscriptions, tombstones
 from worker.store.customers import Owner
 from worker.store.engine.database import Transaction
 from worker.store.provisioning import following
@@ -31,11 +33,13 @@ class Surroundings:
         foreign = [each for each in said if each.subscription_id not in rows]
         customer_ids = {each.customer_id for each in foreign if each.customer_id is not None} - news.asked
         self._owners = news.owners | (customers.owners(tx, sorted(customer_ids)) if customer_ids else {})
+        shared = customer_ids | {each.customer_id for each in foreign if each.customer_id in news.owners}
+        self._shares = owners.of(tx, sorted(shared)) if shared else {}
         users = {user for each in foreign if (user := self.user_of(each)) is not None}
         self._unfinished = following.unfinished(tx, sorted(users)) if users else set()
         claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}
         self._living = customers.living(tx, sorted(claimed)) if claimed else {}
-        somebodys = [each for each in foreign if self.user_of(each) is not None]
+        somebodys = [each for each in foreign if self.may_be_ours(each)]
         noticed = {each.subscription_id for each in somebodys if each.subscription_id and is_notice(each)}
         self._coming = refreshes.coming(tx, sorted(noticed)) if noticed else set()
         # Last: what was no longer under way or coming by now has its row.
@@ -49,9 +53,29 @@ class Surroundings:
         return self._owners.get(said.customer_id or "")
 
     def user_of(self, said: Said) -> str | None:
-        """Whose it is: its customer's user, else who its metadata names, if the digest with it is ours."""
+        """Which user's it is: of a subscription as `whose` has it; its customer's own, else who its metadata names, if
+        the digest with it is ours."""
         owner = self.owner(said)
+        if owner is not None and said.subscription_id is not None:
+            found = self._whose(said, owner)
+            return found.id if found is not None and found.kind is OwnerKind.USER else None
         return owner.user_id if owner is not None else self._claimed(said)
+
+    def may_be_ours(self, said: Said) -> bool:
+        """Whether a subscription may be somebody's we know: of which one an invoice on a shared customer is, only that
+        subscription tells."""
+        owner = self.owner(said)
+        if owner is None or said.subscription_id is None:
+            return self.user_of(said) is not None
+        is_told = said.event.type.startswith("customer.subscription.")
+        return self._whose(said, owner) is not None or (not is_told and is_shared(self._shares_of(said), owner.user_id))
+
+    def _whose(self, said: Said, owner: Owner) -> domain.Owner | None:
+        named = named_owner(Named(said.user_id, said.project_id, said.digest), self._namespace)
+        return whose(self._shares_of(said), owner.user_id, named)
+
+    def _shares_of(self, said: Said) -> list[Share]:
+        return self._shares.get(said.customer_id or "", [])
 
     def is_unfinished(self, user_id: str) -> bool:
         return user_id in self._unfinished

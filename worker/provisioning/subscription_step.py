@@ -104,7 +104,7 @@ class SubscriptionStep:
         if why == "trial_spent" and (wait := renewal_wait(row, now)):
             raise TryLater("trial_nearly_spent", after=wait.total_seconds())
         if why == "trial_passed" or trial_is_spent(row, now):
-            row = replace(row, trial_end=(now + self._terms.trial).replace(microsecond=0))
+            row = replace(row, trial_end=(now + self._terms.trials.of(row.plan)).replace(microsecond=0))
         self._leases.next_generation(lease, row, why)
 
     def _rebuilt(self, lease: Lease) -> bool:

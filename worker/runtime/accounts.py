@@ -61,11 +61,11 @@ def asking(
     settings: Settings, database: Database, sealer: Sealer, now: Callable[[], datetime], clock: Clock = boot_time
 ) -> Asking:
     """Where changes are taken in; new users are frozen as their messages would be."""
-    trial = TrialPolicy(timedelta(days=settings.trial.days), timedelta(hours=settings.trial.max_lag_hours))
-    freezing = Freezing(sealer, settings.namespace, trial, settings.stripe.test_clock)
+    max_lag = timedelta(hours=settings.trial.max_lag_hours)
 
     def freeze(user_id: str, plan: str, email: str | None) -> NewProvisioning:
-        seen = now()
+        seen, trial = now(), TrialPolicy(settings.trial_lengths.of(plan), max_lag)
+        freezing = Freezing(sealer, settings.namespace, trial, settings.stripe.test_clock)
         return freezing.row(ProfileCreated(user_id, email, None, seen), plan, Lane.LIVE, seen)
 
     lease = timedelta(seconds=settings.settle.lease)

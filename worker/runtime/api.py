@@ -14,6 +14,7 @@ from worker.accounts.callers import Callers, Issuer
 from worker.accounts.cards import Cards
 from worker.accounts.jwks import fetcher
 from worker.accounts.keys import JwksKeys, Keys, SharedSecret
+from worker.accounts.sharing import Sharing
 from worker.domain.account_changes import Wish
 from worker.domain.subscription import Subscription
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, Unavailable
@@ -35,10 +36,12 @@ from worker.version import VERSION
 from worker.web.api.app import Api
 from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
+from worker.web.api.customers import Customers
 from worker.web.api.detaching import Detaching
 from worker.web.api.gathered import Gathered
 from worker.web.api.openapi import describing
 from worker.web.api.operations import Refused
+from worker.web.api.owners import Owners
 from worker.web.api.payment_methods import PaymentMethods
 from worker.web.api.stats import counting
 from worker.web.api.subscriptions import Subscriptions
@@ -89,6 +92,8 @@ class ApiSide:
             *Subscriptions(self._current, Gathered(self._current, executor).find, settings.pending_plan).operations,
             *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
             *PaymentMethods(Cards(self._database, self._showing)).operations,
+            *Customers(desk).operations,
+            *Owners(Sharing(self._database), settings.namespace).operations,
             *Detaching(desk).operations,
             *Billing(
                 desk,

@@ -78,7 +78,7 @@ class Provisioning:
         resources, settings, gateway = self._resources, self._resources.settings, self._resources.gateway
         terms = Terms(
             namespace=settings.namespace,
-            trial=timedelta(days=settings.trial.days),
+            trials=settings.trial_lengths,
             missing_payment_method=settings.trial.missing_payment_method,
             billing_mode=settings.stripe.billing_mode,
             price_id=resources.catalogue.price_id,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 
+from worker.domain.trial import TrialLengths
 from worker.errors import Misconfigured
 from worker.settings import sections
 from worker.settings.kinds import Section, Slug
@@ -125,6 +127,11 @@ class Settings(Section):
         return split_webhook_secrets(secret.name, text) if text is not None else {}
 
     @property
+    def trial_lengths(self) -> TrialLengths:
+        own = {name: timedelta(days=plan.trial_days) for name, plan in self.plans.items() if plan.trial_days}
+        return TrialLengths(timedelta(days=self.trial.days), own)
+
+    @property
     def has_secret_key(self) -> bool:
         """Whether there is anything to seal and sign with."""
         return bool(self.secret_key or self.secret_key_file)
@@ -207,6 +214,10 @@ def _plan_problems(settings: Settings) -> Iterator[Misconfigured]:
     pending = settings.plans.get(settings.pending_plan)
     if pending is None:
         return
+    if pending.trial_days is not None:
+        fix = f"Leave it out, and set {settings.written(('trial', 'days'))}"
+        problem = "is said by trial.days for the plan that profiles begin with"
+        yield Misconfigured(settings.written(("plans", settings.pending_plan, "trial_days")), problem, fix)
     if not pending.admin_only:
         fix = "Set it to true, or leave it out"
         problem = "would let users go back to the plan that profiles begin with"

@@ -98,6 +98,10 @@ class MessageSettings(Section):
     created_at: Pointer = "/created_at"
 
 
+MAX_TRIAL_DAYS = 730
+"""Stripe's limit (https://docs.stripe.com/api/subscriptions/create#create_subscription-trial_end)."""
+
+
 class PlanSettings(Section):
     """One plan, as Stripe's product and recurring price; the price is found by its lookup key."""
 
@@ -107,10 +111,11 @@ class PlanSettings(Section):
     unit_amount: Annotated[int, Field(ge=0, le=99_999_999)] = 0
     interval: Literal["day", "week", "month", "year"] = "month"
     admin_only: bool = False
+    trial_days: Annotated[int, Field(ge=1, le=MAX_TRIAL_DAYS)] | None = None
 
 
 class TrialSettings(Section):
-    days: Annotated[int, Field(ge=1, le=730)] = 31
+    days: Annotated[int, Field(ge=1, le=MAX_TRIAL_DAYS)] = 31
     max_lag_hours: Annotated[float, Field(ge=0)] = 72.0
     missing_payment_method: Literal["pause", "cancel", "create_invoice"] = "pause"
 

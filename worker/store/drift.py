@@ -46,6 +46,8 @@ _OF_USERS = text("""
     SELECT s.stripe_subscription_id
     FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
     WHERE c.user_id = ANY(CAST(:users AS text[])) AND s.created_at < :began
+    UNION SELECT stripe_subscription_id FROM billing_subscriptions
+    WHERE owner_user_id = ANY(CAST(:users AS text[])) AND created_at < :began
 """)
 
 _CUSTOMERS_OF = text("""
@@ -74,7 +76,8 @@ _CUSTOMERS = text("""
         page.created_at < :began AND count(s.id) = 0
             AND coalesce(max(p.state) IN ('erasing', 'erased'), true) AS orphaned,
         coalesce(array_agg(s.stripe_subscription_id ORDER BY s.stripe_created NULLS FIRST, s.stripe_subscription_id)
-            FILTER (WHERE s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired', 'incomplete')), '{}')
+            FILTER (WHERE s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired', 'incomplete')
+                AND s.owner_user_id IS NULL AND s.owner_project_id IS NULL), '{}')
             AS living,
         page.default_payment_method IS NOT NULL OR EXISTS (
             SELECT FROM payment_methods m WHERE m.billing_customer_id = page.id AND m.priority IS NOT NULL

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.invoice import Charge, Charged
+from worker.domain.owners import Owner, OwnerKind
 from worker.domain.subscription import Change, State, Subscription, Value, as_json, charge_columns
 from worker.store.engine import arrays
 
@@ -30,11 +31,14 @@ STATE = (
 )
 """The columns that a snapshot of Stripe's gives."""
 
+# Of a row that names no owner it is the customer's own user.
+_USER = "CASE WHEN s.owner_project_id IS NULL THEN coalesce(s.owner_user_id, c.user_id) END"
+
 _ALL = f"""
-    SELECT c.user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
+    SELECT {_USER} AS user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
         s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
         s.charge_invoice_paid, s.last_notified, s.notices, s.customer_default_payment_method, s.seen_from, s.seen_to,
-        s.version, c.stripe_customer_id
+        s.version, c.stripe_customer_id, s.owner_project_id
     FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
 """  # noqa: S608 - constants
 
@@ -60,16 +64,20 @@ _LOCKED_WITH_CUSTOMERS = text(
 )
 
 _CURRENT = text(f"""
-    {_ALL} JOIN provisionings p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = c.user_id
+    {_ALL} JOIN provisionings p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {_USER}
     WHERE p.user_id = ANY(CAST(:user_ids AS text[])) AND c.deleted_at IS NULL
     ORDER BY p.user_id
 """)
 
 _LIVING = text(f"""
-    {_ALL} WHERE c.user_id = :user_id AND c.deleted_at IS NULL
-        AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired')
+    {_ALL} WHERE s.id IN (
+            SELECT owned.id FROM billing_customers own JOIN billing_subscriptions owned
+                ON owned.billing_customer_id = own.id AND owned.owner_user_id IS NULL AND owned.owner_project_id IS NULL
+            WHERE own.user_id = :user_id
+            UNION ALL SELECT id FROM billing_subscriptions WHERE owner_user_id = :user_id)
+        AND c.deleted_at IS NULL AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired')
     ORDER BY s.stripe_created NULLS FIRST, s.stripe_subscription_id
-""")
+""")  # noqa: S608 - as above
 
 _WRITE = text("""
     WITH written AS (
@@ -101,20 +109,21 @@ _WRITE = text("""
                   notices, seen_from, seen_to, version)
         WHERE s.stripe_subscription_id = new.id
     )
-    INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, after, cause)
-    SELECT user_id, subscription_id, version, before, after, cause
-    FROM json_to_recordset(CAST(:changes AS json))
-         AS change (user_id text, subscription_id text, version bigint, before jsonb, after jsonb, cause text)
+    INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, after, cause, project_id)
+    SELECT user_id, subscription_id, version, before, after, cause, project_id
+    FROM json_to_recordset(CAST(:changes AS json)) AS change (
+        user_id text, subscription_id text, version bigint, before jsonb, after jsonb, cause text, project_id text)
 """)
 
 _INSERT = text("""
     INSERT INTO billing_subscriptions
         (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status, canceling,
          trial_start, trial_end, period_start, period_end, canceled_at, ended_at, default_payment_method,
-         customer_default_payment_method, seen_from, seen_to, stripe_created)
+         customer_default_payment_method, seen_from, seen_to, stripe_created, owner_user_id, owner_project_id)
     SELECT id, :stripe_subscription_id, :plan, :stripe_subscription_status, :canceling,
            :trial_start, :trial_end, :period_start, :period_end, :canceled_at, :ended_at, :default_payment_method,
-           default_payment_method, :seen_from, :seen_to, :stripe_created
+           default_payment_method, :seen_from, :seen_to, :stripe_created,
+           CASE WHEN CAST(:owner_user_id AS text) <> user_id THEN CAST(:owner_user_id AS text) END, :owner_project_id
     FROM billing_customers WHERE stripe_customer_id = :stripe_customer_id AND deleted_at IS NULL
         AND NOT EXISTS (SELECT FROM subscription_tombstones WHERE stripe_subscription_id = :stripe_subscription_id)
     ON CONFLICT (stripe_subscription_id) DO NOTHING
@@ -152,7 +161,7 @@ def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:
 
 
 def living(tx: Connection, user_id: str) -> list[Subscription]:
-    """All of a user's that haven't ended, the oldest first."""
+    """All of a user's that haven't ended, the oldest first, whoever's customer they are on."""
     return [_subscription(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
 
 
@@ -165,6 +174,7 @@ def insert(
     tx: Connection,
     stripe_subscription_id: str,
     stripe_customer_id: str,
+    owner: Owner,
     state: State,
     *,
     seen: tuple[datetime, datetime],
@@ -179,6 +189,8 @@ def insert(
         "seen_from": seen[0],
         "seen_to": seen[1],
         "stripe_created": stripe_created,
+        "owner_user_id": owner.id if owner.kind is OwnerKind.USER else None,
+        "owner_project_id": owner.id if owner.kind is OwnerKind.PROJECT else None,
     }
     return tx.execute(_INSERT, parameters).one_or_none() is not None
 
@@ -203,6 +215,7 @@ def _subscription(row: Row[Any]) -> Subscription:
         last_notified=row.last_notified,
         customer_id=row.stripe_customer_id,
         customer_default=row.customer_default_payment_method,
+        project_id=row.owner_project_id,
     )
 
 

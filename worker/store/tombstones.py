@@ -29,8 +29,8 @@ _REMOVE = text("""
     ), buried AS (
         INSERT INTO subscription_tombstones (stripe_subscription_id, user_id, version) VALUES (:id, :user_id, :version)
     )
-    INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, cause)
-    VALUES (:user_id, :id, :version, CAST(:before AS jsonb), 'removed')
+    INSERT INTO subscription_changes (user_id, stripe_subscription_id, version, before, cause, project_id)
+    VALUES (:user_id, :id, :version, CAST(:before AS jsonb), 'removed', :project_id)
 """)
 
 
@@ -42,4 +42,5 @@ def among(tx: Connection, stripe_subscription_ids: Sequence[str]) -> set[str]:
 def bury(tx: Connection, row: Subscription) -> None:
     """Removes a locked row, its mark too; the outbox tells of it."""
     before = as_json(row.columns())
-    tx.execute(_REMOVE, {"id": row.id, "user_id": row.user_id, "version": row.version, "before": before})
+    whose = {"user_id": row.user_id, "project_id": row.project_id}
+    tx.execute(_REMOVE, {"id": row.id, **whose, "version": row.version, "before": before})

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from worker.domain.changing import Changeable
+from worker.domain.customer_details import TaxId
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
 from worker.stripe_api.parsing import Fields, expanded_customer, fetched_subscription
 from worker.stripe_api.requestor import Call, Requestor, segment
+
+PAGE = 100
+"""Tax ids a page, the most that Stripe gives: a customer has a handful."""
 
 EXPANDED = {"expand": ["latest_invoice", "customer"]}
 
@@ -80,6 +84,24 @@ class AccountCalls:
         path = f"/v1/customers/{segment(customer_id)}"
         call = Call("customers.update", "post", path, params, Lane.LIVE, deadline, key)
         return self._requestor.send(call).answer(expanded_customer)
+
+    def tax_ids(self, customer_id: str, *, deadline: Deadline) -> dict[str, TaxId]:
+        """All that a customer has, by Stripe's id (https://docs.stripe.com/api/tax_ids/customer_list)."""
+        path = f"/v1/customers/{segment(customer_id)}/tax_ids"
+        reply = self._requestor.send(Call("tax_ids.list", "get", path, {"limit": PAGE}, Lane.LIVE, deadline))
+        found = Fields("list", reply.data).objects("data")
+        return {each.get("id", str): TaxId(each.get("type", str), each.get("value", str)) for each in found}
+
+    def create_tax_id(self, customer_id: str, tax_id: TaxId, *, key: str, deadline: Deadline) -> str:
+        """Its id. Raises as the gateway for one that Stripe doesn't take (`tax_id_invalid`)."""
+        path = f"/v1/customers/{segment(customer_id)}/tax_ids"
+        call = Call("tax_ids.create", "post", path, tax_id._asdict(), Lane.LIVE, deadline, key)
+        return Fields("tax id", self._requestor.send(call).data).get("id", str)
+
+    def delete_tax_id(self, customer_id: str, tax_id: str, *, deadline: Deadline) -> None:
+        """Raises as the gateway (`resource_missing`) where it is gone, which makes a key needless."""
+        path = f"/v1/customers/{segment(customer_id)}/tax_ids/{segment(tax_id)}"
+        self._requestor.send(Call("tax_ids.delete", "delete", path, {}, Lane.LIVE, deadline))
 
 
 def changing(data: object) -> Changing:

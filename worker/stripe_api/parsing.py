@@ -26,7 +26,7 @@ T = TypeVar("T")
 _ABSENT: Any = object()
 DIGEST = "subkeeper"
 """The metadata key under which our objects carry the digest of namespace and user id."""
-OWNER = "user_id"
+OWNER, PROJECT = "user_id", "project_id"
 """The metadata key under which our objects carry the user's id, for people."""
 
 
@@ -104,6 +104,11 @@ class Fields:
         user_id = self.get("metadata", dict).get(OWNER)
         return user_id if isinstance(user_id, str) else None
 
+    def project(self) -> str | None:
+        """The same of a project's."""
+        project_id = self.get("metadata", dict).get(PROJECT)
+        return project_id if isinstance(project_id, str) else None
+
     def flag(self, name: str) -> bool:
         """A field that is there only when it is true (`deleted`)."""
         return self._data.get(name) is True
@@ -180,7 +185,9 @@ def fetched_subscription(data: object) -> FetchedSubscription:
     fact = subscription_fact(data)
     if fact.customer is None:
         raise fields.incomplete("customer")
-    return FetchedSubscription(fact, fields.owner(), None if invoice is None else invoice_fact(invoice))
+    return FetchedSubscription(
+        fact, fields.owner(), None if invoice is None else invoice_fact(invoice), fields.project()
+    )
 
 
 def expanded_customer(data: object) -> ExpandedCustomer:

@@ -68,7 +68,7 @@ STRIPE_OPERATIONS = (
     "payment_methods.detach", "payment_methods.list", "payment_methods.retrieve",
     "prices.create", "prices.list", "products.create", "products.list", "products.update",
     "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.resume",
-    "subscriptions.retrieve", "subscriptions.update",
+    "subscriptions.retrieve", "subscriptions.update", "tax_ids.create", "tax_ids.delete", "tax_ids.list",
     "test_clocks.retrieve",
     "webhook_endpoints.create", "webhook_endpoints.delete", "webhook_endpoints.list", "webhook_endpoints.update",
 )  # fmt: skip

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from tests.integration.accounts.conftest import ADMIN, Accounts
+from tests.integration.accounts.conftest import ADMIN, Accounts, NewAccounts
 from tests.integration.web.callers import ask
 from tests.support.stack import profile
 from tests.support.waiting import wait_until
 from worker.accounts import steps
 from worker.web.api import app
+
+SECOND = timedelta(seconds=1)
+"""Trials end in whole seconds."""
 
 
 def test_a_user_is_provisioned_now_and_once(accounts: Accounts) -> None:
@@ -36,6 +40,19 @@ def test_a_plan_is_given_with_its_trial_and_a_card_with_it(accounts: Accounts) -
     reply = accounts.create({"user_id": "bob", "plan": "gold", "stripe_source": "pm_card_visa"})
     assert (reply.status, reply.body["plan"], reply.body["status"]) == (201, "gold", "trialing")
     assert accounts.customer("bob")["invoice_settings"]["default_payment_method"]
+
+
+def test_a_plans_own_trial_is_that_of_a_first_subscription_on_it_and_no_other(new_accounts: NewAccounts) -> None:
+    own = {"SUBKEEPER_PLANS__GOLD__TRIAL_DAYS": "14"}
+    accounts = new_accounts(**own)
+    wait_until(accounts.stack.start_worker(**own).is_ready)
+    before = datetime.now(UTC)
+    made = {user: accounts.create({"user_id": user, "plan": plan}) for user, plan in (("bob", "gold"), ("eve", "pro"))}
+    days = {user: datetime.fromisoformat(each.body["trial_end"]) - before for user, each in made.items()}
+    assert timedelta(days=14) - SECOND < days["bob"] < timedelta(days=14, hours=1)
+    assert timedelta(days=31) - SECOND < days["eve"] < timedelta(days=31, hours=1)
+    trial_end = made["eve"].body["trial_end"]
+    assert accounts.change("eve", {"plan": "gold"}, ADMIN.token).body["trial_end"] == trial_end
 
 
 def test_who_is_in_the_ledger_exists(accounts: Accounts) -> None:

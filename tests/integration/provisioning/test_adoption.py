@@ -15,7 +15,7 @@ from worker.domain.provisioning import user_digest
 def after_the_loss_of_the_database(stack: Stack) -> None:
     """The rows are gone, as with a database that was set up anew; Stripe and the brokers know nothing of it."""
     stack.rows(
-        "TRUNCATE provisionings, billing_customers, billing_subscriptions, subscription_changes,"
+        "TRUNCATE provisionings, billing_customers, billing_owners, billing_subscriptions, subscription_changes,"
         " subscription_refreshes, payment_methods"
     )
     stack.forget_claim()

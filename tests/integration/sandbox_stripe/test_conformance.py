@@ -225,6 +225,12 @@ def test_tax_ids_fit_and_are_expanded_of_a_customer(raw: Raw) -> None:
     assert answer_problem("GET", named, raw.get(path).body) is None
     expanded = raw("GET", f"/v1/customers/{customer}?expand[]=tax_ids").body
     assert (object_problem("customer", expanded), expanded["tax_ids"]["data"]) == (None, [made])
+    wrong = raw.post(path, type="eu_vat", value="nonsense")
+    assert (wrong.status, wrong.body["error"]["code"], wrong.body["error"]["param"]) == (400, "tax_id_invalid", "value")
+    gone = raw("DELETE", f"{path}/{made['id']}")
+    assert answer_problem("DELETE", f"{named}/{{id}}", gone.body) is None
+    assert (raw.get(path).body["data"], raw("DELETE", f"{path}/{made['id']}").status) == ([], 404)
+    assert raw("DELETE", f"/v1/customers/cus_x/tax_ids/{made['id']}").body["error"]["param"] == "id"
 
 
 def test_a_detached_card_fits_and_is_in_no_list_any_more(raw: Raw) -> None:

@@ -24,6 +24,7 @@ from worker.domain.account_changes import Kind, Step
 from worker.domain.deadline import Deadline
 from worker.domain.default_card import DefaultCard
 from worker.domain.lanes import Lane
+from worker.domain.owners import user
 from worker.domain.provisioning import Provisioning
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
 from worker.domain.subscription import applied
@@ -267,6 +268,6 @@ def test_what_was_removed_since_somebody_looked_is_not_inserted(patient: Databas
     with patient.transaction() as tx:
         customers.locked(tx, ["cus_1"])
         state = fact("sub_1").columns("pending")
-        assert not subscriptions.insert(tx, "sub_1", "cus_1", state, seen=(NOW, NOW), stripe_created=NOW)
-        assert subscriptions.insert(tx, "sub_3", "cus_1", state, seen=(NOW, NOW), stripe_created=NOW)
+        assert not subscriptions.insert(tx, "sub_1", "cus_1", user("ada"), state, seen=(NOW, NOW), stripe_created=NOW)
+        assert subscriptions.insert(tx, "sub_3", "cus_1", user("ada"), state, seen=(NOW, NOW), stripe_created=NOW)
     assert run(patient, "SELECT stripe_subscription_id FROM billing_subscriptions ORDER BY 1") == ["sub_2", "sub_3"]

@@ -35,7 +35,7 @@ def left(database: Database) -> list[str]:
         return list(tx.execute(text("SELECT user_id FROM subscription_changes ORDER BY id")).scalars())
 
 
-def taken(tx: Connection, limit: int = 10, floor: int = ALL) -> list[str]:
+def taken(tx: Connection, limit: int = 10, floor: int = ALL) -> list[str | None]:
     return [change.user_id for change in outbox.take_unsent(tx, floor, limit)]
 
 

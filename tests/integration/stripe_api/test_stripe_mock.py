@@ -17,6 +17,7 @@ from tests.integration.stripe_api.conftest import NewGateway
 from worker.domain.account_changes import Step
 from worker.domain.changing import Changeable, canceling_request, own_default_request, plan_request
 from worker.domain.checkouts import Terms, Urls, completing_request, setup_request, subscription_request
+from worker.domain.customer_details import TaxId, address_request, name_request
 from worker.domain.deadline import Deadline
 from worker.domain.event import TYPES
 from worker.domain.lanes import Lane
@@ -80,6 +81,11 @@ def clock_ahead(stripe: StripeGateway, lane: Lane, by: Deadline) -> object:
 
 def cancel(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     stripe.accounts.cancel_subscription("sub_1", key="k13", deadline=by)
+    return True
+
+
+def delete_tax_id(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    stripe.accounts.delete_tax_id("cus_1", "txi_1", deadline=by)
     return True
 
 
@@ -200,6 +206,20 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "detach": detach,
     "payment_method": lambda stripe, _lane, by: stripe.accounts.payment_method_customer("pm_1", deadline=by) or True,
     "default_card": default_card,
+    "name": lambda stripe, _lane, by: stripe.accounts.update_customer(
+        "cus_1", name_request("Ada"), key="k24", deadline=by
+    ),
+    "no_address": lambda stripe, _lane, by: stripe.accounts.update_customer(
+        "cus_1", address_request(None), key="k25", deadline=by
+    ),
+    "address": lambda stripe, _lane, by: stripe.accounts.update_customer(
+        "cus_1", address_request({"city": "London"}), key="k26", deadline=by
+    ),
+    "tax_ids": lambda stripe, _lane, by: stripe.accounts.tax_ids("cus_1", deadline=by),
+    "create_tax_id": lambda stripe, _lane, by: stripe.accounts.create_tax_id(
+        "cus_1", TaxId("eu_vat", "DE123456789"), key="k27", deadline=by
+    ),
+    "delete_tax_id": delete_tax_id,
     "account_customer": lambda stripe, _lane, by: stripe.accounts.customer("cus_1", deadline=by),
     "checkout_that_saves_a_card": lambda stripe, _lane, by: stripe.checkouts.open_checkout(
         setup_request(TERMS, UUID(int=1), "u1", "d1", "cus_1", "sub_1", URLS), key="k16", deadline=by

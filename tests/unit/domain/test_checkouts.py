@@ -25,6 +25,7 @@ from worker.domain.checkouts import (
     served,
     setup_request,
     subscription_request,
+    theirs,
 )
 from worker.domain.portal import Choice, Intent, differences, features, portal_refusal, portal_request
 from worker.domain.statuses import MEANINGS
@@ -63,7 +64,7 @@ def now(status: str, invoice: str | None = "paid", default: str | None = None) -
 def test_the_user_s_own_that_lives_is_served_else_the_oldest(
     found: list[SubscriptionFact], current: str | None, which: str | None
 ) -> None:
-    chosen = served(found, current, "d-ann")
+    chosen = served(theirs(found, "d-ann", None), current)
     assert (chosen and chosen.id) == which
 
 
@@ -184,8 +185,14 @@ def test_a_subscription_is_the_second_beside_an_older_one_that_lives(
 ) -> None:
     """Of two of one second the order of their ids decides, so that they agree on it."""
     for mine in (fact("sub_1"), fact("sub_1", "canceled")):
-        assert is_second("sub_1", [mine, *others], "d-ann") is second
-    assert not is_second("sub_1", others, "d-ann")
+        assert is_second("sub_1", theirs([mine, *others], "d-ann", None)) is second
+    assert not is_second("sub_1", theirs(others, "d-ann", None))
+
+
+def test_on_a_shared_customer_a_subscription_is_a_user_s_by_our_row_or_the_digest_alone() -> None:
+    found = [fact("sub_1", digest=None), fact("sub_2", digest=None), fact("sub_3"), fact("sub_4", digest="d-bob")]
+    assert [each.id for each in theirs(found, "d-ann", {"sub_1"})] == ["sub_1", "sub_3"]
+    assert [each.id for each in theirs(found, "d-ann", None)] == ["sub_1", "sub_2", "sub_3"]
 
 
 def test_the_portal_s_page_does_one_thing_and_leads_back() -> None:

@@ -18,6 +18,11 @@ WriteConfig = Callable[[str], Path]
 LONG_KEY = "k" * 32
 
 
+def test_a_plan_has_its_own_trial_or_that_of_all(write_config: WriteConfig) -> None:
+    settings = Settings.load(write_config("[trial]\ndays = 10\n[plans.pending]\n[plans.b]\ntrial_days = 14"), {})
+    assert [settings.trial_lengths.of(plan).days for plan in ("pending", "b", "gone")] == [10, 14, 10]
+
+
 def test_without_a_file_or_a_variable_the_defaults_hold() -> None:
     assert Settings.load(None, {}) == Settings()
 

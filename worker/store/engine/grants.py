@@ -14,6 +14,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "processes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "provisionings": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "billing_customers": ("SELECT", "INSERT", "UPDATE"),
+    "billing_owners": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "billing_subscriptions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "payment_methods": ("SELECT", "INSERT", "UPDATE"),
     "failing_invoices": ("SELECT", "INSERT", "UPDATE", "DELETE"),

@@ -33,12 +33,19 @@ _LOCK = text("""
 
 # Of a user's subscriptions that live, an `incomplete` one waits for its first payment and is nobody's yet.
 _MOVE = text("""
-    WITH living AS (
-        SELECT DISTINCT ON (c.user_id) c.user_id, s.stripe_subscription_id
-        FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
-        WHERE c.user_id = ANY(CAST(:user_ids AS text[])) AND c.deleted_at IS NULL
+    WITH theirs AS (
+        SELECT c.user_id, s.id FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
+        WHERE c.user_id = ANY(CAST(:user_ids AS text[]))
+            AND s.owner_user_id IS NULL AND s.owner_project_id IS NULL
+        UNION ALL
+        SELECT owner_user_id, id FROM billing_subscriptions WHERE owner_user_id = ANY(CAST(:user_ids AS text[]))
+    ), living AS (
+        SELECT DISTINCT ON (theirs.user_id) theirs.user_id, s.stripe_subscription_id
+        FROM theirs JOIN billing_subscriptions s USING (id)
+        JOIN billing_customers c ON c.id = s.billing_customer_id
+        WHERE c.deleted_at IS NULL
             AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired', 'incomplete')
-        ORDER BY c.user_id, s.stripe_created NULLS FIRST, s.stripe_subscription_id
+        ORDER BY theirs.user_id, s.stripe_created NULLS FIRST, s.stripe_subscription_id
     ), moved AS (
         UPDATE provisionings p SET stripe_subscription_id = living.stripe_subscription_id
         FROM living

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from worker.domain.account_changes import ChangeRefused, Kind, Wish
+from worker.domain.account_changes import Kind, Wish
 from worker.domain.accounts import UNSET, ApiError, Plan, SubscriptionChange, is_acceptable_plan
 from worker.domain.callers import Access, Caller, may_call
 from worker.domain.checkouts import MAX_URL, CheckoutState, may_return_to
@@ -181,22 +181,9 @@ class Billing:
             about=about,
             wrong=wrong,
         )
-        ended = self._desk.expect(wish.id)
-        try:
-            known = self._desk.ask(wish)
-        except ChangeRefused as refused:
-            raise as_refused(refused.code, refused.detail, refused.errors) from None
-        if known is None:
-            return Begun(ended, partial(self._reply, wish.id), self._for_now(wish))
-        if (reply := self._reply_of(known)) is not None:
-            return reply
-        return Begun(self._desk.expect(known.id), partial(self._reply, known.id), self._for_now(wish, known.id))
+        return self._desk.asked(wish, self._reply_of, partial(self._for_now, wish))
 
     # What is answered
-
-    def _reply(self, change_id: UUID) -> Reply | None:
-        told = self._desk.find(change_id)
-        return None if told is None else self._reply_of(told)
 
     def _reply_of(self, told: ToldChange) -> Reply | None:
         """The same whenever it is asked for. None: it hasn't ended."""
@@ -213,15 +200,15 @@ class Billing:
         view, where = OpenedView(id=told.id, url=url), f"/billing/checkouts/{told.id}"
         return Reply(HTTPStatus.CREATED, view.model_dump_json().encode(), headers=(("location", where),))
 
-    def _for_now(self, wish: Wish, known: UUID | None = None) -> Reply:
+    def _for_now(self, wish: Wish, change_id: UUID) -> Reply:
         """A checkout is told of at its place; an address of the portal's is worth nothing a minute later."""
         if wish.kind is Kind.PORTAL:
             detail = "Stripe takes its time; the same request under its Idempotency-Key is answered once it is there"
             later = (("retry-after", "1"),)
             return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers=later).reply
-        identifier, plan = known or wish.id, wish.change.plan
-        view = CheckoutView(id=identifier, user_id=wish.user_id, plan=None if plan is UNSET else plan, state="pending")
-        where = (("location", f"/billing/checkouts/{identifier}"), ("retry-after", "1"))
+        plan = wish.change.plan
+        view = CheckoutView(id=change_id, user_id=wish.user_id, plan=None if plan is UNSET else plan, state="pending")
+        where = (("location", f"/billing/checkouts/{change_id}"), ("retry-after", "1"))
         return Reply(HTTPStatus.ACCEPTED, view.model_dump_json().encode(), headers=where)
 
     def _whose(self, given: Parameters) -> tuple[str, ...]:

@@ -22,10 +22,12 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "no_payment_method": HTTPStatus.NOT_FOUND,
     "parameters_wrong": HTTPStatus.BAD_REQUEST,
     "no_subscription": HTTPStatus.NOT_FOUND,
+    "not_payer": HTTPStatus.FORBIDDEN,
     "card_declined": HTTPStatus.PAYMENT_REQUIRED,
     "changed_meanwhile": HTTPStatus.PRECONDITION_FAILED,
     "key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_many_waiting": HTTPStatus.TOO_MANY_REQUESTS,
+    "details_refused": HTTPStatus.BAD_REQUEST,
     "plan_unusable": HTTPStatus.SERVICE_UNAVAILABLE,
     "not_permitted": HTTPStatus.SERVICE_UNAVAILABLE,
     "portal_not_set_up": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -40,7 +42,7 @@ class ChangeView(BaseModel):
 
     id: uuid.UUID
     user_id: str
-    kind: Annotated[str, Field(description="create, update, delete or detachment (of a payment method)")]
+    kind: Annotated[str, Field(description="create, update, delete, detachment (of a card) or details (of bills)")]
     state: Annotated[str, Field(description="pending, applied or failed")]
     applied: Annotated[list[str], Field(description="What was asked for and holds")] = []
     ended_at: datetime | None = None
@@ -55,7 +57,7 @@ def reply_of(told: ToldChange, pending_plan: str) -> Reply | None:
     if (error := told.result.get("error")) is not None:
         errors = [ApiError(**each) for each in error["errors"]]
         return as_refused(error["code"], error["detail"], errors, told.result["applied"]).reply
-    if told.kind in {Kind.DELETE, Kind.DETACHMENT}:
+    if told.kind in {Kind.DELETE, Kind.DETACHMENT, Kind.DETAILS}:
         return Reply(HTTPStatus.NO_CONTENT, b"")
     if (row := told.result["subscription"]) is None:
         return as_refused("no_subscription", "the subscription was removed").reply

@@ -64,6 +64,29 @@ class Desk:
     find: Callable[[uuid.UUID], ToldChange | None]
     expect: Callable[[uuid.UUID], Future[None]]
 
+    def asked(
+        self,
+        wish: Wish,
+        reply_of: Callable[[ToldChange], Reply | None],
+        for_now: Callable[[uuid.UUID], Reply],
+    ) -> Reply | Begun:
+        """The reply, or where it is waited for: `reply_of` what has ended (None: it hasn't), and `for_now` where that
+        takes too long. Raises `Refused`."""
+        ended = self.expect(wish.id)
+        try:
+            known = self.ask(wish)
+        except ChangeRefused as refused:
+            raise as_refused(refused.code, refused.detail, refused.errors) from None
+        if known is None:
+            return Begun(ended, partial(self._reply, wish.id, reply_of), for_now(wish.id))
+        if (reply := reply_of(known)) is not None:
+            return reply
+        return Begun(self.expect(known.id), partial(self._reply, known.id, reply_of), for_now(known.id))
+
+    def _reply(self, change_id: uuid.UUID, reply_of: Callable[[ToldChange], Reply | None]) -> Reply | None:
+        told = self.find(change_id)
+        return None if told is None else reply_of(told)
+
 
 class Changes:
     """`plans`: those that may be chosen, by name; `pending_plan`: the one that every profile begins with."""
@@ -147,22 +170,11 @@ class Changes:
     ) -> Reply | Begun:
         key, etags = read_key(act), act.headers.get("if-match")
         wish = Wish(uuid.uuid4(), kind, user_id, act.caller.name, change, key, _etags(etags), wrong=wrong)
-        ended = self._desk.expect(wish.id)
-        try:
-            known = self._desk.ask(wish)
-        except ChangeRefused as refused:
-            raise as_refused(refused.code, refused.detail, refused.errors) from None
-        if known is None:
-            return Begun(ended, partial(self._reply, wish.id), reply_for_now(wish.id, user_id, kind))
-        if (reply := reply_of(known, self._pending_plan)) is not None:
-            return reply
-        later = reply_for_now(known.id, user_id, kind)
-        return Begun(self._desk.expect(known.id), partial(self._reply, known.id), later)
-
-    def _reply(self, change_id: uuid.UUID) -> Reply | None:
-        """None: it hasn't ended."""
-        told = self._desk.find(change_id)
-        return None if told is None else reply_of(told, self._pending_plan)
+        return self._desk.asked(
+            wish,
+            partial(reply_of, pending_plan=self._pending_plan),
+            partial(reply_for_now, user_id=user_id, kind=kind),
+        )
 
     # What is told of one
 

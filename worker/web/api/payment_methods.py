@@ -10,9 +10,11 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, Field
 
+from worker.domain.account_changes import ChangeRefused
 from worker.domain.accounts import ApiError
 from worker.domain.billing import Card, NoCustomer, NoStripe, ShownCustomer, WrongOrder
 from worker.domain.callers import Access
+from worker.web.api.change_views import as_refused
 from worker.web.api.operations import Act, Operation, Parameter, Parameters, Refused, Reply, pointer, refuse
 from worker.web.api.subscriptions import USER, USER_ID, many_users, one_user
 
@@ -86,7 +88,8 @@ class CustomerView(BaseModel):
 
 
 class Desk(Protocol):
-    """Where it is kept and asked for. All raise `NoCustomer`, and `SubkeeperError` where that can't be told now."""
+    """Where it is kept and asked for. All raise `NoCustomer`, `ChangeRefused` for who isn't a payer, and
+    `SubkeeperError` where that can't be told now."""
 
     def of(self, user_id: str) -> Sequence[Card]:
         """In their order."""
@@ -99,7 +102,7 @@ class Desk(Protocol):
 
 
 class PaymentMethods:
-    """Payment methods in their order, and the customer's details."""
+    """Payment methods in their order, and the customer's details as they are."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -127,6 +130,8 @@ class PaymentMethods:
             return _listed(user_ids[0], self._desk.of(user_ids[0]))
         except NoCustomer as missing:
             raise _no_customer(missing) from None
+        except ChangeRefused as refused:
+            raise as_refused(refused.code, refused.detail) from None
 
     def _reorder(self, act: Act) -> Reply:
         ids = _ids(act.document.get("payment_methods"), act.document)
@@ -134,6 +139,8 @@ class PaymentMethods:
             return _listed(act.users[0], self._desk.reorder(act.users[0], ids))
         except NoCustomer as missing:
             raise _no_customer(missing) from None
+        except ChangeRefused as refused:
+            raise as_refused(refused.code, refused.detail) from None
         except WrongOrder as wrong:
             raise _not_as_present(ids, wrong.present) from None
 
@@ -142,6 +149,8 @@ class PaymentMethods:
             found = self._desk.customer(user_ids[0])
         except NoCustomer as missing:
             raise _no_customer(missing) from None
+        except ChangeRefused as refused:
+            raise as_refused(refused.code, refused.detail) from None
         except NoStripe:
             detail = "no Stripe key is configured here"
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "billing-disabled", detail) from None

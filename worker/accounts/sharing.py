@@ -1,0 +1,62 @@
+"""Roles on customers: who has which, and giving and taking them away. Stripe knows nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from worker.domain.account_changes import ChangeRefused
+from worker.domain.owners import Owner, OwnerKind, Role, Share
+from worker.store import account_changes, customers, owners, refreshes
+from worker.store.engine.database import Database, Transaction
+from worker.store.provisioning import following
+
+NOBODYS = frozenset({"erasing", "erased"})
+
+
+class Sharing:
+    """All raise `ChangeRefused` where it can't be."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, customer_id: str) -> Sequence[Share]:
+        """Who owns it, and as what."""
+        with self._database.question() as tx:
+            _require(customers.owners(tx, [customer_id]).get(customer_id))
+            return owners.of(tx, [customer_id]).get(customer_id, [])
+
+    def owned_by(self, owner: Owner) -> Mapping[str, Role]:
+        """The customers that it owns, by Stripe's id."""
+        with self._database.question() as tx:
+            return owners.owned_by(tx, owner)
+
+    def set(self, customer_id: str, owner: Owner, role: Role | None) -> Sequence[Share]:
+        """It has this role there from now on (None: it owns the customer no more). Returns who owns it then."""
+        with self._database.transaction() as tx:
+            customer = _require(customers.locked(tx, [customer_id]).get(customer_id))
+            if following.unfinished(tx, [customer.user_id]):  # it makes a subscription there, and finds its own
+                raise ChangeRefused("signup_unfinished", "the signup of its user is being settled: try again")
+            if role is None:
+                _require_nothing_left(tx, customer_id, owner)
+                owners.take_away(tx, customer_id, owner)
+            else:
+                if owner.kind is OwnerKind.USER and following.state_of(tx, owner.id) in NOBODYS:
+                    raise ChangeRefused("erased", "the user was erased, or is being so")
+                owners.give(tx, customer_id, Share(owner, role))
+                refreshes.revisit(tx, customer_id)  # what was nobody's there may be this one's
+            return owners.of(tx, [customer_id]).get(customer_id, [])
+
+
+def _require(customer: customers.Owner | None) -> customers.Owner:
+    if customer is None or customer.deleted:
+        raise ChangeRefused("no_customer", "there is no such customer (any more)")
+    return customer
+
+
+def _require_nothing_left(tx: Transaction, customer_id: str, owner: Owner) -> None:
+    if owner.kind is OwnerKind.USER:
+        account_changes.lock_user(tx, owner.id)  # nothing else is asked for meanwhile
+        if owners.has_work(tx, customer_id, owner.id):
+            raise ChangeRefused("under_way", "changes or pages of this owner's are under way there")
+    if owners.has_living(tx, customer_id, owner):
+        raise ChangeRefused("owns_subscriptions", "this owner has subscriptions there that haven't ended")
