@@ -1,0 +1,138 @@
+"""What others do while a user is erased neither leaves something of theirs at Stripe, nor brings it back here."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Event
+from typing import Any
+
+import pytest
+
+from tests.integration.accounts.conftest import ADMIN, Accounts, signed_up
+from tests.integration.accounts.test_erasing import erase, gone, impatient, is_erased, shared, told
+from tests.integration.accounts.test_owners import take_away
+from tests.integration.web.callers import ask
+from tests.support.waiting import wait_until
+from worker.accounts.erasure_rows import ErasureRows
+from worker.runtime import accounts as watching
+from worker.stripe_api.gateway import StripeGateway
+from worker.stripe_api.showing import Showing
+
+__all__ = ["impatient"]
+
+
+def is_deleted(accounts: Accounts, customer: str) -> bool:
+    return bool(accounts.stack.call_stripe("GET", f"/v1/customers/{customer}").get("deleted"))
+
+
+def test_a_customer_that_is_nobody_elses_at_last_is_deleted(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever owned it, too, has left it after it was spared at Stripe and before the rest was erased here."""
+    customer, forget = shared(accounts.stack), ErasureRows.forget_pages
+
+    def leave_first(rows: ErasureRows, user_id: str) -> None:
+        take_away(accounts, user_id="bob")
+        forget(rows, user_id)
+
+    monkeypatch.setattr(ErasureRows, "forget_pages", leave_first)
+    assert erase(accounts).status in {200, 202}
+    wait_until(lambda: is_erased(accounts), 60)
+    assert is_deleted(accounts, customer)
+    gone(accounts.stack)
+
+
+def test_of_two_owners_who_are_erased_at_once_the_last_one_takes_the_customer_along(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, forget = accounts.stack, ErasureRows.forget_pages
+    signed_up(stack, "bob")
+    customer = shared(stack)
+
+    def erase_the_other_first(rows: ErasureRows, user_id: str) -> None:
+        if user_id == "ann":
+            assert erase(accounts, "bob").status == 200
+        forget(rows, user_id)
+
+    monkeypatch.setattr(ErasureRows, "forget_pages", erase_the_other_first)
+    assert erase(accounts).status in {200, 202}
+    wait_until(lambda: is_erased(accounts), 60)
+    assert is_deleted(accounts, customer)
+    for user in ("ann", "bob"):
+        gone(stack, user)
+
+
+def test_a_customer_that_stripe_never_had_is_nobodys_here_either(accounts: Accounts) -> None:
+    """Of another account, or of test data that was deleted."""
+    stack = accounts.stack
+    stack.rows("UPDATE billing_customers SET stripe_customer_id = 'cus_never'")
+    stack.rows("UPDATE provisionings SET stripe_customer_id = 'cus_never'")
+    assert erase(accounts).status == 200
+    gone(stack)
+
+
+def held(monkeypatch: pytest.MonkeyPatch, whose: type, name: str) -> tuple[Event, Event]:
+    """The first answer of Stripe's to this call is held back: set once it is there, and to be set for it to be told."""
+    ask_stripe = getattr(whose, name)
+    there, told = Event(), Event()
+
+    def ask_slowly(*arguments: Any, **named: Any) -> Any:
+        answer = ask_stripe(*arguments, **named)
+        if not there.is_set():
+            there.set()
+            assert told.wait(60)
+        return answer
+
+    monkeypatch.setattr(whose, name, ask_slowly)
+    return there, told
+
+
+def test_cards_that_were_being_shown_are_not_taken_in_again(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert accounts.change("ann", {"stripe_source": "pm_card_visa"}).status == 200
+    there, told = held(monkeypatch, Showing, "payment_methods")
+    with ThreadPoolExecutor(1) as pool:
+        shown = pool.submit(ask, accounts, "/billing/payment-methods?user_id=ann", ADMIN.token)
+        assert there.wait(60)
+        assert erase(accounts).status == 200
+        told.set()
+        assert (shown.result().status, shown.result().body["code"]) == (404, "no_customer")
+    gone(accounts.stack)
+
+
+def test_a_default_card_that_was_being_fetched_is_not_taken_in_again(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a fetch of a subscription that was made elsewhere, whose answer comes after the end."""
+    stack, customer = accounts.stack, accounts.customer("ann")["id"]
+    assert accounts.change("ann", {"stripe_source": "pm_card_visa"}).status == 200
+    there, told = held(monkeypatch, StripeGateway, "subscription")
+    form = {"customer": customer, "items[0][price]": stack.price()["id"], "trial_period_days": "3"}
+    made = stack.call_stripe("POST", "/v1/subscriptions", **form)["id"]
+    long_ago = "now() - interval '1 h'"
+    stack.rows(f"UPDATE billing_customers SET default_seen_from = {long_ago}, default_seen_to = {long_ago}")
+    stack.rows("DELETE FROM subscription_refreshes")
+    stack.rows("INSERT INTO subscription_refreshes (stripe_subscription_id) VALUES (%s)", made)
+    wait_until(stack.start_worker("events").is_ready)
+    assert there.wait(60)
+    assert erase(accounts).status == 200
+    told.set()
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"), 60)
+    gone(stack)
+
+
+def test_what_waits_for_earlier_changes_says_so_everywhere(
+    accounts: Accounts, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = accounts.stack
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "ERASED_WITHIN", timedelta(0))
+    path = f"/v1/subscriptions/{accounts.id_of('ann')}"
+    stack.control.fault("status", match={"path": path, "method": "POST"}, status=503)
+    assert accounts.change("ann", {"plan": "pro"}).status == 202
+    assert erase(accounts).status == 202
+    assert told(accounts).body["waits_for"] == "earlier_changes"
+    wait_until(lambda: not accounts.worker.part("erasures")[0], 15)
+    assert "earlier_changes" in accounts.worker.part("erasures")[1]
