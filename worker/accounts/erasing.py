@@ -18,7 +18,7 @@ from worker.accounts.opening import Opening
 from worker.accounts.refusals import is_missing, meant
 from worker.domain.account_changes import ChangeRefused, Step
 from worker.domain.checkouts import CheckoutState
-from worker.domain.erasure import STRIPPED, ErasureState, to_end, to_strip
+from worker.domain.erasure import STRIPPED, to_end, to_strip
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import user_digest
 from worker.domain.stripe_facts import CustomerFact
@@ -64,10 +64,10 @@ class Erasing:
             raise TryLater(": ".join([refused.code, *(each.code for each in refused.errors)])) from error
 
     def _settle(self, lease: ChangeLease) -> None:
-        change = lease.change
-        if self._rows.settle(change.user_id) is ErasureState.ERASED:  # by another change: nothing is left to do
-            change = replace(change, done=len(change.steps) - 2, wanted={"customers": ""})
-        self._leases.advance(lease, change)
+        """Of somebody who was erased before the rest is gone through again: a customer that others owned may be nobody
+        else's by now, and Search may have been behind."""
+        self._rows.settle(lease.change.user_id)
+        self._leases.advance(lease, lease.change)
 
     def _close_pages(self, lease: ChangeLease) -> None:
         """One that is complete by then has begun a subscription, or collected a card: both go with the rest."""

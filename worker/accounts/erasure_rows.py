@@ -33,7 +33,7 @@ class ErasureRows:
         self._database = database
         self._sealer = sealer
 
-    def settle(self, user_id: str) -> ErasureState:
+    def settle(self, user_id: str) -> None:
         """From now on nothing is taken in for the user. Raises `TryLater` while their signup is under way, whose
         requests decide first what there is to delete."""
         with self._database.transaction() as tx:
@@ -41,7 +41,6 @@ class ErasureRows:
             state = erasures.begin(tx, user_id)
         if state not in set(ErasureState):
             raise TryLater("signup_unfinished")
-        return ErasureState(state)
 
     def of(self, user_id: str) -> Theirs:
         """Raises `TryLater` while the user may still be in a page of the portal's on a customer that others keep."""

@@ -15,6 +15,7 @@ from tests.integration.accounts.test_owners import take_away
 from tests.integration.web.callers import ask
 from tests.support.waiting import wait_until
 from worker.accounts.erasure_rows import ErasureRows
+from worker.domain.provisioning import user_digest
 from worker.runtime import accounts as watching
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.showing import Showing
@@ -61,6 +62,22 @@ def test_of_two_owners_who_are_erased_at_once_the_last_one_takes_the_customer_al
     assert is_deleted(accounts, customer)
     for user in ("ann", "bob"):
         gone(stack, user)
+
+
+def test_asked_for_once_more_what_was_spared_then_goes_too(accounts: Accounts) -> None:
+    """The others have left the customer since, or Search has found what it didn't know of; when it was stays."""
+    stack = accounts.stack
+    customer = shared(stack)
+    first = erase(accounts)
+    assert (first.status, is_deleted(accounts, customer)) == (200, False)
+    assert take_away(accounts, to=customer, user_id="bob").status == 204
+    lost = stack.call_stripe("POST", "/v1/customers", **{"metadata[subkeeper]": user_digest("subkeeper", "ann")})["id"]
+    assert erase(accounts).status == 200
+    wait_until(lambda: {each["state"] for each in accounts.rows()} == {"applied"})
+    assert is_deleted(accounts, customer)
+    assert is_deleted(accounts, lost)
+    assert erase(accounts).body == told(accounts).body == first.body
+    gone(stack)
 
 
 def test_a_customer_that_stripe_never_had_is_nobodys_here_either(accounts: Accounts) -> None:

@@ -24,8 +24,8 @@ def give(accounts: Accounts, role: str, token: str = ADMIN.token, to: str | None
     return ask(accounts, OWNERS, token, "PUT", {"customer": to or customer(accounts), "role": role, **owner})
 
 
-def take_away(accounts: Accounts, token: str = ADMIN.token, **owner: str) -> Reply:
-    return ask(accounts, f"{OWNERS}?{urlencode({'customer': customer(accounts), **owner})}", token, "DELETE")
+def take_away(accounts: Accounts, token: str = ADMIN.token, to: str | None = None, **owner: str) -> Reply:
+    return ask(accounts, f"{OWNERS}?{urlencode({'customer': to or customer(accounts), **owner})}", token, "DELETE")
 
 
 def owners(accounts: Accounts, token: str = ADMIN.token, **of: str) -> Reply:
