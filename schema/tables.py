@@ -267,7 +267,8 @@ account_changes = Table(
     Column("created_at", _Time, nullable=False, server_default=_now),
     Column("ended_at", _Time),
     CheckConstraint(
-        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'details', 'erase')", name="kind"
+        "kind IN ('create', 'update', 'delete', 'checkout', 'completion', 'portal', 'detachment', 'details', 'erase')",
+        name="kind",
     ),
     CheckConstraint("state IN ('pending', 'applied', 'failed')", name="state"),
     CheckConstraint(
@@ -333,6 +334,46 @@ payment_methods = Table(
     # At Stripe that was so then.
     Column("as_of", _Time, nullable=False, server_default=_now),
     UniqueConstraint("billing_customer_id", "priority", deferrable=True, initially="DEFERRED"),
+)
+
+failing_invoices = Table(
+    "failing_invoices",
+    metadata,
+    Column("stripe_invoice_id", Text, primary_key=True),
+    Column("wanted", BigInteger, nullable=False, server_default=text("1")),
+    Column("marked_at", _Time, nullable=False, server_default=_now),
+    Column("due_at", _Time, nullable=False, server_default=_now, index=True),
+    Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_until", _Time),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    comment="Invoices whose payment failed: marked by events, looked at by leased work",
+)
+
+charge_tries = Table(
+    "charge_tries",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("stripe_invoice_id", Text, nullable=False),
+    # Stripe's, of the invoice: each of its own attempts begins a new round through the cards.
+    Column("attempt_count", Integer, nullable=False),
+    Column("stripe_payment_method_id", Text, nullable=False),
+    Column("stripe_customer_id", Text, nullable=False, index=True),
+    # Whether we tried it; else it was declined before we came, by Stripe's own attempt or anybody's.
+    Column("is_ours", Boolean, nullable=False),
+    # Of the key, and when it was first sent under that.
+    Column("generation", Integer, nullable=False, server_default=text("1")),
+    Column("asked_at", _Time, nullable=False, server_default=_now),
+    # NULL: there is no answer yet. Beside it Stripe's code.
+    Column("outcome", Text),
+    Column("code", Text),
+    Column("created_at", _Time, nullable=False, server_default=_now),
+    Column("ended_at", _Time),
+    UniqueConstraint("stripe_invoice_id", "attempt_count", "stripe_payment_method_id"),
+    CheckConstraint("outcome IN ('paid', 'pending', 'declined', 'refused', 'overtaken')", name="outcome"),
+    CheckConstraint("(outcome IS NULL) = (ended_at IS NULL) AND (is_ours OR ended_at IS NOT NULL)", name="ended"),
+    Index("charge_tries_unresolved_key", "stripe_invoice_id", unique=True, postgresql_where=text("outcome IS NULL")),
+    comment="Which payment method an invoice was tried with, by us and, where we saw it, by others",
 )
 
 provisionings = Table(

@@ -53,6 +53,7 @@ def test_the_rules_ask_for_metrics_and_labels_that_exist() -> None:
     metrics.channel_depths({"t": 1, "e": 1})
     metrics.refreshes.standing(0, 0.0, 0)
     metrics.account_changes.standing(0, 0.0, 0, 0)
+    metrics.charges.standing(0, 0.0)
     metrics.nsqd_links(connected=1, wanted=1)
     metrics.clock_skew("local", 0.0)
     metrics.changes_waiting(0, 0.0, 0)

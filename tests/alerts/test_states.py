@@ -242,8 +242,14 @@ def test_what_events_tell_of_others_mistakes_is_told_and_refreshes_that_wait_pag
     await_away(worker, "stripe_events")
     stack.rows("UPDATE subscription_refreshes SET marked_at = now() - interval '10 minutes'")
     wait_until(lambda: worker.metric("subkeeper_refreshes_oldest_age_seconds") > 300)
+    stack.rows(
+        "INSERT INTO failing_invoices (stripe_invoice_id, marked_at) VALUES ('in_1', now() - interval '2 hours')"
+    )
+    wait_until(lambda: worker.metric("subkeeper_charges_oldest_age_seconds") > 3600)
     monitor.scrape(minutes=2)
-    assert monitor.firing() == {"SubkeeperCustomersConflict", "SubkeeperWrongMode", "SubkeeperRefreshesWait"}
+    assert monitor.firing() == {
+        "SubkeeperCustomersConflict", "SubkeeperWrongMode", "SubkeeperRefreshesWait", "SubkeeperChargesWait",
+    }  # fmt: skip
     monitor.agree_with_promtool(tmp_path)
 
 

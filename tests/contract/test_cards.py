@@ -32,6 +32,16 @@ def test_a_card_that_was_detached_is_no_default_and_is_not_attached_again(accoun
     assert refused.status == 400
 
 
+def test_a_card_that_is_nobodys_is_not_detached_again(account: Account, makes: Makes) -> None:
+    """In words alone: whose it is by then tells that it is gone."""
+    customer = makes.payer()["id"]
+    (card,) = account.all("/v1/payment_methods", {"customer": customer, "type": "card"})
+    path = f"/v1/payment_methods/{card['id']}"
+    assert account.post(f"{path}/detach")["customer"] is None
+    assert account.ask("post", f"{path}/detach").status == 400
+    assert account.get(path)["customer"] is None
+
+
 def test_another_customers_card_is_refused_as_attached_and_as_a_default(account: Account, makes: Makes) -> None:
     owner, other = makes.customer()["id"], makes.customer()["id"]
     card = account.post("/v1/payment_methods/pm_card_visa/attach", {"customer": owner})["id"]

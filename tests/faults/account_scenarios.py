@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     """A request, under a key of its caller's, and the status that it ends in."""
 
     method: str
-    path: str
+    path: str | Callable[[Stack], str]
     body: Mapping[str, object] | None
     status: int
 
@@ -46,6 +46,7 @@ DETAILS = Asked(
     204,
 )
 REMOVAL = Asked("DELETE", "/subscriptions/user-0", None, 204)
+DETACHMENT = Asked("DELETE", lambda stack: f"/billing/payment-methods/{_first_card(stack)}?user_id=user-0", None, 204)
 CREATION = Asked("POST", "/subscriptions", {"user_id": "user-1", "plan": "pending"}, 201)
 
 
@@ -148,6 +149,45 @@ def asked_again(
     return ask
 
 
+def with_cards(stack: Stack) -> Mapping[str, str]:
+    """Two, of which the first is the default."""
+    expected, customer = arranged(stack), str(stack.customers("user-0")[0]["id"])
+    path = "/v1/payment_methods/pm_card_visa/attach"
+    first, second = (stack.call_stripe("POST", path, customer=customer)["id"] for _ in range(2))
+    stack.call_stripe("POST", f"/v1/customers/{customer}", **{"invoice_settings[default_payment_method]": first})
+    stack.rows(
+        "INSERT INTO payment_methods (billing_customer_id, stripe_payment_method_id, priority)"
+        " SELECT id, unnest(%s::text[]), generate_series(1, 2) FROM billing_customers",
+        [first, second],
+    )
+    return expected
+
+
+def with_a_card_that_is_gone(stack: Stack) -> Mapping[str, str]:
+    """Of which nobody has told us."""
+    expected = with_cards(stack)
+    stack.call_stripe("POST", f"/v1/payment_methods/{_first_card(stack)}/detach")
+    return expected
+
+
+def is_taken_away(stack: Stack) -> None:
+    """And the other one is there, in its place."""
+    customer = stack.customers("user-0")[0]["id"]
+    (left,) = stack.call_stripe("GET", f"/v1/customers/{customer}/payment_methods")["data"]
+    rows = stack.rows(
+        "SELECT stripe_payment_method_id AS id, priority FROM payment_methods ORDER BY payment_methods.id"
+    )
+    assert [(each["id"] == left["id"], each["priority"]) for each in rows] == [(False, None), (True, 1)]
+    assert _row(stack)["customer_default_payment_method"] is None
+
+
+def _first_card(stack: Stack) -> str:
+    (card,) = stack.rows(
+        "SELECT stripe_payment_method_id AS id FROM payment_methods ORDER BY payment_methods.id LIMIT 1"
+    )
+    return str(card["id"])
+
+
 def is_changed(stack: Stack) -> None:
     """Once at Stripe, and our row says so."""
     customer = stack.customers("user-0")[0]["id"]
@@ -193,8 +233,9 @@ def status_of(stack: Stack, asked: Asked) -> int | None:
     """None: there is no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", int(stack.environ["SUBKEEPER_WEB__PORT"]), timeout=15)
     headers = {"Authorization": f"Bearer {ADMIN.token}", "Idempotency-Key": "k", "Content-Type": "application/json"}
+    path = asked.path if isinstance(asked.path, str) else asked.path(stack)
     try:
-        connection.request(asked.method, asked.path, json.dumps(asked.body) if asked.body else None, headers)
+        connection.request(asked.method, path, json.dumps(asked.body) if asked.body else None, headers)
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return None

@@ -21,6 +21,7 @@ import psycopg
 
 from sandbox.ports import answers, free_port
 from tests.faults import account_scenarios as accounts
+from tests.faults import charge_scenarios as charging
 from tests.faults import erasure_scenarios as erasures
 from tests.faults import page_scenarios as pages
 from tests.faults.launcher import Fault, Launched
@@ -863,6 +864,28 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=accounts.asked_again(erasures.ERASURE, erasures.is_taken_out, erasures.ERASED),
         environ=accounts.ENVIRON,
     ),
+    "card that is taken away": Scenario(
+        accounts.with_cards,
+        (
+            Kill("commit:Asking.insert"),
+            Kill("commit:ChangeLeases.begin"),
+            Kill("stripe:payment_methods.detach"),
+            Kill("stripe:customers.retrieve"),
+            Kill("commit:ChangeLeases.advance"),
+        ),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.DETACHMENT),
+        afterwards=accounts.asked_again(accounts.DETACHMENT, accounts.is_taken_away),
+        environ=accounts.ENVIRON,
+    ),
+    "card that is gone already": Scenario(
+        accounts.with_a_card_that_is_gone,
+        (Kill("stripe:payment_methods.retrieve"),),
+        command=lambda _: RUN_WEB,
+        during=accounts.asking(accounts.DETACHMENT),
+        afterwards=accounts.asked_again(accounts.DETACHMENT, accounts.is_taken_away),
+        environ=accounts.ENVIRON,
+    ),
     "creation that was asked for": Scenario(
         accounts.arranged,
         (Kill("commit:Asking.insert"), Kill("commit:ChangeLeases.advance")),
@@ -960,6 +983,37 @@ SCENARIOS: Mapping[str, Scenario] = {
         command=lambda _: ("setup",),
         environ=pages.ENVIRON,
         is_done=pages.has_one_portal,
+    ),
+    "charging in order": Scenario(
+        charging.owing,
+        (
+            Kill("commit:ChargeLeases.lease_due"),
+            Kill("stripe:invoices.retrieve"),
+            Kill("commit:ChargeLeases.leave"),
+            Kill("commit:ChargeLeases.begin"),
+            Kill("stripe:invoices.pay"),
+            Kill("commit:ChargeLeases.answered"),
+            Kill("commit:ChargeLeases.begin", 2),
+            Kill("stripe:invoices.pay", 2),
+            Kill("commit:ChargeLeases.answered", 2),
+        ),
+        command=lambda _: RUN_EVENTS,
+        environ=charging.ENVIRON,
+        is_done=charging.is_paid_once,
+    ),
+    "charging that Stripe did not answer": Scenario(
+        charging.unanswered,
+        (Kill("commit:ChargeLeases.postpone"), Kill("stripe:invoices.pay", 2)),
+        command=lambda _: RUN_EVENTS,
+        environ=charging.ENVIRON,
+        is_done=charging.is_paid_once,
+    ),
+    "charging whose key is forgotten": Scenario(
+        charging.forgotten,
+        (Kill("commit:ChargeLeases.renew"), Kill("stripe:invoices.pay")),
+        command=lambda _: RUN_EVENTS,
+        environ=charging.ENVIRON,
+        is_done=charging.is_paid_once,
     ),
     "polling": Scenario(
         _unheard_of,

@@ -22,8 +22,8 @@ ELSEWHERE = (
 """Whose commits are made by commands, or by a worker that ends, not by one that works."""
 
 OTHER_JOBS = (
-    "EventInbox", "Refresher", "Vanished", "Leadership", "Relay", "Pruner", "Asking", "ChangeLeases", "AccountWork",
-    "ApiStripe", "Cards", "PageRows", "Sharing", "ErasureRows",
+    "EventInbox", "ChargeLeases", "Refresher", "Vanished", "Leadership", "Relay", "Pruner", "Asking", "ChangeLeases",
+    "AccountWork", "ApiStripe", "Cards", "PageRows", "Sharing", "ErasureRows",
 )  # fmt: skip
 """Whose are other processes'; their kills are in `scenarios`."""
 

@@ -337,6 +337,7 @@ class Stack:
         self.rows(f"UPDATE provisionings SET due_at = now(), lease_until = now() WHERE {unfinished}")
         self.rows("UPDATE subscription_refreshes SET due_at = now(), lease_until = now()")
         self.rows("UPDATE account_changes SET due_at = now(), lease_until = now() WHERE state = 'pending'")
+        self.rows("UPDATE failing_invoices SET due_at = now(), lease_until = now()")
         self.rows("UPDATE stripe_event_cursor SET lease_until = now(), poll_at = now()")
 
     def forget_claim(self) -> None:

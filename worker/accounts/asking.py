@@ -7,10 +7,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from worker.accounts.card_rows import detachment_of
 from worker.accounts.leases import ChangeLease
 from worker.accounts.pages import page_for
 from worker.accounts.paying import not_payer, payer_of
-from worker.domain.account_changes import OF_PAYERS, PAGES, ChangeRefused, Kind, Wish, digest_of, etag_of, planned
+from worker.domain.account_changes import (
+    OF_PAYERS,
+    PAGES,
+    WITHOUT_SUBSCRIPTION,
+    ChangeRefused,
+    Kind,
+    Wish,
+    digest_of,
+    etag_of,
+    planned,
+)
 from worker.domain.accounts import UNSET
 from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
@@ -132,13 +143,13 @@ class Asking:
     @staticmethod
     def _of_whom_it_is(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
         """With the customer and the subscription of the user who is in the ledger."""
-        may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETAILS} or wish.kind in PAGES
+        may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETAILS, Kind.DETACHMENT} or wish.kind in PAGES
         if may_pile_up and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
             raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         if wish.kind in PAGES:
             return page_for(tx, wish, new)
-        if wish.kind is Kind.DETAILS:
-            return replace(new, stripe_customer_id=payer_of(tx, wish.user_id))
+        if wish.kind in WITHOUT_SUBSCRIPTION:
+            return _of_the_customer(tx, wish, new)
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")
@@ -172,6 +183,13 @@ class Asking:
 
 
 _REMOVED = "the user had one, which was removed: nothing starts another one"
+
+
+def _of_the_customer(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
+    """With whose it is. Raises `ChangeRefused`."""
+    if wish.kind is Kind.DETACHMENT:
+        return detachment_of(tx, wish, new)
+    return replace(new, stripe_customer_id=payer_of(tx, wish.user_id))
 
 
 def _key_reused() -> ChangeRefused:

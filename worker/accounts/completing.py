@@ -12,7 +12,7 @@ import structlog
 from worker.accounts.keyed import Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import SubscriptionsOf
-from worker.accounts.refusals import is_missing, meant, refusal_of
+from worker.accounts.refusals import is_missing, meant
 from worker.domain.account_changes import AccountChange, ChangeRefused, Step
 from worker.domain.checkouts import (
     CameToNothing,
@@ -30,6 +30,7 @@ from worker.domain.stripe_facts import Answer, ExpandedCustomer
 from worker.errors import SubkeeperError, TryLater
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.checkout_calls import CheckoutCalls
+from worker.stripe_api.errors import refusal_of
 
 BAD_REQUEST = 400
 

@@ -11,7 +11,7 @@ from worker.domain.erasure import PORTAL_LASTS, ErasureState, names_user
 from worker.domain.owners import user
 from worker.errors import TryLater
 from worker.sealing import CannotOpen, Sealer
-from worker.store import account_changes, customers, erasures, owners, quarantine, subscriptions, tombstones
+from worker.store import account_changes, charges, customers, erasures, owners, quarantine, subscriptions, tombstones
 from worker.store.engine.database import Database
 from worker.store.provisioning import pointers
 
@@ -43,12 +43,16 @@ class ErasureRows:
             raise TryLater("signup_unfinished")
 
     def of(self, user_id: str) -> Theirs:
-        """Raises `TryLater` while the user may still be in a page of the portal's on a customer that others keep."""
+        """Raises `TryLater` while a card of the user's may still be charged, and while the user may still be in a page
+        of the portal's on a customer that others keep."""
         with self._database.transaction() as tx:
             found = erasures.customers_of(tx, user_id)
+            is_charged = charges.under_way(tx, found)
             shared = erasures.shared(tx, found, user_id)
             rows = erasures.subscriptions_of(tx, user_id, [])
             wait = erasures.portal_wait(tx, user_id, PORTAL_LASTS) if shared else None
+        if is_charged:  # and no other try begins from now on
+            raise TryLater("charge_under_way")
         if wait:
             raise TryLater("portal_open", after=wait.total_seconds())
         return Theirs(found, shared, rows)

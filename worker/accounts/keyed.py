@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from worker.accounts.leases import ChangeLease, ChangeLeases
-from worker.accounts.refusals import meant, refusal_of
+from worker.accounts.refusals import meant
 from worker.domain.account_changes import AccountChange
 from worker.errors import SubkeeperError, TryLater
-from worker.stripe_api.errors import KeyBurnt
+from worker.stripe_api.errors import KeyBurnt, refusal_of
 
 T = TypeVar("T")
 

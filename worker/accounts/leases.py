@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from worker.accounts import checkout_rows
+from worker.accounts import card_rows, checkout_rows
 from worker.accounts.checkout_rows import PageRows
 from worker.domain.account_changes import (
     PAGES,
@@ -35,6 +35,8 @@ from worker.store.provisioning import pointers, views
 CAUSE = "requested"
 """Of the changes that answers make."""
 
+_OF_DEFAULTS = frozenset({Step.DEFAULT, Step.DETACH})
+
 PlanName = Callable[[SubscriptionFact], str]
 """What our tables call a subscription's plan."""
 
@@ -52,9 +54,9 @@ class ChangeLease:
 
 class Watched(NamedTuple):
     """What was known before something was asked of Stripe: of the subscription whose row was at `version`, where the
-    answer is to be that, and of its customer's default payment method, where that is asked for."""
+    answer is to be that, and of its customer's default payment method, where that may change."""
 
-    version: int
+    version: int | None
     mark: Mark | None
     default: DefaultCard | None
 
@@ -103,8 +105,10 @@ class ChangeLeases:
             if watched or changed.kind not in WITHOUT_SUBSCRIPTION:
                 row = _meant(tx, lease.change)
                 mark = answers.watch(tx, row.id, self._length) if watched else None
-                default = _known_default(tx, changed.stripe_customer_id) if changed.step is Step.DEFAULT else None
-                before = Watched(row.version, mark, default)
+                before = Watched(row.version, mark, None)
+            if changed.step in _OF_DEFAULTS:
+                known = _known_default(tx, changed.stripe_customer_id)
+                before = Watched(None if before is None else before.version, None, known)
             account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
         lease.watched = before
@@ -128,6 +132,8 @@ class ChangeLeases:
                 self._write(tx, str(changed.stripe_subscription_id), watched, answer)
             if default is not None:
                 _write_default(tx, changed, watched, default)
+                if changed.kind is Kind.DETACHMENT:
+                    card_rows.detached(tx, changed, default.seen_to)
             if changed.step is None:
                 account_changes.end(tx, checkout_rows.without_urls(changed), "applied", self._result(tx, changed))
                 checkout_rows.follow(tx, changed)
@@ -159,6 +165,8 @@ class ChangeLeases:
     def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
         if change.kind in PAGES:
             return {"url": change.wanted["url"], "applied": []}
+        if change.kind is Kind.DETACHMENT:
+            return {"subscription": None, "applied": []}
         if change.kind is Kind.DETAILS:
             return {"subscription": None, "applied": change.held}
         identifier = str(change.stripe_subscription_id)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from worker.accounts.keyed import Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
-from worker.accounts.refusals import meant, refusal_of
+from worker.accounts.refusals import meant
 from worker.domain.account_changes import AccountChange, ChangeRefused, Step
 from worker.domain.checkouts import (
     CheckoutSession,
@@ -31,6 +31,7 @@ from worker.sealing import Sealer
 from worker.store.checkouts import Standing, Told
 from worker.stripe_api.catalogue import UnusablePlan
 from worker.stripe_api.checkout_calls import CheckoutCalls
+from worker.stripe_api.errors import refusal_of
 
 
 class SubscriptionsOf(Protocol):

@@ -8,30 +8,10 @@ from worker.domain.account_changes import PROPERTIES, AccountChange, ChangeRefus
 from worker.domain.accounts import ApiError
 from worker.domain.customer_details import TaxId
 from worker.errors import SubkeeperError, TryLater
-from worker.stripe_api.errors import (
-    CustomerGone,
-    Failure,
-    FieldRefused,
-    KeyBurnt,
-    Refused,
-    SharedRefusal,
-    TrialPassed,
-    Unauthorized,
-)
+from worker.stripe_api.errors import CustomerGone, Failure, Unauthorized, refusal_of
 
 MISSING = "resource_missing"
 WRONG, DECLINED, FORBIDDEN = 400, 402, 403
-
-
-def refusal_of(error: SubkeeperError) -> Failure | None:
-    """What Stripe has refused for good, be it from memory: the answer to the first request under the key is that of
-    all. None: something else."""
-    if isinstance(error, (Refused, SharedRefusal, CustomerGone, FieldRefused, TrialPassed)):
-        return error.failure
-    if not isinstance(error, KeyBurnt) or error.failure.type == "idempotency_error":
-        return None
-    status = error.failure.status or 0
-    return error.failure if 400 <= status < 500 else None
 
 
 def is_missing(error: SubkeeperError) -> bool:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from worker.accounts.completing import Completing
+from worker.accounts.detaching import detach
 from worker.accounts.detailing import Detailing, opened
 from worker.accounts.erasing import Erasing
 from worker.accounts.keyed import MOST_GENERATIONS, Keyed
 from worker.accounts.leases import ChangeLease, ChangeLeases
 from worker.accounts.opening import Opening
-from worker.accounts.refusals import is_missing, meant, refusal_of
+from worker.accounts.refusals import is_missing, meant
 from worker.domain.account_changes import (
     OF_COMPLETIONS,
     OF_THE_SUBSCRIPTION,
@@ -30,7 +31,7 @@ from worker.errors import SubkeeperError, TryLater
 from worker.sealing import Sealer
 from worker.stripe_api.account_calls import AccountCalls, Changing
 from worker.stripe_api.catalogue import UnusablePlan
-from worker.stripe_api.errors import KeyBurnt, TrialPassed
+from worker.stripe_api.errors import KeyBurnt, TrialPassed, refusal_of
 
 LEDGER_LOOK, LEDGER_PATIENCE = 0.05, 3.0
 """Seconds between two looks at a new user's ledger row, and for how long a thread looks at first: most are settled by
@@ -156,6 +157,9 @@ class Steps:
             email = opened(self._sealer, change)
             self._calls.update_customer(customer_id, {"email": email}, key=key, deadline=deadline)
             return replace(change, sealed_email=None), None
+        if change.step is Step.DETACH:
+            detach(self._calls, str(change.wanted["payment_method"]), customer_id, key=key, deadline=deadline)
+            return change, self._calls.customer(customer_id, deadline=deadline)
         card = str(change.wanted["stripe_source"])
         if change.step is Step.ATTACH:
             card = self._calls.attach(card, customer_id, key=key, deadline=deadline)

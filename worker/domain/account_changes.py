@@ -30,6 +30,8 @@ class Kind(StrEnum):
     """A page of Checkout's; and what one comes to that is complete (docs/design.md, *Checkout*)."""
     COMPLETION = "completion"
     PORTAL = "portal"
+    DETACHMENT = "detachment"
+    """Of a payment method."""
     DETAILS = "details"
     """What is on a customer's bills."""
     ERASE = "erase"
@@ -41,7 +43,7 @@ PAGES = frozenset({Kind.CHECKOUT, Kind.PORTAL})
 
 OF_PAGES = PAGES | {Kind.COMPLETION}
 
-WITHOUT_SUBSCRIPTION = OF_PAGES | {Kind.DETAILS, Kind.ERASE}
+WITHOUT_SUBSCRIPTION = OF_PAGES | {Kind.DETAILS, Kind.DETACHMENT, Kind.ERASE}
 """Which may be made for a user who has none."""
 
 
@@ -58,6 +60,8 @@ class Step(StrEnum):
     PLAN = "plan"
     CANCELING = "canceling"
     REMOVE = "remove"
+    DETACH = "detach"
+    """The payment method is taken from the customer, and so from wherever it was the default."""
 
     NAME = "name"
     ADDRESS = "address"
@@ -227,6 +231,7 @@ _ALONE: Mapping[Kind, tuple[Step, ...]] = {
     Kind.DELETE: (Step.REMOVE,),
     Kind.CHECKOUT: (Step.EXPIRE, Step.OPEN),
     Kind.PORTAL: (Step.PORTAL,),
+    Kind.DETACHMENT: (Step.DETACH,),
     Kind.ERASE: (Step.SETTLED, Step.CLOSE, Step.END, Step.FORGET, Step.ERASE),
 }
 """Of what is asked for without a change of this or that."""

@@ -27,6 +27,11 @@ from worker.store import checkouts, customers, events, refreshes, subscriptions
 from worker.store.engine.database import Transaction
 from worker.store.provisioning import pointers
 
+PAYMENT_FAILED = "invoice.payment_failed"
+
+NOBODYS = frozenset({"unmatched", "tombstoned"})
+"""Outcomes of events that are about nobody of ours."""
+
 MOST_WAITS, MOST_WAITS_OF_A_NOTICE = 6, 1500
 """So often an event is requeued that may be our own doing, before Stripe is asked (some three minutes), and one whose
 notice can't be written yet, which no fetch brings back (a day, while a signup or a fetch is under way)."""
@@ -37,8 +42,8 @@ class Decided:
     """What is to be written. `outcomes` by the event's id; those in `waiting` are to come again. `unsure`: through
     which subscriptions customers are asked for, a little later than `marked`.
 
-    `confirmed`: rows of which was heard that they are right. None of their columns changes, but an answer that was
-    asked for before may be older than that, and must not be written.
+    `failing`: invoices whose payment has failed; `confirmed`: rows of which was heard that they are right. None of
+    their columns changes, but an answer that was asked for before may be older than that, and must not be written.
     """
 
     rows: dict[str, Subscription]
@@ -53,6 +58,7 @@ class Decided:
     waiting: set[str] = field(default_factory=set)
     conflicts: list[tuple[str, str]] = field(default_factory=list)
     checkouts: Noted = field(default_factory=dict)
+    failing: set[str] = field(default_factory=set)
 
     def write_row(self, row: Subscription, change: Change | None) -> None:
         self.rows[row.id] = row
@@ -75,6 +81,8 @@ def decide(
             decided.waiting.add(each.event.id)
         else:
             decided.outcomes[each.event.id] = outcome
+            if each.event.type == PAYMENT_FAILED and outcome not in NOBODYS:
+                decided.failing.add(each.event.object_id)
     _take_defaults(decided, around.news)
     return decided
 

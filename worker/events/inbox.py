@@ -21,7 +21,7 @@ from worker.events.heard import Heard
 from worker.events.snapshots import PlanOf, Said
 from worker.events.surroundings import Surroundings
 from worker.sealing import Sealer
-from worker.store import events, quarantine, refreshes, subscriptions
+from worker.store import charges, events, quarantine, refreshes, subscriptions
 from worker.store.engine.database import Database
 from worker.store.events import Days
 from worker.store.quarantine import QuarantinedMessage
@@ -34,9 +34,9 @@ MOST_CRASHES = 33
 """So often an event is delivered that nobody foresaw, before it is set aside: some half an hour, in which a release may
 come that takes it. It would hold the poller's cursor."""
 
-NOBODYS_KEPT, NOBODYS_AT_ONCE = timedelta(days=400), 10_000
-"""For so long it is known which subscriptions are nobody's: one that lives has an event each year at least, which
-records it anew. And so many are forgotten at once."""
+KEPT, FORGOTTEN_AT_ONCE = timedelta(days=400), 10_000
+"""For so long it is known which subscriptions are nobody's (one that lives has an event each year at least, which
+records it anew), and with which cards an invoice was tried. And so many are forgotten at once."""
 
 _NO_DAYS = Days(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
@@ -45,7 +45,8 @@ class EventInbox:
     """Absorbs batches: `prepare`, then what it returned; `absorb_apart` where a lock keeps a batch out again.
 
     `livemode`: the mode of our key. `wake` hears that Stripe is to be asked for something. `apart_within`: seconds that
-    absorbing one by one may take.
+    absorbing one by one may take. `wake_charging` hears that invoices are to be looked at whose payment failed; None:
+    none are.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class EventInbox:
         quarantine_for: timedelta,
         now: Callable[[], datetime],
         apart_within: float,
+        wake_charging: Callable[[], None] | None = None,
     ) -> None:
         self._database = database
         self._sealer = sealer
@@ -73,18 +75,21 @@ class EventInbox:
         self._quarantine_for = quarantine_for
         self._now = now
         self._apart_within = apart_within
+        self._wake_charging = wake_charging
         self._days = _NO_DAYS
         self._expects_news = True
         self._log = structlog.get_logger(__name__)
 
     def maintain(self) -> None:
         """Makes the partitions of the days to come, and drops those that are past; asks for what was nobody's and is
-        somebody's now, and forgets what has been nobody's for long. At the start, and each hour."""
+        somebody's now, and forgets what has been nobody's for long, and tries of long ago. At the start, and each
+        hour."""
         with self._database.transaction() as tx:
             self._days = events.maintain_days(tx)
         with self._database.transaction() as tx:
             refreshes.revisit(tx)
-            events.prune_unmatched(tx, NOBODYS_KEPT, NOBODYS_AT_ONCE)
+            events.prune_unmatched(tx, KEPT, FORGOTTEN_AT_ONCE)
+            charges.prune(tx, KEPT, FORGOTTEN_AT_ONCE)
 
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:
         """Opens and reads `batch`; what it returns commits that, on any thread. Committing raises `Unavailable` or
@@ -169,12 +174,16 @@ class EventInbox:
                 {each.subscription_id for each in set_aside if each.subscription_id and self._is_late(each)}
             ):
                 refreshes.mark(tx, late)
+            if self._wake_charging is not None and decided.failing:
+                charges.mark(tx, decided.failing)
             if heard.refused:
                 now = self._now()
                 quarantine.add(tx, [self._quarantined(message, refusal, now) for message, refusal in heard.refused])
         decided.outcomes.update({each.event.id: "out_of_range" for each in set_aside if not self._is_kept(each.event)})
         if decided.marked or late:
             self._wake()
+        if self._wake_charging is not None and decided.failing:
+            self._wake_charging()
         return decided
 
     def _set_aside(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:

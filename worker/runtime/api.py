@@ -38,6 +38,7 @@ from worker.web.api.app import Api
 from worker.web.api.billing import Billing
 from worker.web.api.changes import Changes, Desk
 from worker.web.api.customers import Customers
+from worker.web.api.detaching import Detaching
 from worker.web.api.erasures import Erasures
 from worker.web.api.gathered import Gathered
 from worker.web.api.openapi import describing
@@ -95,6 +96,7 @@ class ApiSide:
             *PaymentMethods(Cards(self._database, self._showing)).operations,
             *Customers(desk).operations,
             *Owners(Sharing(self._database), settings.namespace).operations,
+            *Detaching(desk).operations,
             *Billing(
                 desk,
                 settings.plans,

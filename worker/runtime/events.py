@@ -12,6 +12,7 @@ from worker.domain.lanes import Lane, LaneSchedule
 from worker.errors import SubkeeperError
 from worker.events.inbox import EventInbox
 from worker.events.refresher import Refresher, RefreshLease
+from worker.runtime.charging import ChargingInOrder
 from worker.runtime.resources import Resources, lane_weights
 from worker.settings.sections import NsqSettings
 from worker.telemetry import Metrics
@@ -48,6 +49,7 @@ class StripeEvents:
             clock=resources.clock,
         )
         self.dispatcher = self._dispatcher()
+        self.charging = ChargingInOrder(resources) if settings.charging.in_order else None
         self.inbox = EventInbox(
             resources.database,
             resources.keys.sealer,
@@ -59,6 +61,7 @@ class StripeEvents:
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
             now=resources.clocks.now,
             apart_within=settings.nsq.msg_timeout / 2,
+            wake_charging=None if self.charging is None else self.charging.wake,
         )
         self.consumer = Consumer(
             event_reader(settings.nsq, resources.rng, resources.metrics),
@@ -110,6 +113,8 @@ class StripeEvents:
 
     def start(self, threads: Threads) -> None:
         self.dispatcher.start(threads.spawn)
+        if self.charging is not None:
+            self.charging.start(threads)
         threads.spawn("event-absorber", self._absorb)
         threads.spawn("event-days", self._maintain)
 
@@ -135,6 +140,8 @@ class StripeEvents:
         self._stopping.set()
         self.consumer.stop()
         self.dispatcher.stop()
+        if self.charging is not None:
+            self.charging.stop()
 
     def close(self) -> None:
         self.consumer.close()

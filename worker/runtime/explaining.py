@@ -16,7 +16,9 @@ from worker.store.engine.database import Database, Transaction
 from worker.store.event_list import Chosen, HeardEvent
 from worker.store.provisioning import views
 from worker.store.provisioning.views import LedgerRow
-from worker.store.timeline import AskedChange, ChangeRow, CustomerTimes, Waiting
+from worker.store.timeline import AskedChange, ChangeRow, CustomerTimes, Failing, TriedCard, Waiting
+
+PAYMENT_FAILED = "invoice.payment_failed"
 
 MOST_EVENTS = 1000
 """So many events of a user, the newest, are told at most."""
@@ -79,6 +81,12 @@ def _others(tx: Transaction, row: LedgerRow | None, user_id: str, since: timedel
         yield from _of_asked(each)
     yield from map(_of_change, timeline.changes(tx, user_id, since))
     yield from map(_of_mark, timeline.waiting(tx, sorted(objects)))
+    tried = timeline.tries(tx, user_id, since)
+    yield from map(_of_try, tried)
+    named = {each.stripe_invoice_id for each in tried} | {
+        each.object_id for each in heard if each.type == PAYMENT_FAILED
+    }
+    yield from map(_of_failing, timeline.failing(tx, sorted(each for each in named if each is not None)))
 
 
 def _of_ledger(row: LedgerRow, namespace: str) -> Iterator[Entry]:
@@ -161,3 +169,16 @@ def _of_mark(row: Waiting) -> Entry:
         return Entry(row.missing_since, "missing at Stripe", row.stripe_subscription_id, fields)
     fields = {"attempts": row.attempts, "under_way": row.leased, "last_error": row.last_error}
     return Entry(row.due_at, "to be fetched", row.stripe_subscription_id, fields)
+
+
+def _of_try(row: TriedCard) -> Entry:
+    what = "charge tried" if row.is_ours else "charge declined before"
+    fields = {"payment_method": row.stripe_payment_method_id, "attempt": row.attempt_count}
+    if row.is_ours:
+        fields |= {"outcome": row.outcome or "no answer yet", "code": row.code, "answered_at": row.ended_at}
+    return Entry(row.created_at, what, row.stripe_invoice_id, fields)
+
+
+def _of_failing(row: Failing) -> Entry:
+    fields = {"attempts": row.attempts, "under_way": row.leased, "last_error": row.last_error}
+    return Entry(row.due_at, "payment to be looked at", row.stripe_invoice_id, fields)

@@ -12,7 +12,7 @@ from worker.domain.lanes import Lane
 from worker.errors import SubkeeperError
 from worker.runtime.resources import Resources
 from worker.settings.sections import NsqSettings
-from worker.store import counts, event_cursor, outbox, processes, quarantine, refreshes, stripe_reads
+from worker.store import charges, counts, event_cursor, outbox, processes, quarantine, refreshes, stripe_reads
 from worker.store.engine.looks import Look
 from worker.store.provisioning import quarantined
 from worker.store.provisioning.backlog import Queues
@@ -84,6 +84,7 @@ class Watch:
         with self._database.transaction() as tx:
             state = self._queues.state(tx)
             self._metrics.refreshes.standing(*refreshes.backlog(tx))
+            self._metrics.charges.standing(*charges.backlog(tx))
         for lane, waiting in state.lanes.items():
             self._metrics.queue(lane, waiting.depth, waiting.age)
         if state.lanes.keys() >= _PROMPT:

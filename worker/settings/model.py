@@ -53,6 +53,7 @@ class Settings(Section):
     stripe: sections.StripeSettings = sections.StripeSettings()
     settle: sections.SettleSettings = sections.SettleSettings()
     events: sections.EventsSettings = sections.EventsSettings()
+    charging: sections.ChargingSettings = sections.ChargingSettings()
     absorb: sections.AbsorbSettings = sections.AbsorbSettings()
     changes: sections.ChangesSettings = sections.ChangesSettings()
     quarantine: sections.QuarantineSettings = sections.QuarantineSettings()

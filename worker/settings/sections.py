@@ -158,6 +158,10 @@ class EventsSettings(Section):
     refresh_threads: Annotated[int, Field(ge=1, le=50)] = 4
 
 
+class ChargingSettings(Section):
+    in_order: bool = False
+
+
 class AbsorbSettings(Section):
     batch: Annotated[int, Field(ge=1, le=10_000)] = 500
 

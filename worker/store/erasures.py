@@ -69,6 +69,10 @@ _FORGET_CUSTOMERS = text("""
         DELETE FROM billing_owners WHERE billing_customer_id IN (SELECT id FROM alone)
     ), unmatched AS (
         DELETE FROM unmatched_subscriptions WHERE stripe_customer_id = ANY(CAST(:alone AS text[]))
+    ), tried AS (
+        DELETE FROM charge_tries WHERE stripe_customer_id = ANY(CAST(:alone AS text[])) RETURNING stripe_invoice_id
+    ), failing AS (
+        DELETE FROM failing_invoices WHERE stripe_invoice_id IN (SELECT stripe_invoice_id FROM tried)
     )
     UPDATE billing_customers SET default_payment_method = NULL WHERE id IN (SELECT id FROM alone)
 """)

@@ -44,6 +44,29 @@ class CustomerTimes(NamedTuple):
     deleted_at: datetime | None
 
 
+class TriedCard(NamedTuple):
+    """A row of `charge_tries`. `is_ours`: we tried it; else it was declined before. `outcome`: None: no answer yet."""
+
+    created_at: datetime
+    stripe_invoice_id: str
+    attempt_count: int
+    stripe_payment_method_id: str
+    is_ours: bool
+    outcome: str | None
+    code: str | None
+    ended_at: datetime | None
+
+
+class Failing(NamedTuple):
+    """A mark: an invoice whose payment failed is to be looked at. `leased`: somebody is at it."""
+
+    due_at: datetime
+    stripe_invoice_id: str
+    attempts: int
+    leased: bool
+    last_error: str | None
+
+
 class AskedChange(NamedTuple):
     """A change that `caller` asked for. `done`: how many of its steps hold. `code`: why it failed; `last_error`: what
     it waits for."""
@@ -79,6 +102,27 @@ _WAITING = text("""
 _CUSTOMERS = text("""
     SELECT stripe_customer_id, created_at, deleted_at FROM billing_customers WHERE user_id = :user_id ORDER BY id
 """)
+
+_TRIES = text("""
+    SELECT t.created_at, t.stripe_invoice_id, t.attempt_count, t.stripe_payment_method_id, t.is_ours, t.outcome, t.code,
+        t.ended_at
+    FROM charge_tries t JOIN billing_customers c USING (stripe_customer_id)
+    WHERE c.user_id = :user_id AND t.created_at >= now() - CAST(:since AS interval) ORDER BY t.id
+""")
+
+_FAILING = text("""
+    SELECT due_at, stripe_invoice_id, attempts, coalesce(lease_until > now(), false) AS leased, last_error
+    FROM failing_invoices WHERE stripe_invoice_id = ANY(CAST(:ids AS text[])) ORDER BY due_at
+""")
+
+
+def tries(tx: Connection, user_id: str, since: timedelta) -> list[TriedCard]:
+    """With which payment methods invoices of the user were tried."""
+    return [TriedCard(*row) for row in tx.execute(_TRIES, {"user_id": user_id, "since": since})]
+
+
+def failing(tx: Connection, stripe_invoice_ids: Sequence[str]) -> list[Failing]:
+    return [Failing(*row) for row in tx.execute(_FAILING, {"ids": arrays.texts(stripe_invoice_ids)})]
 
 
 # What hasn't ended is told however old it is. Of an error the constant that it begins with.

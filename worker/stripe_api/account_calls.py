@@ -60,6 +60,17 @@ class AccountCalls:
         call = Call("payment_methods.attach", "post", path, {"customer": customer_id}, Lane.LIVE, deadline, key)
         return Fields("payment method", self._requestor.send(call).data).get("id", str)
 
+    def detach(self, payment_method_id: str, *, key: str, deadline: Deadline) -> None:
+        """The card is nobody's, for ever. Stripe refuses it for one that is that already."""
+        path = f"/v1/payment_methods/{segment(payment_method_id)}/detach"
+        self._requestor.send(Call("payment_methods.detach", "post", path, {}, Lane.LIVE, deadline, key))
+
+    def payment_method_customer(self, payment_method_id: str, *, deadline: Deadline) -> str | None:
+        """Whose it is now. Raises `Refused` (`resource_missing`) where there is none."""
+        path = f"/v1/payment_methods/{segment(payment_method_id)}"
+        call = Call("payment_methods.retrieve", "get", path, {}, Lane.LIVE, deadline)
+        return Fields("payment method", self._requestor.send(call).data).maybe("customer", str)
+
     def customer(self, customer_id: str, *, deadline: Deadline) -> Answer[ExpandedCustomer]:
         """As it is now. Raises `CustomerGone` where there never was one."""
         path = f"/v1/customers/{segment(customer_id)}"

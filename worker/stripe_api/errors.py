@@ -192,3 +192,14 @@ StripeFailure = (
     | Throttled | KeyInUse | CursorGone | Unclear | Unauthorized | SharedRefusal
 )  # fmt: skip
 """Each of them carries its `failure`."""
+
+
+def refusal_of(error: SubkeeperError) -> Failure | None:
+    """What Stripe has refused for good, be it from memory: the answer to the first request under the key is that of
+    all. None: something else."""
+    if isinstance(error, (Refused, SharedRefusal, CustomerGone, FieldRefused, TrialPassed)):
+        return error.failure
+    if not isinstance(error, KeyBurnt) or error.failure.type == "idempotency_error":
+        return None
+    status = error.failure.status or 0
+    return error.failure if 400 <= status < 500 else None

@@ -28,6 +28,7 @@ from worker.domain.stripe_facts import (
 )
 from worker.settings.sections import StripeSettings
 from worker.stripe_api.account_calls import AccountCalls
+from worker.stripe_api.charge_calls import ChargeCalls
 from worker.stripe_api.checkout_calls import CheckoutCalls
 from worker.stripe_api.credentials import Credentials
 from worker.stripe_api.errors import AnswerIncomplete
@@ -100,6 +101,7 @@ class StripeGateway:
             sleep=sleep,
         )
         self.accounts = AccountCalls(self._requestor)
+        self.charges = ChargeCalls(self._requestor)
         self.checkouts = CheckoutCalls(self._requestor)
         self.portal_configurations = PortalConfigurations(self._requestor)
         self.products = Products(self._requestor)

@@ -65,6 +65,11 @@ class Fields:
             raise self.incomplete(name)
         return value
 
+    def text(self, name: str) -> str | None:
+        """A field that need not be there at all."""
+        value = self._data.get(name)
+        return value if isinstance(value, str) else None
+
     def time(self, name: str) -> datetime:
         return _utc(self.get(name, int))
 

@@ -156,6 +156,14 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "account_change.crashed": ("change",),
     # A page of Checkout's has begun a second subscription, which was canceled: its payment is a person's to give back.
     "checkout.subscribed_twice": ("user_id", "stripe_subscription_id", "checkout"),
+    # An invoice whose payment failed: a card was tried, and what came of that (`code`: Stripe's); it is left, or waits
+    # for so many seconds, for a reason; it can't be asked for now; another process has it. A bug: it waits.
+    "charge.tried": ("stripe_invoice_id", "attempt_count", "stripe_payment_method_id", "outcome", "code"),
+    "charge.left": ("stripe_invoice_id", "reason"),
+    "charge.waited": ("stripe_invoice_id", "seconds", "reason"),
+    "charge.postponed": ("stripe_invoice_id", "seconds", "reason"),
+    "charge.lost": ("stripe_invoice_id",),
+    "charge.crashed": ("stripe_invoice_id",),
     # So many that had ended long ago were deleted.
     "account_changes.pruned": ("changes",),
     # So many hold an email that is sealed under a key which is not this process's; told whenever it is more.

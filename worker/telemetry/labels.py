@@ -41,6 +41,12 @@ REFRESH_OUTCOMES = (
     "postponed", "lease_lost", "given_back", "halted", "crashed", "unrecorded",
 )  # fmt: skip
 
+CHARGE_OUTCOMES = (
+    "paid", "pending", "declined", "refused", "overtaken", "left", "waiting", "postponed", "lease_lost", "given_back",
+    "halted", "crashed", "unrecorded",
+)  # fmt: skip
+"""Of a look at an invoice: the first five are what its try has come to (`worker.domain.charging`)."""
+
 ACCOUNT_CHANGE_OUTCOMES = (
     "applied",
     "failed",
@@ -58,7 +64,9 @@ STRIPE_OPERATIONS = (
     "checkout.sessions.create", "checkout.sessions.expire", "checkout.sessions.retrieve",
     "customers.create", "customers.delete", "customers.list", "customers.retrieve", "customers.search",
     "customers.update",
-    "events.list", "events.retrieve", "invoices.pay", "payment_methods.attach", "payment_methods.list",
+    "events.list", "events.retrieve", "invoices.pay", "invoices.retrieve",
+    "payment_methods.attach",
+    "payment_methods.detach", "payment_methods.list", "payment_methods.retrieve",
     "prices.create", "prices.list", "products.create", "products.list", "products.update",
     "subscriptions.cancel", "subscriptions.create", "subscriptions.list", "subscriptions.resume",
     "subscriptions.retrieve", "subscriptions.update", "tax_ids.create", "tax_ids.delete", "tax_ids.list",

@@ -13,6 +13,7 @@ from worker.domain.lanes import Lane
 from worker.telemetry import labels
 from worker.telemetry.account_changes import AccountChanges
 from worker.telemetry.change_metrics import ChangeMetrics
+from worker.telemetry.charges import Charges
 from worker.telemetry.counts import BrokerCounters, BrokerCounts, LogCounter
 from worker.telemetry.health import Health
 from worker.telemetry.polls import Polls
@@ -122,6 +123,7 @@ class Metrics(ChangeMetrics):
         self._events = r.counter("stripe_events", text, {"outcome": labels.EVENT_OUTCOMES})
         self.refreshes = Refreshes(r, _CALL)
         self.account_changes = AccountChanges(r, _CALL)
+        self.charges = Charges(r, _CALL)
 
     def events(self, outcome: str, count: int) -> None:
         """`count` events ended as `outcome` (`labels.EVENT_OUTCOMES`)."""
@@ -191,6 +193,7 @@ class Metrics(ChangeMetrics):
         """Postgres can't be read: what was last read there is no longer shown."""
         ledger = (self._depth, self._age, self._oldest, self._unopenable, self._in_quarantine)
         self.refreshes.forget()
+        self.charges.forget()
         for each in (*ledger, *self._of_the_outbox):
             each.forget()
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -15,7 +15,7 @@ additive = True
 know it read just that, so roles are given once none of them runs any more. Those that make changes, and don't know this
 kind, must not run beside others that do: no release is like that."""
 
-_KINDS = ("create", "update", "delete", "checkout", "completion", "portal")
+_KINDS = ("create", "update", "delete", "checkout", "completion", "portal", "detachment")
 
 
 def upgrade() -> None:

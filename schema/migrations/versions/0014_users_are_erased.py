@@ -15,7 +15,7 @@ additive = True
 first release knew these states. Those that make changes, and don't know this kind, must not run beside others that do:
 no release is like that."""
 
-_KINDS = ("create", "update", "delete", "checkout", "completion", "portal", "details")
+_KINDS = ("create", "update", "delete", "checkout", "completion", "portal", "detachment", "details")
 
 
 def upgrade() -> None:

@@ -539,3 +539,18 @@ def test_no_line_of_the_log_holds_more_than_ids(deployment: Stack) -> None:
     shown: dict[str, Any] = json.loads(line)
     assert (shown["user_id"], shown["state"], shown["stripe_keeps"]) == ("ann", "erased", list(STRIPE_KEEPS))
     gone(deployment)
+
+
+def test_a_charge_that_is_under_way_is_waited_for(accounts: Accounts, impatient: None) -> None:
+    stack, customer = accounts.stack, accounts.customer("ann")["id"]
+    tried = "INSERT INTO charge_tries (stripe_invoice_id, attempt_count, stripe_payment_method_id, stripe_customer_id,"
+    stack.rows(f"{tried} is_ours) VALUES ('in_1', 1, 'pm_1', %s, true)", customer)
+    stack.rows("INSERT INTO failing_invoices (stripe_invoice_id) VALUES ('in_1')")
+    assert erase(accounts).status == 202
+    wait_until(lambda: told(accounts).body["waits_for"] == "charge_under_way")
+    assert accounts.at_stripe("ann")["status"] == "trialing"
+    stack.rows("UPDATE charge_tries SET outcome = 'declined', ended_at = now()")
+    stack.rows("UPDATE account_changes SET due_at = now() WHERE state = 'pending'")
+    wait_until(lambda: is_erased(accounts), 30)
+    assert not stack.rows("SELECT 1 FROM charge_tries")
+    assert not stack.rows("SELECT 1 FROM failing_invoices")

@@ -116,3 +116,11 @@ def test_stripes_clock_is_compared(stack: Stack, examined: Examine) -> None:
     postgres, stripe = examined(stack).of("clocks")
     assert (postgres.verdict, stripe.verdict) == (Verdict.OK, Verdict.PROBLEM)
     assert "ahead of this machine's" in stripe.detail
+
+
+def test_a_key_that_may_not_read_invoices_is_told_where_they_are_to_be_charged(stack: Stack, examined: Examine) -> None:
+    on = {"SUBKEEPER_CHARGING__IN_ORDER": "true"}
+    assert examined(stack, **on).one("stripe.charging").verdict is Verdict.OK
+    stack.control.put_key("rk_test_restricted", READS)
+    found = examined(stack, STRIPE_SECRET_KEY="rk_test_restricted", **on).one("stripe.charging")
+    assert (found.verdict, "invoices" in found.fix) == (Verdict.PROBLEM, True)

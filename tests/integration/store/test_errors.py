@@ -95,6 +95,8 @@ def test_every_unique_constraint_that_a_use_case_can_meet_has_its_name(database:
         "provisionings_stripe_subscription_id_key",
         "quarantined_messages_topic_key",  # written with ON CONFLICT DO NOTHING
         "account_changes_key",  # likewise
+        "charge_tries_stripe_invoice_id_key",  # written with ON CONFLICT DO NOTHING
+        "charge_tries_unresolved_key",  # written under the invoice's lease, after the one before has its answer
         "checkouts_open_key",  # written in the user's turn, after the one before has ended
         "checkouts_stripe_session_id_key",  # as Stripe gives it, likewise
     }

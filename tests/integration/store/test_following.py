@@ -94,12 +94,12 @@ def test_what_has_been_nobodys_for_long_is_forgotten_until_it_is_heard_of_again(
         " WHERE stripe_subscription_id <> 'sub_3'",
     )
     with database.transaction() as tx:
-        assert events.prune_unmatched(tx, inbox.NOBODYS_KEPT, 1) == 1
-        assert events.prune_unmatched(tx, inbox.NOBODYS_KEPT, 10) == 1
+        assert events.prune_unmatched(tx, inbox.KEPT, 1) == 1
+        assert events.prune_unmatched(tx, inbox.KEPT, 10) == 1
     assert run(database, ids) == ["sub_3"]
     with database.transaction() as tx:
         events.add_unmatched(tx, nobodys[:1])
-        assert events.prune_unmatched(tx, inbox.NOBODYS_KEPT, 10) == 0
+        assert events.prune_unmatched(tx, inbox.KEPT, 10) == 0
     assert run(database, ids) == ["sub_1", "sub_3"]
 
 

@@ -24,6 +24,7 @@ from worker.domain.lanes import Lane
 from worker.domain.portal import Choice, Intent, features, portal_request
 from worker.domain.provisioning import customer_request
 from worker.stripe_api.account_calls import AccountCalls
+from worker.stripe_api.charge_calls import ChargeCalls
 from worker.stripe_api.checkout_calls import CheckoutCalls
 from worker.stripe_api.credentials import API_VERSION
 from worker.stripe_api.errors import Refused
@@ -91,6 +92,11 @@ def delete_tax_id(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
 def default_card(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     card = {"invoice_settings": {"default_payment_method": "pm_1"}}
     return stripe.accounts.update_customer("cus_1", card, key="k15", deadline=by)
+
+
+def detach(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    stripe.accounts.detach("pm_1", key="k24", deadline=by)
+    return True
 
 
 TERMS = Terms("test", "flexible", "usd")
@@ -197,6 +203,8 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     ),
     "cancel": cancel,
     "attach": lambda stripe, _lane, by: stripe.accounts.attach("pm_1", "cus_1", key="k14", deadline=by),
+    "detach": detach,
+    "payment_method": lambda stripe, _lane, by: stripe.accounts.payment_method_customer("pm_1", deadline=by) or True,
     "default_card": default_card,
     "name": lambda stripe, _lane, by: stripe.accounts.update_customer(
         "cus_1", name_request("Ada"), key="k24", deadline=by
@@ -236,6 +244,9 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "change_portal": lambda stripe, _lane, by: stripe.portal_configurations.update(
         "bpc_1", {"features": FEATURES}, key="k23", deadline=by
     ),
+    "invoice": lambda stripe, _lane, by: stripe.charges.invoice("in_1", deadline=by),
+    "pay_by_another_card": lambda stripe, _lane, by: stripe.charges.pay("in_1", "pm_1", key="k25", deadline=by),
+    "clock": lambda stripe, _lane, by: stripe.charges.now("clock_1", deadline=by),
     "test_clock": clock_ahead,
     "delete_endpoint": lambda stripe, _lane, by: stripe.webhook_endpoints.delete("we_1", deadline=by),
 }
@@ -253,7 +264,7 @@ def test_stripe_mock_would_tell(new_gateway: NewGateway, mock_url: str) -> None:
 
 def test_every_public_request_of_the_gateway_is_checked_here() -> None:
     helpers = {"reload", "close", "opened_on", "try_reading"}  # it sends lists that others send
-    asked = (AccountCalls, CheckoutCalls, PortalConfigurations, Products, Showing, WebhookEndpoints)
+    asked = (AccountCalls, ChargeCalls, CheckoutCalls, PortalConfigurations, Products, Showing, WebhookEndpoints)
     methods = {*vars(StripeGateway), *(name for calls in asked for name in vars(calls))}
     public = {name for name in methods if not name.startswith("_")} - helpers
     assert public <= {name for request in REQUESTS.values() for name in request.__code__.co_names}

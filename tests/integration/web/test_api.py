@@ -329,8 +329,9 @@ def test_the_document_describes_what_is_answered(api: Endpoint, database_url: st
         "3.1.1",
         [
             "/subscriptions/{user_id}", "/subscriptions", "/account-changes/{change_id}", "/billing/payment-methods",
-            "/billing/payment-methods/order", "/billing/customers/{user_id}", "/billing/owners",
-            "/billing/owners/users/{user_id}", "/billing/owners/projects/{project_id}",
+            "/billing/payment-methods/order", "/billing/customers/{user_id}",
+            "/billing/owners", "/billing/owners/users/{user_id}", "/billing/owners/projects/{project_id}",
+            "/billing/payment-methods/{payment_method_id}",
             "/billing/subscriptions",
             "/billing/payment-methods/setup",
             "/billing/subscriptions/manage",

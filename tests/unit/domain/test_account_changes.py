@@ -66,6 +66,7 @@ CARD = [Step.ATTACH, Step.DEFAULT, Step.OWN_DEFAULT]
         (Kind.CREATE, {"plan": "pro", "email": "a@b"}, [Step.PROVISION]),
         (Kind.CREATE, {"plan": "pro", "stripe_source": "pm_1"}, [Step.PROVISION, *CARD]),
         (Kind.DELETE, {}, [Step.REMOVE]),
+        (Kind.DETACHMENT, {}, [Step.DETACH]),
     ],
 )  # fmt: skip
 def test_a_change_is_made_in_one_order_however_it_is_written(

@@ -35,7 +35,7 @@ def _labels(family: Metric) -> Sequence[str]:
         return [name for name in sample.labels if name != "le"]
     metrics = Metrics("1")
     everything = [*vars(metrics).values(), *vars(metrics.polls).values(), *vars(metrics.refreshes).values()]
-    everything += vars(metrics.account_changes).values()
+    everything += [*vars(metrics.account_changes).values(), *vars(metrics.charges).values()]
     declared = {each._name: each.labels for each in everything if isinstance(each, Reading)}
     return declared[family.name]
 

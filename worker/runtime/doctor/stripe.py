@@ -15,12 +15,12 @@ from worker.runtime.pages import own_portal
 from worker.runtime.resources import StripeSide, stripe_side
 from worker.settings.model import Settings
 from worker.settings.sections import PlanSettings
-from worker.stripe_api.errors import Unauthorized
+from worker.stripe_api.errors import Unauthorized, refusal_of
 from worker.telemetry import Metrics
 from worker.version import VERSION
 
 KEY, PERMISSIONS, PRICES = "stripe", "stripe.permissions", "stripe.prices"
-PORTAL, CLOCK = "stripe.portal", "stripe.test_clock"
+PORTAL, CHARGING, CLOCK = "stripe.portal", "stripe.charging", "stripe.test_clock"
 
 READ = {
     "customers": "/v1/customers",
@@ -71,6 +71,8 @@ class StripeCheck:
             yield self._price(stripe, name, plan)
         if self._settings.api.opens_pages:
             yield self._portal(stripe)
+        if self._settings.charging.in_order:
+            yield self._charging(stripe)
         if self._settings.stripe.test_clock is not None:
             yield self._test_clock(stripe)
 
@@ -80,6 +82,19 @@ class StripeCheck:
         except SubkeeperError as error:
             return refused(PORTAL, error, "Try again")
         return ok(PORTAL, f"{found} lets users do what the API does")
+
+    def _charging(self, stripe: StripeSide) -> Finding:
+        """By an invoice that isn't there: Stripe says so to whoever may read them."""
+        try:
+            stripe.gateway.charges.invoice("in_subkeeper_doctor", deadline=self._deadline())
+        except Unauthorized:
+            fix = "Grant it at Stripe: write on invoices, read on payment intents"
+            return problem(CHARGING, "charging.in_order is on, and the key may not read invoices", fix)
+        except SubkeeperError as error:
+            failure = refusal_of(error)
+            if failure is None or failure.code != "resource_missing":
+                return refused(CHARGING, error, "Try again")
+        return ok(CHARGING, "the key may read invoices; whether it may have them paid can't be told without that")
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._settings.stripe.request_timeout)

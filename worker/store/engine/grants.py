@@ -17,6 +17,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "billing_owners": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "billing_subscriptions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "payment_methods": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "failing_invoices": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "charge_tries": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_tombstones": ("SELECT", "INSERT"),
     "account_changes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "subscription_counts": ("SELECT", "INSERT", "UPDATE", "DELETE"),

@@ -79,7 +79,7 @@ def answered(operation: Operation, request: Request, caller: Caller | None, body
     assert operation.act is not None, "it does one of the three"
     if document is None:
         document = _document(operation, request, body)
-    return operation.act(Act(caller, users, request.headers, document))
+    return operation.act(Act(caller, users, request.headers, document, given))
 
 
 def _user_of(document: Mapping[str, object]) -> str:

@@ -19,6 +19,7 @@ from worker.web.api.operations import Refused, Reply
 from worker.web.api.subscriptions import SubscriptionView, view_of
 
 STATUSES: Mapping[str, HTTPStatus] = {
+    "no_payment_method": HTTPStatus.NOT_FOUND,
     "parameters_wrong": HTTPStatus.BAD_REQUEST,
     "no_subscription": HTTPStatus.NOT_FOUND,
     "not_payer": HTTPStatus.FORBIDDEN,
@@ -41,7 +42,7 @@ class ChangeView(BaseModel):
 
     id: uuid.UUID
     user_id: str
-    kind: Annotated[str, Field(description="create, update, delete or details (of bills)")]
+    kind: Annotated[str, Field(description="create, update, delete, detachment (of a card) or details (of bills)")]
     state: Annotated[str, Field(description="pending, applied or failed")]
     applied: Annotated[list[str], Field(description="What was asked for and holds")] = []
     ended_at: datetime | None = None
@@ -56,7 +57,7 @@ def reply_of(told: ToldChange, pending_plan: str) -> Reply | None:
     if (error := told.result.get("error")) is not None:
         errors = [ApiError(**each) for each in error["errors"]]
         return as_refused(error["code"], error["detail"], errors, told.result["applied"]).reply
-    if told.kind in {Kind.DELETE, Kind.DETAILS}:
+    if told.kind in {Kind.DELETE, Kind.DETACHMENT, Kind.DETAILS}:
         return Reply(HTTPStatus.NO_CONTENT, b"")
     if (row := told.result["subscription"]) is None:
         return as_refused("no_subscription", "the subscription was removed").reply

@@ -41,12 +41,14 @@ class Begun(NamedTuple):
 
 
 class Act(NamedTuple):
-    """A request to do something. `headers`: by their names in lower case; `document`: the JSON object of its body."""
+    """A request to do something. `headers`: by their names in lower case; `document`: the JSON object of its body;
+    `given`: the parameters of its path and query."""
 
     caller: Caller
     users: tuple[str, ...]
     headers: Mapping[str, str]
     document: Mapping[str, object]
+    given: Parameters
 
 
 class Refused(Exception):

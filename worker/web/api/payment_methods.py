@@ -20,8 +20,8 @@ from worker.web.api.subscriptions import USER, USER_ID, many_users, one_user
 
 MOST_METHODS = 50
 """So many ids of 255 characters fit into the body that is taken."""
-_METHOD_ID = re.compile("[A-Za-z0-9_]{1,255}")
-_ID = {"type": "string", "pattern": f"^{_METHOD_ID.pattern}$"}
+METHOD_ID = re.compile("[A-Za-z0-9_]{1,255}")
+_ID = {"type": "string", "pattern": f"^{METHOD_ID.pattern}$"}
 _ORDER: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -35,6 +35,9 @@ _PROBLEMS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is no JSON, or compressed",
 }
+
+
+OF_USER = Parameter("user_id", "query", "The profile's id", USER_ID, is_required=True)
 
 
 class CardView(BaseModel):
@@ -106,15 +109,14 @@ class PaymentMethods:
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        user = Parameter("user_id", "query", "The profile's id", USER_ID, is_required=True)
         return (
             Operation(
                 "GET", "/billing/payment-methods", "list_payment_methods", "A user's payment methods", Access.OWN,
-                (user,), many_users, self._methods, PaymentMethodList, may_miss=True, asks_stripe=True,
+                (OF_USER,), many_users, self._methods, PaymentMethodList, may_miss=True, asks_stripe=True,
             ),
             Operation(
                 "PUT", "/billing/payment-methods/order", "order_payment_methods", "In which order they are tried",
-                Access.CHANGE, (user,), many_users, None, PaymentMethodList, may_miss=True, act=self._reorder,
+                Access.CHANGE, (OF_USER,), many_users, None, PaymentMethodList, may_miss=True, act=self._reorder,
                 body=_ORDER, problems=_PROBLEMS,
             ),
             Operation(
@@ -191,7 +193,7 @@ def _ids(value: object, document: Mapping[str, object]) -> list[str]:
     errors += [
         ApiError(pointer("body", place, number), "not_an_id", "is no id of a payment method")
         for number, each in enumerate(value[:MOST_METHODS])
-        if not isinstance(each, str) or not _METHOD_ID.fullmatch(each)
+        if not isinstance(each, str) or not METHOD_ID.fullmatch(each)
     ]
     errors += [
         ApiError(pointer("body", place, number), "repeated", "may be given once")

@@ -1,0 +1,83 @@
+"""Marks of invoices whose payment failed, and tries: what the tables themselves hold to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from tests.integration.store.conftest import LEASE
+from worker.domain.charging import Try, TryOutcome
+from worker.errors import SubkeeperError
+from worker.store import charges
+from worker.store.charges import FailingInvoice
+from worker.store.engine.database import Database
+from worker.store.engine.errors import LeaseLost
+
+TRY = Try("in_1", 1, "pm_b")
+
+
+def leased(database: Database) -> FailingInvoice:
+    with database.transaction() as tx:
+        charges.mark(tx, {"in_1"})
+        (found,) = charges.lease(tx, 9, LEASE)
+    return found
+
+
+def test_what_is_marked_while_somebody_is_at_it_is_looked_at_once_more(database: Database) -> None:
+    first = leased(database)
+    with database.transaction() as tx:
+        charges.mark(tx, ["in_1", "in_2"])
+        assert [each.id for each in charges.lease(tx, 9, LEASE)] == ["in_2"], "nobody else takes it"
+        charges.end(tx, first)
+        (second,) = charges.lease(tx, 9, LEASE)
+        assert (second.id, second.wanted, second.attempts) == ("in_1", 2, 1)
+        charges.end(tx, second)
+        assert charges.backlog(tx).waiting == 1
+    with pytest.raises(LeaseLost), database.transaction() as tx:
+        charges.end(tx, second)
+
+
+def test_who_has_lost_the_lease_writes_nothing(database: Database) -> None:
+    first = leased(database)
+    with database.transaction() as tx:
+        charges.postpone(tx, first, timedelta(), "away")
+        (second,) = charges.lease(tx, 1, LEASE)
+    assert (second.token != first.token, second.attempts) == (True, 2)
+    with pytest.raises(LeaseLost), database.transaction() as tx:
+        charges.hold(tx, first, LEASE)
+    with pytest.raises(LeaseLost), database.transaction() as tx:
+        charges.postpone(tx, first, timedelta(), None)
+
+
+def test_a_card_is_tried_once_at_an_attempt_and_the_one_before_it_is_known(database: Database) -> None:
+    with database.transaction() as tx:
+        charges.begin(tx, TRY, "cus_1", ["pm_a"])
+    with pytest.raises(LeaseLost), database.transaction() as tx:
+        charges.begin(tx, TRY, "cus_1", ["pm_a"])
+    with database.transaction() as tx:
+        charges.end_try(tx, TRY, TryOutcome.DECLINED, "card_declined")
+        charges.begin(tx, replace(TRY, attempt_count=2), "cus_1", [])
+        found = charges.tries(tx, "in_1")
+    told = [(each.payment_method, each.attempt_count, each.outcome) for each in found]
+    assert told == [("pm_a", 1, "declined"), ("pm_b", 1, "declined"), ("pm_b", 2, None)]
+
+
+def test_an_invoice_has_one_try_without_an_answer(database: Database) -> None:
+    with database.transaction() as tx:
+        charges.begin(tx, TRY, "cus_1", [])
+        charges.begin(tx, replace(TRY, invoice_id="in_2"), "cus_1", [])
+    with pytest.raises(SubkeeperError), database.transaction() as tx:
+        charges.begin(tx, replace(TRY, payment_method="pm_c"), "cus_1", [])
+
+
+def test_a_key_is_as_old_as_its_first_request_and_the_next_generation_begins_anew(database: Database) -> None:
+    with database.transaction() as tx:
+        charges.begin(tx, TRY, "cus_1", [])
+        tx.execute(text("UPDATE charge_tries SET asked_at = now() - interval '24 hours'"))
+        (old,) = charges.tries(tx, "in_1")
+        charges.renew(tx, old.renewed())
+        (new,) = charges.tries(tx, "in_1")
+    assert (old.is_forgotten, new.is_forgotten, new.generation) == (True, False, 2)
