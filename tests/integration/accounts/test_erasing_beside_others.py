@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests.integration.accounts.conftest import ADMIN, Accounts, signed_up
 from tests.integration.accounts.test_erasing import erase, gone, impatient, is_erased, shared, told
 from tests.integration.accounts.test_owners import take_away
 from tests.integration.web.callers import ask
+from tests.support.commands import Commands
+from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from worker.accounts.erasure_rows import ErasureRows
 from worker.domain.provisioning import user_digest
@@ -153,3 +156,12 @@ def test_what_waits_for_earlier_changes_says_so_everywhere(
     assert told(accounts).body["waits_for"] == "earlier_changes"
     wait_until(lambda: not accounts.worker.part("erasures")[0], 15)
     assert "earlier_changes" in accounts.worker.part("erasures")[1]
+
+
+@pytest.mark.parametrize("user", ["", "x" * 300, "\udcff"])
+def test_who_cant_be_a_user_is_not_erased_by_the_command_either(deployment: Stack, tmp_path: Path, user: str) -> None:
+    """No row of the ledger comes of a typing error."""
+    before = deployment.rows("SELECT count(*) FROM provisionings")
+    refused = Commands(deployment, tmp_path)("erase", user, "--yes")
+    assert (refused.code, "no profile can have this id" in refused.err) == (2, True)
+    assert deployment.rows("SELECT count(*) FROM provisionings") == before
