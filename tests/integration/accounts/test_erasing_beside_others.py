@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.accounts.conftest import ADMIN, Accounts, signed_up
 from tests.integration.accounts.test_erasing import erase, gone, impatient, is_erased, shared, told
-from tests.integration.accounts.test_owners import take_away
+from tests.integration.accounts.test_owners import metadata, row, subscribe, take_away
 from tests.integration.web.callers import ask
 from tests.support.commands import Commands
 from tests.support.stack import Stack
@@ -65,6 +65,22 @@ def test_of_two_owners_who_are_erased_at_once_the_last_one_takes_the_customer_al
     assert is_deleted(accounts, customer)
     for user in ("ann", "bob"):
         gone(stack, user)
+
+
+def test_a_subscription_on_anothers_customer_ends_and_its_row_goes(accounts: Accounts) -> None:
+    """It is known by its row, too, where nothing at Stripe names the user any more."""
+    stack = accounts.stack
+    shared(stack)
+    made = subscribe(accounts, **metadata(accounts, "bob"))
+    assert row(accounts, made) == {"owner_user_id": "bob", "owner_project_id": None}
+    stack.call_stripe("POST", f"/v1/subscriptions/{made}", **{"metadata[subkeeper]": "", "metadata[user_id]": ""})
+    assert erase(accounts, "bob").status == 200
+    assert stack.call_stripe("GET", f"/v1/subscriptions/{made}")["status"] == "canceled"
+    assert row(accounts, made) is None
+    (buried,) = stack.rows("SELECT stripe_subscription_id, user_id FROM subscription_tombstones")
+    assert buried == {"stripe_subscription_id": made, "user_id": "bob"}
+    assert (accounts.read("ann").status, accounts.at_stripe("ann")["status"]) == (200, "trialing")
+    gone(stack, "bob")
 
 
 def test_asked_for_once_more_what_was_spared_then_goes_too(accounts: Accounts) -> None:
