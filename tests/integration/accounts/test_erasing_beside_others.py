@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -17,9 +19,14 @@ from tests.integration.web.callers import ask
 from tests.support.commands import Commands
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
+from worker.accounts.asking import Asking
 from worker.accounts.erasure_rows import ErasureRows
+from worker.domain.account_changes import ChangeRefused, Kind
+from worker.domain.accounts import SubscriptionChange
 from worker.domain.provisioning import user_digest
 from worker.runtime import accounts as watching
+from worker.runtime.changing import open_changing
+from worker.store.told_changes import ToldChange
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.showing import Showing
 
@@ -181,3 +188,20 @@ def test_who_cant_be_a_user_is_not_erased_by_the_command_either(deployment: Stac
     refused = Commands(deployment, tmp_path)("erase", user, "--yes")
     assert (refused.code, "no profile can have this id" in refused.err) == (2, True)
     assert deployment.rows("SELECT count(*) FROM provisionings") == before
+
+
+def test_a_command_whose_user_is_erased_before_it_looks_says_so(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of its change is erased, too."""
+    find = Asking.find
+
+    def erase_first(asking: Asking, identifier: UUID) -> ToldChange | None:
+        monkeypatch.setattr(Asking, "find", find)
+        assert erase(accounts).status == 200
+        return find(asking, identifier)
+
+    with open_changing(accounts.stack.settings(), random.Random(1)) as changing:
+        monkeypatch.setattr(Asking, "find", erase_first)
+        with pytest.raises(ChangeRefused, match="erased since"):
+            changing.make(Kind.UPDATE, "ann", SubscriptionChange(canceling=True))
