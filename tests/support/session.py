@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, LiteralString, Self
 
 import psycopg
@@ -11,10 +12,12 @@ from psycopg.rows import DictRow, dict_row
 
 
 class Session:
-    """One connection, kept: a new one costs Postgres and us ten times what a statement does. `with` closes it."""
+    """One connection, kept: a new one costs Postgres and us ten times what a statement does. `with` closes it. `url`
+    says where to, and a new one is opened where that is elsewhere by now."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
+        self._connected_to = ""
         self._kept: Connection[DictRow] | None = None
         self._lock = threading.Lock()
 
@@ -36,6 +39,8 @@ class Session:
 
     def _on_kept(self, query: LiteralString, parameters: tuple[object, ...]) -> list[dict[str, Any]]:
         """A second time where Postgres has ended the session since the statement before, which shows only now."""
+        if self._connected_to != self._url():
+            self._close()
         if self._kept is not None:
             try:
                 return _run(self._kept, query, parameters)
@@ -43,12 +48,13 @@ class Session:
                 if not self._kept.closed:
                     raise
                 self._close()
+        self._connected_to = self._url()
         self._kept = self._connect()
         return _run(self._kept, query, parameters)
 
     def _connect(self) -> Connection[DictRow]:
         """Prepares nothing: a migration may change the tables meanwhile."""
-        return psycopg.connect(self._url, autocommit=True, row_factory=dict_row, prepare_threshold=None)
+        return psycopg.connect(self._url(), autocommit=True, row_factory=dict_row, prepare_threshold=None)
 
     def _close(self) -> None:
         if self._kept is not None:

@@ -201,7 +201,7 @@ class Stack:
         self._directory = directory
         self._rng = rng
         self.database_url = database_url
-        self._session = closing.enter_context(Session(database_url))
+        self._session = closing.enter_context(Session(lambda: self.database_url))
         self.nsqd = nsqd
         self.topic, self.backfill_topic, self.events_topic = topics
         self.changes_topic = f"{self.topic}.changes"
@@ -251,10 +251,10 @@ class Stack:
         self._closing.callback(worker.end)
         return worker.start()
 
-    def spawn(self, *arguments: str, **environ: str) -> Spawned:
-        """The command with these arguments, in a process of its own."""
+    def spawn(self, *arguments: str, program: Sequence[str] = (), **environ: str) -> Spawned:
+        """The command with these arguments, in a process of its own; or `program` with these and its own."""
         log = self._directory / f"subkeeper-{len(list(self._directory.iterdir()))}.log"
-        spawned = Spawned(self._environ(environ), log, *arguments)
+        spawned = Spawned(self._environ(environ), log, *arguments, program=program)
         self._closing.callback(spawned.kill)
         return spawned
 

@@ -42,7 +42,8 @@ class Cards:
             raise NoCustomer("Stripe has none any more") from gone
         shown = {each.id: each for each in answer.value}
         with self._database.transaction() as tx:
-            customers.locked(tx, [customer_id])
+            if customers.locked(tx, [customer_id])[customer_id].deleted:  # meanwhile
+                raise NoCustomer("it was deleted")
             payment_methods.take_list(tx, customer_id, list(shown), (answer.seen_from, answer.seen_to))
             return self._read(tx, customer_id, shown)
 

@@ -18,9 +18,10 @@ from worker.accounts.opening import Opening
 from worker.accounts.refusals import is_missing, meant
 from worker.domain.account_changes import ChangeRefused, Step
 from worker.domain.checkouts import CheckoutState
-from worker.domain.erasure import STRIPPED, ErasureState, to_end, to_strip
+from worker.domain.erasure import STRIPPED, to_end, to_strip
 from worker.domain.lanes import Lane
 from worker.domain.provisioning import user_digest
+from worker.domain.stripe_facts import CustomerFact
 from worker.errors import SubkeeperError, TryLater
 from worker.stripe_api.errors import CustomerGone, Refused, SharedRefusal
 from worker.stripe_api.gateway import StripeGateway
@@ -63,10 +64,10 @@ class Erasing:
             raise TryLater(": ".join([refused.code, *(each.code for each in refused.errors)])) from error
 
     def _settle(self, lease: ChangeLease) -> None:
-        change = lease.change
-        if self._rows.settle(change.user_id) is ErasureState.ERASED:  # by another change: nothing is left to do
-            change = replace(change, done=len(change.steps) - 2, wanted={"customers": ""})
-        self._leases.advance(lease, change)
+        """Of somebody who was erased before the rest is gone through again: a customer that others owned may be nobody
+        else's by now, and Search may have been behind."""
+        self._rows.settle(lease.change.user_id)
+        self._leases.advance(lease, lease.change)
 
     def _close_pages(self, lease: ChangeLease) -> None:
         """One that is complete by then has begun a subscription, or collected a card: both go with the rest."""
@@ -126,29 +127,39 @@ class Erasing:
         return [each.id for each in found if each.user_digest == self._digest(lease)]
 
     def _forget_customers(self, lease: ChangeLease) -> None:
+        self._forget_all(lease)
+        self._leases.advance(lease, lease.change)
+
+    def _forget_all(self, lease: ChangeLease) -> None:
         asked: list[Request] = []
         while (request := self._to_forget(lease)) is not None:
             if request in asked:
                 raise TryLater("customer_deleted_and_there")
             self._ask(lease, request, self._forget(lease))
             asked.append(request)
-        self._leases.advance(lease, lease.change)
 
     def _to_forget(self, lease: ChangeLease) -> Request | None:
         if lease.change.request is not None:  # of before
             return lease.change.request
         for each in _customers(lease):
+            known, is_theirs = self._at_stripe(lease, each), self._rows.claim(each, lease.change.user_id)
+            if known is None:
+                continue
+            if is_theirs:
+                return {"customer": each}
+            if known.user_digest == self._digest(lease):
+                return {"customer": each, **STRIPPED}
             with suppress(CustomerGone):
-                known = self._gateway.customer(each, lane=Lane.LIVE, deadline=lease.deadline).value
-                if known is None:  # it is deleted
-                    self._rows.claim(each, lease.change.user_id)
-                elif self._rows.claim(each, lease.change.user_id):
-                    return {"customer": each}
-                elif known.user_digest == self._digest(lease):
-                    return {"customer": each, **STRIPPED}
-                elif left := self._to_strip(lease, each):
+                if left := self._to_strip(lease, each):
                     return {"subscription": left, **STRIPPED}
         return None
+
+    def _at_stripe(self, lease: ChangeLease, customer_id: str) -> CustomerFact | None:
+        """None: it is deleted, or Stripe never had it."""
+        try:
+            return self._gateway.customer(customer_id, lane=Lane.LIVE, deadline=lease.deadline).value
+        except CustomerGone:
+            return None
 
     def _to_strip(self, lease: ChangeLease, customer_id: str) -> str | None:
         found = self._gateway.subscriptions_of(customer_id, lane=Lane.LIVE, deadline=lease.deadline).value
@@ -175,6 +186,8 @@ class Erasing:
     # Here
 
     def _erase(self, lease: ChangeLease) -> None:
+        """After another look at Stripe: what others owned, too, may be nobody else's by now."""
+        self._forget_all(lease)
         self._rows.forget_messages(lease.change.user_id)
         self._rows.forget_pages(lease.change.user_id)
         lease.change = self._rows.erase(lease.change, _customers(lease))

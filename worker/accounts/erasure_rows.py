@@ -33,7 +33,7 @@ class ErasureRows:
         self._database = database
         self._sealer = sealer
 
-    def settle(self, user_id: str) -> ErasureState:
+    def settle(self, user_id: str) -> None:
         """From now on nothing is taken in for the user. Raises `TryLater` while their signup is under way, whose
         requests decide first what there is to delete."""
         with self._database.transaction() as tx:
@@ -41,7 +41,6 @@ class ErasureRows:
             state = erasures.begin(tx, user_id)
         if state not in set(ErasureState):
             raise TryLater("signup_unfinished")
-        return ErasureState(state)
 
     def of(self, user_id: str) -> Theirs:
         """Raises `TryLater` while a card of the user's may still be charged, and while the user may still be in a page
@@ -94,12 +93,15 @@ class ErasureRows:
             erasures.forget_pages(tx, user_id)
 
     def erase(self, change: AccountChange, customer_ids: Sequence[str]) -> AccountChange:
-        """All is done at Stripe: of the user the id stays here, tombstones and the outbox's last words."""
+        """All is done at Stripe: of the user the id stays here, tombstones and the outbox's last words. Raises
+        `TryLater` where a customer has lost its last other owner just now: it is to be deleted, too."""
         change, user_id = replace(change, done=change.done + 1), change.user_id
         with self._database.transaction() as tx:
-            customers.locked(tx, sorted(customer_ids))
+            known = customers.locked(tx, sorted(customer_ids))
             shared = erasures.shared(tx, customer_ids, user_id)
             alone = [each for each in customer_ids if each not in shared]
+            if not all(known[each].deleted for each in alone):
+                raise TryLater("customer_not_deleted")
             rows = subscriptions.locked(tx, erasures.subscriptions_of(tx, user_id, alone))
             account_changes.lock_user(tx, user_id)
             pointers.hold(tx, user_id)

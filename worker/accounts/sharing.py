@@ -40,6 +40,8 @@ class Sharing:
             else:
                 if owner.kind is OwnerKind.USER:
                     _require_not_erased(tx, owner.id)
+                    if role is Role.MEMBER and owners.owned_by(tx, owner).get(customer_id) is Role.PAYER:
+                        _require_no_work(tx, customer_id, owner)
                 owners.give(tx, customer_id, Share(owner, role))
                 refreshes.revisit(tx, customer_id)  # what was nobody's there may be this one's
             return owners.of(tx, [customer_id]).get(customer_id, [])
@@ -60,7 +62,12 @@ def _require_not_erased(tx: Transaction, user_id: str) -> None:
 def _require_nothing_left(tx: Transaction, customer_id: str, owner: Owner) -> None:
     if owner.kind is OwnerKind.USER:
         account_changes.lock_user(tx, owner.id)  # nothing else is asked for meanwhile
-        if owners.has_work(tx, customer_id, owner.id):
-            raise ChangeRefused("under_way", "changes or pages of this owner's are under way there")
+        _require_no_work(tx, customer_id, owner)
     if owners.has_living(tx, customer_id, owner):
         raise ChangeRefused("owns_subscriptions", "this owner has subscriptions there that haven't ended")
+
+
+def _require_no_work(tx: Transaction, customer_id: str, owner: Owner) -> None:
+    """Of the user, who is locked: it was asked for in a role that they have no more, then."""
+    if owners.has_work(tx, customer_id, owner.id):
+        raise ChangeRefused("under_way", "changes or pages of this owner's are under way there")

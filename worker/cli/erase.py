@@ -11,6 +11,8 @@ from worker.cli.output import details, json_line, shown
 from worker.domain.account_changes import Kind
 from worker.domain.accounts import SubscriptionChange
 from worker.domain.erasure import STRIPE_KEEPS, Erasure, ErasureState
+from worker.domain.profile import MAX_USER_ID
+from worker.domain.text import is_storable
 from worker.runtime.changing import open_changing
 from worker.runtime.explaining import is_known
 
@@ -29,6 +31,8 @@ def erase(context: click.Context, user: str, *, yes: bool, json_wanted: bool) ->
 
     Exit codes: 0 done; 1 failed, or not done yet; 2 the settings or the command line must be changed.
     """
+    if not 0 < len(user) <= MAX_USER_ID or not is_storable(user):
+        raise click.BadParameter("no profile can have this id", param_hint="USER")
     with explained():
         settings = loaded_for_people(context)
         if not is_known(settings, user):

@@ -14,7 +14,7 @@ from worker.accounts.asking import Asking
 from worker.accounts.leases import ChangeLeases
 from worker.accounts.waiting import Waiting
 from worker.accounts.working import ChangeWorker
-from worker.domain.account_changes import Kind, Wish, told_of
+from worker.domain.account_changes import ChangeRefused, Kind, Wish, told_of
 from worker.domain.accounts import (
     UNSET,
     SubscriptionChange,
@@ -77,7 +77,8 @@ class Changing:
                 self.worker.run(lease)
             leased = None
             told = self.asking.find(wish.id)
-            assert told is not None, "inserted above"
+            if told is None:  # it went with all else
+                raise ChangeRefused("erased", "the user has been erased since")
             if told.has_ended or time.monotonic() > until:
                 return told
             time.sleep(PAUSE)

@@ -32,7 +32,8 @@ class FetchedDefault:
     ) -> None:
         self._customer_id = customer_id
         self.owner = customers.locked(tx, [customer_id]).get(customer_id)
-        self._before = self.owner.default if self.owner is not None else None
+        # Of a deleted one a tombstone is all that is kept.
+        self._before = self.owner.default if self.owner is not None and not self.owner.deleted else None
         verdict, self._known = answered(self._before or NOTHING, said, seen)
         in_doubt = verdict is Verdict.REFRESHING
         self.sure_after = wait_for(self._known, seen[0]) if in_doubt else None

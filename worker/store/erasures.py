@@ -92,25 +92,29 @@ _ERASED = text("""
     WHERE user_id = :user_id AND state = 'erasing'
 """)
 
-_TOLD = text("""
+_WAITS_FOR = """
+    coalesce(split_part(c.last_error, ':', 1), CASE WHEN EXISTS (
+        SELECT FROM account_changes earlier
+        WHERE earlier.user_id = c.user_id AND earlier.state = 'pending' AND earlier.seq < c.seq)
+    THEN 'earlier_changes' END)
+"""
+
+_TOLD = text(f"""
     SELECT p.state = 'erased' AS is_erased, p.erased_at, c.created_at,
-        coalesce(split_part(c.last_error, ':', 1), CASE WHEN EXISTS (
-            SELECT FROM account_changes earlier
-            WHERE earlier.user_id = :user_id AND earlier.state = 'pending' AND earlier.seq < c.seq)
-        THEN 'earlier_changes' END) AS waits_for
+        {_WAITS_FOR} AS waits_for
     FROM (SELECT) AS one LEFT JOIN provisionings p ON p.user_id = :user_id
     LEFT JOIN LATERAL (
-        SELECT seq, created_at, last_error FROM account_changes
+        SELECT user_id, seq, created_at, last_error FROM account_changes
         WHERE user_id = :user_id AND state = 'pending' AND kind = 'erase' ORDER BY seq LIMIT 1
     ) AS c ON true
     WHERE p.state IN ('erasing', 'erased') OR c.created_at IS NOT NULL
-""")
+""")  # noqa: S608 - a constant
 
-_BACKLOG = text("""
-    SELECT count(*) OVER () AS waiting, extract(epoch FROM now() - created_at)::float8 AS age,
-        coalesce(split_part(last_error, ':', 1), 'under_way') AS waits_for
-    FROM account_changes WHERE state = 'pending' AND kind = 'erase' ORDER BY created_at LIMIT 1
-""")
+_BACKLOG = text(f"""
+    SELECT count(*) OVER () AS waiting, extract(epoch FROM now() - c.created_at)::float8 AS age,
+        coalesce({_WAITS_FOR}, 'under_way') AS waits_for
+    FROM account_changes c WHERE state = 'pending' AND kind = 'erase' ORDER BY created_at LIMIT 1
+""")  # noqa: S608 - as above
 
 
 class Backlog(NamedTuple):

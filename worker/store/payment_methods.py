@@ -1,6 +1,7 @@
 """SQL of `payment_methods`: Stripe's ids of a customer's payment methods, and their order.
 
-Whoever writes has the customer's row locked (`customers.locked`), so that each priority is given once.
+Whoever writes has the customer's row locked (`customers.locked`), so that each priority is given once. Of a customer
+that was deleted nothing is written: what was asked for before may be answered after it was erased.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _ATTACH = text("""
         new.as_of
     FROM unnest(CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:times AS timestamptz[]))
         WITH ORDINALITY AS new (id, customer_id, as_of, number)
-    JOIN billing_customers c ON c.stripe_customer_id = new.customer_id
+    JOIN billing_customers c ON c.stripe_customer_id = new.customer_id AND c.deleted_at IS NULL
     ORDER BY new.id
     ON CONFLICT (stripe_payment_method_id) DO UPDATE
     SET billing_customer_id = excluded.billing_customer_id, priority = excluded.priority, as_of = excluded.as_of
@@ -43,7 +44,7 @@ _DETACH = text("""
     SELECT c.id, new.id, NULL, new.as_of
     FROM unnest(CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:times AS timestamptz[]))
         AS new (id, customer_id, as_of)
-    JOIN billing_customers c ON c.stripe_customer_id = new.customer_id
+    JOIN billing_customers c ON c.stripe_customer_id = new.customer_id AND c.deleted_at IS NULL
     ORDER BY new.id
     ON CONFLICT (stripe_payment_method_id) DO UPDATE SET priority = NULL, as_of = excluded.as_of
     WHERE known.priority IS NOT NULL

@@ -24,8 +24,8 @@ def give(accounts: Accounts, role: str, token: str = ADMIN.token, to: str | None
     return ask(accounts, OWNERS, token, "PUT", {"customer": to or customer(accounts), "role": role, **owner})
 
 
-def take_away(accounts: Accounts, token: str = ADMIN.token, **owner: str) -> Reply:
-    return ask(accounts, f"{OWNERS}?{urlencode({'customer': customer(accounts), **owner})}", token, "DELETE")
+def take_away(accounts: Accounts, token: str = ADMIN.token, to: str | None = None, **owner: str) -> Reply:
+    return ask(accounts, f"{OWNERS}?{urlencode({'customer': to or customer(accounts), **owner})}", token, "DELETE")
 
 
 def owners(accounts: Accounts, token: str = ADMIN.token, **of: str) -> Reply:
@@ -243,3 +243,24 @@ def test_who_signs_up_or_is_erased_is_given_nothing(accounts: Accounts, state: s
     else:
         refused = give(accounts, "payer", to=customer(accounts, "bob"), user_id="ann")
         assert (refused.status, refused.body["code"]) == (409, "signup_unfinished")
+
+
+@pytest.mark.parametrize("kind", ["checkout", "details"])
+def test_who_still_has_work_under_way_there_as_a_payer_stays_one(accounts: Accounts, kind: str) -> None:
+    """What comes of a page, or of a change, is what a member may not do."""
+    signed_up(accounts.stack, "bob")
+    give(accounts, "payer", user_id="bob")
+    if kind == "checkout":
+        urls = {"success_url": BACK, "cancel_url": BACK}
+        body = {"user_id": "ann", "plan": "pro", **urls}
+        assert accounts.post("/billing/subscriptions", body, token_of("ann")).status == 201
+    else:
+        path = f"/v1/customers/{customer(accounts)}"
+        accounts.stack.control.fault("status", match={"path": path, "method": "POST"}, status=503)
+        asked = ask(accounts, "/billing/customers/ann", token_of("ann"), "PATCH", {"name": "Ann"})
+        assert asked.status == 202
+    refused = give(accounts, "member", user_id="ann")
+    assert (refused.status, refused.body.get("code")) == (409, "under_way")
+    assert roles(owners(accounts)) == {"ann": "payer", "bob": "payer"}
+    assert give(accounts, "payer", user_id="ann").status == 200
+    assert give(accounts, "member", user_id="bob").status == 200

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.forked import SUBKEEPER
 from tests.support.stack import Stack, profile, users
 from tests.support.waiting import wait_until
 
@@ -124,11 +125,7 @@ def test_a_signal_that_asks_to_end_drains(stack: Stack, number: signal.Signals) 
 
 
 def test_a_worker_under_nohup_outlives_its_terminal(stack: Stack) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        worker = stack.spawn_worker()
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    worker = stack.spawn("run", "profiles", program=("nohup", str(SUBKEEPER))).await_start()
     worker.send(signal.SIGHUP)
     stack.publish(profile("ada"))
     stack.await_completed("ada")
