@@ -49,7 +49,7 @@ _UNMATCHED = text("""
 _PRUNE_UNMATCHED = text("""
     DELETE FROM unmatched_subscriptions WHERE stripe_subscription_id IN (
         SELECT stripe_subscription_id FROM unmatched_subscriptions WHERE recorded_at < now() - CAST(:kept AS interval)
-        ORDER BY stripe_subscription_id LIMIT :limit FOR UPDATE SKIP LOCKED)
+        ORDER BY stripe_subscription_id LIMIT :limit)
 """)
 
 _MATCHED = text("DELETE FROM unmatched_subscriptions WHERE stripe_subscription_id = :id")

@@ -124,7 +124,7 @@ def test_the_documented_grants_are_enough_for_everything_that_runs(
     ):
         said = as_app(*line.split())
         assert said.code == 0, (line, said.err)
-    assert worker.get("/readyz")[0] == 200, worker.get("/readyz")
+    assert worker.get("/readyz")[0] == 200, json.loads(worker.get("/readyz")[1])["parts"]["postgres"]
     assert not [line for line in worker.lines if line["level"] in ("error", "critical")]
 
 
