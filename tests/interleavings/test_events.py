@@ -224,3 +224,20 @@ def _changed(story: Story, end: int) -> Callable[[], dict[str, Any]]:
         return story.told[-1]
 
     return change
+
+
+def test_cards_of_one_batch_are_taken_in_by_their_time(new_world: Callable[[], World], rng: random.Random) -> None:
+    story = Story(new_world(), rng)
+    world, process = story.world, story.world.processes[0]
+    customer = f"customer={story.customer}"
+    gone, first, second = (
+        world.ask_stripe("POST", f"/v1/payment_methods/{card}/attach", customer)["id"]
+        for card in ("pm_card_visa", "pm_card_mastercard", "pm_card_amex")
+    )
+    world.ask_stripe("POST", f"/v1/payment_methods/{gone}/detach", "")
+    told = [each for each in story.told if each["type"].startswith("payment_method.")]
+    process.know_days()
+    process.hear([{**each, "created": each["created"] + number} for number, each in enumerate(told)][::-1])
+    finish(process)
+    assert world.cards() == [story.card, first, second]
+    world.stop()

@@ -234,6 +234,11 @@ class World:
         with self._database.transaction() as tx:
             return subscriptions.read(tx, [identifier])[identifier]
 
+    def cards(self) -> list[str]:
+        """Every payment method that is somebody's, in order."""
+        query = "SELECT stripe_payment_method_id FROM payment_methods WHERE priority IS NOT NULL ORDER BY priority"
+        return list(self._eyes.execute(text(query)).scalars())
+
     def told(self) -> Sequence[Row[Any]]:
         """All changes, in the order of their versions."""
         query = "SELECT stripe_subscription_id, version, before, after FROM subscription_changes ORDER BY version, id"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import permutations
 
-import pytest
-
 from tests.integration.events.test_events import later, start
 from tests.integration.events.test_payable import add_card, customer_of
 from tests.integration.events.test_verify import quick_second_look, verify
@@ -46,30 +44,6 @@ def test_a_new_card_goes_last_and_a_detached_one_stays_that_in_every_order(stack
     stack.hear(event)
     stack.await_heard(event)
     assert cards(stack, names[0]) == [kept[names[0]], second]
-
-
-def test_all_of_them_in_one_batch_come_to_the_same(stack: Stack) -> None:
-    """In a batch they are taken in by their time. How nsqd cuts batches is its own affair: somebody's must be one."""
-    names = users(12)
-    start(stack, *names)
-    for name in names:
-        customer = customer_of(stack, name)
-        gone, first, second = (add_card(stack, customer) for _ in range(3))
-        stack.call_stripe("POST", f"/v1/payment_methods/{gone}/detach")
-        events = stack.events("payment_method.attached", "payment_method.detached")[-4:]
-        spread = [later(stack, event, number) for number, event in enumerate(events)]
-        stack.hear(*spread[::-1])
-        stack.await_heard(*events)
-        if _were_one_batch(stack, [event["id"] for event in events]):
-            assert cards(stack, name) == [first, second]
-            return
-    pytest.fail("nsqd never delivered four events at once")
-
-
-def _were_one_batch(stack: Stack, event_ids: list[str]) -> bool:
-    """A batch is one transaction, whose time its rows have."""
-    query = "SELECT count(DISTINCT processed_at) AS n FROM processed_stripe_events WHERE stripe_event_id = ANY(%s)"
-    return bool(stack.rows(query, event_ids)[0]["n"] == 1)
 
 
 def test_a_card_of_nobodys_customer_is_none_of_ours(stack: Stack) -> None:
