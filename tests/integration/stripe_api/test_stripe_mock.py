@@ -99,6 +99,11 @@ def detach(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
     return True
 
 
+def delete_customer(stripe: StripeGateway, _lane: Lane, by: Deadline) -> object:
+    stripe.accounts.delete_customer("cus_1", key="k30", deadline=by)
+    return True
+
+
 TERMS = Terms("test", "flexible", "usd")
 URLS = Urls("https://app.example.com/?session={CHECKOUT_SESSION_ID}", "https://app.example.com/")
 OWED = Changeable("past_due", "si_1", "price_1", None, None, None, False, "in_1", "open")
@@ -204,6 +209,7 @@ REQUESTS: dict[str, Callable[[StripeGateway, Lane, Deadline], object]] = {
     "cancel": cancel,
     "attach": lambda stripe, _lane, by: stripe.accounts.attach("pm_1", "cus_1", key="k14", deadline=by),
     "detach": detach,
+    "delete_customer": delete_customer,
     "payment_method": lambda stripe, _lane, by: stripe.accounts.payment_method_customer("pm_1", deadline=by) or True,
     "default_card": default_card,
     "name": lambda stripe, _lane, by: stripe.accounts.update_customer(
