@@ -63,11 +63,15 @@ _LOCKED_WITH_CUSTOMERS = text(
     )
 )
 
+# The few users' ledger rows first: whose a subscription is can't be looked up by an index.
 _CURRENT = text(f"""
-    {_ALL} JOIN provisionings p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {_USER}
-    WHERE p.user_id = ANY(CAST(:user_ids AS text[])) AND c.deleted_at IS NULL
+    WITH p AS MATERIALIZED (
+        SELECT user_id, stripe_subscription_id FROM provisionings WHERE user_id = ANY(CAST(:user_ids AS text[]))
+    )
+    {_ALL} JOIN p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {_USER}
+    WHERE c.deleted_at IS NULL
     ORDER BY p.user_id
-""")
+""")  # noqa: S608 - constants
 
 _LIVING = text(f"""
     {_ALL} WHERE s.id IN (
