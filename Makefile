@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/subkeeper demo
 
 # Most tests wait for real parts, so several run side by side; each process has its own parts.
-WORKERS ?= 3
+WORKERS ?= 4
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
