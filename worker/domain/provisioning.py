@@ -42,6 +42,9 @@ LOOK_MARGIN = timedelta(minutes=10)
 BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
 """Before the first object at Stripe."""
 
+LONGEST_DELAY = 3600.0
+"""Seconds between two attempts at what nobody waits for."""
+
 FIRST_RETRY, LONGEST_RETRY = 1.0, 20.0
 """Seconds before a retry: doubling from the first to the longest. The longest bounds how late a row is settled once
 a dependency is back; the limiter, not the delay, is what protects Stripe from many rows."""
@@ -250,6 +253,11 @@ def subscription_request(
 def retry_delay(attempts: int, rng: random.Random) -> float:
     """Seconds until the next attempt after `attempts` of them: exponential, capped, jittered down to a half."""
     return backoff(attempts, FIRST_RETRY, LONGEST_RETRY, rng)
+
+
+def rarer_delay(attempts: int, rng: random.Random) -> float:
+    """The same, for what nobody waits for: after ten attempts it doubles again, up to an hour."""
+    return min(LONGEST_DELAY, retry_delay(min(attempts, 10), rng) * 2.0 ** max(0, min(attempts - 10, 10)))
 
 
 def retry_lane(lane: Lane) -> Lane:

@@ -25,7 +25,7 @@ from worker.domain.charging import (
 )
 from worker.domain.deadline import OutOfTime
 from worker.domain.lanes import Lane
-from worker.domain.provisioning import retry_delay
+from worker.domain.provisioning import rarer_delay
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.events.charge_leases import ChargeLease, ChargeLeases
 from worker.store.engine.errors import LeaseLost
@@ -203,8 +203,7 @@ class ChargeWorker(BlamesNobody):
 
     def _put_off(self, lease: ChargeLease, why: SubkeeperError) -> None:
         """Tried again ever more rarely, every hour at last."""
-        attempts = lease.invoice.attempts
-        delay = min(3600.0, retry_delay(min(attempts, 10), self._rng) * 2 ** max(0, min(attempts - 10, 10)))
+        delay = rarer_delay(lease.invoice.attempts, self._rng)
         delay = max(delay, why.after) if isinstance(why, TryLater) else delay
         self._leases.postpone(lease, timedelta(seconds=delay), str(why))
         self._log.warning(

@@ -18,7 +18,7 @@ from worker.domain.deadline import Clock, Deadline, OutOfTime, boot_time
 from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
 from worker.domain.owners import Owner, OwnerKind
-from worker.domain.provisioning import retry_delay
+from worker.domain.provisioning import rarer_delay
 from worker.domain.stripe_facts import Answer, FetchedSubscription
 from worker.domain.subscription import Change, fetched
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
@@ -146,8 +146,7 @@ class Refresher(BlamesNobody):
 
     def _put_off(self, lease: RefreshLease, why: SubkeeperError) -> None:
         """Tried again ever more rarely, every hour at last."""
-        attempts = lease.refresh.attempts
-        delay = min(3600.0, retry_delay(min(attempts, 10), self._rng) * 2 ** max(0, min(attempts - 10, 10)))
+        delay = rarer_delay(lease.refresh.attempts, self._rng)
         self._postpone(lease, timedelta(seconds=max(delay, why.after if isinstance(why, TryLater) else 0.0)), str(why))
 
     def _postpone(self, lease: RefreshLease, delay: timedelta, error: str | None) -> None:

@@ -29,6 +29,7 @@ from worker.domain.provisioning import (
     idempotency_key,
     look_window,
     must_look,
+    rarer_delay,
     renewal_wait,
     retry_delay,
     retry_lane,
@@ -248,3 +249,10 @@ def test_a_retry_of_the_backfill_stays_behind_live_signups() -> None:
         Lane.RETRY,
         Lane.BACKFILL,
     ]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "ceiling"), [(1, 1.0), (10, 20.0), (11, 40.0), (17, 2560.0), (18, 3600.0), (500, 3600.0)]
+)
+def test_what_nobody_waits_for_is_tried_ever_more_rarely_and_every_hour_at_last(attempts: int, ceiling: float) -> None:
+    assert ceiling / 2 <= rarer_delay(attempts, random.Random(1)) <= ceiling
