@@ -6,9 +6,9 @@ import uuid
 from functools import partial
 from http import HTTPStatus
 
-from worker.domain.account_changes import ChangeRefused, Kind, Wish
+from worker.domain.account_changes import Kind, Wish
 from worker.domain.callers import Access
-from worker.web.api.change_views import ChangeView, as_refused, reply_for_now, reply_of
+from worker.web.api.change_views import ChangeView, reply_for_now, reply_of
 from worker.web.api.changes import KEY_HEADER, PROBLEMS, TOO_MANY, Desk, read_key
 from worker.web.api.operations import Act, Begun, Operation, Parameter, Refused, Reply
 from worker.web.api.payment_methods import METHOD_ID, OF_USER
@@ -18,8 +18,6 @@ _ID = Parameter("payment_method_id", "path", "Stripe's id", {"type": "string", "
 
 
 class Detaching:
-    """Where it is asked for, and what came of it is told."""
-
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
@@ -40,19 +38,6 @@ class Detaching:
             raise Refused(HTTPStatus.NOT_FOUND, "no_payment_method", "the user has no such payment method")
         about = {"payment_method": named}
         wish = Wish(uuid.uuid4(), Kind.DETACHMENT, user_id, act.caller.name, idempotency_key=key, about=about)
-        ended = self._desk.expect(wish.id)
-        try:
-            known = self._desk.ask(wish)
-        except ChangeRefused as refused:
-            raise as_refused(refused.code, refused.detail, refused.errors) from None
-        if known is None:
-            return Begun(ended, partial(self._reply, wish.id), reply_for_now(wish.id, user_id, wish.kind))
-        if (reply := reply_of(known, "")) is not None:
-            return reply
-        later = reply_for_now(known.id, user_id, wish.kind)
-        return Begun(self._desk.expect(known.id), partial(self._reply, known.id), later)
-
-    def _reply(self, change_id: uuid.UUID) -> Reply | None:
-        """None: it hasn't ended."""
-        told = self._desk.find(change_id)
-        return None if told is None else reply_of(told, "")
+        return self._desk.asked(
+            wish, partial(reply_of, pending_plan=""), partial(reply_for_now, user_id=user_id, kind=wish.kind)
+        )
