@@ -20,8 +20,9 @@ from bench.stand import Stand
 from sandbox.part import Part
 
 IMPORTED = (
-    "click", "cryptography", "httptools", "jsonpointer", "nsq", "prometheus_client", "psycopg", "psycopg_binary",
-    "pydantic", "pydantic_core", "sqlalchemy", "stripe", "structlog", "tenacity", "urllib3", "uvicorn", "uvloop",
+    "click", "cryptography", "httptools", "jsonpointer", "msgspec", "nsq", "prometheus_client", "psycopg",
+    "psycopg_binary", "pydantic", "pydantic_core", "sqlalchemy", "stripe", "structlog", "tenacity", "urllib3",
+    "uvicorn", "uvloop",
 )  # fmt: skip
 """The third-party packages that `run` loads, which a test holds to the truth."""
 

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.domain.event import TYPES, Event
 from worker.errors import Rejected
 from worker.events.envelope import Envelopes, UnknownKey
+from worker.events.kept import KEPT
 from worker.events.reading import heard, pruned
 from worker.sealing import Sealer
 
@@ -130,6 +131,30 @@ def test_whatever_an_object_holds_it_is_kept_or_rejected(data: object, previous:
     except Rejected:
         return
     assert ENVELOPES.open(ENVELOPES.seal(found)) == found
+
+
+def formed(shape: Any) -> st.SearchStrategy[Any]:
+    """As Stripe's objects of that shape are: with what nobody keeps, and with something odd now and then."""
+    if isinstance(shape, list):
+        usual: st.SearchStrategy[Any] = st.lists(formed(shape[0]), max_size=2)
+    elif shape is None:
+        usual = st.sampled_from(["x", "\u00e4", 7, -(2**63), True, None])
+    else:
+        fields = {name: formed(inner) for name, inner in shape.items()}
+        usual = st.fixed_dictionaries({}, optional=fields | {"email": st.just(CANARY), "id": st.just("obj_1")})
+    odd = JSON | st.sampled_from(["long" * 200, 2**63, "nul\x00", "\ud800", {"id": "obj_2"}])
+    return st.integers(0, 99).flatmap(lambda chance: odd if chance == 57 else usual)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_what_has_the_form_of_stripes_objects_is_read_as_what_was_decoded(drawn: st.DataObject) -> None:
+    kind = drawn.draw(st.sampled_from(TYPES))
+    shape = formed(KEPT[kind.rpartition(".")[0]])
+    data = {"object": drawn.draw(shape), "previous_attributes": drawn.draw(shape)}
+    made = event(type=kind, created=drawn.draw(st.sampled_from([*range(9), 10**12, 1.0])), data=data)
+    body = json.dumps(made, ensure_ascii=drawn.draw(st.booleans())).encode(errors="replace")
+    assert _reason(heard(body, "webhook").event) == _reason(_pruned(json.loads(body)))
 
 
 @given(data=JSON, previous=JSON, account=JSON, livemode=JSON)
