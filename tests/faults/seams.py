@@ -20,10 +20,12 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 import worker
 from worker.backfill.progress import ProgressFile
+from worker.broker.asked import Then
 from worker.broker.connection import NsqConnection
 from worker.broker.http import HttpApi
 from worker.broker.loop_publisher import LoopPublisher
 from worker.broker.publisher import Publisher
+from worker.errors import SubkeeperError
 from worker.events.walk import Walk
 from worker.runtime.webhook_setup import SecretFile
 from worker.stripe_api.credentials import KeyedClient
@@ -140,11 +142,16 @@ def _wrap_publications(passed: Passed) -> None:
     publish = LoopPublisher.publish
 
     @wraps(publish)
-    async def wrapped(self: LoopPublisher, body: bytes) -> None:
+    def wrapped(self: LoopPublisher, body: bytes, then: Then) -> None:
         at = f"publish:{_owner_here('broker')}"
+
+        def answered(error: SubkeeperError | None) -> None:
+            if error is None:
+                passed("after", at)
+            then(error)
+
         passed("before", at)
-        await publish(self, body)
-        passed("after", at)
+        publish(self, body, answered)
 
     LoopPublisher.publish = wrapped  # type: ignore[method-assign]  # the seam
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+
+import structlog
 
 from worker.broker.protocol import split
 from worker.errors import SubkeeperError
 
+Then = Callable[[SubkeeperError | None], None]
+
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """`alone`: nsqd has refused the frame that it was in, so it goes as one of its own. `deadline`: by the loop's
-    time."""
+    """`then` hears what came of it, `deadline` is by the loop's time. `alone`: nsqd has refused the frame that it was
+    in, so it goes as one of its own."""
 
     body: bytes
-    answer: asyncio.Future[None]
+    then: Then
     deadline: float
     alone: bool = False
 
@@ -63,15 +66,11 @@ def each_alone(asked: Iterable[Asked]) -> list[Asked]:
     return [replace(each, alone=True) for each in asked]
 
 
-def succeed(asked: Iterable[Asked]) -> None:
-    """Whoever still waits for one of these hears that nsqd has it."""
+def tell(asked: Iterable[Asked], error: SubkeeperError | None) -> None:
+    """Whoever waits for one of these hears that nsqd has it (None), or why not. What one of them makes of that keeps
+    the others from nothing."""
     for each in asked:
-        if not each.answer.done():
-            each.answer.set_result(None)
-
-
-def fail(asked: Iterable[Asked], error: SubkeeperError) -> None:
-    """Whoever still waits for one of these hears of `error`."""
-    for each in asked:
-        if not each.answer.done():
-            each.answer.set_exception(error)
+        try:
+            each.then(error)
+        except Exception as crash:  # noqa: BLE001 - told, and theirs alone
+            structlog.get_logger().error("publication.crashed", exc_info=crash)

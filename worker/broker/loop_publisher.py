@@ -15,7 +15,7 @@ from typing import Self
 from nsq import constants
 from nsq.response import Error
 
-from worker.broker.asked import Asked, Waiting, each_alone, fail, succeed
+from worker.broker.asked import Asked, Then, Waiting, each_alone, tell
 from worker.broker.connection import NsqConnection
 from worker.broker.dialer import Dialer
 from worker.broker.protocol import Broken, error_words, own_words
@@ -75,22 +75,21 @@ class LoopPublisher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._hang_up()
-        fail([*self._flying, *self._waiting.take_all()], Unavailable("nsqd", "this process is stopping"))
+        tell([*self._flying, *self._waiting.take_all()], Unavailable("nsqd", "this process is stopping"))
         self._flying = ()
         await self._loop.run_in_executor(None, self._dialer.close)
 
-    async def publish(self, body: bytes) -> None:
-        """Returns after nsqd's OK. Raises `Unavailable` at the end of `timeout` (it may have arrived all the same), and
-        `Rejected` for a body or topic that nsqd doesn't take."""
+    def publish(self, body: bytes, then: Then) -> None:
+        """`then` hears once, on the loop's thread: None after nsqd's OK; `Unavailable` at the end of `timeout` (it may
+        have arrived all the same); `Rejected` where nsqd doesn't take this body or topic. Raises either where that is
+        known at once."""
         if len(body) > self._max_message:
             raise Rejected("message_too_big", f"{len(body)} bytes are over nsq.max_message_bytes")
         if not self._tasks:
             raise Unavailable("nsqd", "this process is stopping")
         patience = self._timeout if self._away is None else min(AWAY_TIMEOUT, self._timeout)
-        answer = self._loop.create_future()
-        self._waiting.add(Asked(body, answer, self._loop.time() + patience))
+        self._waiting.add(Asked(body, then, self._loop.time() + patience))
         self._send_soon()
-        await answer
 
     # A group to nsqd, and its answer
 
@@ -155,7 +154,7 @@ class LoopPublisher:
 
     def _delivered(self) -> None:
         flown, self._flying = self._flying, ()
-        succeed(flown)
+        tell(flown, None)
         self._send_soon()
 
     def _refused(self, broken: Broken) -> None:
@@ -163,7 +162,7 @@ class LoopPublisher:
         flown, self._flying = self._flying, ()
         if broken.code in {*REFUSED_BODY, "E_BAD_TOPIC"}:
             if len(flown) == 1:
-                fail(flown, Rejected("message_refused", broken.detail))
+                tell(flown, Rejected("message_refused", broken.detail))
                 flown = ()
             flown = each_alone(flown)
         self._waiting.put_back(flown)
@@ -230,7 +229,7 @@ class LoopPublisher:
         now = self._loop.time()
         if self._flying and now > self._answer_by:
             self._lost(Broken("timeout"))
-        fail(self._waiting.take_late(now), self._away or Unavailable("nsqd", "it did not answer in time"))
+        tell(self._waiting.take_late(now), self._away or Unavailable("nsqd", "it did not answer in time"))
         if self._dialer.finds and self._connection is not None:
             await self._leave_a_tombstoned(self._connection)
 

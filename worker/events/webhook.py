@@ -1,25 +1,25 @@
-"""What Stripe delivers to our endpoint: verified, cut to what we keep, published; then it is ours."""
+"""What Stripe delivers to our endpoint: verified, cut to what we keep, signed to be published."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from worker.domain.webhook import WebhookRefused, signed_by
 from worker.errors import Rejected
 from worker.events.envelope import Envelopes
 from worker.events.reading import Heard, heard
 
-PUBLISHED, CONNECT, TYPE_UNKNOWN = "published", "connect", "type_unknown"
+CONNECT, TYPE_UNKNOWN = "connect", "type_unknown"
+"""Why a delivery is dropped for good."""
 
 
 class Webhook:
-    """`secrets` are in force as they stand there at each delivery; `matched` hears which one signed. `publish` returns
-    once nsqd has the message. `now` is Unix time: Stripe's signature is by its clock, and ours is what we have."""
+    """`secrets` are in force as they stand there at each delivery; `matched` hears which one signed. `now` is Unix
+    time: Stripe's signature is by its clock, and ours is what we have."""
 
     def __init__(
         self,
         envelopes: Envelopes,
-        publish: Callable[[bytes], Awaitable[None]],
         *,
         secrets: Callable[[], Mapping[str, bytes]],
         matched: Callable[[str], None],
@@ -28,19 +28,15 @@ class Webhook:
         now: Callable[[], float],
     ) -> None:
         self._envelopes = envelopes
-        self._publish = publish
         self._secrets = secrets
         self._matched = matched
         self._livemode = livemode
         self._tolerance = tolerance
         self._now = now
 
-    async def accept(self, body: bytes, signature: bytes | None) -> str:
-        """What came of a delivery: `PUBLISHED`, or dropped for good (`CONNECT`, `TYPE_UNKNOWN`).
-
-        Raises `WebhookRefused`, and `Unavailable` where nsqd didn't take it in time: it may have come to it all the
-        same, and comes again, which the dedupe of events is for.
-        """
+    def envelope(self, body: bytes, signature: bytes | None) -> bytes | str:
+        """The message that a delivery comes to, or why it is dropped for good (`CONNECT`, `TYPE_UNKNOWN`). Raises
+        `WebhookRefused`."""
         self._matched(signed_by(signature, body, self._secrets(), now=self._now(), tolerance=self._tolerance))
         account, livemode, event = _heard(body)
         if account is not None:  # a connected account's: none of our customers
@@ -51,8 +47,7 @@ class Webhook:
             if event.reason == "event_type_unknown":
                 return TYPE_UNKNOWN
             raise WebhookRefused("malformed", event.detail)
-        await self._publish(self._envelopes.seal(event))
-        return PUBLISHED
+        return self._envelopes.seal(event)
 
 
 def _wrong_mode(*, livemode: bool) -> WebhookRefused:

@@ -69,7 +69,8 @@ class Web:
         )
         webhook = self._webhook(settings, metrics, self._keys) if self._keys else None
         endpoint = StripeWebhook(
-            webhook.accept if webhook else None,
+            webhook.envelope if webhook else None,
+            self._publisher.publish,
             max_body_bytes=web.max_body_bytes,
             max_bytes_in_hand=web.max_bytes_in_hand,
             observe=metrics.webhook,
@@ -80,13 +81,12 @@ class Web:
         self.api = _api(settings, metrics, health, rng)
         self.ops = _ops(settings, health, self._keys)
         rest = self.api.app if self.api else None
-        routes = {**endpoint.routes, **(self.ops.app.routes if self.ops else {})}
-        self.http = HttpServer(App(routes, rest), web.host, web.port, bounds, name="web")
+        app = App(self.ops.app.routes if self.ops else {}, rest)
+        self.http = HttpServer(app, web.host, web.port, bounds, name="web", endpoints=[endpoint])
 
     def _webhook(self, settings: Settings, metrics: Metrics, keys: SealingKeys) -> Webhook:
         return Webhook(
             Envelopes(keys.sealer),
-            self._publisher.publish,
             secrets=lambda: self._secrets.current,
             matched=metrics.webhook.signed,
             livemode=settings.stripe.livemode,

@@ -20,6 +20,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "thread.stalled": ("thread", "seconds", "at"),
     # A bug in one request to an HTTP port.
     "request.crashed": ("path",),
+    # A bug in what follows nsqd's answer to one publication of the web process.
+    "publication.crashed": (),
     # A request to the API. `caller`: `user` and their id, or `admin` and how their digest begins; `reason`: why it
     # was not answered, as a constant. Of a path or method that is none there is no `operation`.
     "request.answered": ("request_id", "operation", "method", "status", "caller", "reason", "seconds"),

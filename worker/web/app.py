@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -40,34 +39,8 @@ _UNCACHED: Headers = ((b"cache-control", b"no-store"),)
 
 LATER: Headers = ((b"retry-after", b"5"),)
 
-_CLOSE: Headers = ((b"connection", b"close"),)
+CLOSE: Headers = ((b"connection", b"close"),)
 """What is not read of a body would be taken for the next request."""
-
-
-class InHand:
-    """How many bytes of bodies are in hand, `limit` at most; one body is taken whatever its size. On one thread."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._all = 0
-
-    @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """Counts the bytes of one body, as they are told to what it gives, until the block ends. That raises `Problem`
-        (503) where there would be too many with those of others."""
-        own = 0
-
-        def add(size: int) -> None:
-            nonlocal own
-            if self._all > own and self._all + size > self._limit:
-                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too much is in hand", "crowded", (*LATER, *_CLOSE))
-            own += size
-            self._all += size
-
-        try:
-            yield add
-        finally:
-            self._all -= own
 
 
 class Request:
@@ -83,14 +56,10 @@ class Request:
         """The first of that name (lower case)."""
         return self._headers.get(name)
 
-    async def body(self, limit: int, hold: Callable[[int], None] = lambda _: None) -> bytes:
-        """The bytes as they were sent; `hold` is told of each part's size. Raises `Problem` (413) over `limit` bytes,
-        before reading where the length is told, and (415) for compressed ones: what they come to is anybody's guess.
-        Raises `Gone`."""
-        self._require_plain()
-        told = self.header(b"content-length")
-        if told is not None and int(told) > limit:
-            raise _too_large(limit)
+    async def body(self, limit: int) -> bytes:
+        """The bytes as they were sent. Raises `Problem` (413) over `limit` bytes, before reading where the length is
+        told, and (415) for compressed ones; raises `Gone`."""
+        require_readable(self._headers, limit)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -99,23 +68,27 @@ class Request:
                 raise Gone
             part: bytes = message["body"]
             size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            hold(len(part))
+            require_room(size, limit)
             if not message["more_body"]:
                 return b"".join([*parts, part]) if parts else part
             parts.append(part)
 
-    def _require_plain(self) -> None:
-        coding = self.header(b"content-encoding")
-        if coding is not None and coding.strip().lower() != b"identity":
-            identity = (b"accept-encoding", b"identity")
-            detail = "a compressed body is not taken"
-            raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=(identity, *_CLOSE))
+
+def require_readable(headers: Mapping[bytes, bytes], limit: int) -> None:
+    """Of a request whose body isn't read yet. Raises `Problem`: for one that is told to be over `limit` bytes (413),
+    and for a compressed one (415), since what that comes to is anybody's guess."""
+    coding = headers.get(b"content-encoding")
+    if coding is not None and coding.strip().lower() != b"identity":
+        identity = (b"accept-encoding", b"identity")
+        detail = "a compressed body is not taken"
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=(identity, *CLOSE))
+    require_room(int(headers.get(b"content-length", 0)), limit)
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {limit} bytes", headers=_CLOSE)
+def require_room(size: int, limit: int) -> None:
+    """Raises `Problem` (413) for a body of so many bytes."""
+    if size > limit:
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {limit} bytes", headers=CLOSE)
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -159,9 +132,9 @@ class App:
     def _handler(self, path: str, method: str) -> Handler:
         methods = self._routes.get(path)
         if methods is None:
-            raise Problem(HTTPStatus.NOT_FOUND, headers=_CLOSE)
+            raise Problem(HTTPStatus.NOT_FOUND, headers=CLOSE)
         handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
-            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, headers=((b"allow", allowed.encode()), *_CLOSE))
+            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, headers=((b"allow", allowed.encode()), *CLOSE))
         return handler

@@ -8,6 +8,7 @@ hold a connection for ever (https://github.com/Kludex/uvicorn/issues/157).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -16,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from worker.web.exchange import Endpoint, Exchange
 from worker.web.problems import problem_bytes
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -39,8 +41,10 @@ class Bounds:
 class Gate:
     """The connections of one server. All of it happens on the server's own thread."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, endpoints: Sequence[Endpoint]) -> None:
+        """`endpoints` answer without the application."""
         self.bounds = bounds
+        self.endpoints = {each.path.encode(): each for each in endpoints}
         self.open: set[BoundedProtocol] = set()
         self.waiting: dict[BoundedProtocol, None] = {}
         """Those whose next request is not there as a whole, the longest wait first."""
@@ -94,6 +98,9 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection. Where there are too many, the one that has waited longest makes way: a real request takes no
     time to arrive, so half-open ones keep nobody out."""
 
+    cycle: Any
+    """uvicorn's, or an exchange."""
+
     def __init__(
         self,
         gate: Gate,
@@ -125,6 +132,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.open.discard(self)
         self._gate.waiting.pop(self, None)
+        for cycle in (self.cycle, *(each for each, _ in self.pipeline)):
+            if isinstance(cycle, Exchange):
+                cycle.lost()
         super().connection_lost(exc)
 
     def leave(self) -> None:
@@ -160,17 +170,65 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._has_head = True
-        super().on_headers_complete()
+        endpoint = self._gate.endpoints.get(self.url.partition(b"?")[0])
+        if endpoint is None:
+            super().on_headers_complete()
+            return
+        before, self.cycle = self.cycle, self._exchange(endpoint)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _exchange(self, endpoint: Endpoint) -> Any:
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        return Exchange(
+            endpoint,
+            self,
+            method,
+            dict(reversed(self.headers)),
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            is_asked_for=self.expect_100_continue,
+        )
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Of uvicorn's cycles, or an exchange: its turn has come."""
+        if isinstance(cycle, Exchange):
+            cycle.begin()
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._beside_body = max(0, self._beside_body - 2 * len(body))
-        super().on_body(body)
+        if isinstance(self.cycle, Exchange):
+            self.cycle.add(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._beside_body = 0
         self._gate.waiting.pop(self, None)
         self.deadline = self.loop.time() + self._bounds.answer
-        super().on_message_complete()
+        if isinstance(self.cycle, Exchange):
+            self.cycle.complete()
+        else:
+            super().on_message_complete()
+
+    # What an exchange asks for
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def answered(self, head: bytes, body: bytes, *, keep_alive: bool) -> None:
+        if self.transport.is_closing():
+            return
+        defaults = (b"%b: %b\r\n" % each for each in self.server_state.default_headers)
+        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((head, *defaults, end, body)))
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         self._one_write.flush()

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import cast
 
@@ -15,6 +16,7 @@ from uvicorn.server import Server
 
 from worker.errors import Misconfigured, Unavailable
 from worker.web.app import App
+from worker.web.exchange import Endpoint
 from worker.web.protocol import Bounds, Gate
 
 _LOOPBACK = "Use 127.0.0.1 or ::1"
@@ -26,12 +28,23 @@ _CLOSING_SECONDS = 1.0
 class HttpServer:
     """Binds when made (so that `port` is known and a taken port is told at once), serves from `start` to `stop`.
 
-    `port` 0 takes a free one. `name` is the section of the settings that it belongs to. Raises `Misconfigured` for an
+    `port` 0 takes a free one. `name` is the section of the settings that it belongs to. `endpoints` answer
+    without the application. Raises `Misconfigured` for an
     address that this machine or user can't have, `Unavailable` for one that is taken: it may be free again soon.
     """
 
-    def __init__(self, app: App, host: str, port: int, bounds: Bounds, *, name: str) -> None:
+    def __init__(
+        self,
+        app: App,
+        host: str,
+        port: int,
+        bounds: Bounds,
+        *,
+        name: str,
+        endpoints: Sequence[Endpoint] = (),
+    ) -> None:
         self._app = app
+        self._endpoints = endpoints
         self._name = name
         self._bounds = bounds
         self._socket = _bind(host, port, name)
@@ -43,7 +56,7 @@ class HttpServer:
         self._server = self._uvicorn()
 
     def _uvicorn(self) -> Server:
-        gate = Gate(self._bounds)
+        gate = Gate(self._bounds, self._endpoints)
         return Server(
             Config(
                 self._app,

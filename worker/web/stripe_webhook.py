@@ -7,17 +7,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
 from worker.domain.webhook import WebhookRefused
 from worker.errors import Rejected, SubkeeperError, Unavailable
-from worker.web.app import LATER, Answer, InHand, Problem, Request, Routes
+from worker.web.app import LATER, Answer, Problem
+from worker.web.exchange import InHand
 
-PATH = "/stripe/webhook"
+PUBLISHED = "published"
 _OK = Answer(HTTPStatus.OK, "application/json", b'{"received":true}')
-_REFUSED = {
+_UNREAD = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "compressed",
     HTTPStatus.SERVICE_UNAVAILABLE: "crowded",
@@ -30,59 +32,61 @@ class Observer(Protocol):
 
 
 class StripeWebhook:
-    """`accept` takes the raw body and the Stripe-Signature; None while the webhook is disabled. `refused` hears why a
-    delivery wasn't taken. Of all that is read before it is known to be Stripe's, `max_bytes_in_hand` are kept at
-    once."""
+    """An `Endpoint`. `envelope` takes the raw body and the Stripe-Signature, and gives the message to publish, or why
+    there is none; None while the webhook is disabled. `refused` hears why a delivery wasn't taken. Of all that is read
+    before it is known to be Stripe's, `max_bytes_in_hand` are kept at once."""
 
     def __init__(
         self,
-        accept: Callable[[bytes, bytes | None], Awaitable[str]] | None,
+        envelope: Callable[[bytes, bytes | None], bytes | str] | None,
+        publish: Callable[[bytes, Callable[[SubkeeperError | None], None]], None],
         *,
         max_body_bytes: int,
         max_bytes_in_hand: int,
         observe: Observer,
         refused: Callable[[str, str], None],
     ) -> None:
-        self._accept = accept
-        self._limit = max_body_bytes
-        self._in_hand = InHand(max_bytes_in_hand)
+        self._envelope = envelope
+        self._publish = publish
+        self.path = "/stripe/webhook"
+        self.max_body_bytes = max_body_bytes
+        self.in_hand = InHand(max_bytes_in_hand)
         self._observe = observe
         self._refused = refused
 
-    @property
-    def routes(self) -> Routes:
-        return {PATH: {"POST": self.handle}}
-
-    async def handle(self, request: Request) -> Answer:
-        if self._accept is None:
+    def take(self, body: bytes, headers: Mapping[bytes, bytes], answer: Callable[[Answer], None]) -> None:
+        """Answers once it is at nsqd, or dropped for good. Raises `Problem`."""
+        if self._envelope is None:
             raise self._problem(HTTPStatus.SERVICE_UNAVAILABLE, "disabled", "STRIPE_WEBHOOK_SECRETS is not set here")
-        with self._in_hand.hold() as hold:
-            return await self._taken(request, await self._body(request, hold))
-
-    async def _taken(self, request: Request, body: bytes) -> Answer:
-        assert self._accept is not None, "looked at before"
         began = time.perf_counter()
         try:
-            outcome = await self._accept(body, request.header(b"stripe-signature"))
+            message = self._envelope(body, headers.get(b"stripe-signature"))
+            if isinstance(message, str):
+                self._observe.delivery(message)
+                answer(_OK)
+            else:
+                self._publish(message, partial(self._published, answer, began))
         except WebhookRefused as refused:
             raise self._problem(HTTPStatus.BAD_REQUEST, refused.reason, refused.detail) from None
         except (Unavailable, Rejected) as away:
             raise self._unavailable(away) from None
-        self._observe.delivery(outcome)
-        self._observe.published(time.perf_counter() - began)
-        return _OK
 
-    async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
-        try:
-            return await request.body(self._limit, hold)
-        except Problem as problem:
-            outcome = _REFUSED[problem.answer.status]
-            self._observe.delivery(outcome)
-            self._refused(outcome, str(problem))
-            raise
+    def unread(self, problem: Problem) -> None:
+        outcome = _UNREAD[problem.answer.status]
+        self._observe.delivery(outcome)
+        self._refused(outcome, str(problem))
+
+    def _published(self, answer: Callable[[Answer], None], began: float, away: SubkeeperError | None) -> None:
+        if away is not None:
+            answer(self._unavailable(away).answer)
+            return
+        self._observe.delivery(PUBLISHED)
+        self._observe.published(time.perf_counter() - began)
+        answer(_OK)
 
     def _unavailable(self, away: SubkeeperError) -> Problem:
-        """What it is that is away is for our log, not for who asks."""
+        """What it is that is away is for our log, not for who asks. It may have come to nsqd all the same, and comes
+        again, which the dedupe of events is for."""
         self._observe.delivery("unavailable")
         self._refused("unavailable", str(away))
         detail = "the event could not be stored now"

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 import uvloop
+from structlog.testing import capture_logs
 
 from sandbox.nsq import Nsqd, Nsqlookupd
 from tests.conftest import NewNsqd
@@ -38,9 +39,17 @@ def publishing(
     return uvloop.run(run()), told
 
 
+async def published(publisher: LoopPublisher, body: bytes) -> None:
+    """Returns after nsqd's OK; raises why there is none."""
+    answer: asyncio.Future[SubkeeperError | None] = asyncio.get_running_loop().create_future()
+    publisher.publish(body, answer.set_result)
+    if (error := await answer) is not None:
+        raise error
+
+
 async def each(publisher: LoopPublisher, bodies: Iterable[bytes]) -> list[BaseException | None]:
     """All at once; of each, why it failed."""
-    return await asyncio.gather(*map(publisher.publish, bodies), return_exceptions=True)
+    return await asyncio.gather(*(published(publisher, body) for body in bodies), return_exceptions=True)
 
 
 def test_more_than_one_frame_takes_is_there(nsqd: Nsqd, topic: str) -> None:
@@ -66,12 +75,12 @@ def test_an_nsqd_that_says_nothing_is_left_for_another(new_nsqd: NewNsqd, topic:
     stopped: list[Nsqd] = []
 
     async def use(publisher: LoopPublisher) -> None:
-        await publisher.publish(b"first")
+        await published(publisher, b"first")
         assert publisher._connection is not None
         [used] = [broker for broker in brokers if broker.tcp_port == publisher._connection.port]
         os.kill(used.pid, signal.SIGSTOP)
         stopped.append(used)
-        await publisher.publish(b"second")
+        await published(publisher, b"second")
 
     try:
         settings = settings_for(*(broker.tcp_address for broker in brokers))
@@ -91,7 +100,7 @@ def test_without_nsqd_whoever_waits_is_told_in_time(new_nsqd: NewNsqd, topic: st
     async def use(publisher: LoopPublisher) -> float:
         began = asyncio.get_running_loop().time()
         with suppress(Unavailable):
-            await publisher.publish(b"nobody")
+            await published(publisher, b"nobody")
             raise AssertionError
         return asyncio.get_running_loop().time() - began
 
@@ -110,16 +119,31 @@ def test_an_nsqd_that_is_to_be_emptied_is_left(
 
     async def use(publisher: LoopPublisher) -> set[int]:
         used = set()
-        await publisher.publish(b"first")
+        await published(publisher, b"first")
         assert publisher._connection is not None
         first_connection, first = publisher._connection, publisher._connection.port
         used.add(first)
         await asyncio.to_thread(lookupd.http, "POST", "/topic/tombstone", topic=topic, node=brokers[first].http_address)
         await asyncio.to_thread(wait_until, lambda: publisher._connection not in {None, first_connection})
-        await publisher.publish(b"second")
+        await published(publisher, b"second")
         assert publisher._connection is not None
         return used | {publisher._connection.port}
 
     settings = settings_for(lookupd_http_addresses=[lookupd.http_address])
     used, _ = publishing(settings.model_copy(update={"nsqd_tcp_addresses": ()}), topic, use)
     assert used == set(brokers)
+
+
+def test_whoever_fails_at_what_it_hears_keeps_the_others_from_nothing(nsqd: Nsqd, topic: str) -> None:
+    def crash(_error: SubkeeperError | None) -> None:
+        raise ZeroDivisionError
+
+    async def use(publisher: LoopPublisher) -> list[BaseException | None]:
+        publisher.publish(b"first", crash)
+        return await each(publisher, [b"second", b"third"])
+
+    with capture_logs() as lines:
+        found, _ = publishing(settings_for(nsqd.tcp_address), topic, use)
+    assert found == [None, None]
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["publication.crashed"]
+    await_depth(nsqd, topic, 3)

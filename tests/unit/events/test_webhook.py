@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from bench.deliveries import signature
 from tests.unit.events.test_envelope import event
 from worker.domain.webhook import WebhookRefused
-from worker.errors import Unavailable
 from worker.events.envelope import Envelopes
 from worker.events.webhook import Webhook
 from worker.sealing import Sealer
@@ -23,27 +21,25 @@ ENVELOPES = Envelopes(Sealer(["k" * 32]))
 class Endpoint:
     """A webhook, and what it did."""
 
-    def __init__(self, *, livemode: bool = False, away: Unavailable | None = None) -> None:
+    def __init__(self, *, livemode: bool = False) -> None:
         self.published: list[bytes] = []
         self.signed: list[str] = []
-        self._away = away
         self._webhook = Webhook(
-            ENVELOPES, self._publish, secrets=lambda: {"main": SECRET.encode()}, matched=self.signed.append,
+            ENVELOPES, secrets=lambda: {"main": SECRET.encode()}, matched=self.signed.append,
             livemode=livemode, tolerance=300, now=lambda: NOW,
         )  # fmt: skip
-
-    async def _publish(self, body: bytes) -> None:
-        if self._away:
-            raise self._away
-        self.published.append(body)
 
     def accept(self, body: bytes | dict[str, Any], signed: bytes | None = None) -> str:
         """The outcome, or the reason of the refusal."""
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            return asyncio.run(self._webhook.accept(body, signed or signature(SECRET, body, NOW).encode()))
+            found = self._webhook.envelope(body, signed or signature(SECRET, body, NOW).encode())
         except WebhookRefused as refused:
             return refused.reason
+        if isinstance(found, str):
+            return found
+        self.published.append(found)
+        return "published"
 
 
 def test_an_event_is_published_as_a_signed_envelope() -> None:
@@ -86,8 +82,3 @@ def test_what_is_not_signed_is_not_looked_at() -> None:
     endpoint = Endpoint()
     assert endpoint.accept(b"[" * 100_000, f"t={NOW},v1=00".encode()) == "signature_wrong"
     assert (endpoint.published, endpoint.signed) == ([], [])
-
-
-def test_without_nsqd_it_is_not_ours() -> None:
-    with pytest.raises(Unavailable):
-        Endpoint(away=Unavailable("nsqd", "gone")).accept(event())

@@ -15,6 +15,7 @@ from worker.provisioning.provisioner import Settled
 from worker.stripe_api.errors import StripeFailure
 from worker.stripe_api.requestor import _snake
 from worker.telemetry import labels
+from worker.web import stripe_webhook
 
 WORKER = Path(__file__).parents[3] / "worker"
 OF_COMMANDS = {"backfill/records.py", "backfill/publishing.py", "broker/publisher.py", "broker/loop_publisher.py"}
@@ -125,6 +126,6 @@ def test_the_reasons_of_disconnects_are_those_of_the_code() -> None:
 def test_the_outcomes_of_deliveries_are_those_of_the_code() -> None:
     files = ("domain/webhook.py", "events/webhook.py")
     refused = {_pattern(reason) for file in files for reason in _calls(WORKER / file, "WebhookRefused")}
-    answered = {webhook.PUBLISHED, webhook.CONNECT, webhook.TYPE_UNKNOWN}
+    answered = {stripe_webhook.PUBLISHED, webhook.CONNECT, webhook.TYPE_UNKNOWN}
     of_http = _constants("web/stripe_webhook.py", r'(?:HTTPStatus\.\w+(?:,|:)|delivery\() ?"(\w+)"')
     assert refused | answered | of_http == set(labels.WEBHOOK_OUTCOMES)
