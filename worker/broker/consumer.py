@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -58,7 +59,11 @@ class _Batch(NamedTuple):
 
 
 class Consumer:
-    """Owns `reader` from `run` on. `report` hears of the brokers' connections (`nsqd`) and of `part`."""
+    """Owns `reader` from `run` on. `report` hears of the brokers' connections (`nsqd`) and of `part`.
+
+    `gather`: a batch that wasn't full is followed by the next one so many seconds after it was read, not before. What
+    comes alone is taken at once; of many, more go in one commit.
+    """
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class Consumer:
         report: Report,
         watchdog: Watchdog,
         part: str = PART,
+        gather: float = 0.0,
     ) -> None:
         self._reader = reader
         self._part = part
@@ -80,6 +86,8 @@ class Consumer:
         self._metrics = metrics
         self._watchdog = watchdog
         self._limit = batch
+        self._gather = gather
+        self._due_at = -math.inf
         self._rng = rng
         self._report = report
         self._log = structlog.get_logger(__name__)
@@ -115,8 +123,16 @@ class Consumer:
         self._reader.wake()
 
     def _next(self, timeout: float) -> _Batch | None:
+        if (early := self._due_at - time.monotonic()) > 0:
+            if early > timeout:
+                return None
+            self._stopping.wait(early)
         messages = self._read(timeout)
-        return _Batch(messages, time.monotonic(), self._prepare(messages)) if messages else None
+        if not messages:
+            return None
+        read_at = time.monotonic()
+        self._due_at = read_at + (self._gather if len(messages) < self._limit else 0.0)
+        return _Batch(messages, read_at, self._prepare(messages))
 
     def _read(self, timeout: float) -> Sequence[Message]:
         messages = self._reader.read(self._limit, timeout)

@@ -23,6 +23,10 @@ from worker.work.halting import Halting
 NSQD, ABSORBING, ASKING = "nsqd_events", "absorbing_events", "stripe_events"
 """The parts of readiness that tell of it: connections to nsqd, commits, and questions to Stripe."""
 
+GATHER = 0.01
+"""Seconds. A flood of events is taken in by a hundred transactions a second, which signups beside it feel, not by as
+many as there is time for (docs/benchmarks.md, `flood`)."""
+
 MAINTENANCE_INTERVAL = 3600.0
 """Seconds between two looks at the partitions; they are made a week ahead."""
 
@@ -73,6 +77,7 @@ class StripeEvents:
             report=lambda part, ok, detail: resources.health.report(NSQD if part == "nsqd" else part, ok, detail),
             watchdog=resources.watchdog,
             part=ABSORBING,
+            gather=GATHER,
         )
 
     def _dispatcher(self) -> Dispatcher[RefreshLease]:

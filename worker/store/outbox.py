@@ -37,7 +37,7 @@ _AWAIT = """
 """
 
 _TAKE = text(f"""
-    SELECT id, user_id, stripe_subscription_id, version, before, after, cause, project_id
+    SELECT id, user_id, stripe_subscription_id, version, CAST(before AS text), CAST(after AS text), cause, project_id
     FROM subscription_changes
     WHERE {_DUE} ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - the condition is a constant

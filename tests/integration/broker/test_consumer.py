@@ -76,7 +76,7 @@ def numbered(count: int) -> list[bytes]:
 class Absorbing:
     """A consumer, and what it told."""
 
-    def __init__(self, reader: Reader, topic: str, rng: random.Random, batch: int) -> None:
+    def __init__(self, reader: Reader, topic: str, rng: random.Random, batch: int, gather: float) -> None:
         self.batches = Batches()
         self.metrics = Metrics("0", topics={topic: Lane.LIVE})
         self.told: list[tuple[str, bool, str]] = []
@@ -93,6 +93,7 @@ class Absorbing:
             rng=rng,
             report=lambda *said: self.told.append(said),
             watchdog=self.watchdog,
+            gather=gather,
         )
 
     @contextmanager
@@ -121,7 +122,7 @@ NewAbsorbing = Callable[..., Absorbing]
 
 @pytest.fixture
 def new_absorbing(nsqd: Nsqd, topic: str, new_reader: NewReader, rng: random.Random) -> NewAbsorbing:
-    def start(*bodies: bytes, batch: int = 500, connected: bool = True) -> Absorbing:
+    def start(*bodies: bytes, batch: int = 500, connected: bool = True, gather: float = 0.0) -> Absorbing:
         """Its reader is connected, and `bodies` are at nsqd."""
         nsqd.create_channel(topic, CHANNEL)
         if bodies:
@@ -129,7 +130,7 @@ def new_absorbing(nsqd: Nsqd, topic: str, new_reader: NewReader, rng: random.Ran
         reader = new_reader(settings_for(nsqd.tcp_address), topic)
         if connected:
             until(lambda: is_whole(reader), reader)
-        return Absorbing(reader, topic, rng, batch)
+        return Absorbing(reader, topic, rng, batch, gather)
 
     return start
 
@@ -175,6 +176,44 @@ def test_a_batch_has_at_most_so_many_messages(new_absorbing: NewAbsorbing) -> No
     with absorbing.running():
         wait_until(lambda: sum(map(len, absorbing.batches.committed)) == 7)
     assert max(map(len, absorbing.batches.prepared)) == 3
+
+
+def test_what_comes_alone_is_taken_at_once_and_what_follows_it_together(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(b"alone", gather=1.0)
+    committed = absorbing.batches.committed
+
+    def come_together() -> bool:
+        """Unless publishing them takes a second on this machine."""
+        begin = len(committed)
+        for number in range(8):
+            nsqd.publish(topic, b"%d" % number)
+        wait_until(lambda: sum(map(len, committed[begin:])) == 8)
+        return sorted(committed[begin]) == numbered(8)
+
+    with absorbing.running():
+        wait_until(lambda: committed)
+        assert committed == [[b"alone"]]
+        wait_until(come_together)
+
+
+@pytest.mark.parametrize("batch", [2, 60])
+def test_behind_a_full_batch_nothing_is_waited_for(batch: int, new_absorbing: NewAbsorbing) -> None:
+    """Whether it is committed where it was read or on another thread."""
+    absorbing = new_absorbing(*numbered(3 * batch), batch=batch, gather=1000.0)
+    until(lambda: absorbing.reader.counts.received == 3 * batch, absorbing.reader)
+    with absorbing.running():
+        wait_until(lambda: sum(map(len, absorbing.batches.committed)) == 3 * batch)
+
+
+def test_a_stop_ends_the_gathering(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(b"alone", gather=1000.0)
+    with absorbing.running() as thread:
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+        absorbing.consumer.stop()
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_large_batch_is_committed_on_another_thread_while_the_next_one_is_prepared(
@@ -468,7 +507,7 @@ def test_nsqds_that_cannot_be_reached_are_named_up_to_three(
 ) -> None:
     nsqd = new_nsqd()
     reader = new_reader(settings_for(nsqd.tcp_address, *(f"127.0.0.1:{port}" for port in (1, 2, 3, 4))), topic)
-    absorbing = Absorbing(reader, topic, rng, 500)
+    absorbing = Absorbing(reader, topic, rng, batch=500, gather=0.0)
     with absorbing.running():
         wait_until(lambda: absorbing.of("nsqd") and absorbing.of("nsqd")[-1][0])
         wait_until(lambda: absorbing.of("nsqd")[-1][1].count("; ") == 3)

@@ -35,7 +35,8 @@ def test_it_keeps_the_newest_state_whatever_is_repeated_late_or_removed(stack: S
     orders = list(permutations([(2, {"plan": "other"}), (3, {"plan": "other"}), (3, None)]))
     for number, order in enumerate(orders):
         for version, after in (*order, order[0]):
-            change = Change(9, "ada", f"sub_order_{number}", version, {}, after, "updated")
+            columns = None if after is None else json.dumps(after)
+            change = Change(9, "ada", f"sub_order_{number}", version, "{}", columns, "updated")
             stack.nsqd.publish(stack.changes_topic, change.body())
     stack.start_worker("relay")
     file = tmp_path / "subscriptions.db"

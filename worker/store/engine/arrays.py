@@ -1,13 +1,15 @@
 """Postgres's array literals, for parameters that are cast to an array's type.
 
 psycopg dumps a list element by element in Python, for any type and depth: inserting a profile took 12 µs of processor
-time with it, of 37 for absorbing it. These take flat lists of one known type, and texts are escaped all at once.
+time with it, of 37 for absorbing it. These take flat lists of one known type, and write all of it at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+
+import msgspec
 
 from worker.errors import Rejected
 
@@ -34,14 +36,19 @@ def byteas(values: Iterable[bytes]) -> str:
 
 def times(values: Iterable[datetime | None]) -> str:
     """A literal of `timestamptz[]`; each time knows its offset, and None is NULL."""
-    return "{" + ",".join(["NULL" if value is None else value.isoformat() for value in values]) + "}"
+    return _as_json(values)
 
 
 def numbers(values: Iterable[int]) -> str:
     """A literal of an array of whole numbers."""
-    return "{" + ",".join([str(int(value)) for value in values]) + "}"
+    return _as_json(values)
 
 
 def booleans(values: Iterable[bool | None]) -> str:
     """A literal of `boolean[]`; None is NULL."""
-    return "{" + ",".join(["NULL" if value is None else "t" if value else "f" for value in values]) + "}"
+    return _as_json(values)
+
+
+def _as_json(values: Iterable[object]) -> str:
+    """A list in JSON, in Postgres's brackets: numbers, true, false, null and quoted times are written alike."""
+    return f"{{{msgspec.json.encode(list(values))[1:-1].decode()}}}"
