@@ -221,7 +221,7 @@ def test_a_signup_takes_its_customers_card_from_whoever_is_writing_it(patient: D
     with ThreadPoolExecutor(1) as threads:
         with patient.transaction() as tx:
             seen = (NOW, NOW)
-            default = FetchedDefault(tx, "cus_1", "pm_1", seen)
+            default = FetchedDefault.locking(tx, "cus_1", "pm_1", seen)
             assert subscriptions.locked(tx, [], default.concerned) == {}
             default.write(tx, [], "requested")
             completing = threads.submit(complete)
@@ -242,7 +242,7 @@ def test_an_answer_that_is_too_near_is_believed_beside_what_was_known_when_it_wa
         customers.write_defaults(tx, {"cus_1": known})
     beside = known if is_unmoved else DefaultCard(None, NOW, NOW)
     with patient.transaction() as tx:
-        found = FetchedDefault(tx, "cus_1", "pm_given", (NOW, NOW), beside)
+        found = FetchedDefault.locking(tx, "cus_1", "pm_given", (NOW, NOW), beside)
         found.write(tx, [], "requested")
     assert found.sure_after is not None, "it is asked for again all the same"
     expected = "pm_given" if is_unmoved else "pm_heard"
