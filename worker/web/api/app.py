@@ -120,7 +120,10 @@ class Api:
             if was_done:
                 await asyncio.sleep(LOOK_SECONDS)
             with suppress(SubkeeperError):  # Postgres: it is looked for again
-                reply = await loop.run_in_executor(self._executor, begun.reply)
+                if ended.done() and not begun.waits:
+                    reply = begun.reply()
+                else:
+                    reply = await loop.run_in_executor(self._executor, begun.reply)
                 if reply is not None:
                     return reply
             if loop.time() > until:

@@ -69,9 +69,11 @@ class Desk:
         wish: Wish,
         reply_of: Callable[[ToldChange], Reply | None],
         for_now: Callable[[uuid.UUID], Reply],
+        *,
+        waits: bool = False,
     ) -> Reply | Begun:
         """The reply, or where it is waited for: `reply_of` what has ended (None: it hasn't), and `for_now` where that
-        takes too long. Raises `Refused`."""
+        takes too long; `waits`: that may wait for Postgres. Raises `Refused`."""
         ended = self.expect(wish.id)
         try:
             known = self.ask(wish)
@@ -82,21 +84,15 @@ class Desk:
                 return reply
             ended = self.expect(known.id)
         identifier = wish.id if known is None else known.id
-        return Begun(ended, reply_of, partial(self._look, identifier, reply_of), for_now(identifier))
+        return Begun(ended, reply_of, partial(self._look, identifier, reply_of), for_now(identifier), waits)
 
     def _look(self, change_id: uuid.UUID, reply_of: Callable[[ToldChange], Reply | None]) -> Reply | None:
-        if (told := self.find(change_id)) is None:
-            return _GONE.reply
-        return reply_of(told)
-
-
-_GONE = Refused(
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    "unavailable",
-    "it is not known any more: ask again",
-    headers=(("retry-after", "1"),),
-)
-"""Of a user who is erased by now; or Postgres has crashed as it was taken in, before anything was asked for."""
+        """None: it hasn't ended. It is gone with a user who was erased; or with Postgres, which has crashed as it was
+        taken in: then nothing was asked for yet."""
+        if (told := self.find(change_id)) is not None:
+            return reply_of(told)
+        again = (("retry-after", "1"),)
+        return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "it is gone: ask again", headers=again).reply
 
 
 class Changes:

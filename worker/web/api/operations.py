@@ -34,12 +34,14 @@ class Reply(NamedTuple):
 
 class Begun(NamedTuple):
     """What is being done; `ended` tells of it if it ends in this process. `reply_of` that gives the reply, and `look`
-    finds it, if there is one yet: on a thread that may wait. `later`: what is replied where it takes too long."""
+    finds it on a thread that may wait, if there is one yet; `waits`: both do. `later`: what is replied where it takes
+    too long."""
 
     ended: Future[ToldChange]
     reply_of: Callable[[ToldChange], Reply | None]
     look: Callable[[], Reply | None]
     later: Reply
+    waits: bool = False
 
     def reply(self) -> Reply | None:
         return self.reply_of(self.ended.result()) if self.ended.done() else self.look()
