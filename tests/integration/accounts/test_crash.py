@@ -33,7 +33,8 @@ def test_a_crash_while_stripe_is_asked_loses_nothing(
         admin.execute("SELECT pg_reload_conf()")
     worker = stack.start_worker("web")
     wait_until(worker.is_ready)
-    accounts, known, update = Accounts(stack, worker), [], AccountCalls.update_subscription
+    accounts, update = Accounts(stack, worker), AccountCalls.update_subscription
+    known: list[dict[str, Any]] = []
 
     def crash(calls: AccountCalls, *arguments: Any, **named: Any) -> object:
         answer = update(calls, *arguments, **named)
