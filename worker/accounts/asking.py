@@ -34,7 +34,7 @@ from worker.store.account_changes import NewChange
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import insert, views
 from worker.store.provisioning.insert import NewProvisioning
-from worker.store.told_changes import ToldChange
+from worker.store.told_changes import Standing, ToldChange
 from worker.work.dispatcher import Dispatcher
 
 MOST_WAITING = 20
@@ -81,15 +81,18 @@ class Asking:
         deadline = Deadline.after(self._lease.total_seconds(), self._clock)
         with self._database.transaction() as tx:
             account_changes.lock_user(tx, wish.user_id)
-            if (known := self._known(tx, wish, asked)) is not None:
-                return known, None
+            standing = told_changes.standing(tx, wish.user_id, wish.caller, wish.idempotency_key)
+            if standing.known is not None:
+                if not self._sealer.is_fingerprint(asked, standing.known.digest):
+                    raise _key_reused()
+                return standing.known, None
             if wish.wrong:
                 raise ChangeRefused("parameters_wrong", "see errors", wish.wrong)
-            new = self._checked(tx, wish, self._new(wish, self._sealer.fingerprint(asked)))
+            new = self._checked(tx, wish, self._new(wish, self._sealer.fingerprint(asked)), standing)
             row = account_changes.insert(tx, new, self._lease if leased else None)
             if row is None:  # for another user, at the same time
                 raise _key_reused()
-        return None, ChangeLease(row, deadline) if row.token else None
+        return None, ChangeLease(row, deadline, is_new=True) if row.token else None
 
     def find(self, identifier: UUID) -> ToldChange | None:
         with self._database.question() as tx:
@@ -120,31 +123,23 @@ class Asking:
             sealed_email=None if sealed is None else self._sealer.seal(sealed.encode(), identifier.bytes),
         )
 
-    def _known(self, tx: Transaction, wish: Wish, asked: bytes) -> ToldChange | None:
-        if wish.idempotency_key is None:
-            return None
-        known = told_changes.find_by_key(tx, wish.caller, wish.idempotency_key)
-        if known is not None and not self._sealer.is_fingerprint(asked, known.digest):
-            raise _key_reused()
-        return known
-
-    def _checked(self, tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
+    def _checked(self, tx: Transaction, wish: Wish, new: NewChange, standing: Standing) -> NewChange:
         """With what it is about, if it can be made by what we know."""
         if wish.kind is Kind.ERASE:
             erasures.begin(tx, wish.user_id)
             return new
-        if erasures.is_asked_for(tx, wish.user_id):
+        if standing.is_erased:
             raise ChangeRefused("erased", "the user was erased, or is being so: nothing is done for them any more")
         if wish.kind is Kind.CREATE:
             self._provision(tx, wish)
             return new
-        return self._of_whom_it_is(tx, wish, new)
+        return self._of_whom_it_is(tx, wish, new, standing.waiting)
 
     @staticmethod
-    def _of_whom_it_is(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
+    def _of_whom_it_is(tx: Transaction, wish: Wish, new: NewChange, waiting: int) -> NewChange:
         """With the customer and the subscription of the user who is in the ledger."""
         may_pile_up = wish.kind in {Kind.UPDATE, Kind.DETAILS, Kind.DETACHMENT} or wish.kind in PAGES
-        if may_pile_up and account_changes.waiting_of(tx, wish.user_id) >= MOST_WAITING:
+        if may_pile_up and waiting >= MOST_WAITING:
             raise ChangeRefused("too_many_waiting", "changes of this user are still to be made")
         if wish.kind in PAGES:
             return page_for(tx, wish, new)

@@ -190,7 +190,7 @@ class Erasing:
         self._forget_all(lease)
         self._rows.forget_messages(lease.change.user_id)
         self._rows.forget_pages(lease.change.user_id)
-        lease.change = self._rows.erase(lease.change, _customers(lease))
+        lease.change, lease.told = self._rows.erase(lease.change, _customers(lease))
 
     def _digest(self, lease: ChangeLease) -> str:
         return user_digest(self._namespace, lease.change.user_id)

@@ -11,9 +11,20 @@ from worker.domain.erasure import PORTAL_LASTS, ErasureState, names_user
 from worker.domain.owners import user
 from worker.errors import TryLater
 from worker.sealing import CannotOpen, Sealer
-from worker.store import account_changes, charges, customers, erasures, owners, quarantine, subscriptions, tombstones
+from worker.store import (
+    account_changes,
+    charges,
+    customers,
+    ended_changes,
+    erasures,
+    owners,
+    quarantine,
+    subscriptions,
+    tombstones,
+)
 from worker.store.engine.database import Database
 from worker.store.provisioning import pointers
+from worker.store.told_changes import ToldChange
 
 AT_ONCE = 100
 """Messages of the quarantine that are looked through in a transaction."""
@@ -92,7 +103,7 @@ class ErasureRows:
         with self._database.transaction() as tx:
             erasures.forget_pages(tx, user_id)
 
-    def erase(self, change: AccountChange, customer_ids: Sequence[str]) -> AccountChange:
+    def erase(self, change: AccountChange, customer_ids: Sequence[str]) -> tuple[AccountChange, ToldChange]:
         """All is done at Stripe: of the user the id stays here, tombstones and the outbox's last words. Raises
         `TryLater` where a customer has lost its last other owner just now: it is to be deleted, too."""
         change, user_id = replace(change, done=change.done + 1), change.user_id
@@ -111,5 +122,5 @@ class ErasureRows:
                 owners.take_away(tx, each, user(user_id))
             erasures.forget_customers(tx, alone)
             erasures.forget_user(tx, user_id)
-            account_changes.end(tx, replace(change, wanted={}), "applied", {"applied": []})
-        return change
+            told = ended_changes.end(tx, replace(change, wanted={}), "applied", {"applied": []})
+        return change, told

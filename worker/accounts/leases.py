@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import NamedTuple
 
-from worker.accounts import card_rows, checkout_rows
+from worker.accounts import answer_rows, card_rows, checkout_rows
+from worker.accounts.answer_rows import PlanName, Watched
 from worker.accounts.checkout_rows import PageRows
 from worker.domain.account_changes import (
     PAGES,
@@ -17,28 +17,20 @@ from worker.domain.account_changes import (
     ChangeRefused,
     Kind,
     Step,
-    etag_of,
     told_of,
 )
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.default_card import DefaultCard
-from worker.domain.invoice import charge
 from worker.domain.lanes import Lane
-from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
-from worker.domain.subscription import Subscription, fetched
-from worker.store import account_changes, answers, customers, refreshes, subscriptions, tombstones
-from worker.store.answers import Mark
-from worker.store.customer_defaults import FetchedDefault
+from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription
+from worker.domain.subscription import Subscription
+from worker.store import account_changes, answers, customers, ended_changes, subscriptions, tombstones
+from worker.store.answers import Written
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import pointers, views
-
-CAUSE = "requested"
-"""Of the changes that answers make."""
+from worker.store.told_changes import ToldChange
 
 _OF_DEFAULTS = frozenset({Step.DEFAULT, Step.DETACH})
-
-PlanName = Callable[[SubscriptionFact], str]
-"""What our tables call a subscription's plan."""
 
 
 @dataclass(slots=True)
@@ -48,17 +40,12 @@ class ChangeLease:
     change: AccountChange
     deadline: Deadline
     lane: Lane = field(default=Lane.LIVE)
+    is_new: bool = False
+    """Whether what it is about was looked at just now, as it was taken in."""
     watched: Watched | None = None
     """Of the request that was last begun."""
-
-
-class Watched(NamedTuple):
-    """What was known before something was asked of Stripe: of the subscription whose row was at `version`, where the
-    answer is to be that, and of its customer's default payment method, where that may change."""
-
-    version: int | None
-    mark: Mark | None
-    default: DefaultCard | None
+    told: ToldChange | None = None
+    """Once the change has ended: as it is told."""
 
 
 class ChangeLeases:
@@ -100,19 +87,27 @@ class ChangeLeases:
         Raises `ChangeRefused` where there is no such subscription any more, or, before anything was asked for, where it
         isn't in the state that was meant.
         """
-        deadline, before = self._deadline(), None
+        deadline, watching = self._deadline(), None
         with self._database.transaction() as tx:
-            if watched or changed.kind not in WITHOUT_SUBSCRIPTION:
-                row = _meant(tx, lease.change)
-                mark = answers.watch(tx, row.id, self._length) if watched else None
-                before = Watched(row.version, mark, None)
-            if changed.step in _OF_DEFAULTS:
-                known = _known_default(tx, changed.stripe_customer_id)
-                before = Watched(None if before is None else before.version, None, known)
-            account_changes.begin(tx, changed, self._length)
+            if watched:
+                watching = self._watch(tx, lease.change, changed)
+            else:
+                if changed.kind not in WITHOUT_SUBSCRIPTION:
+                    _meant(tx, lease.change)
+                if changed.step in _OF_DEFAULTS:
+                    watching = Watched(default=_known_default(tx, changed.stripe_customer_id))
+                account_changes.begin(tx, changed, self._length)
         lease.change, lease.deadline = replace(changed, asked_for=changed.asked_for or timedelta(0)), deadline
-        lease.watched = before
-        return before
+        lease.watched = watching
+        return watching
+
+    def _watch(self, tx: Transaction, change: AccountChange, changed: AccountChange) -> Watched:
+        begun = answers.begin(tx, changed, change.meant_version, self._length)
+        if begun is None:
+            raise _removed()
+        if begun.mark is None:
+            raise _changed_meanwhile()
+        return Watched(begun.version, begun.status, begun.mark)
 
     def advance(
         self,
@@ -125,44 +120,29 @@ class ChangeLeases:
         """The step holds, and `changed` is what comes of it; with the last one the change has ended. An `answer` is
         written to the row as any fetch's that began when it was sent, and a customer's `default` payment method, as
         Stripe answered it, to the customer's row and its subscriptions'."""
-        deadline = self._deadline()
+        deadline, written = self._deadline(), None
         changed = replace(changed, done=changed.done + 1, request=None, asked_for=None, generation=1)
         with self._database.transaction() as tx:
             if watched is not None and answer is not None:
-                self._write(tx, str(changed.stripe_subscription_id), watched, answer)
+                identifier = str(changed.stripe_subscription_id)
+                written = answer_rows.take(tx, identifier, watched, answer, self._plan_name)
             if default is not None:
-                _write_default(tx, changed, watched, default)
+                beside = None if watched is None else watched.default
+                answer_rows.take_default(tx, changed, beside, default)
                 if changed.kind is Kind.DETACHMENT:
                     card_rows.detached(tx, changed, default.seen_to)
             if changed.step is None:
-                account_changes.end(tx, checkout_rows.without_urls(changed), "applied", self._result(tx, changed))
+                result = self._result(tx, changed, written)
+                kept = checkout_rows.without_urls(changed)
+                lease.told = ended_changes.end(tx, kept, "applied", result, written)
                 checkout_rows.follow(tx, changed)
             else:
+                if written is not None:
+                    answers.write(tx, written)
                 account_changes.advance(tx, changed, self._length)
         lease.change, lease.deadline = changed, deadline
 
-    def _write(self, tx: Transaction, identifier: str, watched: Watched, answer: Answer[FetchedSubscription]) -> None:
-        found, seen = answer.value, (answer.seen_from, answer.seen_to)
-        default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
-        rows = subscriptions.locked(tx, [identifier], default.concerned)
-        row = rows.pop(identifier, None)
-        if row is None:
-            return
-        if row.version != watched.version or watched.mark is None:
-            refreshes.mark(tx, [identifier])
-            return
-        pointers.hold(tx, row.user_id)
-        if answers.answered(tx, identifier, watched.mark):
-            default.write(tx, list(rows.values()), CAUSE)
-            told = charge(found.latest_invoice) if found.latest_invoice is not None else None
-            state = found.fact.columns(self._plan_name(found.fact))
-            new, change = fetched(row, state, told, seen, CAUSE, customer_default=default.payment_method)
-            subscriptions.write(tx, [new], [change] if change is not None else [])
-            pointers.move(tx, {row.user_id})
-            if default.sure_after is not None:
-                refreshes.mark(tx, [identifier], default.sure_after)
-
-    def _result(self, tx: Transaction, change: AccountChange) -> dict[str, object]:
+    def _result(self, tx: Transaction, change: AccountChange, written: Written | None) -> dict[str, object]:
         if change.kind in PAGES:
             return {"url": change.wanted["url"], "applied": []}
         if change.kind is Kind.DETACHMENT:
@@ -170,7 +150,7 @@ class ChangeLeases:
         if change.kind is Kind.DETAILS:
             return {"subscription": None, "applied": change.held}
         identifier = str(change.stripe_subscription_id)
-        row = subscriptions.read(tx, [identifier]).get(identifier)
+        row = written.row if written is not None else subscriptions.read(tx, [identifier]).get(identifier)
         return {"subscription": _told(row), "applied": change.held}
 
     def remove(self, lease: ChangeLease) -> None:
@@ -183,7 +163,7 @@ class ChangeLeases:
                 pointers.hold(tx, row.user_id)
                 tombstones.bury(tx, row)
                 pointers.move(tx, {row.user_id})
-            account_changes.end(tx, change, "applied", {"subscription": None, "applied": []})
+            lease.told = ended_changes.end(tx, change, "applied", {"subscription": None, "applied": []})
         lease.change = change
 
     def refuse(self, lease: ChangeLease, refused: ChangeRefused) -> None:
@@ -193,7 +173,8 @@ class ChangeLeases:
             change = checkout_rows.without_urls(lease.change)
             if lease.watched is not None and lease.watched.mark is not None and _is_as_before(change, refused):
                 answers.unwatch(tx, str(change.stripe_subscription_id), lease.watched.mark)
-            account_changes.end(tx, change, "failed", {"error": told, "applied": lease.change.held})
+            result = {"error": told, "applied": lease.change.held}
+            lease.told = ended_changes.end(tx, change, "failed", result)
             checkout_rows.give_up(tx, lease.change, refused)
 
     def postpone(self, lease: ChangeLease, delay: timedelta, error: str | None) -> None:
@@ -224,10 +205,18 @@ def _meant(tx: Transaction, change: AccountChange) -> Subscription:
     assert identifier is not None, "known by now"
     row = subscriptions.read(tx, [identifier]).get(identifier)
     if row is None:
-        raise ChangeRefused("no_subscription", "the subscription was removed")
-    if change.is_untouched and change.etag not in {None, etag_of(row)}:
-        raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
+        raise _removed()
+    if change.meant_version not in {None, row.version}:
+        raise _changed_meanwhile()
     return row
+
+
+def _removed() -> ChangeRefused:
+    return ChangeRefused("no_subscription", "the subscription was removed")
+
+
+def _changed_meanwhile() -> ChangeRefused:
+    return ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
 
 
 def _is_as_before(change: AccountChange, refused: ChangeRefused) -> bool:
@@ -238,18 +227,6 @@ def _is_as_before(change: AccountChange, refused: ChangeRefused) -> bool:
 def _known_default(tx: Transaction, customer_id: str | None) -> DefaultCard | None:
     owner = customers.owners(tx, [str(customer_id)]).get(str(customer_id))
     return None if owner is None else owner.default
-
-
-def _write_default(
-    tx: Transaction, change: AccountChange, watched: Watched | None, answer: Answer[ExpandedCustomer]
-) -> None:
-    said, seen = answer.value.default_payment_method, (answer.seen_from, answer.seen_to)
-    beside = None if watched is None else watched.default
-    default = FetchedDefault(tx, str(change.stripe_customer_id), said, seen, beside)
-    theirs = subscriptions.locked(tx, [], default.concerned) if default.concerned else {}
-    default.write(tx, list(theirs.values()), CAUSE)
-    if default.sure_after is not None and change.stripe_subscription_id is not None:
-        refreshes.mark(tx, [change.stripe_subscription_id], default.sure_after)
 
 
 def _told(row: Subscription | None) -> Mapping[str, object] | None:

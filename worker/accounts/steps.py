@@ -174,8 +174,7 @@ class Steps:
         for _ in range(MOST_GENERATIONS):
             change = lease.change.remembered()
             if change.request is None:
-                self._leases.require(lease)
-                now = now or self._fetched(change, lease).value.now
+                now = now or self._looked(change, lease)
                 request = self._request(change, now)
                 if request is None:
                     return self._is_so(lease, change, now)
@@ -190,6 +189,13 @@ class Steps:
                 self._leases.advance(lease, lease.change, watched, _row_of(answer))
                 return answer.value.now
         raise TryLater("generations_exhausted")
+
+    def _looked(self, change: AccountChange, lease: ChangeLease) -> Changeable:
+        """What is so at Stripe now."""
+        if not lease.is_new:
+            self._leases.require(lease)
+        lease.is_new = False
+        return self._fetched(change, lease).value.now
 
     def _request(self, change: AccountChange, now: Changeable) -> Mapping[str, object] | None:
         if change.kind is Kind.COMPLETION:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from uuid import UUID
 
 import structlog
 
@@ -18,19 +17,20 @@ from worker.domain.lanes import Lane
 from worker.domain.provisioning import retry_delay
 from worker.errors import Misconfigured, Rejected, SubkeeperError, TryLater
 from worker.store.engine.errors import LeaseLost
+from worker.store.told_changes import ToldChange
 from worker.stripe_api.errors import KeyBurnt
 from worker.work.owner import BlamesNobody, Ended
 
 
 class ChangeWorker(BlamesNobody):
-    """The owner of this leased work. `ended` hears of each change that has; `rng` jitters retries."""
+    """The owner of this leased work. `ended` hears of each change that has, as it is told; `rng` jitters retries."""
 
     def __init__(
         self,
         leases: ChangeLeases,
         steps: Steps,
         *,
-        ended: Callable[[UUID], None],
+        ended: Callable[[ToldChange], None],
         rng: random.Random,
     ) -> None:
         self._leases = leases
@@ -85,7 +85,7 @@ class ChangeWorker(BlamesNobody):
             raise
         change = lease.change
         self._log.info("account_change.applied", change=str(change.id), kind=change.kind, user_id=change.user_id)
-        self._ended(change.id)
+        self._tell(lease)
         return Ended("applied", passed=True)
 
     def _refused(self, lease: ChangeLease, refused: ChangeRefused) -> Ended:
@@ -99,8 +99,12 @@ class ChangeWorker(BlamesNobody):
             reason=refused.code,
             applied=change.held,
         )
-        self._ended(change.id)
+        self._tell(lease)
         return Ended("failed", passed=True)
+
+    def _tell(self, lease: ChangeLease) -> None:
+        assert lease.told is not None, "it has ended"
+        self._ended(lease.told)
 
     def _put_off(self, lease: ChangeLease, why: SubkeeperError) -> None:
         change = lease.change

@@ -189,6 +189,11 @@ class AccountChange:
         return self.done == 0 and self.asked_for is None
 
     @property
+    def meant_version(self) -> int | None:
+        """Of its subscription's row, before anything is asked; None: any."""
+        return version_of(self.etag) if self.etag is not None and self.is_untouched else None
+
+    @property
     def held(self) -> list[str]:
         """The properties all of whose steps hold, in their order."""
         left = {PROPERTIES.get(each) for each in self.steps[self.done :]}
@@ -272,6 +277,11 @@ def digest_of(
 def etag_of(row: Subscription) -> str:
     """Moves with each change of the row."""
     return f"{row.id}.{row.version}"
+
+
+def version_of(etag: str) -> int:
+    """Of the row that an ETag is of."""
+    return int(etag.rpartition(".")[2])
 
 
 def told_of(row: Subscription) -> dict[str, Value]:

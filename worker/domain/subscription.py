@@ -95,6 +95,11 @@ class Change(NamedTuple):
     project_id: str | None = None
 
 
+def may_move(before: Value, after: Value) -> bool:
+    """Whether a row that goes from one status (None: there was none) to another can move its user to another one."""
+    return before != after
+
+
 class Verdict(StrEnum):
     """What becomes of an event's snapshot."""
 

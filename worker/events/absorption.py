@@ -17,6 +17,7 @@ from worker.domain.subscription import (
     confirmed,
     given_default,
     judge,
+    may_move,
     told_of_trial,
 )
 from worker.events.checkouts import Noted, note
@@ -229,4 +230,4 @@ def write(tx: Transaction, said: Sequence[Said], decided: Decided) -> None:
 def _ends_or_begins(change: Change) -> bool:
     """Whether it can move a user from one subscription to another."""
     name = "stripe_subscription_status"
-    return change.before is None or change.before[name] != change.after[name]
+    return may_move(None if change.before is None else change.before[name], change.after[name])

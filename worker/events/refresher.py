@@ -159,7 +159,7 @@ class Refresher(BlamesNobody):
         refresh, found = lease.refresh, answer.value
         with self._database.transaction() as tx:
             seen = (answer.seen_from, answer.seen_to)
-            default = FetchedDefault(tx, found.fact.customer_id, found.customer_default, seen)
+            default = FetchedDefault.locking(tx, found.fact.customer_id, found.customer_default, seen)
             rows = subscriptions.locked(tx, [refresh.stripe_subscription_id], default.concerned)
             row = rows.pop(refresh.stripe_subscription_id, None)
             whose = claimed(tx, self._namespace, found, default.owner) if row is None else None

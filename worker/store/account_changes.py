@@ -16,7 +16,6 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.account_changes import AccountChange, Kind, Step
-from worker.domain.subscription import as_json
 from worker.sealing import HEADER_BYTES
 from worker.store.engine import arrays
 from worker.store.engine.errors import LeaseLost
@@ -30,6 +29,8 @@ COLUMNS = """
     c.stripe_customer_id, c.request, c.generation, now() - c.asked_at AS asked_for, c.attempts, c.lease_token
 """
 
+# Of one that is leased the commit doesn't wait for the disk: its holder commits before anything is asked for, and that
+# waits for both. Until then, nobody was told that it is taken in.
 _INSERT = text(f"""
     INSERT INTO account_changes AS c
         (id, kind, user_id, caller, idempotency_key, digest, steps, wanted, sealed_email, etag, stripe_subscription_id,
@@ -40,10 +41,9 @@ _INSERT = text(f"""
     FROM (SELECT :leased AND NOT EXISTS (
         SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending')) AS free (leased)
     ON CONFLICT (caller, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING {COLUMNS}
+    RETURNING {COLUMNS}, set_config('synchronous_commit',
+        CASE WHEN c.lease_token = 0 THEN current_setting('synchronous_commit') ELSE 'off' END, true)
 """)  # noqa: S608 - constants
-
-_WAITING = text("SELECT count(*) FROM account_changes WHERE user_id = :user_id AND state = 'pending'")
 
 OPENABLE = f"""
     (c.sealed_email IS NULL OR substring(c.sealed_email FROM 1 FOR {HEADER_BYTES}) = ANY(CAST(:openable AS bytea[])))
@@ -65,37 +65,30 @@ _LEASE = text(f"""
     RETURNING {COLUMNS}
 """)  # noqa: S608 - constants
 
-_FENCE = "WHERE id = :id AND lease_token = :token AND state = 'pending'"
+FENCE = "WHERE id = :id AND lease_token = :token AND state = 'pending'"
+"""Of every write of a lease's holder."""
 
-_BEGIN = text(f"""
-    UPDATE account_changes
-    SET request = CAST(:request AS jsonb), generation = :generation, last_error = NULL,
-        asked_at = CASE WHEN generation = :generation THEN coalesce(asked_at, now()) ELSE now() END,
-        lease_until = now() + :lease, due_at = now() + :lease
-    {_FENCE}
-""")  # noqa: S608 - the fence is a constant
+BEGUN = """
+    request = CAST(:request AS jsonb), generation = :generation, last_error = NULL,
+    asked_at = CASE WHEN generation = :generation THEN coalesce(asked_at, now()) ELSE now() END,
+    lease_until = now() + :lease, due_at = now() + :lease
+"""
+"""What is set where the present step is about to be asked for (`beginning`)."""
+_BEGIN = text(f"UPDATE account_changes SET {BEGUN} {FENCE}")  # noqa: S608 - constants
 
 _ADVANCE = text(f"""
     UPDATE account_changes
     SET done = :done, wanted = CAST(:wanted AS jsonb), sealed_email = :sealed_email, request = NULL, asked_at = NULL,
         generation = 1, stripe_subscription_id = :stripe_subscription_id, stripe_customer_id = :stripe_customer_id,
         lease_until = now() + :lease, due_at = now() + :lease
-    {_FENCE}
-""")  # noqa: S608 - as above
-
-_END = text(f"""
-    UPDATE account_changes
-    SET state = :state, done = :done, wanted = CAST(:wanted AS jsonb), result = CAST(:result AS jsonb),
-        sealed_email = NULL, request = NULL, ended_at = now(), lease_until = NULL,
-        last_error = NULL
-    {_FENCE}
-""")  # noqa: S608 - as above
+    {FENCE}
+""")  # noqa: S608 - constants
 
 _POSTPONE = text(f"""
     UPDATE account_changes
     SET lease_token = 0, lease_until = NULL, due_at = now() + :delay, last_error = CAST(:error AS text),
         attempts = CASE WHEN CAST(:error AS text) IS NULL THEN greatest(attempts - 1, 0) ELSE attempts END
-    {_FENCE}
+    {FENCE}
 """)  # noqa: S608 - as above
 
 
@@ -122,14 +115,11 @@ def lock_user(tx: Connection, user_id: str) -> None:
     tx.execute(_LOCK, {"user_id": user_id})
 
 
-def waiting_of(tx: Connection, user_id: str) -> int:
-    """How many changes of this user haven't ended."""
-    return int(tx.execute(_WAITING, {"user_id": user_id}).scalar_one())
-
-
 def insert(tx: Connection, new: NewChange, lease: timedelta | None) -> AccountChange | None:
     """The row, leased for so long if nothing of the user's is before it (`token` 0: it isn't). None: the caller has
-    used that key. The user is locked."""
+    used that key. The user is locked.
+
+    The commit of one that is leased may not survive a crash of Postgres until its holder has committed something."""
     parameters = {
         "id": new.id,
         "kind": new.kind.value,
@@ -161,8 +151,13 @@ def lease(
 
 def begin(tx: Connection, change: AccountChange, length: timedelta) -> None:
     """The present step is about to be asked for with `request`, under the key of `generation`. Raises `LeaseLost`."""
+    _fenced(tx, _BEGIN, change, **beginning(change, length))
+
+
+def beginning(change: AccountChange, length: timedelta) -> dict[str, object]:
+    """The parameters of `BEGUN`."""
     request = None if change.request is None else json.dumps(change.request)
-    _fenced(tx, _BEGIN, change, request=request, generation=change.generation, lease=length)
+    return {"request": request, "generation": change.generation, "lease": length}
 
 
 def advance(tx: Connection, change: AccountChange, length: timedelta) -> None:
@@ -172,12 +167,6 @@ def advance(tx: Connection, change: AccountChange, length: timedelta) -> None:
         stripe_subscription_id=change.stripe_subscription_id, stripe_customer_id=change.stripe_customer_id,
         lease=length,
     )  # fmt: skip
-
-
-def end(tx: Connection, change: AccountChange, state: str, result: Mapping[str, object]) -> None:
-    """It is over; what was sealed is erased. Raises `LeaseLost`."""
-    wanted = json.dumps(change.wanted)
-    _fenced(tx, _END, change, state=state, done=change.done, wanted=wanted, result=as_json(result))
 
 
 def postpone(tx: Connection, change: AccountChange, delay: timedelta, error: str | None) -> None:

@@ -70,13 +70,15 @@ _OWNERS = """
 _READ = text(_OWNERS)
 _LOCKED = text(f"{_OWNERS} FOR NO KEY UPDATE")
 
-_WRITE_DEFAULTS = text("""
+DEFAULTS = """
     UPDATE billing_customers c
     SET default_payment_method = new.payment_method, default_seen_from = new.seen_from, default_seen_to = new.seen_to
-    FROM unnest(CAST(:ids AS text[]), CAST(:methods AS text[]), CAST(:seen_from AS timestamptz[]),
-                CAST(:seen_to AS timestamptz[])) AS new (id, payment_method, seen_from, seen_to)
+    FROM unnest(CAST(:customers AS text[]), CAST(:defaults AS text[]), CAST(:defaults_from AS timestamptz[]),
+                CAST(:defaults_to AS timestamptz[])) AS new (id, payment_method, seen_from, seen_to)
     WHERE c.stripe_customer_id = new.id
-""")
+"""
+"""Writes what is known of customers whose rows are locked (`of_defaults`)."""
+_WRITE_DEFAULTS = text(DEFAULTS)
 
 
 def owners(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, Owner]:
@@ -104,14 +106,18 @@ def learn_default(tx: Connection, stripe_customer_id: str, known: DefaultCard) -
 
 def write_defaults(tx: Connection, defaults: Mapping[str, DefaultCard]) -> None:
     """What is known now of customers whose rows are locked. Their subscriptions' rows have it, too."""
+    tx.execute(_WRITE_DEFAULTS, of_defaults(defaults))
+
+
+def of_defaults(defaults: Mapping[str, DefaultCard]) -> dict[str, str]:
+    """The parameters of `DEFAULTS`."""
     found = sorted(defaults.items())
-    parameters = {
-        "ids": arrays.texts(each for each, _ in found),
-        "methods": arrays.texts(known.payment_method for _, known in found),
-        "seen_from": arrays.times(known.seen_from for _, known in found),
-        "seen_to": arrays.times(known.seen_to for _, known in found),
+    return {
+        "customers": arrays.texts(each for each, _ in found),
+        "defaults": arrays.texts(known.payment_method for _, known in found),
+        "defaults_from": arrays.times(known.seen_from for _, known in found),
+        "defaults_to": arrays.times(known.seen_to for _, known in found),
     }
-    tx.execute(_WRITE_DEFAULTS, parameters)
 
 
 def _owners(tx: Connection, statement: TextClause, stripe_customer_ids: Sequence[str]) -> dict[str, Owner]:

@@ -32,10 +32,11 @@ _BEGIN = text(f"""
 
 _STATE = text("SELECT state FROM provisionings WHERE user_id = :user_id")
 
-_IS_ASKED = text("""
-    SELECT EXISTS (SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending' AND kind = 'erase')
-        OR EXISTS (SELECT FROM provisionings WHERE user_id = :user_id AND state IN ('erasing', 'erased'))
-""")
+IS_ASKED = """
+    (EXISTS (SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending' AND kind = 'erase')
+        OR EXISTS (SELECT FROM provisionings WHERE user_id = :user_id AND state IN ('erasing', 'erased')))
+"""
+_IS_ASKED = text(f"SELECT {IS_ASKED}")
 
 # Deleted ones too: what a tombstone says is asked of Stripe once more.
 _CUSTOMERS = text("""

@@ -12,10 +12,18 @@ from sqlalchemy import Connection, Row, text
 from worker.domain.account_changes import Kind, Step
 from worker.store.account_changes import OPENABLE
 from worker.store.engine import arrays
+from worker.store.erasures import IS_ASKED
 
-_TOLD = "SELECT id, kind, user_id, state, steps, done, result, created_at, ended_at, digest FROM account_changes"
+COLUMNS = "id, kind, user_id, state, steps, done, result, created_at, ended_at, digest"
+_TOLD = f"SELECT {COLUMNS} FROM account_changes"  # noqa: S608 - a constant
 _FIND = text(f"{_TOLD} WHERE id = :id")
-_FIND_BY_KEY = text(f"{_TOLD} WHERE caller = :caller AND idempotency_key = :idempotency_key")
+
+_STANDING = text(f"""
+    SELECT {IS_ASKED} AS is_erased,
+        (SELECT count(*) FROM account_changes WHERE user_id = :user_id AND state = 'pending') AS waiting, known.*
+    FROM (SELECT) AS one LEFT JOIN ({_TOLD} WHERE caller = :caller AND idempotency_key = :idempotency_key) AS known
+        ON true
+""")  # noqa: S608 - constants
 
 _BACKLOG = text(f"""
     SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0), count(*) FILTER (WHERE NOT {OPENABLE})
@@ -48,12 +56,22 @@ class ToldChange(NamedTuple):
 
 
 def find(tx: Connection, identifier: UUID) -> ToldChange | None:
-    return _told(tx.execute(_FIND, {"id": identifier}).one_or_none())
+    return read(tx.execute(_FIND, {"id": identifier}).one_or_none())
 
 
-def find_by_key(tx: Connection, caller: str, idempotency_key: str) -> ToldChange | None:
-    """The one that this caller has asked for under this key."""
-    return _told(tx.execute(_FIND_BY_KEY, {"caller": caller, "idempotency_key": idempotency_key}).one_or_none())
+class Standing(NamedTuple):
+    """How it stands with a user: whether they were erased, or are to be; how many of their changes haven't ended.
+    `known`: what this caller has asked for under this key, of whomever."""
+
+    is_erased: bool
+    waiting: int
+    known: ToldChange | None
+
+
+def standing(tx: Connection, user_id: str, caller: str, idempotency_key: str | None) -> Standing:
+    parameters = {"user_id": user_id, "caller": caller, "idempotency_key": idempotency_key}
+    row = tx.execute(_STANDING, parameters).one()
+    return Standing(row.is_erased, row.waiting, None if row.id is None else _told(row._asdict()))
 
 
 class Backlog(NamedTuple):
@@ -76,8 +94,11 @@ def prune(tx: Connection, kept: timedelta, limit: int) -> int:
     return tx.execute(_PRUNE, {"kept": kept, "limit": limit}).rowcount
 
 
-def _told(row: Row[Any] | None) -> ToldChange | None:
-    if row is None:
-        return None
-    values = row._asdict()
-    return ToldChange(**{**values, "kind": Kind(row.kind), "steps": tuple(map(Step, row.steps))})
+def read(row: Row[Any] | None) -> ToldChange | None:
+    """A row of `COLUMNS`, if there is one."""
+    return None if row is None else _told(row._asdict())
+
+
+def _told(row: Mapping[str, Any]) -> ToldChange:
+    values = {name: row[name] for name in ToldChange._fields}
+    return ToldChange(**{**values, "kind": Kind(row["kind"]), "steps": tuple(map(Step, row["steps"]))})

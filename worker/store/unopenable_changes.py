@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, text
 
 from worker.domain.account_changes import AccountChange
-from worker.store import account_changes
+from worker.store import account_changes, ended_changes
 from worker.store.account_changes import COLUMNS, OPENABLE
 from worker.store.engine import arrays
 from worker.store.provisioning.leases import NEW_TOKEN
@@ -41,7 +41,7 @@ def fail(tx: Connection, openable: Sequence[bytes], *, error: Mapping[str, objec
         account_changes.read(row) for row in tx.execute(_TAKE, {"openable": arrays.byteas(openable), "limit": limit})
     ]
     for each in found:
-        account_changes.end(tx, each, "failed", _told(each, error))
+        ended_changes.end(tx, each, "failed", _told(each, error))
     return len(found)
 
 

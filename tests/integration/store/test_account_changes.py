@@ -40,3 +40,19 @@ def test_a_key_is_as_old_as_its_first_request_and_the_next_generation_begins_ane
     change = begun(database, replace(change, generation=2))
     assert change.asked_for is not None
     assert change.asked_for < AGE
+
+
+def test_a_commit_waits_for_the_disk_unless_its_holder_commits_once_more_before_anything_is_asked(
+    database: Database,
+) -> None:
+    """Of two of a user's, the second isn't leased: nobody's commit follows."""
+
+    def insert(lease: timedelta | None) -> object:
+        new = NewChange(uuid.uuid4(), Kind.UPDATE, "ann", "user ann", None, b"", [Step.CANCELING], {}, None)
+        with database.transaction() as tx:
+            assert account_changes.insert(tx, new, lease) is not None
+            return tx.execute(text("SHOW synchronous_commit")).scalar_one()
+
+    assert [insert(LEASE), insert(LEASE), insert(None)] == ["off", "on", "on"]
+    with database.transaction() as tx:
+        assert tx.execute(text("SHOW synchronous_commit")).scalar_one() == "on"

@@ -2,61 +2,155 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+from sqlalchemy import text
+
 from tests.integration.store.test_refreshes import LEASE, lease, mark
-from worker.store import answers, refreshes
-from worker.store.answers import Mark
+from worker.domain.account_changes import AccountChange, Kind, Step
+from worker.store import account_changes, answers, refreshes
+from worker.store.account_changes import NewChange
+from worker.store.answers import Begun, Held, Mark
 from worker.store.engine.database import Database
+from worker.store.engine.errors import LeaseLost
+
+ROW = """
+    WITH customer AS (
+        INSERT INTO billing_customers (user_id, stripe_customer_id) VALUES ('ann', 'cus_1') RETURNING id
+    )
+    INSERT INTO billing_subscriptions (billing_customer_id, stripe_subscription_id, plan, stripe_subscription_status,
+        canceling, seen_from, seen_to)
+    SELECT id, 'sub_1', 'pending', 'active', false, now(), now() FROM customer
+"""
 
 
-def watch(database: Database) -> Mark:
+@pytest.fixture
+def change(database: Database) -> AccountChange:
+    """Ann's, leased; she has a subscription."""
+    new = NewChange(
+        uuid.uuid4(), Kind.UPDATE, "ann", "user ann", None, b"", [Step.CANCELING], {"canceling": True}, None,
+        stripe_subscription_id="sub_1",
+    )  # fmt: skip
     with database.transaction() as tx:
-        return answers.watch(tx, "sub_1", LEASE)
+        tx.execute(text(ROW))
+        inserted = account_changes.insert(tx, new, LEASE)
+    assert inserted is not None
+    return replace(inserted, request={"cancel_at_period_end": True})
 
 
-def answered(database: Database, watched: Mark) -> bool:
+def begin(database: Database, change: AccountChange, version: int | None = None) -> Begun:
     with database.transaction() as tx:
-        return answers.answered(tx, "sub_1", watched)
+        begun = answers.begin(tx, change, version, LEASE)
+    assert begun is not None
+    return begun
 
 
-def due(database: Database) -> bool:
-    return bool(lease(database))
+def watch(database: Database, change: AccountChange) -> Mark:
+    watched = begin(database, change).mark
+    assert watched is not None
+    return watched
 
 
-def test_an_answer_that_nothing_came_in_between_is_written_and_takes_its_mark_away(database: Database) -> None:
-    assert answered(database, watch(database))
+def held(database: Database) -> Held:
     with database.transaction() as tx:
+        found = answers.hold(tx, "sub_1", moves=False)
+    assert found is not None
+    return found
+
+
+def one(database: Database, statement: str) -> object:
+    with database.transaction() as tx:
+        return tx.execute(text(statement)).scalar_one()
+
+
+def test_what_is_about_to_be_asked_is_written_with_a_mark(database: Database, change: AccountChange) -> None:
+    begun = begin(database, change, version=1)
+    assert (begun.version, begun.status) == (1, "active")
+    assert begun.mark is not None
+    assert begun.mark.is_new
+    assert one(database, "SELECT request FROM account_changes") == change.request
+    assert one(database, "SELECT due_at > now() FROM subscription_refreshes")
+
+
+@pytest.mark.parametrize("spoil", ["version", "lease", "row"])
+def test_nothing_is_written_of_what_is_not_to_be_asked(database: Database, change: AccountChange, spoil: str) -> None:
+    if spoil == "version":
+        assert begin(database, change, version=2).mark is None
+    elif spoil == "lease":
+        with pytest.raises(LeaseLost):
+            begin(database, replace(change, token=change.token + 1))
+    else:
+        with database.transaction() as tx:
+            assert answers.begin(tx, replace(change, stripe_subscription_id="sub_2"), None, LEASE) is None
+    assert one(database, "SELECT count(*) FROM subscription_refreshes") == 0
+    assert one(database, "SELECT request FROM account_changes") is None
+
+
+def test_an_answer_that_nothing_came_in_between_of_takes_its_mark_away(
+    database: Database, change: AccountChange
+) -> None:
+    watched = watch(database, change)
+    found = held(database)
+    assert found.is_unmoved(watched)
+    assert not found.was_wanted(watched)
+    assert (found.row.id, found.row.user_id, found.owner.user_id) == ("sub_1", "ann", "ann")
+    with database.transaction() as tx:
+        answers.confirm(tx, "sub_1", wanted=False)
         assert refreshes.backlog(tx).waiting == 0
 
 
-def test_a_fetch_that_is_under_way_is_not_written_over_the_answer(database: Database) -> None:
+def test_a_fetch_that_is_under_way_is_not_written_over_the_answer(database: Database, change: AccountChange) -> None:
     """It may have been asked for before; where the answer changes no column, no version tells that it is older."""
     mark(database, "sub_1")
     fetch = lease(database)[0]
-    assert answered(database, watch(database))
+    watched = watch(database, change)
+    found = held(database)
+    assert found.is_unmoved(watched)
+    assert found.was_wanted(watched)
     with database.transaction() as tx:
-        held = refreshes.hold(tx, fetch)
-        assert (held.wanted, held.confirmed) == (fetch.wanted + 1, fetch.confirmed + 1)
+        answers.confirm(tx, "sub_1", wanted=True)
+        left = refreshes.hold(tx, fetch)
+        assert (left.wanted, left.confirmed) == (fetch.wanted + 1, fetch.confirmed + 1)
 
 
-def test_an_answer_is_not_written_over_a_fetch_that_took_the_mark_away_meanwhile(database: Database) -> None:
-    """Another event has marked it since: as often wanted and confirmed as before, and yet it isn't that mark."""
-    watched = watch(database)
+def test_an_answer_that_was_asked_for_meanwhile_is_asked_for_once_more(
+    database: Database, change: AccountChange
+) -> None:
+    watched = watch(database, change)
     mark(database, "sub_1")
-    fetch = lease(database)[0]
+    assert held(database).was_wanted(watched)
+
+
+def take_away(database: Database, fetch: refreshes.Refresh) -> None:
+    """Another event has marked it since: as often wanted and confirmed as before, and yet it isn't that mark."""
     with database.transaction() as tx:
         refreshes.clear(tx, fetch)
     mark(database, "sub_1")
-    assert not answered(database, watched)
-    assert due(database)
 
 
-def test_nor_over_one_that_is_to_be_asked_again_a_little_later(database: Database) -> None:
-    mark(database, "sub_1")
-    watched = watch(database)
-    fetch = lease(database)[0]
+def put_off(database: Database, fetch: refreshes.Refresh) -> None:
+    """It is to be asked again a little later."""
     with database.transaction() as tx:
         refreshes.postpone(tx, fetch, timedelta(seconds=4), None, fetched=True)
-    assert not answered(database, watched)
-    assert due(database)
+
+
+@pytest.mark.parametrize("meanwhile", [take_away, put_off])
+def test_an_answer_is_not_written_over_a_fetch_that_was_written_meanwhile(
+    database: Database, change: AccountChange, meanwhile: Callable[[Database, refreshes.Refresh], None]
+) -> None:
+    mark(database, "sub_1")
+    watched = watch(database, change)
+    meanwhile(database, lease(database)[0])
+    assert not held(database).is_unmoved(watched)
+
+
+def test_nor_where_the_mark_is_gone(database: Database, change: AccountChange) -> None:
+    mark(database, "sub_1")
+    watched = watch(database, change)
+    with database.transaction() as tx:
+        refreshes.clear(tx, refreshes.lease(tx, 1, LEASE)[0])
+    assert not held(database).is_unmoved(watched)

@@ -129,6 +129,22 @@ def removal(database: Database, identifier: str) -> Callable[[], None]:
     return lambda: held.remove(ChangeLease(change, Deadline.after(60)))
 
 
+def answered(database: Database, identifier: str, status: str) -> Callable[[], None]:
+    """What is committed once Stripe has answered a change, with the subscription in this status."""
+    held = ChangeLeases(database, lambda _: "pending", list, length=LEASE)
+    new = NewChange(
+        uuid.uuid4(), Kind.UPDATE, "ada", "admin", None, b"", [Step.CANCELING], {"canceling": True}, None,
+        stripe_subscription_id=identifier,
+    )  # fmt: skip
+    with database.transaction() as tx:
+        change = account_changes.insert(tx, new, LEASE)
+    assert change is not None
+    lease = ChangeLease(change, Deadline.after(60))
+    watched = held.begin(lease, change, watched=True)
+    found = FetchedSubscription(fact(identifier)._replace(status=status), "ada", None)
+    return lambda: held.advance(lease, lease.change, watched, Answer(found, NOW, NOW, False, None))
+
+
 def refresh(database: Database, identifier: str) -> Callable[[], object]:
     """What is committed once it was fetched."""
     refresher = Refresher(
@@ -167,6 +183,31 @@ def test_a_removal_and_an_event_of_the_users_other_subscription_take_turns(patie
         patient, "SELECT cause FROM subscription_changes WHERE stripe_subscription_id = 'sub_2' ORDER BY version"
     )
     assert sorted(told) == ["became_current", "customer.subscription.updated"]
+
+
+def test_an_answer_that_ends_one_and_an_event_of_the_users_other_subscription_take_turns(patient: Database) -> None:
+    """As a removal: it goes on to the other one."""
+    run(patient, ADA)
+    run(patient, "UPDATE billing_subscriptions SET stripe_subscription_status = 'active'")
+    meet(
+        patient, LEDGER, first=answered(patient, "sub_1", "canceled"), then=lambda: hear(patient, {"sub_2": "past_due"})
+    )  # fmt: skip
+    assert ledger(patient) == ["sub_2"]
+    assert run(patient, "SELECT state FROM account_changes") == ["applied"]
+    assert run(patient, "SELECT count(*) FROM subscription_refreshes") == [0]
+
+
+def test_an_answer_and_an_event_of_the_same_subscription_take_turns(patient: Database) -> None:
+    """Both come to the mark; what was heard meanwhile is not written over."""
+    run(patient, ADA)
+    mark = "SELECT 1 FROM subscription_refreshes FOR UPDATE"
+    first = answered(patient, "sub_1", "active")
+    meet(patient, mark, first=first, then=lambda: hear(patient, {"sub_1": "past_due"}, marks=["sub_1"]))
+    assert run(patient, "SELECT state FROM account_changes") == ["applied"]
+    assert run(patient, "SELECT stripe_subscription_status FROM billing_subscriptions ORDER BY id") == [
+        "past_due", "incomplete",
+    ]  # fmt: skip
+    assert run(patient, "SELECT wanted FROM subscription_refreshes") == [1]
 
 
 def test_an_end_and_a_beginning_of_two_subscriptions_of_a_user_take_turns(patient: Database) -> None:
@@ -221,7 +262,7 @@ def test_a_signup_takes_its_customers_card_from_whoever_is_writing_it(patient: D
     with ThreadPoolExecutor(1) as threads:
         with patient.transaction() as tx:
             seen = (NOW, NOW)
-            default = FetchedDefault(tx, "cus_1", "pm_1", seen)
+            default = FetchedDefault.locking(tx, "cus_1", "pm_1", seen)
             assert subscriptions.locked(tx, [], default.concerned) == {}
             default.write(tx, [], "requested")
             completing = threads.submit(complete)
@@ -242,7 +283,7 @@ def test_an_answer_that_is_too_near_is_believed_beside_what_was_known_when_it_wa
         customers.write_defaults(tx, {"cus_1": known})
     beside = known if is_unmoved else DefaultCard(None, NOW, NOW)
     with patient.transaction() as tx:
-        found = FetchedDefault(tx, "cus_1", "pm_given", (NOW, NOW), beside)
+        found = FetchedDefault.locking(tx, "cus_1", "pm_given", (NOW, NOW), beside)
         found.write(tx, [], "requested")
     assert found.sure_after is not None, "it is asked for again all the same"
     expected = "pm_given" if is_unmoved else "pm_heard"

@@ -19,7 +19,6 @@ from worker.domain.stripe_facts import Answer, CustomerFact
 from worker.errors import TryLater
 from worker.stripe_api.errors import AnswerIncomplete, FieldRefused, Unclear
 from worker.stripe_api.gateway import StripeGateway
-from worker.stripe_api.http_client import LARGE
 
 CUSTOMER = {"id": "cus_1", "object": "customer", "created": 1_800_000_000, "metadata": {"subkeeper": "d1"}}
 
@@ -134,11 +133,12 @@ def test_an_answer_that_is_no_json_is_unclear(new_gateway: NewGateway) -> None:
         create(new_gateway(peer.url))
 
 
-def test_a_large_answer_is_read_as_any_other(new_gateway: NewGateway) -> None:
-    padding = {"description": "x" * LARGE}
+@pytest.mark.parametrize("length", [1, 64 * 1024])
+def test_an_answer_of_any_length_is_read_alike(new_gateway: NewGateway, length: int) -> None:
+    padding = {"description": "x" * length}
     with Peer(answer({**CUSTOMER, **padding})) as peer:
         assert create(new_gateway(peer.url)).value.id == CUSTOMER["id"]
-    for wrong in ("{" + "x" * LARGE, "[" * LARGE, '"' + "x" * LARGE + '"'):
+    for wrong in ("{" + "x" * length, "[" * length, '"' + "x" * length + '"'):
         with Peer(answer(wrong)) as peer, pytest.raises((Unclear, AnswerIncomplete)):
             create(new_gateway(peer.url))
     said = {"error": {"type": "invalid_request_error", "param": "email", **padding}}

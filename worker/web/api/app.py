@@ -114,18 +114,20 @@ class Api:
         """The reply of what goes on elsewhere; no thread is spent on waiting for it."""
         loop, ended = asyncio.get_running_loop(), asyncio.wrap_future(begun.ended)
         until = loop.time() + WAIT_SECONDS
-        await asyncio.wait([ended], timeout=LOOK_SECONDS)
         while True:
-            with suppress(SubkeeperError):  # Postgres: it is looked for again
-                reply = await loop.run_in_executor(self._executor, begun.tell)
-                if reply is not None:
-                    return reply
-            if loop.time() > until:
-                return begun.later
             was_done = ended.done()
             await asyncio.wait([ended], timeout=LOOK_SECONDS)
             if was_done:
                 await asyncio.sleep(LOOK_SECONDS)
+            with suppress(SubkeeperError):  # Postgres: it is looked for again
+                if ended.done() and not begun.waits:
+                    reply = begun.reply()
+                else:
+                    reply = await loop.run_in_executor(self._executor, begun.reply)
+                if reply is not None:
+                    return reply
+            if loop.time() > until:
+                return begun.later
 
     def _told(self, operation: Operation, request: Request, body: bytes) -> Told:
         caller = None

@@ -194,7 +194,8 @@ class Billing:
             return as_refused(error["code"], error["detail"], errors).reply
         url = self._page(told.id, told.result["url"])
         if url is None:
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the page's address can't be told any more")
+            detail = "the page's address can't be told any more"
+            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail).reply
         if told.kind is Kind.PORTAL:
             return Reply(HTTPStatus.OK, PageView(url=url).model_dump_json().encode())
         view, where = OpenedView(id=told.id, url=url), f"/billing/checkouts/{told.id}"

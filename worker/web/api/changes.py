@@ -58,34 +58,41 @@ _IF_MATCH = {HTTPStatus.PRECONDITION_FAILED: "The subscription is no longer as I
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Where changes are asked for. `ask` commits one, or returns the one of before that was the same; it raises
-    `ChangeRefused`, and `Refused` where nothing can be asked for. `expect`: done when a change has ended here."""
+    `ChangeRefused`, and `Refused` where nothing can be asked for. `expect`: what is told of a change that ends here."""
 
     ask: Callable[[Wish], ToldChange | None]
     find: Callable[[uuid.UUID], ToldChange | None]
-    expect: Callable[[uuid.UUID], Future[None]]
+    expect: Callable[[uuid.UUID], Future[ToldChange]]
 
     def asked(
         self,
         wish: Wish,
         reply_of: Callable[[ToldChange], Reply | None],
         for_now: Callable[[uuid.UUID], Reply],
+        *,
+        waits: bool = False,
     ) -> Reply | Begun:
         """The reply, or where it is waited for: `reply_of` what has ended (None: it hasn't), and `for_now` where that
-        takes too long. Raises `Refused`."""
+        takes too long; `waits`: that may wait for Postgres. Raises `Refused`."""
         ended = self.expect(wish.id)
         try:
             known = self.ask(wish)
         except ChangeRefused as refused:
             raise as_refused(refused.code, refused.detail, refused.errors) from None
-        if known is None:
-            return Begun(ended, partial(self._reply, wish.id, reply_of), for_now(wish.id))
-        if (reply := reply_of(known)) is not None:
-            return reply
-        return Begun(self.expect(known.id), partial(self._reply, known.id, reply_of), for_now(known.id))
+        if known is not None:
+            if (reply := reply_of(known)) is not None:
+                return reply
+            ended = self.expect(known.id)
+        identifier = wish.id if known is None else known.id
+        return Begun(ended, reply_of, partial(self._look, identifier, reply_of), for_now(identifier), waits)
 
-    def _reply(self, change_id: uuid.UUID, reply_of: Callable[[ToldChange], Reply | None]) -> Reply | None:
-        told = self.find(change_id)
-        return None if told is None else reply_of(told)
+    def _look(self, change_id: uuid.UUID, reply_of: Callable[[ToldChange], Reply | None]) -> Reply | None:
+        """None: it hasn't ended. It is gone with a user who was erased; or with Postgres, which has crashed as it was
+        taken in: then nothing was asked for yet."""
+        if (told := self.find(change_id)) is not None:
+            return reply_of(told)
+        again = (("retry-after", "1"),)
+        return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "it is gone: ask again", headers=again).reply
 
 
 class Changes:

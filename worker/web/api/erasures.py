@@ -54,7 +54,7 @@ class Erasures:
     def _erase(self, act: Act) -> Reply | Begun:
         (user_id,) = act.users
         wish = Wish(uuid.uuid4(), Kind.ERASE, user_id, act.caller.name, idempotency_key=read_key(act))
-        return self._desk.asked(wish, lambda _: self._erased(user_id), lambda _: _under_way(user_id))
+        return self._desk.asked(wish, lambda _: self._erased(user_id), lambda _: _under_way(user_id), waits=True)
 
     def _erased(self, user_id: str) -> Reply | None:
         found = self._find(user_id)

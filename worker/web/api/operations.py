@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access, Caller
+from worker.store.told_changes import ToldChange
 from worker.web.problems import PROBLEM, problem_body
 
 WAIT_SECONDS = 10.0
@@ -32,12 +33,18 @@ class Reply(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What is being done. `tell` gives the reply once there is one, on a thread that may wait; `ended` is done when
-    there may be. `later`: what is replied where that takes too long."""
+    """What is being done; `ended` tells of it if it ends in this process. `reply_of` that gives the reply, and `look`
+    finds it on a thread that may wait, if there is one yet; `waits`: both do. `later`: what is replied where it takes
+    too long."""
 
-    ended: Future[None]
-    tell: Callable[[], Reply | None]
+    ended: Future[ToldChange]
+    reply_of: Callable[[ToldChange], Reply | None]
+    look: Callable[[], Reply | None]
     later: Reply
+    waits: bool = False
+
+    def reply(self) -> Reply | None:
+        return self.reply_of(self.ended.result()) if self.ended.done() else self.look()
 
 
 class Act(NamedTuple):

@@ -1,0 +1,54 @@
+"""Postgres crashes while a change is made: what was asked of Stripe is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import psycopg
+import pytest
+
+from sandbox.postgres import PostgresServer
+from tests.integration.accounts.conftest import DEPLOYMENT, Accounts, signed_up
+from tests.integration.provisioning.conftest import NewStack
+from tests.support.waiting import wait_until
+from worker.stripe_api.account_calls import AccountCalls
+
+KEY = {"Idempotency-Key": "once"}
+
+
+@pytest.mark.usefixtures("quick_probes")
+def test_a_crash_while_stripe_is_asked_loses_nothing(
+    new_postgres: Callable[[], PostgresServer], new_stack: NewStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the commit that took the change in didn't wait for the disk: the one before the request did."""
+    server = new_postgres()
+    short = {"SUBKEEPER_SETTLE__LEASE": "8", "SUBKEEPER_STRIPE__REQUEST_TIMEOUT": "2"}
+    own = {"database_url": server.create_database("subkeeper")} | short
+    stack = new_stack(**cast("dict[str, Any]", DEPLOYMENT | own))
+    stack.setup()
+    signed_up(stack, "ann")
+    with psycopg.connect(server.database_url(), autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")  # nothing gets to the disk by itself meanwhile
+        admin.execute("SELECT pg_reload_conf()")
+    worker = stack.start_worker("web")
+    wait_until(worker.is_ready)
+    accounts, update = Accounts(stack, worker), AccountCalls.update_subscription
+    known: list[dict[str, Any]] = []
+
+    def crash(calls: AccountCalls, *arguments: Any, **named: Any) -> object:
+        answer = update(calls, *arguments, **named)
+        if not known:
+            server.kill()
+            server.start()
+            known.extend(accounts.rows())
+        return answer
+
+    monkeypatch.setattr(AccountCalls, "update_subscription", crash)
+    accounts.change("ann", {"canceling": True}, **KEY)
+    assert [row["request"] for row in known] == [{"cancel_at_period_end": True}]
+    wait_until(lambda: accounts.change("ann", {"canceling": True}, **KEY).status == 200, 30)
+    assert accounts.at_stripe("ann")["cancel_at_period_end"]
+    asked = stack.requests("POST", f"/v1/subscriptions/{accounts.id_of('ann')}")
+    assert len({each["idempotency_key"] for each in asked}) == 1
+    assert [row["state"] for row in accounts.rows()] == ["applied"]
