@@ -276,4 +276,5 @@ def etag_of(row: Subscription) -> str:
 
 def told_of(row: Subscription) -> dict[str, Value]:
     """What the API tells of a row."""
-    return {**row.columns(), "user_id": row.user_id, "stripe_subscription": row.id, "version": row.version}
+    whose = {"user_id": row.user_id, "project_id": row.project_id}
+    return {**row.columns(), **whose, "stripe_subscription": row.id, "version": row.version}

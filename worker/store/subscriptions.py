@@ -34,21 +34,21 @@ STATE = (
 # Of a row that names no owner it is the customer's own user.
 _USER = "CASE WHEN s.owner_project_id IS NULL THEN coalesce(s.owner_user_id, c.user_id) END"
 
-_ALL = f"""
+ALL = f"""
     SELECT {_USER} AS user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
         s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
         s.charge_invoice_paid, s.last_notified, s.notices, s.customer_default_payment_method, s.seen_from, s.seen_to,
-        s.version, c.stripe_customer_id, s.owner_project_id
+        s.version, c.stripe_customer_id, s.owner_project_id, s.id AS number
     FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
 """  # noqa: S608 - constants
 
 _READ = text(f"""
-    {_ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDER BY s.stripe_subscription_id
+    {ALL} WHERE s.stripe_subscription_id = ANY(CAST(:ids AS text[])) ORDER BY s.stripe_subscription_id
 """)
 
 # With all others of their customers', in one order: whoever ends one may have to write the one that its user has next.
 _LOCKED = f"""
-    {_ALL} WHERE s.billing_customer_id IN (
+    {ALL} WHERE s.billing_customer_id IN (
         SELECT named.billing_customer_id FROM billing_subscriptions named
         WHERE named.stripe_subscription_id = ANY(CAST(:ids AS text[])) {{more}})
     ORDER BY s.stripe_subscription_id FOR UPDATE OF s
@@ -68,13 +68,13 @@ _CURRENT = text(f"""
     WITH p AS MATERIALIZED (
         SELECT user_id, stripe_subscription_id FROM provisionings WHERE user_id = ANY(CAST(:user_ids AS text[]))
     )
-    {_ALL} JOIN p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {_USER}
+    {ALL} JOIN p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {_USER}
     WHERE c.deleted_at IS NULL
     ORDER BY p.user_id
 """)  # noqa: S608 - constants
 
 _LIVING = text(f"""
-    {_ALL} WHERE s.id IN (
+    {ALL} WHERE s.id IN (
             SELECT owned.id FROM billing_customers own JOIN billing_subscriptions owned
                 ON owned.billing_customer_id = own.id AND owned.owner_user_id IS NULL AND owned.owner_project_id IS NULL
             WHERE own.user_id = :user_id
@@ -138,7 +138,7 @@ _INSERT = text("""
 def read(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:
     """The rows that are there, by Stripe's id, as they are just now."""
     found = tx.execute(_READ, {"ids": arrays.texts(stripe_subscription_ids)})
-    return {row.stripe_subscription_id: _subscription(row) for row in found.all()}
+    return {row.stripe_subscription_id: of_row(row) for row in found.all()}
 
 
 def locked(
@@ -153,7 +153,7 @@ def locked(
         found = tx.execute(_LOCKED_BY_ID, ids)
     wanted, theirs = set(stripe_subscription_ids), set(stripe_customer_ids)
     return {
-        row.stripe_subscription_id: _subscription(row)
+        row.stripe_subscription_id: of_row(row)
         for row in found.all()
         if row.stripe_subscription_id in wanted or row.stripe_customer_id in theirs
     }
@@ -161,12 +161,12 @@ def locked(
 
 def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:
     """The subscriptions that the ledger has for these users, by user; a deleted customer's is nobody's."""
-    return [_subscription(row) for row in tx.execute(_CURRENT, {"user_ids": arrays.texts(user_ids)})]
+    return [of_row(row) for row in tx.execute(_CURRENT, {"user_ids": arrays.texts(user_ids)})]
 
 
 def living(tx: Connection, user_id: str) -> list[Subscription]:
     """All of a user's that haven't ended, the oldest first, whoever's customer they are on."""
-    return [_subscription(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
+    return [of_row(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:
@@ -199,7 +199,8 @@ def insert(
     return tx.execute(_INSERT, parameters).one_or_none() is not None
 
 
-def _subscription(row: Row[Any]) -> Subscription:
+def of_row(row: Row[Any]) -> Subscription:
+    """Of one that `ALL` selects."""
     charge = None
     if row.charge_invoice is not None:
         charged = {False: Charged.FAILING, None: Charged.GIVEN_UP, True: Charged.PAID}[row.charge_invoice_paid]

@@ -34,7 +34,9 @@ def of(database: Database, customer: str) -> dict[Owner, Role]:
 
 def owned_by(database: Database, owner: Owner) -> dict[str, Role]:
     with database.transaction() as tx:
-        return owners.owned_by(tx, owner)
+        found = {each.customer_id: each.role for each in owners.owned_by(tx, owner)}
+        assert {each: owners.role(tx, each, owner) for each in found} == found
+        return found
 
 
 def others(database: Database, customer: str, user_id: str) -> list[Owner]:
