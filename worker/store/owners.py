@@ -36,7 +36,8 @@ _OF = text(f"""
     ORDER BY stripe_customer_id, owner_kind, owner_id
 """)  # noqa: S608 - a constant
 
-# A page of them, read in the order of the primary key; and, by the index on owners, of what somebody owns.
+# A page of them, read in the order of the primary key; and, by the index on owners, of what somebody owns: `c.id` is
+# said again for Postgres to begin there with both tables.
 _PAGE = text(f"""
     SELECT 'user' AS owner_kind, c.user_id AS owner_id, 'payer' AS role
     FROM billing_customers c WHERE c.stripe_customer_id = :customer AND ('user', c.user_id) > (:kind, :id) AND {_UNSAID}
@@ -54,7 +55,7 @@ _OWNED = text(f"""
     UNION ALL (
         SELECT c.id, c.stripe_customer_id, o.role
         FROM billing_owners o JOIN billing_customers c ON c.id = o.billing_customer_id
-        WHERE o.owner_id = :id AND o.owner_kind = :kind AND o.billing_customer_id > :after
+        WHERE o.owner_id = :id AND o.owner_kind = :kind AND o.billing_customer_id > :after AND c.id > :after
             AND c.deleted_at IS NULL AND o.role IS NOT NULL
         ORDER BY o.billing_customer_id LIMIT :limit)
     ORDER BY id LIMIT :limit

@@ -57,13 +57,13 @@ _CHOSEN = text(f"""
     {subscriptions.ALL} WHERE s.id IN (SELECT id FROM newest) {_NEWEST}
 """)  # noqa: S608 - constants
 
-_OF_PROJECT = text(f"""
-    {subscriptions.ALL} WHERE s.owner_project_id = :project_id AND s.id < :before
-        AND s.plan = coalesce(:plan, s.plan)
-        AND s.stripe_subscription_status = ANY(coalesce(CAST(:statuses AS text[]), ARRAY[s.stripe_subscription_status]))
-        AND c.stripe_customer_id = ANY(coalesce(CAST(:customers AS text[]), ARRAY[c.stripe_customer_id]))
-    {_NEWEST}
-""")
+# Only what is asked for is a condition: Postgres takes one that always holds for one that few rows meet, and sorts.
+_OF_PROJECT = "{subscriptions} WHERE s.owner_project_id = :project_id AND s.id < :before {more} {newest}"
+_MORE = {
+    "plan": "AND s.plan = :plan",
+    "statuses": "AND s.stripe_subscription_status = ANY(CAST(:statuses AS text[]))",
+    "customers": "AND c.stripe_customer_id = ANY(CAST(:customers AS text[]))",
+}
 
 NEWEST = 2**63 - 1
 """Before which all are."""
@@ -81,8 +81,10 @@ def of_project(
     tx: Connection, project_id: str, customers: Collection[str] | None, chosen: Chosen, before: int, limit: int
 ) -> list[Listed]:
     """The same of a project's; on these customers (Stripe's ids) alone, if any are said."""
-    asked = {"project_id": project_id, "before": before, "limit": limit, **_parameters(chosen)}
-    return _listed(tx, _OF_PROJECT, {**asked, "customers": None if customers is None else arrays.texts(customers)})
+    asked = {**_parameters(chosen), "customers": None if customers is None else arrays.texts(customers)}
+    more = " ".join(condition for name, condition in _MORE.items() if asked[name] is not None)
+    statement = text(_OF_PROJECT.format(subscriptions=subscriptions.ALL, more=more, newest=_NEWEST))
+    return _listed(tx, statement, {"project_id": project_id, "before": before, "limit": limit, **asked})
 
 
 def _listed(tx: Connection, statement: TextClause, parameters: Mapping[str, object]) -> list[Listed]:
