@@ -12,10 +12,10 @@ from starlette.requests import Request
 
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Caller, TokenRefused, may_call
+from worker.domain.profile import is_user_id
 from worker.domain.strict_json import parse_object
 from worker.errors import Rejected, SubkeeperError
 from worker.web.api.operations import Act, Begun, Operation, Parameters, Refused, Reply, not_yours, refuse
-from worker.web.api.subscriptions import is_user_id
 
 JSON = ("application/json", "application/merge-patch+json")
 

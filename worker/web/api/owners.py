@@ -13,11 +13,12 @@ from worker.domain.account_changes import ChangeRefused
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access, Caller
 from worker.domain.owners import Owner, OwnerKind, Role, Share, told_of
+from worker.domain.profile import is_user_id
 from worker.store.owners import Owned
 from worker.web.api.change_views import as_refused
 from worker.web.api.operations import Act, Operation, Parameter, Parameters, Refused, Reply, nobody, pointer, refuse
 from worker.web.api.paging import NEXT_CURSOR, PAGING, Places, numbered
-from worker.web.api.subscriptions import USER, USER_ID, is_user_id, one_user
+from worker.web.api.subscriptions import USER, USER_ID, one_user
 
 PATH = "/billing/owners"
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from worker.domain.account_changes import told_of
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access, Caller, is_for_all
+from worker.domain.profile import is_user_id
 from worker.domain.statuses import MEANINGS
 from worker.domain.subscription import Subscription
 from worker.domain.text import is_storable
@@ -23,7 +24,6 @@ from worker.web.api.subscriptions import (
     USER_ID,
     SubscriptionView,
     is_true,
-    is_user_id,
     many_users,
     view_of,
 )

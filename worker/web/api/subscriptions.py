@@ -12,10 +12,9 @@ from pydantic import BaseModel, Field
 from worker.domain.account_changes import told_of
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access
-from worker.domain.profile import MAX_USER_ID
+from worker.domain.profile import MAX_USER_ID, is_user_id
 from worker.domain.statuses import meaning
 from worker.domain.subscription import Subscription
-from worker.domain.text import is_storable
 from worker.web.api.operations import Operation, Parameter, Parameters, Refused, Reply, pointer, refuse
 
 MOST_USERS = 200
@@ -93,11 +92,6 @@ def view_of(told: Mapping[str, Any], pending_plan: str) -> SubscriptionView:
         "active": means.active,
         "grants_access": means.grants_access,
     })  # fmt: skip
-
-
-def is_user_id(user_id: str) -> bool:
-    """Whether a profile can have it."""
-    return 0 < len(user_id) <= MAX_USER_ID and is_storable(user_id)
 
 
 def one_user(given: Parameters) -> tuple[str, ...]:
