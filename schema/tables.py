@@ -114,7 +114,7 @@ billing_owners = Table(
     Column("created_at", _Time, nullable=False, server_default=_now),
     CheckConstraint("owner_kind IN ('user', 'project')", name="kind"),
     CheckConstraint("role IN ('payer', 'member')", name="role"),
-    Index("billing_owners_owner_idx", "owner_id", "owner_kind"),
+    Index("billing_owners_owner_idx", "owner_id", "owner_kind", "billing_customer_id"),
     comment="Who owns a customer, where that isn't its own user alone",
 )
 
@@ -163,6 +163,14 @@ billing_subscriptions = Table(
     Index(
         "billing_subscriptions_owner_user_id_idx", "owner_user_id", postgresql_where=text("owner_user_id IS NOT NULL")
     ),
+    Index(
+        "billing_subscriptions_owner_project_id_idx",
+        "owner_project_id",
+        "id",
+        postgresql_where=text("owner_project_id IS NOT NULL"),
+    ),
+    # Lists of one plan, one status or both, a page at a time (`worker.store.subscription_list`).
+    Index("billing_subscriptions_kind_idx", "plan", "stripe_subscription_status", "id"),
 )
 
 subscription_counts = Table(

@@ -10,7 +10,7 @@ from uuid import UUID
 from worker.accounts.card_rows import detachment_of
 from worker.accounts.leases import ChangeLease
 from worker.accounts.pages import page_for
-from worker.accounts.paying import not_payer, payer_of
+from worker.accounts.paying import payer_of, require_payer
 from worker.domain.account_changes import (
     OF_PAYERS,
     PAGES,
@@ -27,9 +27,8 @@ from worker.domain.changing import forbidden
 from worker.domain.deadline import Clock, Deadline, boot_time
 from worker.domain.erasure import Erasure
 from worker.domain.lanes import Lane
-from worker.domain.owners import Role, user
 from worker.sealing import Sealer
-from worker.store import account_changes, erasures, owners, subscriptions, told_changes, tombstones
+from worker.store import account_changes, erasures, subscriptions, told_changes, tombstones
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import insert, views
@@ -153,9 +152,7 @@ class Asking:
         if (refused := forbidden(str(row.state["stripe_subscription_status"]), new.steps)) is not None:
             raise refused
         if not OF_PAYERS.isdisjoint(new.steps):
-            role = owners.owned_by(tx, user(wish.user_id)).get(row.customer_id)
-            if role is not Role.PAYER:
-                raise not_payer()
+            require_payer(tx, wish.user_id, row.customer_id)
         return replace(
             new,
             etag=etag_of(row) if wish.etags else None,

@@ -10,8 +10,7 @@ import jwt
 from worker.accounts.keys import Key, Keys
 from worker.accounts.tokens import PREFIX, matching
 from worker.domain.callers import ADMIN, Caller, TokenRefused
-from worker.domain.profile import MAX_USER_ID
-from worker.domain.text import is_storable
+from worker.domain.profile import is_user_id
 
 MAX_TOKEN = 8192
 """Characters: an identity provider's token has some thousand."""
@@ -94,7 +93,7 @@ class Callers:
 
 def _caller(claims: dict[str, Any]) -> Caller:
     subject, scope = claims["sub"], claims.get("scope", "")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_USER_ID or not is_storable(subject):
+    if not isinstance(subject, str) or not is_user_id(subject):
         raise TokenRefused("malformed")
     if not isinstance(scope, str):
         raise TokenRefused("malformed")

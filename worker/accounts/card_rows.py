@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from worker.accounts.paying import charged, not_payer
+from worker.accounts.paying import paid_for
 from worker.domain.account_changes import AccountChange, ChangeRefused, Wish
-from worker.domain.owners import Role
 from worker.store import payment_methods, refreshes, subscriptions
 from worker.store.account_changes import NewChange
 from worker.store.engine.database import Transaction
@@ -17,13 +16,9 @@ from worker.store.payment_methods import Heard
 def detachment_of(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     """The change, with whose the payment method is. Raises `ChangeRefused`, the same for one that is another user's as
     for one that isn't there."""
-    found = charged(tx, wish.user_id)
-    if found is None:
-        raise ChangeRefused("no_payment_method", _NONE)
-    if found.role is not Role.PAYER:
-        raise not_payer()
-    customer_id = found.customer_id
-    attached = {each.id for each in payment_methods.kept(tx, customer_id) if each.is_attached}
+    customer_id = paid_for(tx, wish.user_id)
+    kept = [] if customer_id is None else payment_methods.kept(tx, customer_id)
+    attached = {each.id for each in kept if each.is_attached}
     if wish.about["payment_method"] not in attached:
         raise ChangeRefused("no_payment_method", _NONE)
     current = next(iter(subscriptions.current(tx, [wish.user_id])), None)

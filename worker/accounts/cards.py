@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from worker.accounts.paying import charged, not_payer
+from worker.accounts.paying import paid_for
 from worker.domain.billing import Card, NoCustomer, NoStripe, ShownCustomer, ShownMethod, WrongOrder
 from worker.domain.deadline import Deadline
 from worker.domain.lanes import Lane
-from worker.domain.owners import Role
 from worker.domain.payment_methods import is_an_order_of
 from worker.store import customers, payment_methods
 from worker.store.engine.database import Database, Transaction
@@ -73,12 +72,10 @@ class Cards:
 
     def _customer(self, user_id: str) -> str:
         with self._database.question() as tx:
-            found = charged(tx, user_id)
-        if found is None:
+            customer_id = paid_for(tx, user_id)
+        if customer_id is None:
             raise NoCustomer("the user has none (yet)")
-        if found.role is not Role.PAYER:
-            raise not_payer()
-        return found.customer_id
+        return customer_id
 
     def _known(self, customer_id: str) -> list[Card]:
         with self._database.transaction() as tx:

@@ -69,7 +69,6 @@ def take_up(tx: Transaction) -> None:
 
 
 def _completing(tx: Transaction, page: Complete) -> NewChange:
-    on = charged(tx, page.user_id)
     plan = {"plan": page.plan} if page.plan is not None else {}
     return NewChange(
         id=uuid.uuid4(),
@@ -81,7 +80,7 @@ def _completing(tx: Transaction, page: Complete) -> NewChange:
         steps=completing_steps(page.mode, page.plan),
         wanted={"checkout": str(page.id), "session": page.session_id, **plan},
         sealed_email=None,
-        stripe_customer_id=None if on is None else on.customer_id,
+        stripe_customer_id=charged(tx, page.user_id),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from worker.domain.account_changes import ChangeRefused
 from worker.domain.owners import Role, user
 from worker.store import customers, owners, subscriptions
@@ -11,34 +9,33 @@ from worker.store.engine.database import Transaction
 from worker.store.provisioning import following
 
 
-def not_payer() -> ChangeRefused:
-    return ChangeRefused("not_payer", "the user isn't a payer of the customer, which is shared")
-
-
-class Charged(NamedTuple):
-    """`role`: the user's on this customer; None: they own it no more."""
-
-    customer_id: str
-    role: Role | None
-
-
-def charged(tx: Transaction, user_id: str) -> Charged | None:
+def charged(tx: Transaction, user_id: str) -> str | None:
     """The customer of the user's subscription while that lives, else their own. None: there is none (yet)."""
-    owned = owners.owned_by(tx, user(user_id))
     current = next(iter(subscriptions.current(tx, [user_id])), None)
     if current is not None and not current.is_terminal:
-        return Charged(current.customer_id, owned.get(current.customer_id))
-    own = customers.living(tx, [user_id]).get(user_id)
-    return None if own is None else Charged(own, owned.get(own))
+        return current.customer_id
+    return customers.living(tx, [user_id]).get(user_id)
+
+
+def require_payer(tx: Transaction, user_id: str, customer_id: str) -> None:
+    """Raises `ChangeRefused` (`not_payer`) where the user may not pay there."""
+    if owners.role(tx, customer_id, user(user_id)) is not Role.PAYER:
+        raise ChangeRefused("not_payer", "the user isn't a payer of the customer, which is shared")
+
+
+def paid_for(tx: Transaction, user_id: str) -> str | None:
+    """The customer that is charged for the user, for what only its payers may. Raises as `require_payer`."""
+    customer_id = charged(tx, user_id)
+    if customer_id is not None:
+        require_payer(tx, user_id, customer_id)
+    return customer_id
 
 
 def payer_of(tx: Transaction, user_id: str) -> str:
-    """That customer, for what only its payers may. Raises `ChangeRefused`: `not_payer`, and where there is none."""
+    """That customer. Raises `ChangeRefused` where there is none, too."""
     if following.unfinished(tx, [user_id]):  # what the signup will come to decides
         raise ChangeRefused("signup_unfinished", "the user's signup is being settled: try again")
-    found = charged(tx, user_id)
-    if found is None:
+    customer_id = paid_for(tx, user_id)
+    if customer_id is None:
         raise ChangeRefused("no_customer", "the user has no customer at Stripe: everybody has one by their signup")
-    if found.role is not Role.PAYER:
-        raise not_payer()
-    return found.customer_id
+    return customer_id

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from worker.domain.account_changes import ChangeRefused
 from worker.domain.owners import Owner, OwnerKind, Role, Share
 from worker.store import account_changes, customers, erasures, owners, refreshes
 from worker.store.engine.database import Database, Transaction
+from worker.store.owners import Owned
 from worker.store.provisioning import following
 
 
@@ -17,19 +18,19 @@ class Sharing:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, customer_id: str) -> Sequence[Share]:
-        """Who owns it, and as what."""
+    def of(self, customer_id: str, after: Owner | None, limit: int) -> Sequence[Share]:
+        """Who owns it, and as what; `limit` at most, from behind `after` on."""
         with self._database.question() as tx:
             _require(customers.owners(tx, [customer_id]).get(customer_id))
-            return owners.of(tx, [customer_id]).get(customer_id, [])
+            return owners.page(tx, customer_id, after, limit)
 
-    def owned_by(self, owner: Owner) -> Mapping[str, Role]:
-        """The customers that it owns, by Stripe's id."""
+    def owned_by(self, owner: Owner, after: int, limit: int) -> Sequence[Owned]:
+        """The customers that it owns, `limit` at most, from behind the number `after` on."""
         with self._database.question() as tx:
-            return owners.owned_by(tx, owner)
+            return owners.owned_by(tx, owner, after, limit)
 
-    def set(self, customer_id: str, owner: Owner, role: Role | None) -> Sequence[Share]:
-        """It has this role there from now on (None: it owns the customer no more). Returns who owns it then."""
+    def set(self, customer_id: str, owner: Owner, role: Role | None) -> None:
+        """It has this role there from now on (None: it owns the customer no more)."""
         with self._database.transaction() as tx:
             customer = _require(customers.locked(tx, [customer_id]).get(customer_id))
             if following.unfinished(tx, [customer.user_id]):  # it makes a subscription there, and finds its own
@@ -37,14 +38,13 @@ class Sharing:
             if role is None:
                 _require_nothing_left(tx, customer_id, owner)
                 owners.take_away(tx, customer_id, owner)
-            else:
-                if owner.kind is OwnerKind.USER:
-                    _require_not_erased(tx, owner.id)
-                    if role is Role.MEMBER and owners.owned_by(tx, owner).get(customer_id) is Role.PAYER:
-                        _require_no_work(tx, customer_id, owner)
-                owners.give(tx, customer_id, Share(owner, role))
-                refreshes.revisit(tx, customer_id)  # what was nobody's there may be this one's
-            return owners.of(tx, [customer_id]).get(customer_id, [])
+                return
+            if owner.kind is OwnerKind.USER:
+                _require_not_erased(tx, owner.id)
+                if role is Role.MEMBER and owners.role(tx, customer_id, owner) is Role.PAYER:
+                    _require_no_work(tx, customer_id, owner)
+            owners.give(tx, customer_id, Share(owner, role))
+            refreshes.revisit(tx, customer_id)  # what was nobody's there may be this one's
 
 
 def _require(customer: customers.Owner | None) -> customers.Owner:

@@ -12,6 +12,7 @@ from typing import Literal, TextIO
 
 import click
 
+from worker.domain.profile import is_user_id
 from worker.domain.text import visible
 from worker.errors import AccessRefused, Misconfigured, SubkeeperError, TryLater, Unavailable
 from worker.settings.model import Settings
@@ -31,6 +32,16 @@ SILENCE = 3.0
 """Seconds after which somebody who waits at a terminal is told what for."""
 
 LATER = "Run the same command again in a while; `subkeeper doctor` says what is not well"
+
+
+def an_id(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    """Refuses what can be no user's, project's or customer's id, as the API does: a callback of click's."""
+    if given is not None and not is_user_id(given):
+        raise click.BadParameter("It is empty, too long, or holds a NUL.")
+    return given
+
+
+user_argument = click.argument("user", callback=an_id)
 
 
 @contextmanager

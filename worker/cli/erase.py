@@ -6,19 +6,18 @@ import sys
 
 import click
 
-from worker.cli.common import FAILED, confirm, explained, in_the_making, loaded_for_people, seeded
+from worker.cli.common import FAILED, confirm, in_the_making, loaded_for_people, seeded, user_argument
 from worker.cli.output import details, json_line, shown
+from worker.cli.refusals import refused_as_by_the_api
 from worker.domain.account_changes import Kind
 from worker.domain.accounts import SubscriptionChange
 from worker.domain.erasure import STRIPE_KEEPS, Erasure, ErasureState
-from worker.domain.profile import MAX_USER_ID
-from worker.domain.text import is_storable
 from worker.runtime.changing import open_changing
 from worker.runtime.explaining import is_known
 
 
 @click.command()
-@click.argument("user")
+@user_argument
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object.")
 @click.pass_context
@@ -31,9 +30,7 @@ def erase(context: click.Context, user: str, *, yes: bool, json_wanted: bool) ->
 
     Exit codes: 0 done; 1 failed, or not done yet; 2 the settings or the command line must be changed.
     """
-    if not 0 < len(user) <= MAX_USER_ID or not is_storable(user):
-        raise click.BadParameter("no profile can have this id", param_hint="USER")
-    with explained():
+    with refused_as_by_the_api(json_wanted=json_wanted):
         settings = loaded_for_people(context)
         if not is_known(settings, user):
             # Such an id may be right, of one whose profile is on its way; or mistyped, and then it is lost to its user.

@@ -167,7 +167,7 @@ def _line(words: Sequence[str]) -> None:
 
 def _as_object(each: Replayed) -> dict[str, object]:
     return {
-        "event": each.event_id,
+        "stripe_event_id": each.event_id,
         "type": each.type,
         "outcome": each.outcome,
         "stripe_subscription_id": each.stripe_subscription_id,

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "erase": ("worker.cli.erase", "Erase a user, at Stripe and here, for good."),
     "events": ("worker.cli.events", "Stripe's events: what was heard, and what became of each."),
     "explain": ("worker.cli.explain", "Why a user's row is what it is: a timeline."),
+    "owners": ("worker.cli.owners", "Who owns a customer at Stripe, and as what."),
     "provisioning": ("worker.cli.provisioning", "The ledger: what was asked of Stripe, and the answer."),
     "publish": ("worker.cli.publish", "Publish one profile."),
     "quarantine": ("worker.cli.quarantine", "Messages and profiles that wait for a person."),

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 
 import click
 
-from worker.cli.common import FAILED, confirm, explained, in_the_making, loaded_for_people, seeded
-from worker.cli.output import details, json_line
-from worker.domain.account_changes import Kind
+from worker.accounts.listing import Listing
+from worker.cli.common import FAILED, an_id, confirm, explained, in_the_making, loaded_for_people, seeded, user_argument
+from worker.cli.output import details, json_line, table
+from worker.cli.refusals import at, refused_as_by_the_api, say_refusal
+from worker.domain.account_changes import Kind, told_of
 from worker.domain.accounts import UNSET, SubscriptionChange
+from worker.domain.statuses import MEANINGS
 from worker.runtime.changing import current, open_changing, refusals
+from worker.runtime.operations import open_database
+from worker.store.subscription_list import NEWEST, Chosen
 from worker.store.told_changes import ToldChange
+from worker.web.api.change_views import change_view, refusal_of
+from worker.web.api.subscriptions import view_of
 
-FIELDS = (
-    "user_id", "stripe_subscription", "plan", "stripe_subscription_status", "canceling", "trial_start", "trial_end",
-    "period_start", "period_end", "canceled_at", "ended_at", "failed_charge_attempts", "last_failed_charge", "version",
-)  # fmt: skip
-_OPTIONS = {"stripe_source": "--card", "canceling": "--undo"}
-"""The options that are not named as the fields of a change that they give."""
-
-_TIMES = {
-    "trial_start", "trial_end", "period_start", "period_end", "canceled_at", "ended_at", "last_failed_charge"
-}  # fmt: skip
+COLUMNS = ["subscription", "user", "project", "plan", "status"]
+SHORT = {"subscription": "stripe_subscription", "user": "user_id", "project": "project_id"}
+"""What columns are headed with, of fields that are named otherwise."""
 
 json_option = click.option("--json", "json_wanted", is_flag=True, help="One JSON object.")
 
@@ -41,18 +40,47 @@ def subscriptions() -> None:
 
 
 @subscriptions.command()
-@click.argument("user")
+@user_argument
 @json_option
 @click.pass_context
 def get(context: click.Context, user: str, *, json_wanted: bool) -> None:
     """A user's current subscription, as our tables have it."""
+    with refused_as_by_the_api(json_wanted=json_wanted):
+        settings = loaded_for_people(context)
+        row = current(settings, user)
+    _show(row, settings.pending_plan, json_wanted=json_wanted)
+
+
+@subscriptions.command("list", short_help="All of them, a plan's, a project's, or those in a status.")
+@click.option("--status", "statuses", type=click.Choice(list(MEANINGS)), multiple=True, help="May be repeated.")
+@click.option("--plan", metavar="PLAN", help="Only those on this plan.")
+@click.option("--project", metavar="PROJECT", callback=an_id, help="Only this project's.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--json", "json_wanted", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def list_(
+    context: click.Context, statuses: Sequence[str], plan: str | None, project: str | None, limit: int, *,
+    json_wanted: bool,
+) -> None:  # fmt: skip
+    """Subscriptions as our tables have them, ended ones included, the newest here first."""
+    asked = Chosen(plan, statuses or None), NEWEST, limit + 1
     with explained():
-        row = current(loaded_for_people(context), user)
-    _show(row, json_wanted=json_wanted)
+        settings = loaded_for_people(context)
+        with open_database(settings, "subscriptions") as database:
+            listing = Listing(database)
+            found = listing.page(*asked) if project is None else listing.of_project(project, None, *asked) or ()
+    views = [view_of(told_of(each.row), settings.pending_plan).model_dump() for each in found[:limit]]
+    if json_wanted:
+        for view in views:
+            json_line(view)
+    else:
+        table([{**view, **{short: view[name] for short, name in SHORT.items()}} for view in views], COLUMNS)
+    if len(found) > limit:
+        click.echo(f"Only the newest {limit}: narrow it, or raise --limit.", err=True)
 
 
 @subscriptions.command("set")
-@click.argument("user")
+@user_argument
 @click.option("--plan", metavar="PLAN", help="One of the configured plans.")
 @click.option("--card", metavar="PM", help="A payment method (pm_…): attached, and made the default.")
 @click.option("--email", metavar="EMAIL", help="The customer's at Stripe.")
@@ -73,7 +101,7 @@ def set_(
 
 
 @subscriptions.command()
-@click.argument("user")
+@user_argument
 @click.option("--undo", is_flag=True, help="It goes on after all.")
 @json_option
 @click.pass_context
@@ -83,7 +111,7 @@ def cancel(context: click.Context, user: str, *, undo: bool, json_wanted: bool) 
 
 
 @subscriptions.command(short_help="Cancel it at once, and remove it here for good.")
-@click.argument("user")
+@user_argument
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @json_option
 @click.pass_context
@@ -95,42 +123,32 @@ def delete(context: click.Context, user: str, *, yes: bool, json_wanted: bool) -
 
 
 def _change(context: click.Context, kind: Kind, user: str, change: SubscriptionChange, *, json_wanted: bool) -> None:
-    with explained():
+    with refused_as_by_the_api(json_wanted=json_wanted):
         settings = loaded_for_people(context)
         if kind is not Kind.DELETE and (refused := refusals(settings, change)):
-            raise click.UsageError("; ".join(_at(*each) for each in refused))
+            raise click.UsageError("; ".join(at(*each) for each in refused))
         with open_changing(settings, seeded()) as changing, in_the_making(user):
             told = changing.make(kind, user, change)
-    result = told.result or {}
-    if (row := result.get("subscription")) is not None:
-        _show(row, json_wanted=json_wanted)
+    row = (told.result or {}).get("subscription")
+    if told.state == "applied" and row is not None:
+        _show(row, settings.pending_plan, json_wanted=json_wanted)
     elif json_wanted:
-        json_line({"id": str(told.id), "user_id": told.user_id, "state": told.state, **result})
+        json_line(change_view(told, settings.pending_plan).model_dump(mode="json"))
     elif told.state == "applied":
         click.echo("removed")
     if told.state != "applied":
-        click.echo(f"subkeeper: {_why(told)}", err=True)
+        _say_why(told)
         sys.exit(FAILED)
 
 
-def _show(row: Mapping[str, object], *, json_wanted: bool) -> None:
-    """A row of our tables, or what became of one, which is kept as JSON."""
-    shown = {name: _time(row[name]) if name in _TIMES else row[name] for name in FIELDS}
-    (json_line if json_wanted else details)(shown)
+def _show(row: Mapping[str, object], pending_plan: str, *, json_wanted: bool) -> None:
+    """A row of our tables, or what became of one, which is kept as JSON: as the API tells it."""
+    (json_line if json_wanted else details)(view_of(row, pending_plan).model_dump())
 
 
-def _time(value: object) -> object:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-def _why(told: ToldChange) -> str:
-    error = (told.result or {}).get("error")
-    if error is None:
-        return f"not done yet: the web process goes on with the change {told.id}"
-    applied = (told.result or {}).get("applied", [])
-    where = "".join(f"; {_at(each['pointer'].removeprefix('/'), each['code'])}" for each in error["errors"])
-    return f"{error['detail']} ({error['code']}){where}" + (f"; done: {', '.join(applied)}" if applied else "")
-
-
-def _at(field: str, what: str) -> str:
-    return f"{_OPTIONS.get(field, f'--{field}')}: {what}" if field else what
+def _say_why(told: ToldChange) -> None:
+    result = told.result or {}
+    if (error := result.get("error")) is None:
+        click.echo(f"subkeeper: not done yet: the web process goes on with the change {told.id}", err=True)
+    else:
+        say_refusal(*refusal_of(error), result["applied"])

@@ -286,4 +286,5 @@ def version_of(etag: str) -> int:
 
 def told_of(row: Subscription) -> dict[str, Value]:
     """What the API tells of a row."""
-    return {**row.columns(), "user_id": row.user_id, "stripe_subscription": row.id, "version": row.version}
+    whose = {"user_id": row.user_id, "project_id": row.project_id}
+    return {**row.columns(), **whose, "stripe_subscription": row.id, "version": row.version}

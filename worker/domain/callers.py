@@ -34,10 +34,12 @@ class Caller(NamedTuple):
 
 
 class Access(Enum):
-    """Who may call a route. A route says of which users it is; `OWN` and `CHANGE` allow each caller their own."""
+    """Who may call a route. A route says of which users it is; `OWN` and `CHANGE` allow each caller their own. `PAYER`
+    lets users in: what they pay for the route then finds by who asks, and refuses who pays for none of it."""
 
     PUBLIC = "anybody"
     OWN = "the user themselves, or one of these scopes"
+    PAYER = "a user who is a payer of its customer, or one of these scopes"
     READ = "one of these scopes"
     CHANGE = "the user themselves, or an admin"
     ADMIN = "an admin"
@@ -47,12 +49,12 @@ class Access(Enum):
         """Any one of them opens the route for everybody's; the first is the least."""
         if self is Access.PUBLIC:
             return ()
-        return (READ, ADMIN) if self in {Access.OWN, Access.READ} else (ADMIN,)
+        return (ADMIN,) if self in {Access.CHANGE, Access.ADMIN} else (READ, ADMIN)
 
     @property
     def allows_own(self) -> bool:
-        """Whether each caller may about themselves, without a scope."""
-        return self in {Access.OWN, Access.CHANGE}
+        """Whether each caller may about themselves, or what they pay for, without a scope."""
+        return self in {Access.OWN, Access.CHANGE, Access.PAYER}
 
 
 def may_call(access: Access, caller: Caller | None, user_ids: Collection[str]) -> bool:
@@ -61,9 +63,15 @@ def may_call(access: Access, caller: Caller | None, user_ids: Collection[str]) -
         return True
     if caller is None:
         return False
-    if any(scope.id in caller.scopes for scope in access.scopes):
+    if is_for_all(access, caller):
         return True
-    return access.allows_own and caller.user_id is not None and set(user_ids) == {caller.user_id}
+    is_own = access is Access.PAYER or set(user_ids) == {caller.user_id}
+    return access.allows_own and caller.user_id is not None and is_own
+
+
+def is_for_all(access: Access, caller: Caller) -> bool:
+    """Whether a scope opens the route to the caller for everybody's."""
+    return any(scope.id in caller.scopes for scope in access.scopes)
 
 
 class TokenRefused(SubkeeperError):

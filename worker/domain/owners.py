@@ -57,6 +57,18 @@ def metadata_of(owner: Owner, namespace: str) -> Mapping[str, str]:
     return {"subkeeper": project_digest(namespace, owner.id), "project_id": owner.id}
 
 
+def told_of(customer_id: str, share: Share, namespace: str) -> dict[str, object]:
+    """What the API tells of an owner."""
+    owner = share.owner
+    return {
+        "customer": customer_id,
+        "user_id": owner.id if owner.kind is OwnerKind.USER else None,
+        "project_id": owner.id if owner.kind is OwnerKind.PROJECT else None,
+        "role": share.role.value,
+        "metadata": metadata_of(owner, namespace),
+    }
+
+
 def named_owner(named: Named, namespace: str) -> Owner | None:
     """Who is named, if the digest with it is ours: anybody may write a name."""
     choices = ((OwnerKind.USER, named.user_id), (OwnerKind.PROJECT, named.project_id))

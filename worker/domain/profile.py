@@ -21,6 +21,12 @@ from worker.errors import Misconfigured, Rejected
 MAX_USER_ID, MAX_EMAIL, MAX_NAME = 255, 512, 256
 """Characters. Email and name are Stripe's limits of a customer; 255 keeps the id in a metadata value and an index."""
 
+
+def is_user_id(user_id: str) -> bool:
+    """Whether a profile can have it."""
+    return 0 < len(user_id) <= MAX_USER_ID and is_storable(user_id)
+
+
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )  # RFC 3339, section 5.6

@@ -14,6 +14,7 @@ from worker.accounts.callers import Callers, Issuer
 from worker.accounts.cards import Cards
 from worker.accounts.jwks import fetcher
 from worker.accounts.keys import JwksKeys, Keys, SharedSecret
+from worker.accounts.listing import Listing
 from worker.accounts.sharing import Sharing
 from worker.domain.account_changes import Wish
 from worker.domain.erasure import Erasure
@@ -46,6 +47,7 @@ from worker.web.api.operations import Refused
 from worker.web.api.owners import Owners
 from worker.web.api.payment_methods import PaymentMethods
 from worker.web.api.stats import counting
+from worker.web.api.subscription_list import SubscriptionLists
 from worker.web.api.subscriptions import Subscriptions
 
 API, KEYS = "api", "api_keys"
@@ -91,7 +93,8 @@ class ApiSide:
         self._check_at = 0.0
         self._changes = self._account_work(settings, metrics, rng)
         operations = [
-            *Subscriptions(self._current, Gathered(self._current, executor).find, settings.pending_plan).operations,
+            *Subscriptions(Gathered(self._current, executor).find, settings.pending_plan).operations,
+            *SubscriptionLists(self._current, Listing(self._database), settings.pending_plan).operations,
             *Changes(desk := self._desk(), settings.plans, settings.pending_plan).operations,
             *PaymentMethods(Cards(self._database, self._showing)).operations,
             *Customers(desk).operations,

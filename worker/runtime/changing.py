@@ -23,7 +23,6 @@ from worker.domain.accounts import (
 )
 from worker.domain.callers import ADMIN, Caller
 from worker.domain.subscription import Value
-from worker.errors import SubkeeperError
 from worker.runtime.account import open_account
 from worker.runtime.accounts import asking, leases, steps
 from worker.runtime.operations import open_database
@@ -41,11 +40,11 @@ PATIENCE, PAUSE = 60.0, 0.5
 
 
 def current(settings: Settings, user_id: str) -> dict[str, Value]:
-    """The user's subscription as our tables have it. Raises `SubkeeperError` where there is none."""
+    """The user's subscription as our tables have it. Raises `ChangeRefused` where there is none."""
     with open_database(settings, "subscriptions") as database, database.question() as tx:
         found = subscriptions.current(tx, [user_id])
     if not found:
-        raise SubkeeperError(f"the user {user_id!r} has no subscription")
+        raise ChangeRefused("no_subscription", "the user has none (yet)")
     return told_of(found[0])
 
 

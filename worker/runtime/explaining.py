@@ -156,8 +156,8 @@ def _of_customers(rows: Iterable[CustomerTimes]) -> Iterator[Entry]:
 
 def _of_event(row: HeardEvent) -> Entry:
     """By when it was taken in; Stripe made it at `created`."""
-    fields = {"event": row.stripe_event_id, "outcome": row.outcome, "source": row.source, "created": row.created}
-    return Entry(row.processed_at, row.type, row.object_id, fields)
+    told = {"outcome": row.outcome, "source": row.source, "created": row.created}
+    return Entry(row.processed_at, row.type, row.object_id, {"stripe_event_id": row.stripe_event_id, **told})
 
 
 def _of_change(row: ChangeRow) -> Entry:

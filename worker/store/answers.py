@@ -159,7 +159,7 @@ def hold(tx: Connection, stripe_subscription_id: str, *, moves: bool) -> Held | 
         return None
     default = DefaultCard(row.own_default, row.default_seen_from, row.default_seen_to)
     mark = None if row.wanted is None else Mark(row.wanted, row.confirmed, row.marked_at, is_new=False)
-    return Held(subscriptions.parsed(row), Owner(row.own_user, row.is_deleted, default), mark, bool(row.is_leased))
+    return Held(subscriptions.of_row(row), Owner(row.own_user, row.is_deleted, default), mark, bool(row.is_leased))
 
 
 def confirm(tx: Connection, stripe_subscription_id: str, *, wanted: bool) -> None:

@@ -141,7 +141,7 @@ def is_asked_for(tx: Connection, user_id: str) -> bool:
 def customers_of(tx: Connection, user_id: str) -> list[str]:
     """All that were made for the user, or that they own, by Stripe's id."""
     made = set(tx.execute(_CUSTOMERS, {"user_id": user_id}).scalars())
-    return sorted(made | set(owners.owned_by(tx, user(user_id))))
+    return sorted(made | {each.customer_id for each in owners.owned_by(tx, user(user_id))})
 
 
 def shared(tx: Connection, stripe_customer_ids: Sequence[str], user_id: str) -> set[str]:

@@ -9,6 +9,7 @@ Whoever gives or takes away has the customer's row locked (`customers.locked`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -18,22 +19,63 @@ from worker.store import customers
 from worker.store.customers import Owner as Customer
 from worker.store.engine import arrays
 
-_SHARES = """
-    SELECT c.stripe_customer_id, 'user' AS owner_kind, c.user_id AS owner_id, 'payer' AS role
-    FROM billing_customers c WHERE {own} AND c.deleted_at IS NULL AND NOT EXISTS (
+# Whoever it was made for, unless a row says otherwise.
+_UNSAID = """
+    c.deleted_at IS NULL AND NOT EXISTS (
         SELECT FROM billing_owners o
         WHERE o.billing_customer_id = c.id AND o.owner_kind = 'user' AND o.owner_id = c.user_id)
+"""
+
+_OF = text(f"""
+    SELECT c.stripe_customer_id, 'user' AS owner_kind, c.user_id AS owner_id, 'payer' AS role
+    FROM billing_customers c WHERE c.stripe_customer_id = ANY(CAST(:customers AS text[])) AND {_UNSAID}
     UNION ALL
     SELECT c.stripe_customer_id, o.owner_kind, o.owner_id, o.role
     FROM billing_owners o JOIN billing_customers c ON c.id = o.billing_customer_id
-    WHERE {given} AND c.deleted_at IS NULL AND o.role IS NOT NULL
+    WHERE c.stripe_customer_id = ANY(CAST(:customers AS text[])) AND c.deleted_at IS NULL AND o.role IS NOT NULL
     ORDER BY stripe_customer_id, owner_kind, owner_id
-"""
-_THEIRS = "c.stripe_customer_id = ANY(CAST(:customers AS text[]))"
-_OF = text(_SHARES.format(own=_THEIRS, given=_THEIRS))
-_OWNED = text(
-    _SHARES.format(own=":kind = 'user' AND c.user_id = :id", given="o.owner_id = :id AND o.owner_kind = :kind")
-)
+""")  # noqa: S608 - a constant
+
+# A page of them, read in the order of the primary key; and, by the index on owners, of what somebody owns: `c.id` is
+# said again for Postgres to begin there with both tables.
+_PAGE = text(f"""
+    SELECT 'user' AS owner_kind, c.user_id AS owner_id, 'payer' AS role
+    FROM billing_customers c WHERE c.stripe_customer_id = :customer AND ('user', c.user_id) > (:kind, :id) AND {_UNSAID}
+    UNION ALL (
+        SELECT o.owner_kind, o.owner_id, o.role
+        FROM billing_owners o WHERE o.billing_customer_id = (
+                SELECT id FROM billing_customers WHERE stripe_customer_id = :customer AND deleted_at IS NULL)
+            AND (o.owner_kind, o.owner_id) > (:kind, :id) AND o.role IS NOT NULL
+        ORDER BY o.owner_kind, o.owner_id LIMIT :limit)
+    ORDER BY owner_kind, owner_id LIMIT :limit
+""")  # noqa: S608 - as above
+_OWNED = text(f"""
+    SELECT c.id, c.stripe_customer_id, 'payer' AS role
+    FROM billing_customers c WHERE :kind = 'user' AND c.user_id = :id AND c.id > :after AND {_UNSAID}
+    UNION ALL (
+        SELECT c.id, c.stripe_customer_id, o.role
+        FROM billing_owners o JOIN billing_customers c ON c.id = o.billing_customer_id
+        WHERE o.owner_id = :id AND o.owner_kind = :kind AND o.billing_customer_id > :after AND c.id > :after
+            AND c.deleted_at IS NULL AND o.role IS NOT NULL
+        ORDER BY o.billing_customer_id LIMIT :limit)
+    ORDER BY id LIMIT :limit
+""")  # noqa: S608 - as above
+
+_ROLE = text("""
+    SELECT CASE WHEN o.owner_id IS NOT NULL THEN o.role WHEN :kind = 'user' AND c.user_id = :id THEN 'payer' END
+    FROM billing_customers c LEFT JOIN billing_owners o
+        ON o.billing_customer_id = c.id AND o.owner_kind = :kind AND o.owner_id = :id
+    WHERE c.stripe_customer_id = :customer AND c.deleted_at IS NULL
+""")
+
+_PROJECTS_PAID_BY = text("""
+    SELECT c.stripe_customer_id
+    FROM billing_owners project JOIN billing_customers c ON c.id = project.billing_customer_id
+    LEFT JOIN billing_owners payer
+        ON payer.billing_customer_id = c.id AND payer.owner_kind = 'user' AND payer.owner_id = :user_id
+    WHERE project.owner_kind = 'project' AND project.owner_id = :project_id AND c.deleted_at IS NULL
+        AND CASE WHEN payer.owner_id IS NULL THEN c.user_id = :user_id ELSE payer.role = 'payer' END
+""")
 
 _GIVE = text("""
     INSERT INTO billing_owners AS o (billing_customer_id, owner_kind, owner_id, role)
@@ -73,6 +115,14 @@ _WORK = text("""
 """)
 
 
+class Owned(NamedTuple):
+    """A customer that somebody owns (Stripe's id), and as what. `number`: its place among those."""
+
+    number: int
+    customer_id: str
+    role: Role
+
+
 def of(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, list[Share]]:
     """Who owns these customers, by Stripe's id; a deleted one is nobody's."""
     found: dict[str, list[Share]] = {}
@@ -107,10 +157,32 @@ def has_work(tx: Connection, stripe_customer_id: str, user_id: str) -> bool:
     return bool(found.scalar_one())
 
 
-def owned_by(tx: Connection, owner: Owner) -> dict[str, Role]:
-    """The customers that it owns, by Stripe's id, and as what."""
-    found = tx.execute(_OWNED, {"kind": owner.kind.value, "id": owner.id})
-    return {row.stripe_customer_id: Role(row.role) for row in found}
+def page(tx: Connection, stripe_customer_id: str, after: Owner | None, limit: int) -> list[Share]:
+    """Who owns the customer, `limit` at most: projects, then users, each by id, from behind `after` on."""
+    kind, identifier = after or ("", "")
+    parameters = {"customer": stripe_customer_id, "kind": str(kind), "id": identifier, "limit": limit}
+    return [
+        Share(Owner(OwnerKind(row.owner_kind), row.owner_id), Role(row.role)) for row in tx.execute(_PAGE, parameters)
+    ]
+
+
+def owned_by(tx: Connection, owner: Owner, after: int = 0, limit: int | None = None) -> list[Owned]:
+    """The customers that it owns, `limit` at most (None: all), in the order in which they came to be ours, from behind
+    the number `after` on."""
+    parameters = {"kind": owner.kind.value, "id": owner.id, "after": after, "limit": limit}
+    return [Owned(row.id, row.stripe_customer_id, Role(row.role)) for row in tx.execute(_OWNED, parameters)]
+
+
+def role(tx: Connection, stripe_customer_id: str, owner: Owner) -> Role | None:
+    """As what it owns the customer; None: it doesn't own it."""
+    parameters = {"customer": stripe_customer_id, "kind": owner.kind.value, "id": owner.id}
+    found = tx.execute(_ROLE, parameters).scalar()
+    return None if found is None else Role(found)
+
+
+def of_project_paid_by(tx: Connection, project_id: str, user_id: str) -> list[str]:
+    """Those of the project's customers (Stripe's ids) that this user is a payer of."""
+    return list(tx.execute(_PROJECTS_PAID_BY, {"project_id": project_id, "user_id": user_id}).scalars())
 
 
 def give(tx: Connection, stripe_customer_id: str, share: Share) -> None:

@@ -38,7 +38,7 @@ ALL = f"""
     SELECT {_USER} AS user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
         s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
         s.charge_invoice_paid, s.last_notified, s.notices, s.customer_default_payment_method, s.seen_from, s.seen_to,
-        s.version, c.stripe_customer_id, s.owner_project_id
+        s.version, c.stripe_customer_id, s.owner_project_id, s.id AS number
     FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id
 """  # noqa: S608 - constants
 
@@ -141,7 +141,7 @@ _INSERT = text("""
 def read(tx: Connection, stripe_subscription_ids: Sequence[str]) -> dict[str, Subscription]:
     """The rows that are there, by Stripe's id, as they are just now."""
     found = tx.execute(_READ, {"ids": arrays.texts(stripe_subscription_ids)})
-    return {row.stripe_subscription_id: parsed(row) for row in found.all()}
+    return {row.stripe_subscription_id: of_row(row) for row in found.all()}
 
 
 def locked(
@@ -156,7 +156,7 @@ def locked(
         found = tx.execute(_LOCKED_BY_ID, ids)
     wanted, theirs = set(stripe_subscription_ids), set(stripe_customer_ids)
     return {
-        row.stripe_subscription_id: parsed(row)
+        row.stripe_subscription_id: of_row(row)
         for row in found.all()
         if row.stripe_subscription_id in wanted or row.stripe_customer_id in theirs
     }
@@ -164,12 +164,12 @@ def locked(
 
 def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:
     """The subscriptions that the ledger has for these users, by user; a deleted customer's is nobody's."""
-    return [parsed(row) for row in tx.execute(_CURRENT, {"user_ids": arrays.texts(user_ids)})]
+    return [of_row(row) for row in tx.execute(_CURRENT, {"user_ids": arrays.texts(user_ids)})]
 
 
 def living(tx: Connection, user_id: str) -> list[Subscription]:
     """All of a user's that haven't ended, the oldest first, whoever's customer they are on."""
-    return [parsed(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
+    return [of_row(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:
@@ -202,8 +202,8 @@ def insert(
     return tx.execute(_INSERT, parameters).one_or_none() is not None
 
 
-def parsed(row: Row[Any]) -> Subscription:
-    """A row of `ALL`, which may have more columns behind."""
+def of_row(row: Row[Any]) -> Subscription:
+    """Of one that `ALL` selects; there may be more columns behind."""
     charge = None
     if row.charge_invoice is not None:
         charged = {False: Charged.FAILING, None: Charged.GIVEN_UP, True: Charged.PAID}[row.charge_invoice_paid]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.accounts.conftest import Accounts
+from tests.integration.accounts.conftest import ADMIN, Accounts
+from tests.integration.web.callers import ask
 from tests.support.commands import Commands
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
@@ -33,8 +34,39 @@ def test_a_subscription_is_shown_as_it_is(run: Commands) -> None:
     assert shown.out == run("subscriptions", "set", "ann", "--plan", "pending").out, "times too"
     (row,) = run("subscriptions", "get", "ann", "--json").json
     assert (row["user_id"], row["plan"], row["version"]) == ("ann", "pending", 1)
-    missing = run("subscriptions", "get", "nobody")
-    assert (missing.code, missing.err) == (1, "subkeeper: the user 'nobody' has no subscription\n")
+
+
+def test_a_subscription_is_told_as_the_api_tells_it(run: Commands, accounts: Accounts) -> None:
+    (row,) = run("subscriptions", "get", "ann", "--json").json
+    assert row == accounts.read("ann").body
+    (listed,) = run("subscriptions", "list", "--json").json
+    assert listed == row
+    (changed,) = run("subscriptions", "cancel", "ann", "--json").json
+    assert changed == accounts.read("ann").body
+    failed = run("subscriptions", "set", "ann", "--card", "pm_card_chargeDeclined", "--json").json[0]
+    assert failed == ask(accounts, f"/account-changes/{failed['id']}", ADMIN.token).body
+
+
+MISSING = "subkeeper: no_subscription: the user has none (yet)\n"
+
+
+def test_all_that_is_refused_is_said_in_one_form(run: Commands) -> None:
+    for words in (
+        ["get", "nobody"],
+        ["cancel", "nobody"],
+        ["set", "nobody", "--plan", "pro"],
+        ["delete", "nobody", "--yes"],
+    ):
+        said = run("subscriptions", *words)
+        assert (said.code, said.out, said.err) == (1, "", MISSING), words
+        as_json = run("subscriptions", *words, "--json")
+        assert (as_json.code, as_json.err) == (1, MISSING), words
+        (problem,) = [each["problem"] for each in as_json.json]
+        told = {"code": "no_subscription", "detail": "the user has none (yet)", "errors": [], "applied": []}
+        assert problem == told
+    for words in (["get", ""], ["cancel", "x" * 256], ["set", "", "--plan", "pro"], ["delete", "", "--yes"]):
+        said = run("subscriptions", *words)
+        assert (said.code, "Invalid value for 'USER'" in said.err) == (2, True), words
 
 
 def test_changes_are_made_by_the_same_rows_and_rules(run: Commands, deployment: Stack) -> None:
@@ -56,10 +88,8 @@ def test_what_is_refused_says_why(run: Commands) -> None:
     assert "--card: is not the id of a payment method" in run("subscriptions", "set", "ann", "--card", "tok_visa").err
     assert run("subscriptions", "set", "ann").code == 2
     card = run("subscriptions", "set", "ann", "--card", "pm_card_chargeDeclined", "--json")
-    assert (card.code, card.json[0]["error"]["code"]) == (1, "card_declined")
-    assert card.err == "subkeeper: the card was declined (card_declined); --card: card_declined\n"
-    missing = run("subscriptions", "cancel", "nobody")
-    assert (missing.code, missing.err) == (1, "subkeeper: no_subscription: the user has none (yet)\n")
+    assert (card.code, card.json[0]["problem"]["code"]) == (1, "card_declined")
+    assert card.err == "subkeeper: card_declined: the card was declined; --card: card_declined\n"
     assert run("subscriptions", "cancel", "ann", STRIPE_SECRET_KEY="").code == 2
 
 

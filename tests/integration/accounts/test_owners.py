@@ -75,8 +75,11 @@ def is_unmatched(accounts: Accounts, identifier: str) -> bool:
 def test_a_role_is_given_told_and_taken_away_and_the_others_keep_theirs(accounts: Accounts) -> None:
     signed_up(accounts.stack, "bob")
     assert roles(owners(accounts)) == {"ann": "payer"}
-    assert roles(give(accounts, "payer", user_id="bob")) == {"ann": "payer", "bob": "payer"}
-    assert roles(give(accounts, "member", project_id="p")) == {"ann": "payer", "bob": "payer", "project p": "member"}
+    assert give(accounts, "payer", user_id="bob").body["metadata"]["user_id"] == "bob"
+    assert roles(owners(accounts)) == {"ann": "payer", "bob": "payer"}
+    given = give(accounts, "member", project_id="p").body
+    assert (given["customer"], given["project_id"], given["role"]) == (customer(accounts), "p", "member")
+    assert roles(owners(accounts)) == {"ann": "payer", "bob": "payer", "project p": "member"}
     assert owned(accounts, "users/bob", token_of("bob")) == {customer(accounts), customer(accounts, "bob")}
     assert [take_away(accounts, user_id="bob").status, take_away(accounts, user_id="bob").status] == [204, 204]
     assert roles(owners(accounts)) == {"ann": "payer", "project p": "member"}

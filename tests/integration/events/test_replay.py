@@ -40,6 +40,7 @@ def test_events_are_listed_shown_and_replayed(stack: Stack, tmp_path: Path) -> N
     a_day_ago = "seen_from = seen_from - interval '1 day', seen_to = seen_to - interval '1 day'"
     stack.rows(f"UPDATE billing_subscriptions SET canceling = false, version = version + 1, {a_day_ago}")
     would = command("events", "replay", updated, "--dry-run", "--json").json[0]
+    assert would["stripe_event_id"] == updated
     assert (would["outcome"], would["differences"]["canceling"]) == ("applied", {"before": False, "after": True})
     assert stack.subscription_row(subscription)["canceling"] is False
     lines = command.on_a_terminal("events", "replay", updated, "--dry-run").out.splitlines()

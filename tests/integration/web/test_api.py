@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import re
 import secrets
@@ -34,6 +35,10 @@ from worker.store.engine.migrations import upgrade
 
 ADMIN = new_token()
 READER = "subscriptions:read"
+
+
+def cursor(told: str) -> str:
+    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
 
 
 def callers(database_url: str, provider: IdentityProvider) -> dict[str, str]:
@@ -111,6 +116,7 @@ def test_users_read_their_own_current_subscription(api: Endpoint, database_url: 
     assert reply.status == 200
     assert reply.body == {
         "user_id": "u-1",
+        "project_id": None,
         "stripe_subscription": identifier,
         "plan": "pending",
         "status": "trialing",
@@ -234,8 +240,25 @@ def test_many_are_read_at_once_by_user_without_those_who_have_none(api: Endpoint
 @pytest.mark.parametrize(
     ("query", "errors"),
     [
-        ("", [("/query/user_id", "missing")]),
-        ("?active=true", [("/query/user_id", "missing")]),
+        ("?user_id=u&limit=1", [("/query/limit", "not_of_users")]),
+        ("?user_id=u&cursor=&plan=a", [("/query/cursor", "not_of_users")]),
+        ("?status=active&status=actve&status=", [(f"/query/status/{number}", "unknown") for number in (1, 2)]),
+        ("?plan=", [("/query/plan", "not_a_plan")]),
+        ("?plan=" + "x" * 256, [("/query/plan", "not_a_plan")]),
+        ("?plan=%00", [("/query/plan", "not_a_plan")]),
+        *[
+            (f"?limit={wrong}", [("/query/limit", "out_of_range")])
+            for wrong in ("", "0", "201", "-1", "ten", "1.0", "%D9%A1")
+        ],
+        *[
+            (f"?cursor={wrong}", [("/query/cursor", "not_a_cursor")])
+            for wrong in (
+                "", "sub_1", "_", "%00", "%FF", "%C3%A4", "x" * 3000,
+                cursor("subscriptions:1") + "=", cursor("owned:1"),
+                *(cursor(f"subscriptions:{number}") for number in ("", "-1", "01", "1 ", 2**63)),
+            )
+        ],
+        ("?limit=0&cursor=x", [("/query/cursor", "not_a_cursor"), ("/query/limit", "out_of_range")]),
         ("?" + "&".join(["user_id=u"] * 201), [("/query/user_id", "too_many")]),
         ("?user_id=u&user_id=&user_id=u", [("/query/user_id/1", "not_an_id")]),
         ("?user_id=%00&user_id=" + "x" * 256, [(f"/query/user_id/{number}", "not_an_id") for number in (0, 1)]),
@@ -328,7 +351,8 @@ def test_the_document_describes_what_is_answered(api: Endpoint, database_url: st
     assert (document["openapi"], list(document["paths"])) == (
         "3.1.1",
         [
-            "/subscriptions/{user_id}", "/subscriptions", "/account-changes/{change_id}", "/billing/payment-methods",
+            "/subscriptions/{user_id}", "/subscriptions", "/projects/{project_id}/subscriptions",
+            "/account-changes/{change_id}", "/billing/payment-methods",
             "/billing/payment-methods/order", "/billing/customers/{user_id}",
             "/billing/owners", "/billing/owners/users/{user_id}", "/billing/owners/projects/{project_id}",
             "/billing/payment-methods/{payment_method_id}",

@@ -15,7 +15,7 @@ from stripe import StripeClient
 
 from tests.integration.accounts.conftest import DEPLOYMENT, Accounts, signed_up, token_of
 from tests.integration.provisioning.conftest import closing, new_stack, stack
-from tests.integration.web.callers import subscribe
+from tests.integration.web.callers import ask, subscribe
 from tests.support.stack import Stack, StripeAccount
 from tests.support.waiting import wait_until
 from worker.accounts.tokens import new_token
@@ -81,12 +81,13 @@ def test_every_call_of_the_page_is_answered_as_it_says(stack: Stack) -> None:
         "API": f"http://127.0.0.1:{api.web_port}",
         "TOKEN": token_of("u-123"),
         "ADMIN_TOKEN": admin.token,
+        "CURSOR": ask(api, "/subscriptions?limit=1", admin.token).body["next_cursor"],
     }
     page = PAGE.read_text()
     for named, found in ours.items():
         page = page.replace(named, found)
     examples = EXAMPLE.findall(page)
-    assert len(examples) == 24
+    assert len(examples) == 29
     for command, said in examples:
         if '-X PATCH "$API/subscriptions' in command and not stack.customers("u-123"):
             change_at_stripe(stack)

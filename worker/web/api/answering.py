@@ -12,10 +12,10 @@ from starlette.requests import Request
 
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Caller, TokenRefused, may_call
+from worker.domain.profile import is_user_id
 from worker.domain.strict_json import parse_object
 from worker.errors import Rejected, SubkeeperError
-from worker.web.api.operations import Act, Begun, Operation, Parameters, Refused, Reply, refuse
-from worker.web.api.subscriptions import is_user_id
+from worker.web.api.operations import Act, Begun, Operation, Parameters, Refused, Reply, not_yours, refuse
 
 JSON = ("application/json", "application/merge-patch+json")
 
@@ -62,10 +62,7 @@ def permitted(
         given["user_id"] = [_user_of(document)]
     users = operation.users(given)
     if not may_call(operation.access, caller, users):
-        least = operation.access.scopes[0].id
-        said = f'Bearer error="insufficient_scope", scope="{least}"'
-        detail = f"another's needs the scope {' or '.join(scope.id for scope in operation.access.scopes)}"
-        raise Refused(HTTPStatus.FORBIDDEN, "not_yours", detail, headers=(("www-authenticate", said),))
+        raise not_yours(operation.access)
     return users, given, document
 
 

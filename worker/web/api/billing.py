@@ -16,6 +16,7 @@ from worker.domain.accounts import UNSET, ApiError, Plan, SubscriptionChange, is
 from worker.domain.callers import Access, Caller, may_call
 from worker.domain.checkouts import MAX_URL, CheckoutState, may_return_to
 from worker.domain.portal import Intent
+from worker.domain.profile import is_user_id
 from worker.domain.text import is_storable
 from worker.store.checkouts import ToldCheckout
 from worker.store.told_changes import ToldChange
@@ -31,7 +32,7 @@ from worker.web.api.changes import (
     read_key,
 )
 from worker.web.api.operations import Act, Begun, Operation, Parameter, Parameters, Refused, Reply, refuse
-from worker.web.api.subscriptions import USER_ID, is_user_id, one_user
+from worker.web.api.subscriptions import USER_ID, one_user
 
 _ID = Parameter(
     "checkout_id", "path", "The checkout's id, or its session's (cs_…)", {"type": "string", "maxLength": 255}

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from worker.domain.account_changes import Kind
 from worker.domain.accounts import ApiError
 from worker.store.told_changes import ToldChange
-from worker.web.api.openapi import ProblemView
+from worker.web.api.openapi import ErrorView, ProblemView
 from worker.web.api.operations import Refused, Reply
 from worker.web.api.subscriptions import SubscriptionView, view_of
 
@@ -55,8 +55,7 @@ def reply_of(told: ToldChange, pending_plan: str) -> Reply | None:
     if told.result is None:
         return None
     if (error := told.result.get("error")) is not None:
-        errors = [ApiError(**each) for each in error["errors"]]
-        return as_refused(error["code"], error["detail"], errors, told.result["applied"]).reply
+        return as_refused(*refusal_of(error), told.result["applied"]).reply
     if told.kind in {Kind.DELETE, Kind.DETACHMENT, Kind.DETAILS}:
         return Reply(HTTPStatus.NO_CONTENT, b"")
     if (row := told.result["subscription"]) is None:
@@ -94,15 +93,23 @@ def change_view(told: ToldChange, pending_plan: str) -> ChangeView:
         applied=result.get("applied", []),
         ended_at=told.ended_at,
         subscription=None if row is None else view_of(row, pending_plan),
-        problem=None if error is None else _problem(error, result["applied"]),
+        problem=None if error is None else problem_of(*refusal_of(error), result["applied"]),
     )
 
 
-def _problem(error: Mapping[str, Any], applied: list[str]) -> ProblemView:
-    status = STATUSES.get(error["code"], HTTPStatus.CONFLICT)
-    errors = [_in_body(ApiError(**each))._asdict() for each in error["errors"]]
-    fields = {"detail": error["detail"], "code": error["code"], "errors": errors, "applied": applied}
-    return ProblemView(type="about:blank", title=status.phrase, status=status.value, **fields)
+def refusal_of(error: Mapping[str, Any]) -> tuple[str, str, list[ApiError]]:
+    """Code, detail and errors of what a change has failed with, as its row has it."""
+    return error["code"], error["detail"], [ApiError(**each) for each in error["errors"]]
+
+
+def problem_of(code: str, detail: str, errors: Sequence[ApiError], applied: Sequence[str] = ()) -> ProblemView:
+    """What `ChangeRefused` says, as `as_refused` tells it."""
+    status = STATUSES.get(code, HTTPStatus.CONFLICT)
+    told = [ErrorView(**_in_body(each)._asdict()) for each in errors]
+    return ProblemView(
+        type="about:blank", title=status.phrase, status=status.value, detail=detail, code=code, errors=told,
+        applied=list(applied),
+    )  # fmt: skip
 
 
 def _in_body(error: ApiError) -> ApiError:

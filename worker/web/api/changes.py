@@ -24,11 +24,11 @@ from worker.domain.accounts import (
     validate_create_request,
 )
 from worker.domain.callers import Access
-from worker.domain.profile import MAX_EMAIL
+from worker.domain.profile import MAX_EMAIL, is_user_id
 from worker.store.told_changes import ToldChange
 from worker.web.api.change_views import ChangeView, as_refused, change_view, reply_for_now, reply_of
 from worker.web.api.operations import Act, Begun, Operation, Parameter, Parameters, Refused, Reply, nobody, refuse
-from worker.web.api.subscriptions import PATH, USER, USER_ID, SubscriptionView, is_user_id, one_user
+from worker.web.api.subscriptions import PATH, USER, USER_ID, SubscriptionView, one_user
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEY_HEADER = Parameter(

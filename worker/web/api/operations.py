@@ -143,6 +143,13 @@ def refuse(errors: Sequence[ApiError]) -> None:
         raise Refused(HTTPStatus.BAD_REQUEST, "parameters_wrong", "see errors", sorted(errors))
 
 
+def not_yours(access: Access) -> Refused:
+    """Whether there is anything is not told."""
+    said = f'Bearer error="insufficient_scope", scope="{access.scopes[0].id}"'
+    detail = f"another's needs the scope {' or '.join(scope.id for scope in access.scopes)}"
+    return Refused(HTTPStatus.FORBIDDEN, "not_yours", detail, headers=(("www-authenticate", said),))
+
+
 def pointer(*parts: str | int) -> str:
     """A JSON pointer into `{"path": {…}, "query": {…}, "header": {…}, "body": {…}}`."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -11,10 +12,13 @@ from pydantic import BaseModel, Field
 from worker.domain.account_changes import ChangeRefused
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access, Caller
-from worker.domain.owners import Owner, OwnerKind, Role, Share, metadata_of
+from worker.domain.owners import Owner, OwnerKind, Role, Share, told_of
+from worker.domain.profile import is_user_id
+from worker.store.owners import Owned
 from worker.web.api.change_views import as_refused
 from worker.web.api.operations import Act, Operation, Parameter, Parameters, Refused, Reply, nobody, pointer, refuse
-from worker.web.api.subscriptions import USER, USER_ID, is_user_id, one_user
+from worker.web.api.paging import NEXT_CURSOR, PAGING, Places, numbered
+from worker.web.api.subscriptions import USER, USER_ID, one_user
 
 PATH = "/billing/owners"
 
@@ -56,17 +60,29 @@ class OwnerView(BaseModel):
 
 class OwnerList(BaseModel):
     owners: list[OwnerView]
+    next_cursor: Annotated[str | None, Field(description=NEXT_CURSOR)]
 
 
 class Desk(Protocol):
     """Where it is kept. All raise `ChangeRefused`, and `SubkeeperError` where that can't be told now."""
 
-    def of(self, customer_id: str) -> Sequence[Share]: ...
+    def of(self, customer_id: str, after: Owner | None, limit: int) -> Sequence[Share]: ...
 
-    def owned_by(self, owner: Owner) -> Mapping[str, Role]: ...
+    def owned_by(self, owner: Owner, after: int, limit: int) -> Sequence[Owned]: ...
 
-    def set(self, customer_id: str, owner: Owner, role: Role | None) -> Sequence[Share]:
-        """None takes it away. Returns who owns it then."""
+    def set(self, customer_id: str, owner: Owner, role: Role | None) -> None:
+        """None takes it away."""
+
+
+def _read_owner(told: str) -> Owner | None:
+    kind, _, identifier = told.partition(":")
+    if not is_user_id(identifier):
+        raise ValueError(told)
+    return Owner(OwnerKind(kind), identifier)
+
+
+OWNERS: Places[Owner | None] = Places("owners", None, lambda owner: ":".join(owner or ()), _read_owner)
+OWNED = numbered("owned", 0)
 
 
 class Owners:
@@ -81,20 +97,20 @@ class Owners:
         project = Parameter("project_id", "path", "The project's id", USER_ID)
         return (
             Operation(
-                "GET", PATH, "list_owners", "Who owns a customer", Access.READ, (customer,), nobody, self._of,
+                "GET", PATH, "list_owners", "Who owns a customer", Access.READ, (customer, *PAGING), nobody, self._of,
                 OwnerList, may_miss=True,
             ),
             Operation(
                 "GET", f"{PATH}/users/{{user_id}}", "list_owned_by_user", "The customers that a user owns", Access.OWN,
-                (USER,), one_user, self._owned, OwnerList,
+                (USER, *PAGING), one_user, self._owned, OwnerList,
             ),
             Operation(
                 "GET", f"{PATH}/projects/{{project_id}}", "list_owned_by_project", "The customers that a project owns",
-                Access.READ, (project,), nobody, self._owned, OwnerList,
+                Access.READ, (project, *PAGING), nobody, self._owned, OwnerList,
             ),
             Operation(
                 "PUT", PATH, "give_role", "Give a user or a project a role on a customer", Access.ADMIN,
-                (), nobody, None, OwnerList, may_miss=True, act=self._give, body=_BODY, problems=_PROBLEMS,
+                (), nobody, None, OwnerView, may_miss=True, act=self._give, body=_BODY, problems=_PROBLEMS,
             ),
             Operation(
                 "DELETE", PATH, "take_role_away", "An owner of a customer is one no more", Access.ADMIN,
@@ -106,15 +122,20 @@ class Owners:
     def _of(self, _users: tuple[str, ...], given: Parameters) -> Reply:
         customer_id = given.get("customer", ("",))[0]
         refuse(_wrong_ids({"customer": customer_id}, "query"))
-        return self._listed(customer_id, _asked(lambda: self._desk.of(customer_id)))
+        page = OWNERS.page(given)
+        found = _asked(partial(self._desk.of, customer_id, page.after, page.fetched))
+        shares, cursor = OWNERS.cut(found, page, lambda share: share.owner)
+        return _replied(OwnerList(owners=[self._view(customer_id, each) for each in shares], next_cursor=cursor))
 
     def _owned(self, _users: tuple[str, ...], given: Parameters) -> Reply:
         ((name, kind),) = ((name, kind) for name, kind in _KINDS.items() if name in given)
         refuse(_wrong_ids({name: given[name][0]}, "path"))
         owner = Owner(kind, given[name][0])
-        owned = self._desk.owned_by(owner)
-        views = [self._view(customer_id, Share(owner, role)) for customer_id, role in sorted(owned.items())]
-        return Reply(HTTPStatus.OK, OwnerList(owners=views).model_dump_json().encode())
+        page = OWNED.page(given)
+        found = self._desk.owned_by(owner, page.after, page.fetched)
+        owned, cursor = OWNED.cut(found, page, lambda each: each.number)
+        views = [self._view(each.customer_id, Share(owner, each.role)) for each in owned]
+        return _replied(OwnerList(owners=views, next_cursor=cursor))
 
     def _give(self, act: Act) -> Reply:
         known = {"customer", "role", *_KINDS}
@@ -126,26 +147,21 @@ class Owners:
         if role not in list(Role):
             errors.append(ApiError("/body/role", "unknown", f"is none of {', '.join(Role)}"))
         customer_id, owner = _which(act.document, "body", errors)
-        return self._listed(customer_id, _asked(lambda: self._desk.set(customer_id, owner, Role(str(role)))))
+        share = Share(owner, Role(str(role)))
+        _asked(partial(self._desk.set, customer_id, *share))
+        return _replied(self._view(customer_id, share))
 
     def _take_away(self, _caller: Caller, _users: tuple[str, ...], given: Parameters) -> Reply:
         customer_id, owner = _which({name: values[0] for name, values in given.items()}, "query", [])
-        _asked(lambda: self._desk.set(customer_id, owner, None))
+        _asked(partial(self._desk.set, customer_id, owner, None))
         return Reply(HTTPStatus.NO_CONTENT, b"")
 
-    def _listed(self, customer_id: str, shares: Sequence[Share]) -> Reply:
-        views = [self._view(customer_id, each) for each in shares]
-        return Reply(HTTPStatus.OK, OwnerList(owners=views).model_dump_json().encode())
-
     def _view(self, customer_id: str, share: Share) -> OwnerView:
-        owner = share.owner
-        return OwnerView(
-            customer=customer_id,
-            user_id=owner.id if owner.kind is OwnerKind.USER else None,
-            project_id=owner.id if owner.kind is OwnerKind.PROJECT else None,
-            role=share.role.value,
-            metadata=metadata_of(owner, self._namespace),
-        )
+        return OwnerView.model_validate(told_of(customer_id, share, self._namespace))
+
+
+def _replied(view: BaseModel) -> Reply:
+    return Reply(HTTPStatus.OK, view.model_dump_json().encode())
 
 
 def _asked(ask: Callable[[], T]) -> T:

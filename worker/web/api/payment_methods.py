@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol
@@ -126,31 +127,21 @@ class PaymentMethods:
         )  # fmt: skip
 
     def _methods(self, user_ids: tuple[str, ...], _given: Parameters) -> Reply:
-        try:
+        with _refusing():
             return _listed(user_ids[0], self._desk.of(user_ids[0]))
-        except NoCustomer as missing:
-            raise _no_customer(missing) from None
-        except ChangeRefused as refused:
-            raise as_refused(refused.code, refused.detail) from None
 
     def _reorder(self, act: Act) -> Reply:
         ids = _ids(act.document.get("payment_methods"), act.document)
         try:
-            return _listed(act.users[0], self._desk.reorder(act.users[0], ids))
-        except NoCustomer as missing:
-            raise _no_customer(missing) from None
-        except ChangeRefused as refused:
-            raise as_refused(refused.code, refused.detail) from None
+            with _refusing():
+                return _listed(act.users[0], self._desk.reorder(act.users[0], ids))
         except WrongOrder as wrong:
             raise _not_as_present(ids, wrong.present) from None
 
     def _customer(self, user_ids: tuple[str, ...], _given: Parameters) -> Reply:
         try:
-            found = self._desk.customer(user_ids[0])
-        except NoCustomer as missing:
-            raise _no_customer(missing) from None
-        except ChangeRefused as refused:
-            raise as_refused(refused.code, refused.detail) from None
+            with _refusing():
+                found = self._desk.customer(user_ids[0])
         except NoStripe:
             detail = "no Stripe key is configured here"
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "billing-disabled", detail) from None
@@ -217,5 +208,11 @@ def _not_as_present(ids: Sequence[str], present: Sequence[str]) -> Refused:
     return Refused(HTTPStatus.CONFLICT, "not_those_present", "these are not exactly those that are there", errors)
 
 
-def _no_customer(missing: NoCustomer) -> Refused:
-    return Refused(HTTPStatus.NOT_FOUND, "no_customer", str(missing))
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except NoCustomer as missing:
+        raise Refused(HTTPStatus.NOT_FOUND, "no_customer", str(missing)) from None
+    except ChangeRefused as refused:
+        raise as_refused(refused.code, refused.detail) from None

@@ -1,4 +1,4 @@
-"""Reading subscriptions: the one that each user has by our ledger."""
+"""Reading a subscription: the one that a user has by our ledger."""
 
 from __future__ import annotations
 
@@ -12,32 +12,30 @@ from pydantic import BaseModel, Field
 from worker.domain.account_changes import told_of
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access
-from worker.domain.profile import MAX_USER_ID
+from worker.domain.profile import MAX_USER_ID, is_user_id
 from worker.domain.statuses import meaning
 from worker.domain.subscription import Subscription
-from worker.domain.text import is_storable
 from worker.web.api.operations import Operation, Parameter, Parameters, Refused, Reply, pointer, refuse
 
 MOST_USERS = 200
 PATH = "/subscriptions/{user_id}"
 
-Read = Callable[[Sequence[str]], Sequence[Subscription]]
-"""The current subscriptions of these users, by user. Raises `SubkeeperError`."""
-
 Find = Callable[[str], Awaitable[Subscription | None]]
-"""The same of one, on the event loop."""
+"""The current subscription of this user, on the event loop. Raises `SubkeeperError`."""
 
 Time = datetime | None
 USER_ID = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": "^[^\\u0000]*$"}
 
 
 USER = Parameter("user_id", "path", "The profile's id", USER_ID)
+ACTIVE = Parameter("active", "query", "true: only where it is trialing or active", {"type": "boolean"})
 
 
 class SubscriptionView(BaseModel):
-    """A user's current subscription, as Stripe last told it. Times are RFC 3339, UTC, or null."""
+    """A subscription, as Stripe last told it. It is a user's or a project's. Times are RFC 3339, UTC, or null."""
 
-    user_id: str
+    user_id: str | None
+    project_id: str | None = None
     stripe_subscription: str
     plan: Annotated[str, Field(description="Our name of it; a price that no plan has by its lookup key or id")]
     status: Annotated[str, Field(description="Stripe's status")]
@@ -57,54 +55,30 @@ class SubscriptionView(BaseModel):
     version: Annotated[int, Field(description="Grows with each change")]
 
 
-class SubscriptionList(BaseModel):
-    """By user; who has none is left out."""
-
-    subscriptions: list[SubscriptionView]
-
-
 class Subscriptions:
     """`pending_plan`: the one that every profile begins with."""
 
-    def __init__(self, read: Read, find: Find, pending_plan: str) -> None:
-        self._read = read
+    def __init__(self, find: Find, pending_plan: str) -> None:
         self._find = find
         self._pending_plan = pending_plan
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        active = Parameter("active", "query", "true: only where it is trialing or active", {"type": "boolean"})
-        users = {"type": "array", "items": USER_ID, "minItems": 1, "maxItems": MOST_USERS}
-        told = f"Profiles' ids, the name repeated; {MOST_USERS} at most"
-        many = Parameter("user_id", "query", told, users, is_required=True)
         return (
             Operation(
                 "GET", PATH, "read_subscription", "A user's current subscription", Access.OWN,
-                (USER, active), one_user, None, SubscriptionView, has_etag=True, may_miss=True, answer_soon=self._one,
-            ),
-            Operation(
-                "GET", "/subscriptions", "list_subscriptions", "The current subscriptions of many users", Access.OWN,
-                (many, active), many_users, self._many, SubscriptionList,
+                (USER, ACTIVE), one_user, None, SubscriptionView, has_etag=True, may_miss=True, answer_soon=self._one,
             ),
         )  # fmt: skip
 
     async def _one(self, user_ids: tuple[str, ...], given: Parameters) -> Reply:
-        only_active = _truth("active", given)
+        only_active = is_true("active", given)
         row = await self._find(user_ids[0])
-        view = None if row is None else self._view(row)
+        view = None if row is None else view_of(told_of(row), self._pending_plan)
         if view is None or (only_active and not view.active):
             raise Refused(HTTPStatus.NOT_FOUND, "no_subscription", "the user has none (yet) that is asked for")
         etag = f"{view.stripe_subscription}.{view.version}"
         return Reply(HTTPStatus.OK, view.model_dump_json().encode(), etag=etag)
-
-    def _many(self, user_ids: tuple[str, ...], given: Parameters) -> Reply:
-        only_active = _truth("active", given)
-        views = [self._view(row) for row in self._read(user_ids)]
-        found = SubscriptionList(subscriptions=[view for view in views if view.active or not only_active])
-        return Reply(HTTPStatus.OK, found.model_dump_json().encode())
-
-    def _view(self, row: Subscription) -> SubscriptionView:
-        return view_of(told_of(row), self._pending_plan)
 
 
 def view_of(told: Mapping[str, Any], pending_plan: str) -> SubscriptionView:
@@ -118,11 +92,6 @@ def view_of(told: Mapping[str, Any], pending_plan: str) -> SubscriptionView:
         "active": means.active,
         "grants_access": means.grants_access,
     })  # fmt: skip
-
-
-def is_user_id(user_id: str) -> bool:
-    """Whether a profile can have it."""
-    return 0 < len(user_id) <= MAX_USER_ID and is_storable(user_id)
 
 
 def one_user(given: Parameters) -> tuple[str, ...]:
@@ -156,7 +125,7 @@ def _wrong_ids(user_ids: Sequence[str], place: tuple[str, str]) -> list[ApiError
     ]
 
 
-def _truth(name: str, given: Parameters) -> bool:
+def is_true(name: str, given: Parameters) -> bool:
     value = given.get(name, ("false",))[0]
     if value not in {"true", "false"}:
         refuse([ApiError(pointer("query", name), "not_a_boolean", "is neither true nor false")])

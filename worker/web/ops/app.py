@@ -13,8 +13,8 @@ from urllib.parse import parse_qs
 import structlog
 
 from worker.domain.callers import Access
+from worker.domain.profile import is_user_id
 from worker.errors import SubkeeperError
-from worker.web.api.subscriptions import is_user_id
 from worker.web.app import Answer, Handler, Headers, Request, Routes
 from worker.web.ops import pages
 from worker.web.ops.door import PATH, Door
