@@ -26,11 +26,20 @@ requests_per_second = 1000 # this Stripe limits nothing unless it is told to
 endpoint_requests_per_second = 1000
 request_timeout = 5
 
+[plans.pending]
+
+[plans.pro]
+unit_amount = 900 # in cents, a month
+
 [settle]
 lease = 10 # a killed worker's profiles are taken up soon
 
 [web]
 port = {web_port} # where this Stripe delivers its events; of several processes with a webhook, one can have it
+
+[api]
+admin_tokens = [{admin_digest}]
+return_origins = [{origin}] # where Stripe's pages lead back to
 
 [health]
 port = 0 # a free one, so that several processes can run side by side
@@ -47,6 +56,7 @@ def write_config(
     stripe_key: str,
     web_port: int,
     webhook_secret: str,
+    admin_digest: str,
 ) -> Path:
     """Writes `config.toml` and three files of secrets (readable by their owner alone) to `directory`; returns its path.
 
@@ -57,6 +67,8 @@ def write_config(
         "stripe_secret_key_file": _write_secret(directory / "stripe-secret-key", stripe_key),
         "webhook_secrets_file": _write_secret(directory / "stripe-webhook-secrets", f"sandbox={webhook_secret}"),
         "web_port": web_port,
+        "admin_digest": admin_digest,
+        "origin": f"http://127.0.0.1:{web_port}",
         "database_url": database_url,
         "nsqd_tcp": nsqd_tcp,
         "nsqlookupd_http": nsqlookupd_http,

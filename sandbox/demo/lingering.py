@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from sandbox.demo.doors import Door
-from sandbox.sandbox import Sandbox
+from sandbox.sandbox import Addresses, Sandbox
 
 _CHECK_INTERVAL = 0.5
 
@@ -20,19 +20,23 @@ _CHECK_INTERVAL = 0.5
 def linger(sandbox: Sandbox, doors: Sequence[Door]) -> None:
     """Until Ctrl-C or SIGTERM. Raises `PartFailed` where a part has ended by itself."""
     with _ended_by_signals():
-        click.echo(described(sandbox.addresses.config, sandbox.addresses.stripe_api_base, doors))
+        click.echo(described(sandbox.addresses, doors))
         while True:
             time.sleep(_CHECK_INTERVAL)
             sandbox.check()
 
 
-def described(config: str, stripe: str, doors: Sequence[Door]) -> str:
+def described(addresses: Addresses, doors: Sequence[Door]) -> str:
     """An address a line, so that a terminal breaks none that it has room for."""
-    command = f"subkeeper --config {shlex.quote(config)}"
+    command = f"subkeeper --config {shlex.quote(addresses.config)}"
     lines = ["", "All goes on. Cards: 4242424242424242 pays, 4000000000000002 is declined, 4000002500003155 asks."]
     for door in doors:
         lines += ["", f"{door.user_id} {door.does}:", f"  {door.url}", f"  {command} explain {door.user_id}"]
-    return "\n".join([*lines, "", f"Stripe's API: {stripe}", "Ctrl-C ends it."])
+    web = f"http://{addresses.web}"
+    lines += ["", "Plans to choose from: pending, pro. By the API, as an admin (docs/api.md):"]
+    lines += [f"  API={web}", f"  ADMIN_TOKEN={addresses.admin_token}"]
+    lines += ["", f"Ops page: {web}/ops", f"Stripe's API: {addresses.stripe_api_base}", "Ctrl-C ends it."]
+    return "\n".join(lines)
 
 
 class _Ended(Exception):
