@@ -35,8 +35,8 @@ class Addresses:
     """Where everything is. `nsqd_tcp`, `nsqd_http`, `nsqlookupd_http`, `web` are `host:port`; `config` is a file.
 
     `web`: where a process with that configuration and a webhook listens. `webhook_url`: where Stripe delivers its
-    events to, signed with `stripe_webhook_secret`, whether anybody listens yet or not. `admin_token`: whoever has it may
-    all by the API.
+    events to, signed with `stripe_webhook_secret`, whether anybody listens yet or not. `admin_token`: an admin's
+    of the API.
     """
 
     nsqd_tcp: str

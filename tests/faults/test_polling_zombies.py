@@ -42,9 +42,9 @@ def token(stack: Stack) -> int:
 
 
 def test_a_poller_that_is_killed_is_followed_within_ten_seconds(launcher: Launcher, stack: Stack) -> None:
-    """No lease is cut short here. What that second process has to wait for is held: what is left of the first one's lease
-    when that is dead, by the database's clock, and the pause between two of its own looks. How fast the machine is beside
-    that is not the point."""
+    """No lease is cut short here. What the second process has to wait for is held: what is left of the lease once the
+    first one is dead, by the database's clock, and the pause between two looks of its own. How fast the machine is
+    beside that isn't."""
     first = launcher.start(stack.environ, POLL)
     wait_until(lambda: leads(first))
     second = launcher.start(stack.environ, POLL)

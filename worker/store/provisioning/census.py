@@ -20,8 +20,8 @@ BATCH = 5_000
 class Census:
     """Users, each counted once: `users = absent + newly_found + known`.
 
-    `absent`: not in the ledger. `newly_found`: there, in the backfill's lane, and first seen since the given time, if one was given.
-    `quarantined`: how many of those in the ledger are in quarantine.
+    `absent`: not in the ledger. `newly_found`: there, in the backfill's lane, and first seen since the given time
+    (nobody, without one). `quarantined`: how many of those in the ledger are in quarantine.
     """
 
     users: int
