@@ -193,11 +193,20 @@ def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterat
         click.echo(f"subkeeper: interrupted. {_how_to_go_on(source, progress, rejects)}", err=True)
         sys.exit(INTERRUPTED)
     except (Unavailable, TryLater, Stalled, OSError) as error:
-        told = f"{_said(error).rstrip('.')}. {_how_to_go_on(source, progress, rejects)}"
+        said = [_said(error).rstrip("."), *([_ELSEWHERE] if _is_of_what_is_kept(error, source) else [])]
+        told = ". ".join([*said, _how_to_go_on(source, progress, rejects)])
         if isinstance(error, AccessRefused):
             click.echo(f"subkeeper: {told}", err=True)
             sys.exit(BAD_SETTINGS)
         raise SubkeeperError(told) from error
+
+
+_ELSEWHERE = "Mend that, or give the input on stdin: bad lines are kept in this folder then, or in TMPDIR, and no progress"
+
+
+def _is_of_what_is_kept(error: Exception, source: Path) -> bool:
+    """Whether it is about a file that is written beside the input."""
+    return isinstance(error, OSError) and source.is_file() and str(error.filename or "").startswith(f"{source}.")
 
 
 def _how_to_go_on(source: Path, progress: Progress, rejects: Path | None) -> str:

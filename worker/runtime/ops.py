@@ -212,11 +212,9 @@ class OpsSide:
 
 
 def _is_open_here(settings: Settings) -> bool:
-    """Of a live deployment only where somebody says so: a proxy here can pass the whole world on so that the door takes
-    it for a person on this machine."""
-    given = settings.web.ops
-    wanted = given == "loopback" or (given == "auto" and not settings.stripe.livemode)
-    return wanted and is_loopback(settings.web.host)
+    """Of a live deployment only where somebody says so: not every proxy on this machine can be told from a person."""
+    is_wanted = settings.web.ops == "loopback" or (settings.web.ops == "auto" and not settings.stripe.livemode)
+    return is_wanted and is_loopback(settings.web.host)
 
 
 def _known(found: Value | None) -> Value:
