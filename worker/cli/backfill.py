@@ -201,7 +201,7 @@ def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterat
         raise SubkeeperError(told) from error
 
 
-_ELSEWHERE = "Mend that, or give the input on stdin: bad lines are kept in this folder then, or in TMPDIR, and no progress"
+_ELSEWHERE = "Mend that, or give the input on stdin: then bad lines are kept in this folder, or in TMPDIR"
 
 
 def _is_of_what_is_kept(error: Exception, source: Path) -> bool:
