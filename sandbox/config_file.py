@@ -36,6 +36,17 @@ port = {web_port} # where this Stripe delivers its events; of several processes 
 port = 0 # a free one, so that several processes can run side by side
 """
 
+_API = """
+[plans.pending]
+
+[plans.pro]
+unit_amount = 900 # in cents, a month
+
+[api]
+admin_tokens = [{admin_digest}]
+return_origins = [{origin}] # where Stripe's pages lead back to
+"""
+
 
 def write_config(
     directory: Path,
@@ -47,23 +58,28 @@ def write_config(
     stripe_key: str,
     web_port: int,
     webhook_secret: str,
+    admin_digest: str | None = None,
 ) -> Path:
     """Writes `config.toml` and three files of secrets (readable by their owner alone) to `directory`; returns its path.
 
-    `SUBKEEPER_SECRET_KEY` is drawn anew: it seals nothing that outlives the sandbox.
+    `SUBKEEPER_SECRET_KEY` is drawn anew: it seals nothing that outlives the sandbox. `admin_digest`: of the token of an
+    admin who may change subscriptions by the API, to a plan `pro`, too; None: there is no API, and Pending alone.
     """
-    values: dict[str, str | int] = {
+    values: dict[str, str | int | None] = {
         "secret_key_file": _write_secret(directory / "secret-key", secrets.token_urlsafe(48)),
         "stripe_secret_key_file": _write_secret(directory / "stripe-secret-key", stripe_key),
         "webhook_secrets_file": _write_secret(directory / "stripe-webhook-secrets", f"sandbox={webhook_secret}"),
         "web_port": web_port,
+        "admin_digest": admin_digest,
+        "origin": f"http://127.0.0.1:{web_port}",
         "database_url": database_url,
         "nsqd_tcp": nsqd_tcp,
         "nsqlookupd_http": nsqlookupd_http,
         "stripe_api_base": stripe_api_base,
     }
     config = directory / "config.toml"
-    config.write_text(_TEMPLATE.format_map({name: json.dumps(value) for name, value in values.items()}))
+    template = _TEMPLATE if admin_digest is None else _TEMPLATE + _API
+    config.write_text(template.format_map({name: json.dumps(value) for name, value in values.items()}))
     return config
 
 

@@ -18,6 +18,7 @@ from sandbox.postgres import PostgresServer
 from sandbox.stripe.control import Control
 from sandbox.stripe_process import StripeProcess
 from sandbox.workspace import Workspace
+from worker.accounts.tokens import new_token
 from worker.domain.event import TYPES
 
 Prepare = Callable[[Path], None]
@@ -34,7 +35,8 @@ class Addresses:
     """Where everything is. `nsqd_tcp`, `nsqd_http`, `nsqlookupd_http`, `web` are `host:port`; `config` is a file.
 
     `web`: where a process with that configuration and a webhook listens. `webhook_url`: where Stripe delivers its
-    events to, signed with `stripe_webhook_secret`, whether anybody listens yet or not.
+    events to, signed with `stripe_webhook_secret`, whether anybody listens yet or not. `admin_token`: an admin's
+    of the API.
     """
 
     nsqd_tcp: str
@@ -46,6 +48,7 @@ class Addresses:
     web: str
     webhook_url: str
     stripe_webhook_secret: str
+    admin_token: str
     config: str
 
 
@@ -129,6 +132,7 @@ class Sandbox:
 
     def _write_addresses(self) -> Addresses:
         web_port, webhook_secret = ports.free_port(), f"whsec_{secrets.token_hex(16)}"
+        admin = new_token()
         config = write_config(
             self.workspace.path,
             database_url=self.postgres.database_url(DATABASE),
@@ -138,6 +142,7 @@ class Sandbox:
             stripe_key=self.stripe.secret_key,
             web_port=web_port,
             webhook_secret=webhook_secret,
+            admin_digest=admin.digest,
         )
         return Addresses(
             nsqd_tcp=self.nsqd.tcp_address,
@@ -149,5 +154,6 @@ class Sandbox:
             web=f"127.0.0.1:{web_port}",
             webhook_url=f"http://127.0.0.1:{web_port}/stripe/webhook",
             stripe_webhook_secret=webhook_secret,
+            admin_token=admin.token,
             config=str(config),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -12,8 +11,11 @@ from tests.faults.seams import When
 from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
+from worker.events import intake
 
 POLL = ("run", "poller")
+TAKEN_OVER_WITHIN = 10.0
+"""Seconds."""
 
 
 @pytest.fixture
@@ -40,7 +42,9 @@ def token(stack: Stack) -> int:
 
 
 def test_a_poller_that_is_killed_is_followed_within_ten_seconds(launcher: Launcher, stack: Stack) -> None:
-    """No lease is cut short here."""
+    """No lease is cut short here. What the second process has to wait for is held: what is left of the lease once the
+    first one is dead, by the database's clock, and the pause between two looks of its own. How fast the machine is
+    beside that isn't."""
     first = launcher.start(stack.environ, POLL)
     wait_until(lambda: leads(first))
     second = launcher.start(stack.environ, POLL)
@@ -48,10 +52,10 @@ def test_a_poller_that_is_killed_is_followed_within_ten_seconds(launcher: Launch
     make_event(stack)
     wait_until(lambda: published(stack) == 1, what="it is published")
     first.kill()
-    killed = time.monotonic()
+    (held,) = stack.rows("SELECT extract(epoch FROM lease_until - now()) AS seconds FROM stripe_event_cursor")
+    assert float(held["seconds"]) + intake.TICK < TAKEN_OVER_WITHIN
     make_event(stack)
-    wait_until(lambda: leads(second), 10, "the other leads", interval=0.01)
-    assert time.monotonic() - killed < 20
+    wait_until(lambda: leads(second), TAKEN_OVER_WITHIN, "the other leads")
     wait_until(lambda: published(stack) == 3, what="what isn't processed is published by who follows, too")
 
 

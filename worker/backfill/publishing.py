@@ -206,8 +206,9 @@ def await_drained(
         wait(DRAIN_POLL)
 
 
-def take_census(database: Database, users: Users, since: datetime) -> Census:
-    """Where the users of the input stand in the ledger now; found anew are those first seen at `since` or later."""
+def take_census(database: Database, users: Users, since: datetime | None) -> Census:
+    """Where the users of the input stand in the ledger now; found anew are those first seen at `since` or later (None:
+    nobody is)."""
     with database.transaction() as tx:
         return census(tx, users, since)
 

@@ -156,6 +156,7 @@ def _run(
                 progress_file.save(progress)
             manner.sleep(0)
 
+        save(progress)  # of an input that can be read: its beginning is remembered
         keeping = Keeping(refused, users, save)
         size = source.stat().st_size if source.is_file() else None
         view = stack.enter_context(watching(size, has_rejects=rejects is not None, dry_run=manner.dry_run))
@@ -172,13 +173,10 @@ def _progress_file(source: Path, *, restart: bool) -> ProgressFile | None:
 
 
 def _progress(settings: Settings, file: ProgressFile | None, after_line: int) -> Progress:
-    """A killed run's, else a new one, saved at once so that its beginning is remembered."""
+    """A killed run's, else a new one."""
     saved = file.load() if file else None
     if file is None or saved is None:
-        progress = first_progress(settings, after_line)
-        if file is not None:
-            file.save(progress)
-        return progress
+        return first_progress(settings, after_line)
     if saved.topic != settings.nsq.backfill_topic:
         raise UnusableProgress(f"{file.path} is of a backfill onto {saved.topic}; begin anew with --restart")
     if saved.line:
@@ -195,11 +193,20 @@ def _resumable(source: Path, progress: Progress, rejects: Path | None) -> Iterat
         click.echo(f"subkeeper: interrupted. {_how_to_go_on(source, progress, rejects)}", err=True)
         sys.exit(INTERRUPTED)
     except (Unavailable, TryLater, Stalled, OSError) as error:
-        told = f"{_said(error).rstrip('.')}. {_how_to_go_on(source, progress, rejects)}"
+        said = [_said(error).rstrip("."), *([_ELSEWHERE] if _is_of_what_is_kept(error, source) else [])]
+        told = ". ".join([*said, _how_to_go_on(source, progress, rejects)])
         if isinstance(error, AccessRefused):
             click.echo(f"subkeeper: {told}", err=True)
             sys.exit(BAD_SETTINGS)
         raise SubkeeperError(told) from error
+
+
+_ELSEWHERE = "Mend that, or give the input on stdin: then bad lines are kept in this folder, or in TMPDIR"
+
+
+def _is_of_what_is_kept(error: Exception, source: Path) -> bool:
+    """Whether it is about a file that is written beside the input."""
+    return isinstance(error, OSError) and source.is_file() and str(error.filename or "").startswith(f"{source}.")
 
 
 def _how_to_go_on(source: Path, progress: Progress, rejects: Path | None) -> str:

@@ -14,6 +14,8 @@ from worker.runtime.counting import count, recount
 
 COLUMNS = ["plan", "status", "canceling", "trial ends", "counted", "rows"]
 
+LABELS = {"trials_ending": "trials ending within 7 days"}
+
 
 @click.command()
 @click.option("--check", is_flag=True, help="Count every row, and compare.")
@@ -55,7 +57,7 @@ def _tell(told: dict[str, object]) -> None:
         if isinstance(value, dict):
             flat |= {f"{name.removeprefix('by_')} {each}": count for each, count in value.items()}
         else:
-            flat[name.replace("_", " ")] = value
+            flat[LABELS.get(name, name)] = value
     details(flat)
 
 

@@ -22,7 +22,7 @@ def parse_object(body: bytes) -> dict[str, object]:
     except UnicodeDecodeError as exc:
         raise Rejected("not_utf8", f"byte {exc.start} is not UTF-8") from None
     except json.JSONDecodeError as exc:
-        raise Rejected("not_json", f"{exc.msg} at character {exc.pos}") from None
+        raise Rejected("not_json", f"{exc.msg} (character {exc.pos})") from None
     except RecursionError:
         raise Rejected("nested_too_deep", "the JSON nests deeper than the parser goes") from None
     if not isinstance(document, dict):

@@ -66,7 +66,7 @@ def run_backfill(
                 wait=manner.sleep,
                 draining=watch.draining,
             )
-        return take_census(database, keeping.users, progress.started_at)
+        return take_census(database, keeping.users, None if manner.dry_run else progress.started_at)
 
 
 def _pressure(settings: Settings, manner: Manner, watch: Watch) -> BackPressure:

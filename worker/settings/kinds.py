@@ -29,6 +29,7 @@ class BadValueError(ValueError):
 _NSQ_NAME = re.compile(r"[.a-zA-Z0-9_-]{1,64}")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 _TEST_CLOCK = re.compile(r"clock_[A-Za-z0-9]{1,64}")
+_TOKEN_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
@@ -105,6 +106,12 @@ def _origin(origin: str) -> str:
     return origin
 
 
+def _token_digest(digest: str) -> str:
+    fix = "Write what `subkeeper token new` prints beside the token: sha256: and 64 hex digits"
+    require(_TOKEN_DIGEST.fullmatch(digest), "is not the digest of a token", fix)
+    return digest
+
+
 def _test_clock(clock: str) -> str:
     fix = "Write the clock's id, such as clock_1Mr3I22eZvKYlo2Ck0rgMqd7"
     require(_TEST_CLOCK.fullmatch(clock), "is not the id of a Stripe test clock", fix)
@@ -151,7 +158,7 @@ JwksUrl = Annotated[str, AfterValidator(_jwks_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 """`scheme://host[:port]` of a website, in lower case; plain http on loopback only."""
 
-TokenDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+TokenDigest = Annotated[str, AfterValidator(_token_digest)]
 """What `subkeeper token new` prints beside the token."""
 
 TestClock = Annotated[str, AfterValidator(_test_clock)]

@@ -188,7 +188,7 @@ class WebSettings(Section):
     receive_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0
     publish_timeout: Annotated[float, Field(ge=0.1, le=14)] = 5.0
     signature_tolerance: Annotated[float, Field(ge=1, le=86_400)] = 300.0
-    ops: Literal["loopback", "token", "off"] = "loopback"
+    ops: Literal["auto", "loopback", "token", "off"] = "auto"
 
 
 class ApiSettings(Section):

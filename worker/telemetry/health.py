@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -117,9 +117,13 @@ class Health:
             return [*self._fatal, *(f"{part}: {each.detail}" for part, each in self._parts.items() if each.failing)]
 
     def parts(self) -> dict[str, Condition]:
-        """Every part's state."""
+        """Every part's state. What has said nothing within `PATIENCE` is no longer starting: it doesn't come."""
+        is_late = self._clock() - self._began >= PATIENCE
         with self._lock:
-            return dict(self._parts)
+            return {
+                part: replace(each, kind="") if is_late and each.kind == STARTING else each
+                for part, each in self._parts.items()
+            }
 
     def is_ready(self) -> bool:
         """Whether nothing is fatal and every part is well."""

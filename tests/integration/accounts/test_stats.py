@@ -25,7 +25,9 @@ def test_the_numbers_are_told_to_whom_may_read_all(accounts: Accounts) -> None:
 def test_they_are_shown_compared_and_corrected(deployment: Stack, tmp_path: Path) -> None:
     run = Commands(deployment, tmp_path)
     assert run("stats", "--json").json[0]["by_status"] == {"trialing": 1}
-    assert "status trialing:" in run("stats").out
+    told = run("stats").out
+    assert "status trialing:" in told
+    assert "trials ending within 7 days:" in told
     right = run("stats", "--check")
     assert (right.code, right.err) == (0, "subkeeper: every subscription is counted right\n")
     deployment.rows("DELETE FROM subscription_counts")

@@ -47,7 +47,7 @@ def test_a_profile_published_to_a_fresh_sandbox_is_provisioned_and_stripe_s_webh
 
         assert "agree" in subkeeper("db", "check")
         done = [line for line in subkeeper("setup").splitlines() if not line.startswith("deployment: ")]
-        assert len(done) == 6, done
+        assert len(done) == 9, done
         assert all(line.endswith((" was there", " names this database")) for line in done), done
         with running("run", "all", environ=environ) as worker:
             subkeeper("publish", "--id", "ada", "--email", "ada@example.org", "--name", "Ada")

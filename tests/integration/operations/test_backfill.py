@@ -86,18 +86,33 @@ def test_a_dry_run_validates_compares_and_leaves_everything_as_it_was(
             user,
             state,
         )
-    file.write_bytes(ndjson(["known", "set-aside", "new", "new"]) + b"bad\n")
+    stack.rows(
+        "INSERT INTO provisionings (user_id, state, plan, trial_end, lane, first_seen_at)"
+        " VALUES ('absorbed-meanwhile', 'pending', 'pending', now(), 2, now() + interval '1 hour')"
+    )
+    file.write_bytes(ndjson(["known", "absorbed-meanwhile", "set-aside", "new", "new"]) + b"bad\n")
     said = commands("backfill", file, "--dry-run")
     assert said.code == 0, said
-    assert said.err == "line 5: not_json: Expecting value at character 0\n"
+    assert said.err == "line 6: not_json: Expecting value (character 0)\n"
     assert "Dry run: nothing was published." in said.out
-    assert "5 records: 4 valid, 1 rejected" in said.out
-    assert "3 users: 1 new to the ledger, 2 known" in said.out
+    assert "6 records: 5 valid, 1 rejected" in said.out
+    assert "4 users: 1 new to the ledger, 3 known" in said.out
     assert "1 of them in quarantine" in said.out
     assert depth(stack) == 0
     assert [path.name for path in file.parent.glob("users*")] == ["users.ndjson"]
     (counts,) = commands("backfill", file, "--dry-run", "--json").json
-    assert (counts["valid"], counts["new"], counts["known"], counts["in_quarantine"]) == (4, 1, 2, 1)
+    assert (counts["valid"], counts["new"], counts["known"], counts["in_quarantine"]) == (5, 1, 3, 1)
+
+
+@pytest.mark.parametrize("content", [b"name,email\nAnn,a@example.org\n", b'[{"id": "u-1"}]\n', b"\x1f\x8b\x08\n"])
+def test_an_input_that_cannot_be_read_at_all_leaves_nothing_beside_it(
+    commands: Commands, file: Path, content: bytes
+) -> None:
+    """So that the one that is mended begins then, and not when the wrong one was given."""
+    file.write_bytes(content)
+    said = commands("backfill", file)
+    assert (said.code, len(said.err.splitlines())) == (1, 1), said
+    assert [path.name for path in file.parent.glob("users*")] == ["users.ndjson"]
 
 
 def test_a_pipe_from_postgres_is_taken_as_it_comes(stack: Stack, commands: Commands) -> None:

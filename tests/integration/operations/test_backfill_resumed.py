@@ -156,7 +156,11 @@ def test_a_broker_that_goes_away_leaves_a_progress(commands: Commands, file: Pat
     assert commands("backfill", file, "--max-depth", "0").code == 0
 
 
-def test_a_progress_that_cannot_be_written_is_told_in_a_line(commands: Commands, file: Path) -> None:
-    file.with_name(file.name + ".subkeeper-progress.new").mkdir()
+@pytest.mark.parametrize("kept", [".subkeeper-progress.new", ".rejects"])
+def test_what_cannot_be_kept_beside_the_file_is_told_in_a_line_with_what_to_do(
+    commands: Commands, file: Path, kept: str
+) -> None:
+    file.with_name(file.name + kept).mkdir()
     said = commands("backfill", file)
-    assert (said.code, said.err) == (1, f"subkeeper: {file}.subkeeper-progress.new: Is a directory\n")
+    assert (said.code, len(said.err.splitlines())) == (1, 1)
+    assert said.err.startswith(f"subkeeper: {file}{kept}: Is a directory. Mend that, or give the input on stdin")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+import urllib.request
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -70,7 +73,7 @@ def test_a_ctrl_c_ends_the_demo_and_leaves_nothing() -> None:
 
 
 def test_the_demo_stays_open_with_pages_to_click_through_and_ends_by_ctrl_c() -> None:
-    """Somebody who is active cancels in the portal; our row follows."""
+    """Somebody who is active is given other plans by the API, and cancels in the portal; our row follows."""
     asked = [*DEMO, "--open", "--json", "--profiles", "20", "--pace", "50"]
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -82,10 +85,12 @@ def test_the_demo_stays_open_with_pages_to_click_through_and_ends_by_ctrl_c() ->
                     break
             (words,) = (line for line in told if line.endswith("cancels, changes plan, changes cards:"))
             user, place = words.split()[0], told.index(words)
-            portal, explain = told[place + 1], told[place + 2].split()
+            portal, command = told[place + 1], shlex.split(told[place + 2])
             assert sum("/c/pay/" in line for line in told) == 2
-            command = [sys.executable, "-m", "worker", *explain[1:]]
-            assert (explain[-1], "canceling: yes" in _said(command)) == (user, False)
+            assert (command[-1], "canceling: yes" in _said(command)) == (user, False)
+            api = dict(line.split("=") for line in told if re.match(r"(API|ADMIN_TOKEN)=", line))
+            for plan in ("pending", "pro"):
+                assert _chosen(api["API"], api["ADMIN_TOKEN"], user, plan) == (200, plan)
             browser = Browser().open(portal).follow("Cancel subscription").press("Cancel subscription")
             assert "Don't cancel" in browser.buttons
             wait_until(lambda: "canceling: yes" in _said(command), 20, "the row follows")
@@ -93,6 +98,15 @@ def test_the_demo_stays_open_with_pages_to_click_through_and_ends_by_ctrl_c() ->
             assert process.wait(40) == 0
         finally:
             process.kill()
+
+
+def _chosen(api: str, token: str, user: str, plan: str) -> tuple[int, str]:
+    """The answer's status, and the plan that it tells."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    body = json.dumps({"plan": plan}).encode()
+    asked = urllib.request.Request(f"{api}/subscriptions/{user}", body, headers, method="PATCH")
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        return answer.status, json.load(answer)["plan"]
 
 
 def _said(command: list[str]) -> str:

@@ -18,11 +18,12 @@ from sandbox.processes import is_alive
 from sandbox.stripe.control import Control
 from tests.integration.sandbox.programs import first_line, sandbox_command
 from tests.support.waiting import wait_until
+from worker.accounts.tokens import matching
 from worker.settings.model import Settings
 
 KEYS = [
     "nsqd_tcp", "nsqd_http", "nsqlookupd_http", "database_url", "stripe_api_base", "stripe_secret_key",
-    "web", "webhook_url", "stripe_webhook_secret", "config",
+    "web", "webhook_url", "stripe_webhook_secret", "admin_token", "config",
 ]  # fmt: skip
 
 
@@ -60,6 +61,8 @@ def test_the_configuration_of_up_loads_is_prepared_and_keeps_its_secrets_in_priv
         assert settings.webhook_secrets() == {"sandbox": addresses["stripe_webhook_secret"]}
         assert f"{settings.web.host}:{settings.web.port}" == addresses["web"]
         assert addresses["stripe_webhook_secret"] not in config.read_text()
+        assert matching(addresses["admin_token"], settings.api.admin_tokens) is not None
+        assert addresses["admin_token"] not in config.read_text()
         secret_files = (settings.secret_key_file, settings.stripe.secret_key_file, settings.stripe.webhook_secrets_file)
         for file in secret_files:
             assert file is not None

@@ -224,11 +224,29 @@ def test_what_a_proxy_asks_as_nginx_does_needs_a_token(new_ops: NewOps) -> None:
     assert answer.startswith(b"HTTP/1.1 403 ")
 
 
-@pytest.mark.parametrize("environ", [{"SUBKEEPER_WEB__OPS": "token"}, {"SUBKEEPER_WEB__HOST": "0.0.0.0"}])
-def test_elsewhere_everybody_needs_a_token(new_ops: NewOps, environ: dict[str, str]) -> None:
+LIVE = {"SUBKEEPER_STRIPE__LIVEMODE": "true"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SUBKEEPER_WEB__OPS": "token"},
+        {"SUBKEEPER_WEB__HOST": "0.0.0.0"},
+        {"SUBKEEPER_WEB__HOST": "0.0.0.0", "SUBKEEPER_WEB__OPS": "loopback"},
+        LIVE,
+    ],
+)
+def test_elsewhere_and_in_live_mode_everybody_needs_a_token(new_ops: NewOps, environ: dict[str, str]) -> None:
     endpoint = new_ops(**environ)
     assert ask(endpoint).status == 403
     assert ask(endpoint, Cookie=cookie_of(sign_in(endpoint, ADMIN.token))).status == 200
+
+
+def test_in_live_mode_the_machine_itself_is_let_in_where_the_settings_say_so(new_ops: NewOps) -> None:
+    """A proxy that adds no header and asks by our own address can't be told from a person here."""
+    endpoint = new_ops(**LIVE, SUBKEEPER_WEB__OPS="loopback")
+    assert ask(endpoint).status == 200
+    assert ask(endpoint, Host=ELSEWHERE).status == 403
 
 
 def test_the_page_can_be_switched_off(new_ops: NewOps) -> None:

@@ -92,7 +92,7 @@ def _refused(path: Path | None, environ: Mapping[str, str]) -> InvalidSettings:
         ("[plans.pending]\n[plans.b]\ntrial_days = 731", "plans.b.trial_days", "is more than 730"),
         ("[plans.pending]\nadmin_only = false", "plans.pending.admin_only", "would let users go back"),
         ('[plans.pending]\n[plans.b]\ncurrency = "eur"', "plans.b.currency", "Give it a price in usd"),
-        ('[api]\nadmin_tokens = ["subkeeper_admin_x"]', "api.admin_tokens", "does not match"),
+        ('[api]\nadmin_tokens = ["subkeeper_admin_x"]', "api.admin_tokens", "`subkeeper token new` prints"),
         ('[api]\njwks_url = "https://a/k"', "api", "Give api.jwt_issuer and api.jwt_audience"),
         ('[api]\njwks_url = "https://a/k"\njwt_issuer = "a"', "api", "Give api.jwt_issuer and api.jwt_audience"),
         ('[api]\njwt_issuer = "a"\njwt_audience = "b"', "api", "nothing to verify tokens by"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from worker.errors import Misconfigured, TryLater, Unavailable
 from worker.telemetry import Health, Metrics
+from worker.telemetry.health import STARTING
 
 Lines = Callable[[], list[dict[str, Any]]]
 REFUSED = Misconfigured("STRIPE_SECRET_KEY", "is refused", "Give another.")
@@ -52,6 +53,14 @@ def test_what_has_not_come_up_after_a_while_is_an_error_once(lines: Lines) -> No
         health.set("nsqd", ok=False, detail="0 of 2 connections")
         assert len(lines()) == (now > 110), now
     assert _said(lines) == [("error", "nsqd", False)]
+
+
+def test_who_has_not_come_up_after_a_while_is_not_starting_any_more() -> None:
+    now = 100.0
+    health = Health(["accounts"], clock=lambda: now)
+    assert health.parts()["accounts"].kind == STARTING
+    now = 110.0
+    assert (health.parts()["accounts"].ok, health.parts()["accounts"].kind) == (False, "")
 
 
 def test_trouble_belongs_to_the_dependency_that_it_names() -> None:

@@ -23,7 +23,7 @@ from worker.store.event_cursor import Standing
 from worker.store.event_list import EventCounts
 from worker.store.provisioning.backlog import LaneState, QueueState
 from worker.store.quarantine_list import Kind, Quarantined, Total
-from worker.telemetry.health import Condition
+from worker.telemetry.health import STARTING, Condition
 from worker.web.app import Request
 from worker.web.ops import pages
 from worker.web.ops.door import MOST_SESSIONS, SESSION_SECONDS, Door
@@ -128,6 +128,12 @@ def test_what_needs_a_person_comes_with_its_command_and_where_more_is_said(case:
     (need,) = needs(shown)
     assert need.command == command
     assert re.search(rf"^##+ {re.escape(need.see)}$", OPERATIONS, re.MULTILINE), need.see
+
+
+def test_a_part_that_is_only_starting_needs_nobody() -> None:
+    shown = picture(parts={"accounts": Condition(ok=False, detail=STARTING, kind=STARTING)})
+    assert needs(shown) == []
+    assert "starting" in read(pages.overview(shown, signed_in=False)).by_id("readiness").text
 
 
 def test_nothing_needs_a_person_while_all_is_well_or_nothing_is_known() -> None:

@@ -20,8 +20,8 @@ BATCH = 5_000
 class Census:
     """Users, each counted once: `users = absent + newly_found + known`.
 
-    `absent`: not in the ledger. `newly_found`: there, in the backfill's lane, and first seen since the given time.
-    `quarantined`: how many of those in the ledger are in quarantine.
+    `absent`: not in the ledger. `newly_found`: there, in the backfill's lane, and first seen since the given time
+    (nobody, without one). `quarantined`: how many of those in the ledger are in quarantine.
     """
 
     users: int
@@ -43,7 +43,7 @@ _COUNT = text("""
 """)
 
 
-def census(tx: Connection, user_ids: Iterable[str], since: datetime) -> Census:
+def census(tx: Connection, user_ids: Iterable[str], since: datetime | None) -> Census:
     """Where these users stand. Memory does not grow with their number."""
     tx.execute(_MAKE)
     for batch in _batches(user_ids):

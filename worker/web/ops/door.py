@@ -2,7 +2,9 @@
 
 A loopback address alone proves nothing: a proxy on this machine asks from one for the whole world, and somebody else's
 page may have the browser ask by a name that leads here (DNS rebinding). So the `Host` must be a loopback name too,
-and nothing may say that a proxy stands between.
+and nothing may say that a proxy stands between. One that adds no header and asks by the address that it was given says
+nothing: nginx from 1.29.7 on by default, HAProxy for whoever sends such a name. So a live deployment's door isn't open
+here unless the settings say so (`web.ops`).
 """
 
 from __future__ import annotations

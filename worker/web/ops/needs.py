@@ -10,6 +10,7 @@ from worker.domain.lanes import Lane
 from worker.domain.text import span
 from worker.store.event_cursor import Standing
 from worker.store.provisioning.backlog import QueueState
+from worker.telemetry.health import STARTING
 from worker.web.ops.picture import Picture, Process, Profiles, Quarantine, Work
 
 DOCTOR = "subkeeper doctor"
@@ -41,7 +42,7 @@ def _of_process(picture: Picture) -> Iterator[Need]:
     for reason in picture.reasons:
         yield Need(reason, DOCTOR, "Settling is halted" if reason.startswith("stripe:") else "Alerts")
     for part, condition in picture.parts.items():
-        if not condition.ok and not condition.failing:
+        if not (condition.ok or condition.failing or condition.kind == STARTING):
             yield Need(f"{part}: {condition.detail}", DOCTOR, _SEE.get(part, "Alerts"))
 
 

@@ -80,7 +80,7 @@ def sign_in(problem: str = "", *, has_tokens: bool) -> Html:
     here = tag(
         "p", "On the machine itself ", tag("code", "http://127.0.0.1"), " with the port of ", tag("code", "web.port"),
         " needs none, where ", tag("code", "web.host"), " is a loopback address and ", tag("code", "web.ops"),
-        " says so.", class_="muted",
+        " allows it (in live mode: says ", tag("code", "loopback"), ").", class_="muted",
     )  # fmt: skip
     told = tag("p", problem, class_="bad", role="alert") if problem else None
     section = tag("section", tag("h2", "Who are you?", id="who"), told, how, form, here, aria_labelledby="who")
