@@ -43,6 +43,10 @@ _INSERT = text(f"""
     RETURNING {COLUMNS}
 """)  # noqa: S608 - constants
 
+_IS_REMOVAL_ASKED = text("""
+    SELECT EXISTS (SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending' AND kind = 'delete')
+""")
+
 _WAITING = text("SELECT count(*) FROM account_changes WHERE user_id = :user_id AND state = 'pending'")
 
 OPENABLE = f"""
@@ -125,6 +129,11 @@ def lock_user(tx: Connection, user_id: str) -> None:
 def waiting_of(tx: Connection, user_id: str) -> int:
     """How many changes of this user haven't ended."""
     return int(tx.execute(_WAITING, {"user_id": user_id}).scalar_one())
+
+
+def is_removal_asked_for(tx: Connection, user_id: str) -> bool:
+    """Whether the user's subscription is yet to be canceled and removed."""
+    return bool(tx.execute(_IS_REMOVAL_ASKED, {"user_id": user_id}).scalar_one())
 
 
 def insert(tx: Connection, new: NewChange, lease: timedelta | None) -> AccountChange | None:

@@ -9,14 +9,17 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE
-from worker.domain.charging import Try, TryOutcome
+from worker.domain.charging import Attempt, InvoiceNow, Try, TryOutcome
+from worker.domain.deadline import OutOfTime
 from worker.errors import SubkeeperError
+from worker.events.charge_leases import ChargeLeases
 from worker.store import charges
 from worker.store.charges import FailingInvoice
 from worker.store.engine.database import Database
 from worker.store.engine.errors import LeaseLost
 
 TRY = Try("in_1", 1, "pm_b")
+INVOICE = InvoiceNow("in_1", "open", "charge_automatically", None, "cus_1", "sub_1", "past_due", 1, None, ())
 
 
 def leased(database: Database) -> FailingInvoice:
@@ -81,3 +84,17 @@ def test_a_key_is_as_old_as_its_first_request_and_the_next_generation_begins_ane
         charges.renew(tx, old.renewed())
         (new,) = charges.tries(tx, "in_1")
     assert (old.is_forgotten, new.is_forgotten, new.generation) == (True, False, 2)
+
+
+def test_a_look_that_is_older_than_its_lease_begins_nothing(database: Database) -> None:
+    """The machine was suspended in between: nobody else has the lease, and what Stripe said is of long ago."""
+    seconds = 0.0
+    leases = ChargeLeases(database, length=LEASE, clock=lambda: seconds)
+    with database.transaction() as tx:
+        charges.mark(tx, {"in_1"})
+    (lease,) = leases.lease_due(1)
+    seconds = LEASE.total_seconds()
+    with pytest.raises(OutOfTime):
+        leases.begin(lease, INVOICE, Attempt("pm_b", ()))
+    with pytest.raises(OutOfTime):
+        leases.renew(lease, INVOICE, TRY)

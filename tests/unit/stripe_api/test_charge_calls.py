@@ -70,6 +70,14 @@ def test_payments_that_are_over_count_for_nothing() -> None:
     assert invoice_now(invoice(*over)).payments == ()
 
 
+def test_payments_that_are_not_told_are_none_that_we_know_of() -> None:
+    """Stripe lists the first ones: of the others one may be under way."""
+    found = invoice_now(invoice(payments={"data": [payment(intent(ERROR))], "has_more": True}))
+    assert found.payments == (
+        PaymentNow("requires_payment_method", "pm_1", "insufficient_funds"), PaymentNow("unforeseen"),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("parent", [None, {"quote_details": {}}, {"subscription_details": {"subscription": None}}])
 def test_an_invoice_may_be_of_no_subscription(parent: Any) -> None:
     found = invoice_now(invoice(parent=parent))
