@@ -19,6 +19,9 @@ PART = "charging"
 THREADS = 2
 """Of a process: a try takes seconds of Stripe's time, and nobody waits for it."""
 
+LONGEST_PAUSE = 600.0
+"""Seconds between two attempts to go on, at most, while the key may not charge: each is a read of the month's."""
+
 SWEEP_INTERVAL = 60.0
 """Seconds between two looks for tries without an answer where charging is turned off."""
 
@@ -48,6 +51,7 @@ class ChargingInOrder:
                 preflight=self._preflight,
                 shared_problem=lambda: None,
                 report=self._report,
+                longest_pause=LONGEST_PAUSE,
                 clock=resources.clock,
             ),
             LaneSchedule(threads, lane_weights(settings)),
