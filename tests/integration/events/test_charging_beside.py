@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.accounts.conftest import DEPLOYMENT
 from tests.integration.events.test_charging import (
+    DAY,
     FAILED,
     FAILS,
     PAYS,
@@ -36,6 +37,7 @@ from worker.events import charge_leases, charging
 from worker.events.charge_leases import ChargeLeases, Known
 from worker.store import subscriptions
 from worker.store.engine.database import Database, Transaction
+from worker.stripe_api.charge_calls import ChargeCalls
 
 __all__ = ["DEPLOYMENT", "closing", "new_stack", "quick_probes", "stack"]
 
@@ -115,6 +117,59 @@ def test_a_card_that_stripe_refuses_as_such_is_passed_over(stack: Stack) -> None
     wait_until(lambda: is_done(stack) and tries(stack), 20)
     assert tries(stack)[1:] == [(odd, 1, True, "declined"), (good, 1, True, "paid")]
     is_paid_once(stack, owed)
+
+
+def test_a_key_that_stripe_refuses_for_everything_halts_it_and_blames_no_invoice(stack: Stack) -> None:
+    worker = start(stack)
+    failing, good = cards(stack, FAILS, PAYS)
+    owed = owes(stack, failing)
+    stack.control.fault("status", match={"path": "/v1/invoices/"}, status=401)
+    hear_failures(stack)
+    wait_until(lambda: not worker.part("charging")[0], 20)
+    assert "STRIPE_SECRET_KEY" in worker.part("charging")[1]
+    later = "UPDATE failing_invoices SET due_at = now() + interval '1 hour' WHERE lease_until IS NULL RETURNING 1"
+    wait_until(lambda: stack.rows(later), 20, "nobody is at it")
+    (mark,) = stack.rows("SELECT attempts, last_error FROM failing_invoices")
+    assert (mark, tries(stack)) == ({"attempts": 0, "last_error": None}, [])
+    stack.control.clear_faults()
+    stack.rows("UPDATE failing_invoices SET due_at = now()")
+    wait_until(lambda: is_done(stack) and tries(stack), 30)
+    assert asked(stack, owed) == [good]
+    is_paid_once(stack, owed)
+
+
+def test_around_stripes_own_attempt_what_has_no_answer_waits_too(stack: Stack) -> None:
+    failing, good = cards(stack, FAILS, PAYS)
+    owed = owes(stack, failing)
+    unresolved(stack, owed, failing, good, "1 minute")
+    stack.control.jump(3 * DAY - 300)
+    worker = start(stack)
+    wait_until(lambda: worker.metric("subkeeper_charge_seconds_count", outcome="waiting") >= 1, 20)
+    assert (asked(stack, owed), tries(stack)[1:]) == ([], [(good, 1, True, None)])
+
+
+def test_what_nobody_foresaw_is_told_and_tried_again_later(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    retrieve, crashed = ChargeCalls.invoice, []
+
+    def once(self: ChargeCalls, *given: Any, **sent: Any) -> InvoiceNow:
+        if not crashed:
+            crashed.append(given)
+            raise ZeroDivisionError
+        return retrieve(self, *given, **sent)
+
+    monkeypatch.setattr(ChargeCalls, "invoice", once)
+    failing, good = cards(stack, FAILS, PAYS)
+    owed = owes(stack, failing)
+    with capture_logs() as logged:
+        worker = start(stack)
+        hear_failures(stack)
+        wait_until(lambda: is_done(stack) and tries(stack), 30)
+    assert worker.metric("subkeeper_charge_seconds_count", outcome="crashed") == 1
+    told = [
+        (each["event"], each["log_level"]) for each in logged if each["event"] in {"charge.crashed", "charge.postponed"}
+    ]
+    assert told == [("charge.crashed", "critical"), ("charge.postponed", "warning")]
+    assert asked(stack, owed) == [good]
 
 
 # Who leaves
