@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing as closing_it
 from datetime import timedelta
 from types import SimpleNamespace
@@ -170,6 +171,65 @@ def test_what_nobody_foresaw_is_told_and_tried_again_later(stack: Stack, monkeyp
     ]
     assert told == [("charge.crashed", "critical"), ("charge.postponed", "warning")]
     assert asked(stack, owed) == [good]
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, card: str, act: Callable[[], object]) -> None:
+    """Done between our look and our request with that card."""
+    pay = ChargeCalls.pay
+
+    def late(self: ChargeCalls, invoice_id: str, payment_method: str, **sent: Any) -> str:
+        if payment_method == card:
+            act()
+        return pay(self, invoice_id, payment_method, **sent)
+
+    monkeypatch.setattr(ChargeCalls, "pay", late)
+
+
+def test_what_is_void_between_the_look_and_the_try_is_let_be(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing, good, _other = cards(stack, FAILS, PAYS, PAYS)
+    owed = owes(stack, failing)
+    meanwhile(monkeypatch, good, lambda: stack.call_stripe("POST", f"/v1/invoices/{owed}/void"))
+    start(stack)
+    hear_failures(stack)
+    wait_until(lambda: is_done(stack) and tries(stack), 20)
+    assert tries(stack)[1:] == [(good, 1, True, "overtaken")]
+    assert asked(stack, owed) == [good]
+
+
+def test_an_order_that_changes_while_a_card_is_tried_holds_from_the_next_one_on(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, second, third, last = cards(stack, FAILS, FAILS, PAYS, PAYS)
+    owed = owes(stack, failing)
+    turned = "UPDATE payment_methods SET priority = 9 WHERE stripe_payment_method_id = %s"
+    meanwhile(monkeypatch, second, lambda: stack.rows(turned, third))
+    start(stack)
+    hear_failures(stack)
+    wait_until(lambda: is_done(stack) and tries(stack), 20)
+    assert asked(stack, owed) == [second, last]
+    is_paid_once(stack, owed)
+
+
+def test_a_card_that_is_known_to_be_gone_is_not_asked_for(stack: Stack) -> None:
+    failing, gone, good = cards(stack, FAILS, PAYS, PAYS)
+    owed = owes(stack, failing)
+    stack.rows("UPDATE payment_methods SET priority = NULL WHERE stripe_payment_method_id = %s", gone)
+    start(stack)
+    hear_failures(stack)
+    wait_until(lambda: is_done(stack) and tries(stack), 20)
+    assert asked(stack, owed) == [good]
+
+
+def test_a_subscription_that_is_not_the_users_present_one_is_charged_while_it_lives(stack: Stack) -> None:
+    """As by Stripe: what is owed for it is owed."""
+    failing, good = cards(stack, FAILS, PAYS)
+    owed = owes(stack, failing)
+    stack.rows("UPDATE provisionings SET stripe_subscription_id = 'sub_later'")
+    start(stack)
+    hear_failures(stack)
+    wait_until(lambda: is_done(stack) and tries(stack), 20)
+    assert asked(stack, owed) == [good]
+    is_paid_once(stack, owed)
 
 
 # Who leaves
