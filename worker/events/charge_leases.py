@@ -110,11 +110,12 @@ class ChargeLeases:
         charges.hold(tx, lease.invoice, self._length)
 
     def answered(self, lease: ChargeLease, asked: Try, outcome: TryOutcome, code: str | None = None) -> None:
-        """What a try has come to; the invoice is looked at again at once where that may lead to another one."""
+        """What a try has come to; the invoice is looked at again at once where that may lead to another one, which it
+        never does where charging is turned off."""
         with self._database.transaction() as tx:
             charges.hold(tx, lease.invoice, self._length)
             charges.end_try(tx, asked, outcome, code)
-            if outcome in {TryOutcome.DECLINED, TryOutcome.OVERTAKEN}:
+            if self._in_order and outcome in {TryOutcome.DECLINED, TryOutcome.OVERTAKEN}:
                 charges.postpone(tx, lease.invoice, timedelta(), None)
             else:
                 charges.end(tx, lease.invoice)

@@ -43,6 +43,27 @@ def test_what_is_marked_while_somebody_is_at_it_is_looked_at_once_more(database:
         charges.end(tx, second)
 
 
+def test_who_has_waited_longest_is_next(database: Database) -> None:
+    with database.transaction() as tx:
+        charges.mark(tx, ["in_1", "in_2", "in_3"])
+        waiting = (
+            "UPDATE failing_invoices SET due_at = now() - interval '1 hour', marked_at = now() - interval '2 hours'"
+        )
+        tx.execute(text(f"{waiting} WHERE stripe_invoice_id = 'in_2'"))
+        assert charges.backlog(tx).oldest == pytest.approx(7200)
+        assert [each.id for each in charges.lease(tx, 1, LEASE)] == ["in_2"]
+
+
+def test_what_waits_is_due_at_once_when_it_is_marked_again(database: Database) -> None:
+    first = leased(database)
+    with database.transaction() as tx:
+        charges.postpone(tx, first, timedelta(hours=1), "away")
+        assert charges.lease(tx, 1, LEASE) == []
+        charges.mark(tx, ["in_1"])
+        (second,) = charges.lease(tx, 1, LEASE)
+    assert (second.wanted, second.attempts) == (2, 2)
+
+
 def test_who_has_lost_the_lease_writes_nothing(database: Database) -> None:
     first = leased(database)
     with database.transaction() as tx:

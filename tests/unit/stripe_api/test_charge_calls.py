@@ -44,6 +44,7 @@ def test_an_invoice_is_read_with_its_subscription_and_the_last_decline() -> None
     found = invoice_now(invoice(payment(intent(ERROR))))
     assert (found.subscription_id, found.subscription_status) == ("sub_1", "past_due")
     assert found.next_payment_attempt == datetime(2025, 12, 1, tzinfo=UTC)
+    assert (found.test_clock, invoice_now(invoice(test_clock="clock_1")).test_clock) == (None, "clock_1")
     assert found.payments == (PaymentNow("requires_payment_method", "pm_1", "insufficient_funds"),)
     assert "ada" not in repr(found)
 
