@@ -89,6 +89,47 @@ def test_a_card_is_tried_once_at_an_attempt_and_the_one_before_it_is_known(datab
     assert told == [("pm_a", 1, "declined"), ("pm_b", 1, "declined"), ("pm_b", 2, None)]
 
 
+def test_the_first_answer_stands_and_until_then_the_try_is_under_way(database: Database) -> None:
+    with database.transaction() as tx:
+        charges.begin(tx, TRY, "cus_1", ["pm_a"])
+        assert (charges.under_way(tx, ["cus_1", "cus_2"]), charges.under_way(tx, ["cus_2"])) == (True, False)
+        charges.end_try(tx, TRY, TryOutcome.DECLINED, "expired_card")
+        charges.end_try(tx, TRY, TryOutcome.PAID, None)
+        charges.renew(tx, TRY.renewed())
+        assert [(each.outcome, each.generation) for each in charges.tries(tx, "in_1")] == [("declined", 1)] * 2
+        assert not charges.under_way(tx, ["cus_1"])
+
+
+def test_what_is_held_stays_so_for_as_long_as_that(database: Database) -> None:
+    with database.transaction() as tx:
+        charges.mark(tx, {"in_1"})
+        (found,) = charges.lease(tx, 1, timedelta())
+        charges.hold(tx, found, LEASE)
+        assert charges.lease(tx, 1, LEASE) == []
+        charges.mark(tx, {"in_1"})
+        assert charges.lease(tx, 1, LEASE) == [], "nor where it is marked once more"
+
+
+def test_only_what_has_no_answer_and_was_left_for_long_is_asked_about(database: Database) -> None:
+    left = timedelta(minutes=20)
+    with database.transaction() as tx:
+        for number, ends in ((1, True), (2, False), (3, False)):
+            asked = replace(TRY, invoice_id=f"in_{number}")
+            charges.begin(tx, asked, "cus_1", [])
+            if ends:
+                charges.end_try(tx, asked, TryOutcome.PAID, None)
+        charges.remark(tx)
+        assert charges.backlog(tx).waiting == 2, "of in_2 and in_3"
+        charges.mark(tx, ["in_1"])
+        assert charges.lease_unanswered(tx, 9, LEASE, left) == []
+        tx.execute(
+            text("UPDATE failing_invoices SET due_at = now() - interval '21 minutes' WHERE stripe_invoice_id <> 'in_3'")
+        )
+        (found,) = charges.lease_unanswered(tx, 9, LEASE, left)
+        charges.remark(tx)
+        assert (found.id, charges.lease_unanswered(tx, 9, LEASE, left)) == ("in_2", [])
+
+
 def test_an_invoice_has_one_try_without_an_answer(database: Database) -> None:
     with database.transaction() as tx:
         charges.begin(tx, TRY, "cus_1", [])
