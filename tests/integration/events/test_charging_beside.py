@@ -39,6 +39,7 @@ from worker.events.charge_leases import ChargeLeases, Known
 from worker.store import subscriptions
 from worker.store.engine.database import Database, Transaction
 from worker.stripe_api.charge_calls import ChargeCalls
+from worker.stripe_api.errors import AnswerIncomplete
 
 __all__ = ["DEPLOYMENT", "closing", "new_stack", "quick_probes", "stack"]
 
@@ -149,13 +150,22 @@ def test_around_stripes_own_attempt_what_has_no_answer_waits_too(stack: Stack) -
     assert (asked(stack, owed), tries(stack)[1:]) == ([], [(good, 1, True, None)])
 
 
-def test_what_nobody_foresaw_is_told_and_tried_again_later(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "outcome", "said"),
+    [
+        (ZeroDivisionError(), "crashed", [("charge.crashed", "critical"), ("charge.postponed", "warning")]),
+        (AnswerIncomplete("invoice lacks status"), "postponed", [("charge.postponed", "warning")]),
+    ],
+)
+def test_what_nobody_foresaw_is_told_and_tried_again_later(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, said: list[tuple[str, str]]
+) -> None:
     retrieve, crashed = ChargeCalls.invoice, []
 
     def once(self: ChargeCalls, *given: Any, **sent: Any) -> InvoiceNow:
         if not crashed:
             crashed.append(given)
-            raise ZeroDivisionError
+            raise error
         return retrieve(self, *given, **sent)
 
     monkeypatch.setattr(ChargeCalls, "invoice", once)
@@ -165,11 +175,11 @@ def test_what_nobody_foresaw_is_told_and_tried_again_later(stack: Stack, monkeyp
         worker = start(stack)
         hear_failures(stack)
         wait_until(lambda: is_done(stack) and tries(stack), 30)
-    assert worker.metric("subkeeper_charge_seconds_count", outcome="crashed") == 1
+    assert worker.metric("subkeeper_charge_seconds_count", outcome=outcome) == 1
     told = [
         (each["event"], each["log_level"]) for each in logged if each["event"] in {"charge.crashed", "charge.postponed"}
     ]
-    assert told == [("charge.crashed", "critical"), ("charge.postponed", "warning")]
+    assert told == said
     assert asked(stack, owed) == [good]
 
 

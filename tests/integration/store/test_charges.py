@@ -128,6 +128,7 @@ def test_only_what_has_no_answer_and_was_left_for_long_is_asked_about(database: 
         (found,) = charges.lease_unanswered(tx, 9, LEASE, left)
         charges.remark(tx)
         assert (found.id, charges.lease_unanswered(tx, 9, LEASE, left)) == ("in_2", [])
+        assert {each.id for each in charges.lease(tx, 9, LEASE)} == {"in_1", "in_3"}, "what has a mark keeps it"
 
 
 def test_an_invoice_has_one_try_without_an_answer(database: Database) -> None:
