@@ -160,7 +160,7 @@ def test_around_stripes_own_attempt_what_has_no_answer_waits_too(stack: Stack) -
 def test_what_nobody_foresaw_is_told_and_tried_again_later(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, said: list[tuple[str, str]]
 ) -> None:
-    retrieve, crashed = ChargeCalls.invoice, []
+    retrieve, crashed = ChargeCalls.invoice, list[object]()
 
     def once(self: ChargeCalls, *given: Any, **sent: Any) -> InvoiceNow:
         if not crashed:
