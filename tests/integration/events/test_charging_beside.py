@@ -140,6 +140,18 @@ def test_a_key_that_stripe_refuses_for_everything_halts_it_and_blames_no_invoice
     is_paid_once(stack, owed)
 
 
+def test_an_invoice_that_stripe_refuses_to_show_is_not_taken_for_one_that_is_gone(stack: Stack) -> None:
+    worker = start(stack)
+    failing, good = cards(stack, FAILS, PAYS)
+    owed = owes(stack, failing)
+    stack.control.fault("status", match={"path": f"/v1/invoices/{owed}", "method": "GET"}, status=400, times=2)
+    hear_failures(stack)
+    wait_until(lambda: worker.metric("subkeeper_charge_seconds_count", outcome="halted") >= 1, 20)
+    wait_until(lambda: is_done(stack) and tries(stack), 30)
+    assert asked(stack, owed) == [good]
+    is_paid_once(stack, owed)
+
+
 def test_around_stripes_own_attempt_what_has_no_answer_waits_too(stack: Stack) -> None:
     failing, good = cards(stack, FAILS, PAYS)
     owed = owes(stack, failing)
