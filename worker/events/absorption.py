@@ -82,7 +82,7 @@ def decide(
             decided.waiting.add(each.event.id)
         else:
             decided.outcomes[each.event.id] = outcome
-            if each.event.type == PAYMENT_FAILED and outcome not in NOBODYS:
+            if each.event.type == PAYMENT_FAILED and each.subscription_id is not None and outcome not in NOBODYS:
                 decided.failing.add(each.event.object_id)
     _take_defaults(decided, around.news)
     return decided

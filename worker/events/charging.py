@@ -43,8 +43,9 @@ COMING = timedelta(minutes=1)
 
 
 class ChargeWorker(BlamesNobody):
-    """The owner of this leased work. `now`: Stripe's time; `wake` hears that an invoice is due at once; `rng` jitters
-    retries."""
+    """The owner of this leased work. `in_order`: whether it is turned on; else nothing is sent, and tries without an
+    answer end by what Stripe says of them. `now`: Stripe's time; `wake` hears that an invoice is due at once; `rng`
+    jitters retries."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class ChargeWorker(BlamesNobody):
         calls: ChargeCalls,
         *,
         namespace: str,
+        in_order: bool,
         now: Callable[[], datetime],
         wake: Callable[[], None],
         rng: random.Random,
@@ -59,6 +61,7 @@ class ChargeWorker(BlamesNobody):
         self._leases = leases
         self._calls = calls
         self._namespace = namespace
+        self._in_order = in_order
         self._now = now
         self._wake = wake
         self._rng = rng
@@ -80,7 +83,7 @@ class ChargeWorker(BlamesNobody):
             return Ended("lease_lost")
 
     def give_back(self, lease: ChargeLease) -> None:
-        self._leases.postpone(lease, timedelta(), None)
+        self._leases.give_back(lease)
 
     def crashed(self, lease: ChargeLease, error: Exception) -> None:
         self._log.critical("charge.crashed", stripe_invoice_id=lease.invoice.id, exc_info=error)
@@ -113,13 +116,15 @@ class ChargeWorker(BlamesNobody):
         invoice = self._invoice(lease)
         if invoice is None:
             return self._left(lease, Leave("missing")) if unresolved is None else self._gone(lease, unresolved)
+        if not self._in_order:
+            over = Leave("turned_off")
+            return self._left(lease, over) if unresolved is None else self._end(lease, invoice, unresolved)
         now = self._time(invoice, lease)
         if unresolved is not None:
             return self._go_on(lease, invoice, unresolved, now)
         known = self._leases.known(invoice)
         if known.is_ours is None:
-            self._leases.postpone(lease, COMING, None)
-            return Ended("waiting", passed=True)
+            return self._wait(lease, Wait(now + COMING, "subscription_to_be_fetched"), now)
         tried = {each.payment_method for each in tries if each.attempt_count == invoice.attempt_count}
         told = next_try(invoice, known.cards, tried, now) if known.is_ours else Leave("not_ours")
         if isinstance(told, Attempt):
@@ -133,13 +138,18 @@ class ChargeWorker(BlamesNobody):
             return self._answered(lease, asked, given_up(invoice))
         if isinstance(bar, Wait):
             return self._wait(lease, bar, now)
-        return self._send(lease, asked) if not asked.is_forgotten else self._anew(lease, invoice, asked)
+        told = self._anew(lease, invoice, asked) if asked.is_forgotten else asked
+        return self._send(lease, told) if isinstance(told, Try) else told
 
-    def _anew(self, lease: ChargeLease, invoice: InvoiceNow, asked: Try) -> Ended:
-        """The key tells nothing any more: its payments do."""
-        if (outcome := come_to(invoice, asked)) is not None:
-            return self._answered(lease, asked, outcome)
-        return self._send(lease, self._leases.renew(lease, asked))
+    def _end(self, lease: ChargeLease, invoice: InvoiceNow, asked: Try) -> Ended:
+        """It isn't sent again, and what was has had its time."""
+        return self._answered(lease, asked, come_to(invoice, asked) or TryOutcome.OVERTAKEN)
+
+    def _anew(self, lease: ChargeLease, invoice: InvoiceNow, asked: Try) -> Ended | Try:
+        """The key tells nothing any more: its payments do. A try: the one to be sent."""
+        if come_to(invoice, asked) is not None or not self._leases.known(invoice).is_ours:
+            return self._end(lease, invoice, asked)
+        return self._leases.renew(lease, invoice, asked)
 
     def _send(self, lease: ChargeLease, asked: Try) -> Ended:
         key = asked.key(self._namespace)
@@ -161,14 +171,14 @@ class ChargeWorker(BlamesNobody):
         if invoice is None:
             return self._gone(lease, asked)
         if failure is None:  # the key brings back a failure that is no refusal
-            if (outcome := come_to(invoice, asked)) is not None:
-                return self._answered(lease, asked, outcome)
-            self._leases.renew(lease, asked)
+            told = self._anew(lease, invoice, asked)
+            if isinstance(told, Ended):
+                return told
             raise TryLater("key_burnt")
         if invoice.status != "open":
             return self._answered(lease, asked, given_up(invoice))
-        if failure.code == MISSING and failure.param == "payment_method":  # taken from the customer since
-            return self._answered(lease, asked, TryOutcome.DECLINED, failure.code)
+        if failure.param == "payment_method":  # taken from the customer since, or none that can be charged for this
+            return self._answered(lease, asked, TryOutcome.DECLINED, failure.code or failure.type)
         return self._answered(lease, asked, TryOutcome.REFUSED, failure.code or failure.type)
 
     def _answered(self, lease: ChargeLease, asked: Try, outcome: TryOutcome, code: str | None = None) -> Ended:

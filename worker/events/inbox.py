@@ -82,13 +82,14 @@ class EventInbox:
 
     def maintain(self) -> None:
         """Makes the partitions of the days to come, and drops those that are past; asks for what was nobody's and is
-        somebody's now, and forgets what has been nobody's for long, and tries of long ago. At the start, and each
-        hour."""
+        somebody's now, and for tries without an answer; forgets what has been nobody's for long, and tries of long
+        ago. At the start, and each hour."""
         with self._database.transaction() as tx:
             self._days = events.maintain_days(tx)
         with self._database.transaction() as tx:
             refreshes.revisit(tx)
             events.prune_unmatched(tx, KEPT, FORGOTTEN_AT_ONCE)
+            charges.remark(tx)
             charges.prune(tx, KEPT, FORGOTTEN_AT_ONCE)
 
     def prepare(self, batch: Sequence[Message], lock_timeout: float | None = None) -> Callable[[], Absorbed]:

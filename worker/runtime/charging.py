@@ -19,17 +19,27 @@ PART = "charging"
 THREADS = 2
 """Of a process: a try takes seconds of Stripe's time, and nobody waits for it."""
 
+LONGEST_PAUSE = 600.0
+"""Seconds between two attempts to go on, at most, while the key may not charge: each is a read of the month's."""
+
+SWEEP_INTERVAL = 60.0
+"""Seconds between two looks for tries without an answer where charging is turned off."""
+
 
 class ChargingInOrder:
-    """Threads of a process that absorbs events."""
+    """Threads of a process that absorbs events. `is_on`: whether new tries are made; those of before get their answer
+    in any case, as an erasure waits for it."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         settings = resources.settings
+        self.is_on = settings.charging.in_order
+        length, threads = timedelta(seconds=settings.settle.lease), THREADS if self.is_on else 1
         worker = ChargeWorker(
-            ChargeLeases(resources.database, length=timedelta(seconds=settings.settle.lease), clock=resources.clock),
+            ChargeLeases(resources.database, length=length, in_order=self.is_on, clock=resources.clock),
             resources.gateway.charges,
             namespace=settings.namespace,
+            in_order=self.is_on,
             now=resources.gateway.clock.now,
             wake=self.wake,
             rng=resources.rng,
@@ -41,12 +51,13 @@ class ChargingInOrder:
                 preflight=self._preflight,
                 shared_problem=lambda: None,
                 report=self._report,
+                longest_pause=LONGEST_PAUSE,
                 clock=resources.clock,
             ),
-            LaneSchedule(THREADS, lane_weights(settings)),
+            LaneSchedule(threads, lane_weights(settings)),
             observe=lambda _lane, outcome, seconds: resources.metrics.charges.ended(outcome, seconds),
-            threads=THREADS,
-            sweep_interval=settings.settle.sweep_interval,
+            threads=threads,
+            sweep_interval=settings.settle.sweep_interval if self.is_on else SWEEP_INTERVAL,
             watchdog=resources.watchdog,
             clock=resources.clock,
             name="charging",

@@ -53,7 +53,7 @@ class StripeEvents:
             clock=resources.clock,
         )
         self.dispatcher = self._dispatcher()
-        self.charging = ChargingInOrder(resources) if settings.charging.in_order else None
+        self.charging = ChargingInOrder(resources)
         self.inbox = EventInbox(
             resources.database,
             resources.keys.sealer,
@@ -65,7 +65,7 @@ class StripeEvents:
             quarantine_for=timedelta(days=settings.quarantine.expiry_days),
             now=resources.clocks.now,
             apart_within=settings.nsq.msg_timeout / 2,
-            wake_charging=None if self.charging is None else self.charging.wake,
+            wake_charging=self.charging.wake if self.charging.is_on else None,
         )
         self.consumer = Consumer(
             event_reader(settings.nsq, resources.rng, resources.metrics),
@@ -118,8 +118,7 @@ class StripeEvents:
 
     def start(self, threads: Threads) -> None:
         self.dispatcher.start(threads.spawn)
-        if self.charging is not None:
-            self.charging.start(threads)
+        self.charging.start(threads)
         threads.spawn("event-absorber", self._absorb)
         threads.spawn("event-days", self._maintain)
 
@@ -145,8 +144,7 @@ class StripeEvents:
         self._stopping.set()
         self.consumer.stop()
         self.dispatcher.stop()
-        if self.charging is not None:
-            self.charging.stop()
+        self.charging.stop()
 
     def close(self) -> None:
         self.consumer.close()

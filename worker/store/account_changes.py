@@ -45,6 +45,10 @@ _INSERT = text(f"""
         CASE WHEN c.lease_token = 0 THEN current_setting('synchronous_commit') ELSE 'off' END, true)
 """)  # noqa: S608 - constants
 
+_IS_REMOVAL_ASKED = text("""
+    SELECT EXISTS (SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending' AND kind = 'delete')
+""")
+
 OPENABLE = f"""
     (c.sealed_email IS NULL OR substring(c.sealed_email FROM 1 FOR {HEADER_BYTES}) = ANY(CAST(:openable AS bytea[])))
 """
@@ -113,6 +117,11 @@ class NewChange:
 def lock_user(tx: Connection, user_id: str) -> None:
     """Nobody else asks for a change of this user until `tx` ends."""
     tx.execute(_LOCK, {"user_id": user_id})
+
+
+def is_removal_asked_for(tx: Connection, user_id: str) -> bool:
+    """Whether the user's subscription is yet to be canceled and removed."""
+    return bool(tx.execute(_IS_REMOVAL_ASKED, {"user_id": user_id}).scalar_one())
 
 
 def insert(tx: Connection, new: NewChange, lease: timedelta | None) -> AccountChange | None:

@@ -26,16 +26,31 @@ _MARK = text("""
         due_at = CASE WHEN f.lease_until > now() THEN f.due_at ELSE least(f.due_at, excluded.due_at) END
 """)
 
-_LEASE = text(f"""
+_TAKE = f"""
     UPDATE failing_invoices f
     SET lease_token = {NEW_TOKEN}, lease_until = now() + :lease, due_at = now() + :lease, attempts = f.attempts + 1
     FROM (
         SELECT stripe_invoice_id FROM failing_invoices
-        WHERE due_at <= now() ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
+        WHERE {{which}} ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
     ) AS due
     WHERE f.stripe_invoice_id = due.stripe_invoice_id
     RETURNING f.stripe_invoice_id, f.wanted, f.lease_token, f.attempts
-""")  # noqa: S608 - a constant
+"""  # noqa: S608 - a constant
+_LEASE = text(_TAKE.format(which="due_at <= now()"))
+_LEASE_UNANSWERED = text(
+    _TAKE.format(
+        which="""
+        due_at <= now() - CAST(:left AS interval) AND EXISTS (
+            SELECT FROM charge_tries t
+            WHERE t.stripe_invoice_id = failing_invoices.stripe_invoice_id AND t.outcome IS NULL)"""
+    )
+)
+
+_REMARK = text("""
+    INSERT INTO failing_invoices (stripe_invoice_id)
+    SELECT stripe_invoice_id FROM charge_tries WHERE outcome IS NULL
+    ON CONFLICT (stripe_invoice_id) DO NOTHING
+""")
 
 _FENCE = "WHERE stripe_invoice_id = :invoice AND lease_token = :token"
 
@@ -120,6 +135,12 @@ def lease(tx: Connection, count: int, length: timedelta) -> list[FailingInvoice]
     return [FailingInvoice(*row) for row in tx.execute(_LEASE, {"count": count, "lease": length})]
 
 
+def lease_unanswered(tx: Connection, count: int, length: timedelta, left: timedelta) -> list[FailingInvoice]:
+    """The same of those with a try that has no answer, if nobody has done anything with them for as long as `left`."""
+    parameters = {"count": count, "lease": length, "left": left}
+    return [FailingInvoice(*row) for row in tx.execute(_LEASE_UNANSWERED, parameters)]
+
+
 def hold(tx: Connection, invoice: FailingInvoice, length: timedelta) -> None:
     """For `length` from now on; locked until `tx` ends. Raises `LeaseLost`."""
     if tx.execute(_HOLD, {**_fence(invoice), "lease": length}).one_or_none() is None:
@@ -168,6 +189,11 @@ def renew(tx: Connection, asked: Try) -> None:
 def end_try(tx: Connection, asked: Try, outcome: TryOutcome, code: str | None) -> None:
     """What it has come to, with Stripe's `code`."""
     tx.execute(_END_TRY, {**_of(asked), "outcome": outcome.value, "code": code})
+
+
+def remark(tx: Connection) -> None:
+    """An invoice with a try that has no answer is to be looked at, in case its mark was deleted."""
+    tx.execute(_REMARK)
 
 
 def under_way(tx: Connection, stripe_customer_ids: Sequence[str]) -> bool:

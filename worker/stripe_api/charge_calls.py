@@ -20,6 +20,9 @@ WHOLE = {"expand": ["payments.data.payment.payment_intent", "parent.subscription
 OPEN = "open"
 """Of an invoice's payments: it isn't over."""
 
+UNFORESEEN = PaymentNow("unforeseen")
+"""One that we know nothing of, without an intent or beyond those that are listed: nothing is tried beside it."""
+
 
 class ChargeCalls:
     """Nobody waits for it, so all are in the lane of retries."""
@@ -48,6 +51,7 @@ class ChargeCalls:
 def invoice_now(data: object) -> InvoiceNow:
     """An invoice that was asked for as `WHOLE`. Nothing but ids, states and codes is read: the rest is personal."""
     fields = Fields("invoice", data)
+    payments = fields.object("payments")
     parent = fields.expanded("parent")
     details = None if parent is None else parent.expanded("subscription_details")
     subscription = None if details is None else details.expanded("subscription")
@@ -61,20 +65,18 @@ def invoice_now(data: object) -> InvoiceNow:
         subscription_status=None if subscription is None else subscription.get("status", str),
         attempt_count=fields.get("attempt_count", int),
         next_payment_attempt=fields.maybe_time("next_payment_attempt"),
-        payments=tuple(
-            _payment(each.object("payment"))
-            for each in fields.object("payments").objects("data")
-            if each.get("status", str) == OPEN
+        payments=(
+            *(_payment(each.object("payment")) for each in payments.objects("data") if each.get("status", str) == OPEN),
+            *([UNFORESEEN] if payments.flag("has_more") else []),
         ),
         test_clock=fields.maybe("test_clock", str),
     )
 
 
 def _payment(payment: Fields) -> PaymentNow:
-    """One without an intent is none that we know of: nothing is tried beside it."""
     intent = payment.expanded("payment_intent")
     if intent is None:
-        return PaymentNow("unforeseen")
+        return UNFORESEEN
     error = intent.expanded("last_payment_error")
     method = None if error is None else error.expanded("payment_method")
     if error is None or method is None:

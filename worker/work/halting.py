@@ -37,7 +37,8 @@ class Halting(Generic[LeaseT]):
     It is barred at first and after a refused key: then nothing is tried until `preflight` passes, then one row. It is
     in doubt while the database says so: then one row is tried at a time, one that was not refused if there is any left.
     `shared_problem`: what is known to be wrong with what every new row needs (None: nothing); nobody is blamed
-    meanwhile. `report` hears whenever the reason why things aren't well has changed; None: they are.
+    meanwhile. `report` hears whenever the reason why things aren't well has changed; None: they are. `longest_pause`:
+    each attempt to go on waits twice as long as the one before, up to so many seconds; None: all wait the same.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Halting(Generic[LeaseT]):
         preflight: Callable[[], None],
         shared_problem: Callable[[], SubkeeperError | None],
         report: Callable[[SubkeeperError | None], None],
+        longest_pause: float | None = None,
         clock: Clock = boot_time,
     ) -> None:
         self._refusals = refusals
         self._preflight = preflight
         self._shared_problem = shared_problem
         self._report = report
+        self._longest_pause = longest_pause
         self._clock = clock
         self._log = structlog.get_logger(__name__)
         self._lock = threading.RLock()
@@ -66,6 +69,7 @@ class Halting(Generic[LeaseT]):
         self._exhausted = False
         self._newest = True
         self._probe_at = self._look_at = self._last_pass = NEVER
+        self._probes = 0  # since it is halted
         self._last_whole: float | None = None  # of those that were made their customer, too
         self._refused_wait = False
         self._told: tuple[type, str] | None = None
@@ -78,6 +82,14 @@ class Halting(Generic[LeaseT]):
     def _changed(self) -> None:
         """Under the lock: any of the three has been set."""
         self.halted = self._starting or self._bar is not None or self._doubt is not None
+        self._probes = self._probes if self.halted else 0
+
+    def _next_pause(self) -> float:
+        """Under the lock: after the attempt that is made now."""
+        self._probes += 1
+        if self._longest_pause is None:
+            return PROBE_INTERVAL
+        return min(PROBE_INTERVAL * 2.0 ** min(self._probes - 1, 20), self._longest_pause)
 
     # What settling comes to
 
@@ -106,7 +118,7 @@ class Halting(Generic[LeaseT]):
     def probe(self, settle: Callable[[LeaseT], None]) -> None:
         """One attempt to go on: the preflight, then a single row. Raises `Unavailable`, `TryLater`."""
         with self._lock:
-            self._probe_at = self._clock() + PROBE_INTERVAL
+            self._probe_at = self._clock() + self._next_pause()
             barred = self._bar
         try:
             self._preflight()

@@ -25,7 +25,7 @@ PASSED, REFUSED = Ended("completed", passed=True, whole=True), Ended("refused", 
 class Everybody:
     """A process's settling: whoever is tried is refused, but those whom `passes` names."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, longest_pause: float | None = None) -> None:
         self.seconds = 0.0
         self.tried: list[str] = []
         self.passes: set[str] = set()
@@ -45,6 +45,7 @@ class Everybody:
             preflight=self._preflight,
             shared_problem=lambda: self.problem,
             report=self.told.append,
+            longest_pause=longest_pause,
             clock=lambda: self.seconds,
         )
 
@@ -66,6 +67,22 @@ class Everybody:
         """The next attempt, when its time has come."""
         self.seconds += self.halting.pause()
         self.halting.probe(self.settle)
+
+
+def test_what_costs_reads_is_tried_ever_more_rarely_while_it_is_halted(database: Database) -> None:
+    everybody = Everybody(database, longest_pause=60.0)
+    everybody.probe()
+    for _ in range(2):
+        everybody.key = Misconfigured("STRIPE_SECRET_KEY", "Stripe refuses it", "Give another")
+        everybody.halting.bar(everybody.key)
+        pauses = []
+        for _ in range(6):
+            everybody.probe()
+            pauses.append(everybody.halting.pause())
+        assert pauses == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+        everybody.key = None
+        everybody.probe()
+        assert not everybody.halting.halted, "and from then on it begins anew"
 
 
 def execute(database: Database, statement: str) -> None:

@@ -106,6 +106,24 @@ def test_an_order_is_exactly_of_those_that_are_there(
     assert cards(order(api, {"payment_methods": ["pm_2", "pm_1"]})) == ["pm_2", "pm_1"]
 
 
+def test_many_are_ordered_as_stripes_ids_are(stack: Stack) -> None:
+    """Nothing keeps a user from having so many; one more is told before it is compared."""
+    subscribe(stack.database_url, "ada", stripe_subscription_id="sub_1")
+    stack.rows("""
+        INSERT INTO payment_methods (billing_customer_id, stripe_payment_method_id, priority)
+        SELECT id, 'card_' || lpad(number::text, 24, '0'), number
+        FROM billing_customers, generate_series(1, 400) AS number
+    """)
+    api = serve(stack, STRIPE_SECRET_KEY="")
+    present = cards(ask(api, CARDS + "ada", token("ada")))
+    assert (len(present), len(present[0])) == (400, 29)
+    assert cards(order(api, {"payment_methods": present[::-1]})) == present[::-1]
+    refused = order(api, {"payment_methods": [*present, "card_x"]})
+    assert [(each["pointer"], each["code"]) for each in refused.body["errors"]] == [
+        ("/body/payment_methods", "too_many")
+    ]
+
+
 def test_who_may_read_and_who_may_order(stack: Stack) -> None:
     subscribe(stack.database_url, "ada", stripe_subscription_id="sub_1")
     api = serve(stack, STRIPE_SECRET_KEY="")

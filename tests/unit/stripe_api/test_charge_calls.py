@@ -44,6 +44,7 @@ def test_an_invoice_is_read_with_its_subscription_and_the_last_decline() -> None
     found = invoice_now(invoice(payment(intent(ERROR))))
     assert (found.subscription_id, found.subscription_status) == ("sub_1", "past_due")
     assert found.next_payment_attempt == datetime(2025, 12, 1, tzinfo=UTC)
+    assert (found.test_clock, invoice_now(invoice(test_clock="clock_1")).test_clock) == (None, "clock_1")
     assert found.payments == (PaymentNow("requires_payment_method", "pm_1", "insufficient_funds"),)
     assert "ada" not in repr(found)
 
@@ -68,6 +69,14 @@ def test_what_a_payment_says(intent: Any, told: PaymentNow) -> None:
 def test_payments_that_are_over_count_for_nothing() -> None:
     over = [payment(intent(ERROR), status) for status in ("paid", "canceled")]
     assert invoice_now(invoice(*over)).payments == ()
+
+
+def test_payments_that_are_not_told_are_none_that_we_know_of() -> None:
+    """Stripe lists the first ones: of the others one may be under way."""
+    found = invoice_now(invoice(payments={"data": [payment(intent(ERROR))], "has_more": True}))
+    assert found.payments == (
+        PaymentNow("requires_payment_method", "pm_1", "insufficient_funds"), PaymentNow("unforeseen"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("parent", [None, {"quote_details": {}}, {"subscription_details": {"subscription": None}}])
