@@ -85,7 +85,9 @@ class Desk:
 
     def _reply(self, change_id: uuid.UUID, reply_of: Callable[[ToldChange], Reply | None]) -> Reply | None:
         told = self.find(change_id)
-        return None if told is None else reply_of(told)
+        if told is None:  # it went with all that was its user's
+            return as_refused("erased", "the user was erased meanwhile, and what came of this with them").reply
+        return reply_of(told)
 
 
 class Changes:
