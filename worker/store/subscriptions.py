@@ -31,11 +31,19 @@ STATE = (
 )
 """The columns that a snapshot of Stripe's gives."""
 
-# Of a row that names no owner it is the customer's own user.
-_USER = "CASE WHEN s.owner_project_id IS NULL THEN coalesce(s.owner_user_id, c.user_id) END"
+USER = "CASE WHEN s.owner_project_id IS NULL THEN coalesce(s.owner_user_id, c.user_id) END"
+"""Whose the row `s` is, on the customer `c`: of one that names no owner, the customer's own user's."""
+
+THEIRS = """
+    SELECT owned.id FROM billing_customers own JOIN billing_subscriptions owned
+        ON owned.billing_customer_id = own.id AND owned.owner_user_id IS NULL AND owned.owner_project_id IS NULL
+    WHERE own.user_id = :user_id
+    UNION ALL SELECT id FROM billing_subscriptions WHERE owner_user_id = :user_id
+"""
+"""The rows of the subscriptions that are a user's, whoever's customer they are on, by index."""
 
 _ALL = f"""
-    SELECT {_USER} AS user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
+    SELECT {USER} AS user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
         s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
         s.charge_invoice_paid, s.last_notified, s.notices, s.customer_default_payment_method, s.seen_from, s.seen_to,
         s.version, c.stripe_customer_id, s.owner_project_id
@@ -68,20 +76,16 @@ _CURRENT = text(f"""
     WITH p AS MATERIALIZED (
         SELECT user_id, stripe_subscription_id FROM provisionings WHERE user_id = ANY(CAST(:user_ids AS text[]))
     )
-    {_ALL} JOIN p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {_USER}
+    {_ALL} JOIN p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {USER}
     WHERE c.deleted_at IS NULL
     ORDER BY p.user_id
 """)  # noqa: S608 - constants
 
 _LIVING = text(f"""
-    {_ALL} WHERE s.id IN (
-            SELECT owned.id FROM billing_customers own JOIN billing_subscriptions owned
-                ON owned.billing_customer_id = own.id AND owned.owner_user_id IS NULL AND owned.owner_project_id IS NULL
-            WHERE own.user_id = :user_id
-            UNION ALL SELECT id FROM billing_subscriptions WHERE owner_user_id = :user_id)
+    {_ALL} WHERE s.id IN ({THEIRS})
         AND c.deleted_at IS NULL AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired')
     ORDER BY s.stripe_created NULLS FIRST, s.stripe_subscription_id
-""")  # noqa: S608 - as above
+""")
 
 _WRITE = text("""
     WITH written AS (
