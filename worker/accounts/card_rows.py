@@ -26,9 +26,8 @@ def detachment_of(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     attached = {each.id for each in payment_methods.kept(tx, customer_id) if each.is_attached}
     if wish.about["payment_method"] not in attached:
         raise ChangeRefused("no_payment_method", _NONE)
-    current = next(iter(subscriptions.current(tx, [wish.user_id])), None)
-    asked = current.id if current is not None else None  # what the customer's default is asked through, if in doubt
-    return replace(new, stripe_customer_id=customer_id, stripe_subscription_id=asked)
+    # The customer's default is asked through the subscription, if in doubt.
+    return replace(new, stripe_customer_id=customer_id, stripe_subscription_id=found.subscription_id)
 
 
 def detached(tx: Transaction, change: AccountChange, at: datetime) -> None:

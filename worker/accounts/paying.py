@@ -16,10 +16,12 @@ def not_payer() -> ChangeRefused:
 
 
 class Charged(NamedTuple):
-    """`role`: the user's on this customer; None: they own it no more."""
+    """`role`: the user's on this customer; None: they own it no more. `subscription_id`: the one that the user has by
+    the ledger, ended or not."""
 
     customer_id: str
     role: Role | None
+    subscription_id: str | None
 
 
 def charged(tx: Transaction, user_id: str) -> Charged | None:
@@ -27,13 +29,13 @@ def charged(tx: Transaction, user_id: str) -> Charged | None:
     owned = owners.owned_by(tx, user(user_id))
     current = next(iter(subscriptions.current(tx, [user_id])), None)
     if current is not None and not current.is_terminal:
-        return Charged(current.customer_id, owned.get(current.customer_id))
+        return Charged(current.customer_id, owned.get(current.customer_id), current.id)
     own = customers.living(tx, [user_id]).get(user_id)
-    return None if own is None else Charged(own, owned.get(own))
+    return None if own is None else Charged(own, owned.get(own), None if current is None else current.id)
 
 
-def payer_of(tx: Transaction, user_id: str) -> str:
-    """That customer, for what only its payers may. Raises `ChangeRefused`: `not_payer`, and where there is none."""
+def payer_of(tx: Transaction, user_id: str) -> Charged:
+    """The same, for what only its payers may. Raises `ChangeRefused`: `not_payer`, and where there is none."""
     if following.unfinished(tx, [user_id]):  # what the signup will come to decides
         raise ChangeRefused("signup_unfinished", "the user's signup is being settled: try again")
     found = charged(tx, user_id)
@@ -41,4 +43,4 @@ def payer_of(tx: Transaction, user_id: str) -> str:
         raise ChangeRefused("no_customer", "the user has no customer at Stripe: everybody has one by their signup")
     if found.role is not Role.PAYER:
         raise not_payer()
-    return found.customer_id
+    return found
