@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import random
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
-from itertools import groupby, pairwise
 from typing import Any
 
+from tests.interleavings.account_checks import wrongs
 from tests.interleavings.desk import Told
 from tests.interleavings.process import Process
-from tests.interleavings.story import A_LEASE, Story
-from tests.interleavings.world import ENDED, USER, World, finish
-from worker.domain.account_changes import ChangeRefused, Kind, Step, Wish
+from tests.interleavings.puppet import Place
+from tests.interleavings.story import A_LEASE, OLD_VERSION, Story
+from tests.interleavings.world import USER, World, finish, flight_of
+from worker.domain.account_changes import ChangeRefused, Kind, Wish
 from worker.domain.accounts import SubscriptionChange
-from worker.domain.erasure import ErasureState
-from worker.domain.stripe_facts import SubscriptionFact
-from worker.domain.subscription import as_json
-from worker.stripe_api.parsing import subscription_fact
+from worker.domain.event import TYPES
 
 ADMIN = "admin"
 PATCHES = (
     {"plan": "pro"}, {"plan": "pending"}, {"canceling": True}, {"canceling": False}, {"stripe_source": "pm_card_visa"},
     {"plan": "pro", "canceling": True}, {"stripe_source": "pm_card_visa", "plan": "pro"},
 )  # fmt: skip
-CARDS = {Step.ATTACH, Step.COLLECT}
-"""Steps by which a card comes to be attached, each in a change of its own."""
-
-ASKED = {Step.PLAN, Step.CANCELING}
 URLS = {"success_url": "https://app.example.com/", "cancel_url": "https://app.example.com/"}
+LATER = [timedelta(seconds=each) for each in (0.4, 5.0, 5.0)]
 MOST_ROUNDS = 15
 """Leases after which all that was asked for has ended."""
 
@@ -124,13 +119,38 @@ class AccountStory(Story):
 
     # The workers
 
+    def hear(self) -> None:
+        """The latest, as on most days."""
+        if (idle := self.world.idle) and self.rng.random() < 0.5:
+            events = list(self.world.stripe.ledger.tables["event"].rows.values())
+            self.rng.choice(idle).hear([each for each in events if each["type"] in TYPES][-self.rng.randint(1, 3) :])
+        else:
+            super().hear()
+
+    def overtake(self) -> None:
+        """What Stripe says of the subscription is on its way, and what happens after that is heard of first."""
+        flights = [flight_of(each) for each in self.world.busy(Place.REQUEST)]
+        asking = [each for each in flights if each.call.path == f"/v1/subscriptions/{self.id}"]
+        if not asking or not self.world.idle:
+            return
+        if asking[0] in self.world.wire.under_way:
+            self.world.wire.land(asking[0])
+        self.world.pass_time(self.rng.choice(LATER))
+        self.change()
+        process = self.rng.choice(self.world.idle)
+        version = self.rng.choice((None, OLD_VERSION))  # of which a snapshot isn't taken: it is asked for
+        process.hear([{**each, "api_version": version or each["api_version"]} for each in self.told[-2:]])
+        finish(process)
+
     def make_changes(self) -> None:
         if idle := self.world.idle:
             self.rng.choice(idle).make_changes()
 
     def die(self) -> None:
-        if self.rng.random() < 0.05:
-            number = self.rng.randrange(len(self.world.processes))
+        """While it waits for Stripe, most often."""
+        if self.rng.random() < 0.1:
+            dying = self.rng.choice(self.world.busy(Place.REQUEST) or self.world.processes)
+            number = self.world.processes.index(dying)
             self.world.kill(self.world.processes[number])
             self._begin(self.world.processes[number])
 
@@ -141,7 +161,7 @@ class AccountStory(Story):
             self.world.wire.land(flight)
         for process in self.world.processes:
             finish(process)
-        self._ask_again()
+        self._ask_again(self.asked.values())
         for _ in range(MOST_ROUNDS):
             for process in self.world.processes:
                 self._let(process, process.make_changes)
@@ -150,12 +170,12 @@ class AccountStory(Story):
             if not self.world.refreshes() and not self.world.waiting():
                 break
             self.world.pass_time(A_LEASE)
-        self._ask_again()
+        self._ask_again([self.asked[key] for key in self.ids])  # what was refused then may be taken in now
 
-    def _ask_again(self) -> None:
+    def _ask_again(self, wishes: Iterable[Wish]) -> None:
         """Whoever lost an answer."""
         process = self.world.processes[0]
-        for wish in self.asked.values():
+        for wish in wishes:
             again = replace(wish, id=self._id())
             self._let(process, partial(process.ask, again, partial(self._hear, again)))
 
@@ -166,86 +186,15 @@ class AccountStory(Story):
             self.world.go(process)
 
     def wrong(self) -> str | None:
-        return next(self._wrongs(), None)
-
-    def _wrongs(self) -> Iterator[str]:
-        world = self.world
-        if left := world.waiting():
-            yield f"still waiting: {left}"
-        if world.refreshes():
-            yield "something is still marked"
-        if several := {key: ids for key, ids in self.ids.items() if len(ids) > 1}:
-            yield f"one key, several changes: {several}"
-        made = [each for each in world.stripe.ledger.tables["subscription"].all() if each["customer"] == self.customer]
-        for each in made:
-            yield from (f"{each['id']}: {wrong}" for wrong in self._wrongs_of(str(each["id"])))
-        if not self._is_erased():
-            yield from self._wrongs_of_what_was_asked()
-        elif alive := [*world.customers(), *(each for each in made if each["status"] not in ENDED)]:
-            yield f"erased, and there is {[each['id'] for each in alive]}"
-
-    def _is_erased(self) -> bool:
-        row = self.world.row()
-        return row is not None and row.state == ErasureState.ERASED
-
-    def _wrongs_of(self, identifier: str) -> Iterator[str]:
-        """Its row is as Stripe has it, and what was told of it is its history; or it was removed for good."""
-        world = self.world
-        told = [each for each in world.told() if each.stripe_subscription_id == identifier]
-        states = [each.after for each in told if each.after is not None]
-        if [each.version for each in told] != [*range(1, len(states) + 1), *[len(states)] * (len(told) - len(states))]:
-            yield f"versions {[each.version for each in told]} were told"
-        if any(before.after != after.before for before, after in pairwise(told)):
-            yield "what is told isn't one chain"
-        past = [_columns(each) for each in self._history(identifier)]
-        kept, history = [{name: each[name] for name in past[0]} for each in states], iter(past)
-        if not all(state in history for state, _ in groupby(kept)):  # each further on in it
-            yield f"it went back: {kept}"
-        found = subscription_fact(world.ask_stripe("GET", f"/v1/subscriptions/{identifier}"))
-        row = world.subscription(identifier) if world.is_there(identifier) else None
-        if identifier in world.buried():
-            if row is not None or not found.is_terminal or len(told) - len(states) != 1:
-                yield f"it was removed, and told of {len(told) - len(states)} times; Stripe has {found}, and we {row}"
-        elif row is None:
-            if not self._is_erased():
-                yield "there is no row"
-        elif row.state != found.columns(str(found.price_lookup_key)) or row.version != len(states):
-            yield f"the row says {row}, and Stripe {found}"
-
-    def _history(self, identifier: str) -> list[SubscriptionFact]:
-        """The states that it went through, as its events have them, in the order in which those were made."""
-        events = self.world.stripe.ledger.tables["event"].rows.values()
-        states = [each["data"]["object"] for each in events if each["type"].startswith("customer.subscription.")]
-        return [subscription_fact(each) for each in states if each["id"] == identifier]
-
-    def _wrongs_of_what_was_asked(self) -> Iterator[str]:
-        """Each card was attached once; and whoever asked last for a plan, or for an end, has it."""
-        world, wanted, cards = self.world, defaultdict[str, dict[str, object]](dict), 1
-        for each in world.changes():
-            held = set(each.steps[: each.done])
-            cards += not held.isdisjoint(CARDS)
-            wanted[str(each.stripe_subscription_id)] |= {name: each.wanted[name] for name in held & ASKED}
-        path = f"/v1/customers/{self.customer}/payment_methods?limit=100"
-        if (attached := len(world.ask_stripe("GET", path)["data"])) != cards:
-            yield f"{attached} cards are attached, and {cards} were to be"
-        for identifier, asked in wanted.items():
-            state = world.subscription(identifier).state if world.is_there(identifier) else {"ended_at": None, **asked}
-            if state["ended_at"] is None and asked.items() - state.items():
-                yield f"asked for {asked}, and it is {state}"
-
-
-def _columns(fact: SubscriptionFact) -> dict[str, Any]:
-    """As the outbox has them."""
-    columns: dict[str, Any] = json.loads(as_json(fact.columns(str(fact.price_lookup_key))))
-    return columns
+        return next(wrongs(self.world, self.customer, self.ids), None)
 
 
 def play_account(world: World, rng: random.Random, endings: Sequence[Kind], steps: int) -> str | None:
     story = AccountStory(world, rng, endings)
     acts: Sequence[Callable[[], None]] = [
-        story.change, story.leap, story.hear, story.hear, story.refetch, story.take_effect, story.die, story.patch,
-        story.patch, story.make_changes, story.choose, story.subscribe_elsewhere, story.arrive_late, story.end,
-        *[story.go_on] * 14,
+        story.change, story.leap, *[story.hear] * 2, story.refetch, story.take_effect, *[story.overtake] * 2, story.die,
+        *[story.patch] * 2, story.make_changes, story.choose, story.subscribe_elsewhere, story.arrive_late, story.end,
+        *[story.go_on] * 13,
     ]  # fmt: skip
     for _ in range(steps):
         rng.choice(acts)()

@@ -18,7 +18,7 @@ from tests.interleavings.world import World
 from worker.domain.account_changes import Kind
 
 SCHEDULES = int(os.environ.get("SUBKEEPER_EXAMPLES") or 8)
-STEPS = 240
+STEPS = 200
 ENDINGS: tuple[tuple[Kind, ...], ...] = ((), (Kind.DELETE,), (Kind.ERASE,), (Kind.DELETE, Kind.ERASE))
 
 
