@@ -6,7 +6,7 @@ The caller gives ids and rows sorted: two transactions in opposite orders would 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -86,6 +86,12 @@ _LIVING = text(f"""
         AND c.deleted_at IS NULL AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired')
     ORDER BY s.stripe_created NULLS FIRST, s.stripe_subscription_id
 """)
+
+_USERS_ON = text(f"""
+    SELECT s.stripe_subscription_id, {USER} AS user_id FROM billing_subscriptions s
+    JOIN billing_customers c ON c.id = s.billing_customer_id
+    WHERE c.stripe_customer_id = ANY(CAST(:customers AS text[]))
+""")  # noqa: S608 - a constant
 
 _WRITE = text("""
     WITH written AS (
@@ -171,6 +177,12 @@ def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:
 def living(tx: Connection, user_id: str) -> list[Subscription]:
     """All of a user's that haven't ended, the oldest first, whoever's customer they are on."""
     return [_subscription(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
+
+
+def users_on(tx: Connection, stripe_customer_ids: Collection[str]) -> dict[str, str | None]:
+    """Whose each subscription is that has a row on these customers; None: a project's."""
+    found = tx.execute(_USERS_ON, {"customers": arrays.texts(sorted(stripe_customer_ids))})
+    return {row.stripe_subscription_id: row.user_id for row in found}
 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:

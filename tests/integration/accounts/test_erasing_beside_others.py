@@ -92,6 +92,19 @@ def test_a_subscription_on_anothers_customer_ends_and_its_row_goes(accounts: Acc
     gone(stack, "bob")
 
 
+def test_somebody_elses_subscription_that_names_the_user_by_now_stays_theirs(accounts: Accounts) -> None:
+    """Whose it is, its row says; of its metadata the user's id goes."""
+    stack = accounts.stack
+    shared(stack)
+    made, lost = (subscribe(accounts, **metadata(accounts, who)) for who in ("bob", "ann"))
+    stack.rows("DELETE FROM billing_subscriptions WHERE stripe_subscription_id = %s", lost)
+    stack.call_stripe("POST", f"/v1/subscriptions/{made}", **metadata(accounts, "ann"))
+    assert erase(accounts).status == 200
+    found = {each: stack.call_stripe("GET", f"/v1/subscriptions/{each}") for each in (made, lost)}
+    assert [(each["status"], each["metadata"]) for each in found.values()] == [("trialing", {}), ("canceled", {})]
+    assert row(accounts, made) == {"owner_user_id": "bob", "owner_project_id": None}
+
+
 def test_asked_for_once_more_what_was_spared_then_goes_too(accounts: Accounts) -> None:
     """The others have left the customer since, or Search has found what it didn't know of; when it was stays."""
     stack = accounts.stack
