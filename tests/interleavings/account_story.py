@@ -28,6 +28,9 @@ PATCHES = (
 )  # fmt: skip
 URLS = {"success_url": "https://app.example.com/", "cancel_url": "https://app.example.com/"}
 LATER = [timedelta(seconds=each) for each in (0.4, 5.0, 5.0)]
+RESTS = 4
+"""So often all comes to its end, and is compared: what goes wrong is soon covered by what happens next."""
+
 MOST_ROUNDS = 15
 """Leases after which all that was asked for has ended."""
 
@@ -147,10 +150,10 @@ class AccountStory(Story):
             self.rng.choice(idle).make_changes()
 
     def die(self) -> None:
-        """While it waits for Stripe, most often."""
-        if self.rng.random() < 0.1:
-            dying = self.rng.choice(self.world.busy(Place.REQUEST) or self.world.processes)
-            number = self.world.processes.index(dying)
+        """Most often one that has asked something of Stripe."""
+        asking = [each for each in self.world.busy(Place.REQUEST) if flight_of(each).is_write]
+        if self.rng.random() < (0.3 if asking else 0.03):
+            number = self.world.processes.index(self.rng.choice(asking or self.world.processes))
             self.world.kill(self.world.processes[number])
             self._begin(self.world.processes[number])
 
@@ -196,7 +199,10 @@ def play_account(world: World, rng: random.Random, endings: Sequence[Kind], step
         *[story.patch] * 2, story.make_changes, story.choose, story.subscribe_elsewhere, story.arrive_late, story.end,
         *[story.go_on] * 13,
     ]  # fmt: skip
-    for _ in range(steps):
-        rng.choice(acts)()
-    story.come_to_rest()
-    return story.wrong()
+    for _ in range(RESTS):
+        for _ in range(steps // RESTS):
+            rng.choice(acts)()
+        story.come_to_rest()
+        if wrong := story.wrong():
+            return wrong
+    return None
