@@ -3,6 +3,9 @@ Stripe is asked for it: three processes, interleaved in any order, on the real t
 
 Rows end as Stripe has them and never go back, each version of them is told once, a key of its caller's has one result,
 what was removed stays so, and nothing is left waiting.
+
+A failure names the schedules that went wrong, each by its number; the same are played again with the seed that the test
+printed (`SUBKEEPER_TEST_SEED`), and more of them with `SUBKEEPER_EXAMPLES`, of which the first ones are the same.
 """
 
 from __future__ import annotations
