@@ -864,6 +864,55 @@ SCENARIOS: Mapping[str, Scenario] = {
         afterwards=accounts.asked_again(erasures.ERASURE, erasures.is_taken_out, erasures.ERASED),
         environ=accounts.ENVIRON,
     ),
+    "erasure beside a signup": Scenario(
+        erasures.signing_up,
+        (
+            Kill("commit:ProfileInbox._commit"),
+            Kill("stripe:customers.create"),
+            Kill("stripe:subscriptions.create"),
+            Kill("commit:Leases.complete"),
+        ),
+        during=erasures.asked_of_the_web,
+        afterwards=erasures.comes_to_its_end(erasures.leaves_nothing),
+        environ=accounts.ENVIRON,
+    ),
+    "erasure beside events": Scenario(
+        erasures.hearing,
+        (
+            Kill("commit:EventInbox._commit"),
+            Kill("stripe:subscriptions.retrieve"),
+            Kill("commit:Refresher._write"),
+        ),
+        command=lambda _: RUN_EVENTS,
+        during=erasures.asked_of_the_web,
+        afterwards=erasures.comes_to_its_end(erasures.is_heard_in_vain),
+        environ=accounts.ENVIRON,
+    ),
+    "erasure beside a charge": Scenario(
+        charging.owing,
+        (
+            Kill("commit:ChargeLeases.begin"),
+            Kill("stripe:invoices.pay"),
+            Kill("stripe:invoices.pay", 2),
+            Kill("commit:ChargeLeases.answered", 2),
+        ),
+        command=lambda _: RUN_EVENTS,
+        during=erasures.asked_of_the_web,
+        afterwards=erasures.comes_to_its_end(erasures.is_charged_once),
+        environ=charging.ENVIRON,
+    ),
+    "erasure beside a checkout": Scenario(
+        accounts.arranged,
+        (
+            Kill("stripe:checkout.sessions.retrieve"),
+            Kill("stripe:subscriptions.update"),
+            Kill("stripe:subscriptions.update", 2),
+        ),
+        command=lambda _: RUN_WEB,
+        during=erasures.asked_while_paying,
+        afterwards=erasures.comes_to_its_end(erasures.is_applied_first),
+        environ=pages.ENVIRON,
+    ),
     "card that is taken away": Scenario(
         accounts.with_cards,
         (

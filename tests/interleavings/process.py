@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from tests.interleavings.desk import Desk, Told
 from tests.interleavings.puppet import Gate, Order, Place, Puppet
 from tests.interleavings.time import Time
 from tests.interleavings.wire import Flight, Wire, WireClient, lost
+from worker.domain.account_changes import Wish
 from worker.domain.messages import Message
 from worker.errors import TryLater, Unavailable
 from worker.events.envelope import Envelopes
@@ -42,6 +44,8 @@ ENVIRON = {
     "SUBKEEPER_SECRET_KEY": "an-example-of-a-secret-key-of-more-than-32-characters",
     "SUBKEEPER_DATABASE__LOCK_TIMEOUT": str(LOCK_TIMEOUT),
     "SUBKEEPER_DATABASE__POOL_SIZE": "3",
+    "SUBKEEPER_PLANS__PENDING__UNIT_AMOUNT": "0",
+    "SUBKEEPER_PLANS__PRO__UNIT_AMOUNT": "900",
     "SUBKEEPER_NSQ__PROFILE_TOPIC": LIVE_TOPIC,
     "SUBKEEPER_NSQ__BACKFILL_TOPIC": BACKFILL_TOPIC,
     "SUBKEEPER_SETTLE__LEASE": str(LEASE.total_seconds()),
@@ -111,19 +115,15 @@ class Process:
     def __init__(self, site: Site, configuration: Configuration) -> None:
         self.configuration = configuration
         self.puppet = Puppet()
-        self._resources = Resources(
-            site.settings(configuration),
-            site.metrics,
-            Health([]),
-            random.Random(1),
-            Outside(
-                database=partial(GatedDatabase, self.puppet),
-                stripe=lambda origin, _: WireClient(origin, site.wire, self._wait_for_answer),
-                clock=site.time,
-                local_time=site.time.now,
-                sleep=lambda _: None,
-            ),
+        self._settings, self._metrics = site.settings(configuration), site.metrics
+        self._outside = Outside(
+            database=partial(GatedDatabase, self.puppet),
+            stripe=lambda origin, _: WireClient(origin, site.wire, self._wait_for_answer),
+            clock=site.time,
+            local_time=site.time.now,
+            sleep=lambda _: None,
         )
+        self._resources = Resources(self._settings, self._metrics, Health([]), random.Random(1), self._outside)
         self._service = Provisioning(self._resources)
         self._resources.catalogue.ensure(PLAN)
         self._resources.require_deployment()
@@ -131,6 +131,10 @@ class Process:
     @cached_property
     def _events(self) -> StripeEvents:
         return StripeEvents(self._resources)
+
+    @cached_property
+    def _desk(self) -> Desk:
+        return Desk(self._settings, self._metrics, self._outside)
 
     @property
     def idle(self) -> bool:
@@ -178,8 +182,22 @@ class Process:
         """Begins to ask Stripe for what is marked."""
         self.puppet.perform(self._refetch)
 
+    def open_desk(self) -> None:
+        """As each web process does at its start: nothing is taken in before the key is known to be good."""
+        self._desk.open()
+
+    def ask(self, wish: Wish, told: Callable[[Told], None]) -> None:
+        """Begins to take in what somebody asks for, and to make it, if nothing is before it."""
+        self.puppet.perform(lambda: self._desk.ask(wish, told))
+
+    def make_changes(self) -> None:
+        """Begins to make what was asked for and is due."""
+        self.puppet.perform(self._desk.make_changes)
+
     def stop(self) -> None:
         self.puppet.kill()
+        if "_desk" in vars(self):
+            self._desk.close()
         if "_events" in vars(self):
             self._events.close()
         self._service.close()

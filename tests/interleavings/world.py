@@ -35,7 +35,7 @@ LONGEST_FLIGHT = 600.0
 ENDED = ("canceled", "incomplete_expired")
 TABLES = (
     "billing_customers", "billing_subscriptions", "provisionings", "subscription_changes", "subscription_refreshes",
-    "quarantined_messages",
+    "quarantined_messages", "account_changes", "checkouts", "subscription_tombstones", "unmatched_subscriptions",
 )  # fmt: skip
 """Those that others refer to come first."""
 
@@ -100,6 +100,9 @@ class World:
         """Ends the process where it is; a new one takes its place."""
         process.stop()
         self.processes[self.processes.index(process)] = Process(self._site, process.configuration)
+
+    def start_another(self) -> None:
+        self.processes.append(Process(self._site, CONFIGURATIONS[0]))
 
     def stop(self) -> None:
         for process in self.processes:
@@ -243,6 +246,28 @@ class World:
         """All changes, in the order of their versions."""
         query = "SELECT stripe_subscription_id, version, before, after FROM subscription_changes ORDER BY version, id"
         return self._eyes.execute(text(query)).all()
+
+    def changes(self) -> Sequence[Row[Any]]:
+        """What was asked for, in its order."""
+        return self._eyes.execute(text("SELECT * FROM account_changes ORDER BY seq")).all()
+
+    def waiting(self) -> list[str]:
+        """What was asked for and hasn't ended, and pages between two states that last."""
+        query = """
+            SELECT concat_ws(' ', kind, steps[done + 1], last_error) FROM account_changes WHERE state = 'pending'
+            UNION ALL SELECT concat_ws(' ', 'page', state) FROM checkouts
+            WHERE state IN ('opening', 'complete', 'applying')
+        """
+        return list(self._eyes.execute(text(query)).scalars())
+
+    def buried(self) -> set[str]:
+        """Subscriptions that were removed."""
+        return set(self._eyes.execute(text("SELECT stripe_subscription_id FROM subscription_tombstones")).scalars())
+
+    def is_there(self, identifier: str) -> bool:
+        """Whether we have a row of the subscription."""
+        with self._database.transaction() as tx:
+            return identifier in subscriptions.read(tx, [identifier])
 
     def causes(self) -> list[str]:
         """Of each change of a subscription, in order."""

@@ -181,7 +181,7 @@ def _of_the_customer(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     """With whose it is. Raises `ChangeRefused`."""
     if wish.kind is Kind.DETACHMENT:
         return detachment_of(tx, wish, new)
-    return replace(new, stripe_customer_id=payer_of(tx, wish.user_id))
+    return replace(new, stripe_customer_id=payer_of(tx, wish.user_id).customer_id)
 
 
 def _key_reused() -> ChangeRefused:

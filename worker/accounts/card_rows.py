@@ -16,14 +16,12 @@ from worker.store.payment_methods import Heard
 def detachment_of(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     """The change, with whose the payment method is. Raises `ChangeRefused`, the same for one that is another user's as
     for one that isn't there."""
-    customer_id = paid_for(tx, wish.user_id)
-    kept = [] if customer_id is None else payment_methods.kept(tx, customer_id)
-    attached = {each.id for each in kept if each.is_attached}
-    if wish.about["payment_method"] not in attached:
+    found = paid_for(tx, wish.user_id)
+    kept = [] if found is None else payment_methods.kept(tx, found.customer_id)
+    if found is None or wish.about["payment_method"] not in {each.id for each in kept if each.is_attached}:
         raise ChangeRefused("no_payment_method", _NONE)
-    current = next(iter(subscriptions.current(tx, [wish.user_id])), None)
-    asked = current.id if current is not None else None  # what the customer's default is asked through, if in doubt
-    return replace(new, stripe_customer_id=customer_id, stripe_subscription_id=asked)
+    # The customer's default is asked through the subscription, if in doubt.
+    return replace(new, stripe_customer_id=found.customer_id, stripe_subscription_id=found.subscription_id)
 
 
 def detached(tx: Transaction, change: AccountChange, at: datetime) -> None:

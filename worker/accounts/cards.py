@@ -72,10 +72,10 @@ class Cards:
 
     def _customer(self, user_id: str) -> str:
         with self._database.question() as tx:
-            customer_id = paid_for(tx, user_id)
-        if customer_id is None:
+            found = paid_for(tx, user_id)
+        if found is None:
             raise NoCustomer("the user has none (yet)")
-        return customer_id
+        return found.customer_id
 
     def _known(self, customer_id: str) -> list[Card]:
         with self._database.transaction() as tx:

@@ -36,13 +36,15 @@ class PageRows:
         with self._database.transaction() as tx:
             checkouts.mark(tx, [told])
 
-    def of_user_there(self, change: AccountChange) -> set[str] | None:
-        """The user's subscriptions by our rows, where the change's customer is shared; None: it is theirs alone."""
+    def of_user_there(self, change: AccountChange) -> dict[str, bool] | None:
+        """Whether those subscriptions are the user's that have rows on the change's customer, where that is shared;
+        None: it is theirs alone."""
         customer_id = str(change.stripe_customer_id)
         with self._database.question() as tx:
             if not owners.is_shared(tx, customer_id):
                 return None
-            return {row.id for row in subscriptions.living(tx, change.user_id) if row.customer_id == customer_id}
+            found = subscriptions.users_on(tx, [customer_id])
+        return {each: user_id == change.user_id for each, user_id in found.items()}
 
     def is_superseded(self, checkout_id: UUID) -> bool:
         with self._database.question() as tx:
@@ -69,6 +71,7 @@ def take_up(tx: Transaction) -> None:
 
 
 def _completing(tx: Transaction, page: Complete) -> NewChange:
+    on = charged(tx, page.user_id)
     plan = {"plan": page.plan} if page.plan is not None else {}
     return NewChange(
         id=uuid.uuid4(),
@@ -80,7 +83,7 @@ def _completing(tx: Transaction, page: Complete) -> NewChange:
         steps=completing_steps(page.mode, page.plan),
         wanted={"checkout": str(page.id), "session": page.session_id, **plan},
         sealed_email=None,
-        stripe_customer_id=charged(tx, page.user_id),
+        stripe_customer_id=None if on is None else on.customer_id,
     )
 
 

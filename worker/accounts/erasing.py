@@ -99,7 +99,7 @@ class Erasing:
         for each in customer_ids:
             with suppress(CustomerGone):
                 found = self._gateway.subscriptions_of(each, lane=Lane.LIVE, deadline=lease.deadline).value
-                rows = theirs.subscriptions if each in theirs.shared else None
+                rows = theirs.rows if each in theirs.shared else None
                 if left := to_end(found, self._digest(lease), rows):
                     return left[0]
         return None

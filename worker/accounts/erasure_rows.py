@@ -31,12 +31,12 @@ AT_ONCE = 100
 
 
 class Theirs(NamedTuple):
-    """What our tables know of a user's, by Stripe's ids. `shared`: the customers that others own, too. `subscriptions`:
-    those that have rows."""
+    """What our tables know of a user's, by Stripe's ids. `shared`: the customers that others own, too. `rows`: whether
+    those subscriptions are the user's that have rows there."""
 
     customers: list[str]
     shared: set[str]
-    subscriptions: list[str]
+    rows: dict[str, bool]
 
 
 class ErasureRows:
@@ -60,7 +60,7 @@ class ErasureRows:
             found = erasures.customers_of(tx, user_id)
             is_charged = charges.under_way(tx, found)
             shared = erasures.shared(tx, found, user_id)
-            rows = erasures.subscriptions_of(tx, user_id, [])
+            rows = {each: whose == user_id for each, whose in subscriptions.users_on(tx, shared).items()}
             wait = erasures.portal_wait(tx, user_id, PORTAL_LASTS) if shared else None
         if is_charged:  # and no other try begins from now on
             raise TryLater("charge_under_way")

@@ -16,12 +16,12 @@ from worker.store.engine.database import Transaction
 
 def page_for(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:
     """The change that opens it, with whom and what it is for; of a checkout the row, too. Raises `ChangeRefused`."""
-    new = replace(new, stripe_customer_id=payer_of(tx, wish.user_id))
+    found = payer_of(tx, wish.user_id)
+    new = replace(new, stripe_customer_id=found.customer_id)
     if wish.kind is Kind.PORTAL:
         return _portal(tx, wish, new)
     checkouts.insert(tx, wish.id, wish.user_id, None if wish.change.plan is UNSET else wish.change.plan)
-    current = next(iter(subscriptions.current(tx, [wish.user_id])), None)
-    return replace(new, stripe_subscription_id=current.id if current is not None else None)
+    return replace(new, stripe_subscription_id=found.subscription_id)
 
 
 def _portal(tx: Transaction, wish: Wish, new: NewChange) -> NewChange:

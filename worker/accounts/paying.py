@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from worker.domain.account_changes import ChangeRefused
 from worker.domain.owners import Role, user
 from worker.store import customers, owners, subscriptions
@@ -9,12 +11,20 @@ from worker.store.engine.database import Transaction
 from worker.store.provisioning import following
 
 
-def charged(tx: Transaction, user_id: str) -> str | None:
+class Charged(NamedTuple):
+    """`subscription_id`: the one that the user has by the ledger, ended or not."""
+
+    customer_id: str
+    subscription_id: str | None
+
+
+def charged(tx: Transaction, user_id: str) -> Charged | None:
     """The customer of the user's subscription while that lives, else their own. None: there is none (yet)."""
     current = next(iter(subscriptions.current(tx, [user_id])), None)
     if current is not None and not current.is_terminal:
-        return current.customer_id
-    return customers.living(tx, [user_id]).get(user_id)
+        return Charged(current.customer_id, current.id)
+    own = customers.living(tx, [user_id]).get(user_id)
+    return None if own is None else Charged(own, None if current is None else current.id)
 
 
 def require_payer(tx: Transaction, user_id: str, customer_id: str) -> None:
@@ -23,19 +33,19 @@ def require_payer(tx: Transaction, user_id: str, customer_id: str) -> None:
         raise ChangeRefused("not_payer", "the user isn't a payer of the customer, which is shared")
 
 
-def paid_for(tx: Transaction, user_id: str) -> str | None:
-    """The customer that is charged for the user, for what only its payers may. Raises as `require_payer`."""
-    customer_id = charged(tx, user_id)
-    if customer_id is not None:
-        require_payer(tx, user_id, customer_id)
-    return customer_id
+def paid_for(tx: Transaction, user_id: str) -> Charged | None:
+    """What is charged for the user, for what only its payers may. Raises as `require_payer`."""
+    found = charged(tx, user_id)
+    if found is not None:
+        require_payer(tx, user_id, found.customer_id)
+    return found
 
 
-def payer_of(tx: Transaction, user_id: str) -> str:
-    """That customer. Raises `ChangeRefused` where there is none, too."""
+def payer_of(tx: Transaction, user_id: str) -> Charged:
+    """The same. Raises `ChangeRefused` where there is none, too."""
     if following.unfinished(tx, [user_id]):  # what the signup will come to decides
         raise ChangeRefused("signup_unfinished", "the user's signup is being settled: try again")
-    customer_id = paid_for(tx, user_id)
-    if customer_id is None:
+    found = paid_for(tx, user_id)
+    if found is None:
         raise ChangeRefused("no_customer", "the user has no customer at Stripe: everybody has one by their signup")
-    return customer_id
+    return found

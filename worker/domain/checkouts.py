@@ -7,7 +7,7 @@ subscription is then.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -73,13 +73,13 @@ class CheckoutSession(NamedTuple):
 # Opening
 
 
-def theirs(found: Iterable[SubscriptionFact], digest: str, rows: Collection[str] | None) -> list[SubscriptionFact]:
-    """Of a customer's subscriptions those of a user. `rows`: those that are by our rows, where the customer is shared:
-    there the digest alone says so of any other. Else (None) one with another user's digest is theirs, and all
-    others are the user's."""
+def theirs(found: Iterable[SubscriptionFact], digest: str, rows: Mapping[str, bool] | None) -> list[SubscriptionFact]:
+    """Of a customer's subscriptions those of a user. `rows`: whether those that have rows are the user's, where the
+    customer is shared: there the digest alone says so of any other. Else (None) one with another user's digest is
+    theirs, and all others are the user's."""
     if rows is None:
         return [each for each in found if each.user_digest in {None, digest}]
-    return [each for each in found if each.id in rows or each.user_digest == digest]
+    return [each for each in found if rows.get(each.id, each.user_digest == digest)]
 
 
 def served(found: Iterable[SubscriptionFact], current: str | None) -> SubscriptionFact | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -43,11 +43,12 @@ class Erasure(NamedTuple):
     waits_for: str | None
 
 
-def to_end(found: Iterable[SubscriptionFact], digest: str, theirs: Collection[str] | None) -> list[str]:
-    """Which of a customer's subscriptions are to be canceled. On one that others own, too, those that name the user by
-    their `digest`, or that our tables have as `theirs`; None: nobody else owns it, and all are."""
+def to_end(found: Iterable[SubscriptionFact], digest: str, rows: Mapping[str, bool] | None) -> list[str]:
+    """Which of a customer's subscriptions are to be canceled. On one that others own, too, those that are the user's by
+    our `rows` (whether each is), or, without a row, that name them by their `digest`; None: nobody else owns it, and
+    all are."""
     living = [each for each in found if not each.is_terminal]
-    return [each.id for each in living if theirs is None or each.user_digest == digest or each.id in theirs]
+    return [each.id for each in living if rows is None or rows.get(each.id, each.user_digest == digest)]
 
 
 def to_strip(found: Iterable[SubscriptionFact], digest: str) -> list[str]:

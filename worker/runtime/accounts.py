@@ -79,12 +79,16 @@ def asking(
 
 
 def leases(
-    settings: Settings, database: Database, catalogue: Catalogue, openable: Callable[[], list[bytes]]
+    settings: Settings,
+    database: Database,
+    catalogue: Catalogue,
+    openable: Callable[[], list[bytes]],
+    clock: Clock = boot_time,
 ) -> ChangeLeases:
     def plan_name(fact: SubscriptionFact) -> str:
         return catalogue.plan_of(fact.price_lookup_key) or fact.price_lookup_key or fact.price_id
 
-    return ChangeLeases(database, plan_name, openable, length=timedelta(seconds=settings.settle.lease))
+    return ChangeLeases(database, plan_name, openable, length=timedelta(seconds=settings.settle.lease), clock=clock)
 
 
 def steps(
@@ -135,13 +139,13 @@ class AccountWork:
         self._waiting = Waiting()
         self._unopenable = 0
         self._asking = asking(settings, api_database, resources.keys.sealer, resources.clocks.now, resources.clock)
-        held = leases(settings, resources.database, resources.catalogue, resources.keys.openable)
+        held = leases(settings, resources.database, resources.catalogue, resources.keys.openable, resources.clock)
         taken = steps(settings, resources.database, held, resources.gateway, resources.catalogue, resources.keys.sealer)
         worker = ChangeWorker(held, taken, ended=self._waiting.ended, rng=rng)
         self._halting = Halting(
             worker, preflight=self._preflight, shared_problem=lambda: None, report=self._report, clock=resources.clock
         )
-        self._dispatcher: Dispatcher[ChangeLease] = Dispatcher(
+        self.dispatcher: Dispatcher[ChangeLease] = Dispatcher(
             worker,
             self._halting,
             LaneSchedule(CHANGE_THREADS, lane_weights(settings)),
@@ -161,10 +165,10 @@ class AccountWork:
         """Raises `Unavailable` while nothing can be asked of Stripe, for the reason that the health tells."""
         if self._halting.halted:
             raise Unavailable(PART, "changes can't be made now")
-        return self._asking.ask(wish, self._dispatcher)
+        return self._asking.ask(wish, self.dispatcher)
 
     def start(self, threads: Threads) -> None:
-        self._dispatcher.start(threads.spawn)
+        self.dispatcher.start(threads.spawn)
         threads.spawn("accounts-watcher", self._watch)
         threads.spawn("accounts-watchdog", self._watchdog.run)
         threads.spawn("accounts-catalogue", lambda: self._resources.catalogue.keep_fresh(self._stopping))
@@ -172,7 +176,7 @@ class AccountWork:
     def stop(self) -> None:
         """Takes no more work; what is under way is finished."""
         self._stopping.set()
-        self._dispatcher.stop()
+        self.dispatcher.stop()
         self._watchdog.stop()
 
     # What must hold before anything is asked

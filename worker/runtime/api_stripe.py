@@ -12,6 +12,7 @@ import structlog
 
 from worker.domain.budget import LEAST_RATE
 from worker.errors import Misconfigured, SubkeeperError
+from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.resources import Resources
 from worker.settings.model import Settings
 from worker.store import stripe_reads
@@ -27,10 +28,16 @@ class ApiStripe:
     """
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, health: Health, rng: random.Random, pool_size: int
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        health: Health,
+        rng: random.Random,
+        pool_size: int,
+        outside: Outside = OUTSIDE,
     ) -> None:
         own = settings.database.model_copy(update={"pool_size": pool_size})
-        self.resources = Resources(settings.model_copy(update={"database": own}), metrics, health, rng)
+        self.resources = Resources(settings.model_copy(update={"database": own}), metrics, health, rng, outside)
         limiter = self.resources.limiter
         limiter.allow(LEAST_RATE, limiter.clock())  # until the budget has its row
         self._comparing = threading.Lock()

@@ -66,10 +66,8 @@ def explain(settings: Settings, user_id: str, since: timedelta) -> list[Entry]:
 
 def is_known(settings: Settings, user_id: str) -> bool:
     """Whether our tables have anything of the user. Raises as `open_database` does."""
-    try:
-        return bool(explain(settings, user_id, timedelta(0)))
-    except UserUnknown:
-        return False
+    with open_database(settings, "explain") as database, database.question() as tx:
+        return timeline.is_known(tx, user_id)
 
 
 def story(database: Database, namespace: str, user_id: str, since: timedelta) -> list[Entry]:

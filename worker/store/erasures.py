@@ -17,6 +17,7 @@ from worker.domain.owners import user
 from worker.store import owners
 from worker.store.engine import arrays
 from worker.store.provisioning.leases import NEW_TOKEN
+from worker.store.subscriptions import THEIRS
 
 _UNASKED = "p.state = 'pending' AND p.customer_requested_at IS NULL"
 
@@ -44,15 +45,11 @@ _CUSTOMERS = text("""
     UNION SELECT stripe_customer_id FROM provisionings WHERE user_id = :user_id AND stripe_customer_id IS NOT NULL
 """)
 
-_ROWS = """
+_SUBSCRIPTIONS = text(f"""
     SELECT s.stripe_subscription_id FROM billing_customers c
     JOIN billing_subscriptions s ON s.billing_customer_id = c.id
-"""
-
-_SUBSCRIPTIONS = text(f"""
-    {_ROWS} WHERE c.stripe_customer_id = ANY(CAST(:alone AS text[]))
-    UNION {_ROWS} WHERE c.user_id = :user_id AND s.owner_user_id IS NULL AND s.owner_project_id IS NULL
-    UNION SELECT stripe_subscription_id FROM billing_subscriptions WHERE owner_user_id = :user_id
+    WHERE c.stripe_customer_id = ANY(CAST(:alone AS text[]))
+    UNION SELECT stripe_subscription_id FROM billing_subscriptions WHERE id IN ({THEIRS})
     ORDER BY 1
 """)  # noqa: S608 - constants
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from worker.store.engine import arrays
+from worker.store.subscriptions import THEIRS
 
 
 class HeardEvent(NamedTuple):
@@ -71,17 +72,20 @@ _OUTCOMES = text(f"""
     FROM (SELECT * FROM today UNION ALL SELECT * FROM yesterday) AS heard GROUP BY outcome, source
 """)  # noqa: S608 - constants
 
-_OBJECTS = text("""
+# On a customer that several own, each one's; what is nobody's there is told of its own user.
+_OBJECTS = text(f"""
+    WITH theirs AS MATERIALIZED (
+        SELECT s.stripe_subscription_id, s.charge_invoice, c.stripe_customer_id
+        FROM billing_subscriptions s JOIN billing_customers c ON c.id = s.billing_customer_id WHERE s.id IN ({THEIRS})
+    )
     SELECT stripe_customer_id FROM billing_customers WHERE user_id = :user_id
-    UNION SELECT s.stripe_subscription_id
-    FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id WHERE c.user_id = :user_id
-    UNION SELECT s.charge_invoice
-    FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
-    WHERE c.user_id = :user_id AND s.charge_invoice IS NOT NULL
+    UNION SELECT stripe_customer_id FROM theirs
+    UNION SELECT stripe_subscription_id FROM theirs
+    UNION SELECT charge_invoice FROM theirs WHERE charge_invoice IS NOT NULL
     UNION SELECT u.stripe_subscription_id
     FROM billing_customers c JOIN unmatched_subscriptions u USING (stripe_customer_id) WHERE c.user_id = :user_id
     ORDER BY 1
-""")
+""")  # noqa: S608 - a constant
 
 
 def page(tx: Connection, chosen: Chosen, *, limit: int, offset: int = 0) -> list[HeardEvent]:

@@ -6,7 +6,7 @@ The caller gives ids and rows sorted: two transactions in opposite orders would 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,11 +31,19 @@ STATE = (
 )
 """The columns that a snapshot of Stripe's gives."""
 
-# Of a row that names no owner it is the customer's own user.
-_USER = "CASE WHEN s.owner_project_id IS NULL THEN coalesce(s.owner_user_id, c.user_id) END"
+USER = "CASE WHEN s.owner_project_id IS NULL THEN coalesce(s.owner_user_id, c.user_id) END"
+"""Whose the row `s` is, on the customer `c`: of one that names no owner, the customer's own user's."""
+
+THEIRS = """
+    SELECT owned.id FROM billing_customers own JOIN billing_subscriptions owned
+        ON owned.billing_customer_id = own.id AND owned.owner_user_id IS NULL AND owned.owner_project_id IS NULL
+    WHERE own.user_id = :user_id
+    UNION ALL SELECT id FROM billing_subscriptions WHERE owner_user_id = :user_id
+"""
+"""The rows of the subscriptions that are a user's, whoever's customer they are on, by index."""
 
 ALL = f"""
-    SELECT {_USER} AS user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
+    SELECT {USER} AS user_id, s.stripe_subscription_id, {", ".join(f"s.{name}" for name in STATE)},
         s.failed_charge_attempts, s.last_failed_charge, s.charge_invoice, s.charge_invoice_created,
         s.charge_invoice_paid, s.last_notified, s.notices, s.customer_default_payment_method, s.seen_from, s.seen_to,
         s.version, c.stripe_customer_id, s.owner_project_id, s.id AS number
@@ -68,20 +76,22 @@ _CURRENT = text(f"""
     WITH p AS MATERIALIZED (
         SELECT user_id, stripe_subscription_id FROM provisionings WHERE user_id = ANY(CAST(:user_ids AS text[]))
     )
-    {ALL} JOIN p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {_USER}
+    {ALL} JOIN p ON p.stripe_subscription_id = s.stripe_subscription_id AND p.user_id = {USER}
     WHERE c.deleted_at IS NULL
     ORDER BY p.user_id
 """)  # noqa: S608 - constants
 
 _LIVING = text(f"""
-    {ALL} WHERE s.id IN (
-            SELECT owned.id FROM billing_customers own JOIN billing_subscriptions owned
-                ON owned.billing_customer_id = own.id AND owned.owner_user_id IS NULL AND owned.owner_project_id IS NULL
-            WHERE own.user_id = :user_id
-            UNION ALL SELECT id FROM billing_subscriptions WHERE owner_user_id = :user_id)
+    {ALL} WHERE s.id IN ({THEIRS})
         AND c.deleted_at IS NULL AND s.stripe_subscription_status NOT IN ('canceled', 'incomplete_expired')
     ORDER BY s.stripe_created NULLS FIRST, s.stripe_subscription_id
-""")  # noqa: S608 - as above
+""")
+
+_USERS_ON = text(f"""
+    SELECT s.stripe_subscription_id, {USER} AS user_id FROM billing_subscriptions s
+    JOIN billing_customers c ON c.id = s.billing_customer_id
+    WHERE c.stripe_customer_id = ANY(CAST(:customers AS text[]))
+""")  # noqa: S608 - a constant
 
 WRITTEN = """
     written AS (
@@ -170,6 +180,12 @@ def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:
 def living(tx: Connection, user_id: str) -> list[Subscription]:
     """All of a user's that haven't ended, the oldest first, whoever's customer they are on."""
     return [of_row(row) for row in tx.execute(_LIVING, {"user_id": user_id})]
+
+
+def users_on(tx: Connection, stripe_customer_ids: Collection[str]) -> dict[str, str | None]:
+    """Whose each subscription is that has a row on these customers; None: a project's."""
+    found = tx.execute(_USERS_ON, {"customers": arrays.texts(sorted(stripe_customer_ids))})
+    return {row.stripe_subscription_id: row.user_id for row in found}
 
 
 def write(tx: Connection, rows: Sequence[Subscription], changes: Sequence[Change]) -> None:

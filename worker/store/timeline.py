@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from worker.store.engine import arrays
+from worker.store.subscriptions import THEIRS, USER
 
 
 class ChangeRow(NamedTuple):
@@ -103,17 +104,32 @@ _CUSTOMERS = text("""
     SELECT stripe_customer_id, created_at, deleted_at FROM billing_customers WHERE user_id = :user_id ORDER BY id
 """)
 
-_TRIES = text("""
+# Whose an invoice is, its subscription's row tells while that has it as its last one.
+_TRIES = text(f"""
     SELECT t.created_at, t.stripe_invoice_id, t.attempt_count, t.stripe_payment_method_id, t.is_ours, t.outcome, t.code,
         t.ended_at
     FROM charge_tries t JOIN billing_customers c USING (stripe_customer_id)
-    WHERE c.user_id = :user_id AND t.created_at >= now() - CAST(:since AS interval) ORDER BY t.id
-""")
+    LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id AND s.charge_invoice = t.stripe_invoice_id
+    WHERE {USER} = :user_id AND t.created_at >= now() - CAST(:since AS interval) ORDER BY t.id
+""")  # noqa: S608 - a constant
+
+_IS_KNOWN = text(f"""
+    SELECT EXISTS (SELECT FROM provisionings WHERE user_id = :user_id)
+        OR EXISTS (SELECT FROM billing_customers WHERE user_id = :user_id)
+        OR EXISTS ({THEIRS})
+        OR EXISTS (SELECT FROM billing_owners WHERE owner_id = :user_id AND owner_kind = 'user')
+        OR EXISTS (SELECT FROM account_changes WHERE user_id = :user_id)
+""")  # noqa: S608 - as above
 
 _FAILING = text("""
     SELECT due_at, stripe_invoice_id, attempts, coalesce(lease_until > now(), false) AS leased, last_error
     FROM failing_invoices WHERE stripe_invoice_id = ANY(CAST(:ids AS text[])) ORDER BY due_at
 """)
+
+
+def is_known(tx: Connection, user_id: str) -> bool:
+    """Whether anything here is of that user."""
+    return bool(tx.execute(_IS_KNOWN, {"user_id": user_id}).scalar_one())
 
 
 def tries(tx: Connection, user_id: str, since: timedelta) -> list[TriedCard]:

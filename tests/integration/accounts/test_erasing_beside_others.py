@@ -26,6 +26,8 @@ from worker.domain.accounts import SubscriptionChange
 from worker.domain.provisioning import user_digest
 from worker.runtime import accounts as watching
 from worker.runtime.changing import open_changing
+from worker.store import told_changes
+from worker.store.engine.database import Transaction
 from worker.store.told_changes import ToldChange
 from worker.stripe_api.gateway import StripeGateway
 from worker.stripe_api.showing import Showing
@@ -88,6 +90,19 @@ def test_a_subscription_on_anothers_customer_ends_and_its_row_goes(accounts: Acc
     assert buried == {"stripe_subscription_id": made, "user_id": "bob"}
     assert (accounts.read("ann").status, accounts.at_stripe("ann")["status"]) == (200, "trialing")
     gone(stack, "bob")
+
+
+def test_somebody_elses_subscription_that_names_the_user_by_now_stays_theirs(accounts: Accounts) -> None:
+    """Whose it is, its row says; of its metadata the user's id goes."""
+    stack = accounts.stack
+    shared(stack)
+    made, lost = (subscribe(accounts, **metadata(accounts, who)) for who in ("bob", "ann"))
+    stack.rows("DELETE FROM billing_subscriptions WHERE stripe_subscription_id = %s", lost)
+    stack.call_stripe("POST", f"/v1/subscriptions/{made}", **metadata(accounts, "ann"))
+    assert erase(accounts).status == 200
+    found = {each: stack.call_stripe("GET", f"/v1/subscriptions/{each}") for each in (made, lost)}
+    assert [(each["status"], each["metadata"]) for each in found.values()] == [("trialing", {}), ("canceled", {})]
+    assert row(accounts, made) == {"owner_user_id": "bob", "owner_project_id": None}
 
 
 def test_asked_for_once_more_what_was_spared_then_goes_too(accounts: Accounts) -> None:
@@ -188,6 +203,25 @@ def test_who_cant_be_a_user_is_not_erased_by_the_command_either(deployment: Stac
     refused = Commands(deployment, tmp_path)("erase", user, "--yes")
     assert (refused.code, "no profile can have this id" in refused.err) == (2, True)
     assert deployment.rows("SELECT count(*) FROM provisionings") == before
+
+
+def test_whoever_waits_for_a_change_is_told_that_its_user_was_erased_since(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, by the same code as whoever asks then; and who was told where to look finds nothing there."""
+    find, looked_for = told_changes.find, list[UUID]()
+
+    def erase_first(tx: Transaction, identifier: UUID) -> ToldChange | None:
+        monkeypatch.setattr(told_changes, "find", find)
+        looked_for.append(identifier)
+        assert erase(accounts).status == 200
+        return find(tx, identifier)
+
+    monkeypatch.setattr(told_changes, "find", erase_first)
+    replies = [accounts.change("ann", {"canceling": True}, Idempotency_Key="k") for _ in range(2)]
+    assert [(each.status, each.body["code"]) for each in replies] == [(409, "erased")] * 2
+    told_of = ask(accounts, f"/account-changes/{looked_for[0]}", ADMIN.token)
+    assert (told_of.status, told_of.body["code"]) == (404, "no_change")
 
 
 def test_a_command_whose_user_is_erased_before_it_looks_says_so(

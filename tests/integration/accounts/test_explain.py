@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.integration.accounts.conftest import Accounts
+from tests.integration.accounts.conftest import Accounts, signed_up
+from tests.integration.accounts.test_owners import customer, give, metadata, subscribe
 from tests.support.commands import Commands
 from tests.support.waiting import wait_until
+from worker.runtime.explaining import explain, is_known
 from worker.web.api import app
 
 
@@ -40,3 +43,45 @@ def test_changes_that_were_asked_for_are_told_with_their_steps_and_never_the_ema
     assert (due["change"], due["step"]) == (asked[2]["change"], "email")
     assert due["last_error"]
     assert "example" not in command("explain", "ann").out
+
+
+def test_on_a_customer_that_several_own_each_is_told_their_own(accounts: Accounts) -> None:
+    """What was heard of it, what is to be fetched, and which cards its invoice was tried with."""
+    stack = accounts.stack
+    give(accounts, "payer", user_id="bob")
+    anns, bobs = (subscribe(accounts, **metadata(accounts, who)) for who in ("ann", "bob"))
+    tried = "INSERT INTO charge_tries (stripe_invoice_id, attempt_count, stripe_payment_method_id, stripe_customer_id,"
+    for made, invoice in ((anns, "in_ann"), (bobs, "in_bob")):
+        stack.rows(
+            "UPDATE billing_subscriptions SET charge_invoice = %s, charge_invoice_created = now()"
+            " WHERE stripe_subscription_id = %s",
+            invoice, made,
+        )  # fmt: skip
+        stack.rows(
+            "INSERT INTO subscription_refreshes (stripe_subscription_id, due_at) VALUES (%s, now() + '1 h')", made
+        )
+        stack.rows(
+            f"{tried} is_ours, outcome, ended_at) VALUES (%s, 1, 'pm_1', %s, true, 'paid', now())",
+            invoice,
+            customer(accounts),
+        )
+    for who, own, others in (("ann", {anns, "in_ann"}, {bobs, "in_bob"}), ("bob", {bobs, "in_bob"}, {anns, "in_ann"})):
+        told = explain(stack.settings(), who, timedelta(days=1))
+        about = {(each.what, each.about) for each in told}
+        assert {each for _, each in about} & (own | others) == own
+        assert {"customer.subscription.created", "to be fetched", "charge tried", "changed"} <= {
+            what for what, each in about if each in own
+        }
+
+
+def test_whoever_has_anything_here_is_known(accounts: Accounts) -> None:
+    stack = accounts.stack
+    signed_up(stack, "cora")
+    stack.rows("DELETE FROM provisionings WHERE user_id = 'cora'")
+    give(accounts, "member", user_id="bob")
+    stack.rows(
+        "INSERT INTO account_changes (id, kind, user_id, caller, digest, steps, wanted) VALUES"
+        " (gen_random_uuid(), 'erase', 'dora', 'admin', '', '{settled}', '{}')"
+    )
+    known = {who: is_known(stack.settings(), who) for who in ("ann", "bob", "cora", "dora", "eve")}
+    assert known == {"ann": True, "bob": True, "cora": True, "dora": True, "eve": False}

@@ -145,6 +145,31 @@ def test_whose_metadata_names_nobody_who_owns_the_customer_is_nobodys(accounts: 
     assert [is_unmatched(accounts, each) for each in (unnamed, forged, strange)] == [True, True, False]
 
 
+def test_a_subscription_stays_its_owners_whatever_its_metadata_says_later(accounts: Accounts) -> None:
+    """Neither by a snapshot nor by a fetch: what was told of it was told of its owner."""
+    stack = accounts.stack
+    give(accounts, "payer", user_id="bob")
+    give(accounts, "member", project_id="p")
+    made = subscribe(accounts, **metadata(accounts, "bob"))
+    stack.call_stripe("POST", f"/v1/subscriptions/{made}", **{"metadata[user_id]": "", **metadata(accounts, "p")})
+    updated = stack.call_stripe("POST", f"/v1/subscriptions/{made}", cancel_at_period_end="true")
+    assert updated["metadata"] == {"project_id": "p", "subkeeper": updated["metadata"]["subkeeper"]}
+    (heard,) = stack.events("customer.subscription.updated")[-1:]
+    stack.hear({**heard, "created": heard["created"] + 60})
+    wait_until(lambda: stack.subscription_row(made)["canceling"], 20)
+    stack.call_stripe("POST", f"/v1/subscriptions/{made}", cancel_at_period_end="false")
+    stack.rows("INSERT INTO subscription_refreshes (stripe_subscription_id) VALUES (%s)", made)
+    wait_until(lambda: not stack.subscription_row(made)["canceling"], 20)
+    assert row(accounts, made) == {"owner_user_id": "bob", "owner_project_id": None}
+    told = stack.rows(
+        "SELECT user_id, project_id, cause FROM subscription_changes WHERE stripe_subscription_id = %s ORDER BY id",
+        made,
+    )
+    assert [tuple(each.values()) for each in told] == [
+        ("bob", None, "adopted"), ("bob", None, "customer.subscription.updated"), ("bob", None, "refresh"),
+    ]  # fmt: skip
+
+
 def test_a_projects_subscription_moves_with_stripe_and_nobodys_pointer_with_it(accounts: Accounts) -> None:
     give(accounts, "member", project_id="p")
     made = subscribe(accounts, **metadata(accounts, "p"))
@@ -267,3 +292,16 @@ def test_who_still_has_work_under_way_there_as_a_payer_stays_one(accounts: Accou
     assert roles(owners(accounts)) == {"ann": "payer", "bob": "payer"}
     assert give(accounts, "payer", user_id="ann").status == 200
     assert give(accounts, "member", user_id="bob").status == 200
+
+
+def test_work_under_way_keeps_a_payer_from_becoming_a_member_and_nobody_from_becoming_a_payer(
+    accounts: Accounts,
+) -> None:
+    accounts.stack.rows(
+        "INSERT INTO account_changes (id, kind, user_id, caller, digest, steps, wanted, stripe_customer_id, due_at)"
+        " VALUES (gen_random_uuid(), 'update', 'bob', 'admin', '', '{plan}', '{}', %s, now() + '1 h')",
+        customer(accounts),
+    )
+    replies = [give(accounts, role, user_id="bob") for role in ("member", "member", "payer", "payer", "member")]
+    assert [each.status for each in replies] == [200] * 4 + [409]
+    assert replies[-1].body["code"] == "under_way"

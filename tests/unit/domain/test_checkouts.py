@@ -191,7 +191,8 @@ def test_a_subscription_is_the_second_beside_an_older_one_that_lives(
 
 def test_on_a_shared_customer_a_subscription_is_a_user_s_by_our_row_or_the_digest_alone() -> None:
     found = [fact("sub_1", digest=None), fact("sub_2", digest=None), fact("sub_3"), fact("sub_4", digest="d-bob")]
-    assert [each.id for each in theirs(found, "d-ann", {"sub_1"})] == ["sub_1", "sub_3"]
+    assert [each.id for each in theirs(found, "d-ann", {"sub_1": True})] == ["sub_1", "sub_3"]
+    assert [each.id for each in theirs(found, "d-ann", {"sub_1": True, "sub_3": False})] == ["sub_1"]
     assert [each.id for each in theirs(found, "d-ann", None)] == ["sub_1", "sub_2", "sub_3"]
 
 

@@ -32,8 +32,9 @@ def test_of_a_customer_that_goes_whatever_lives_is_canceled() -> None:
 
 def test_of_one_that_others_own_those_are_that_name_the_user_or_that_we_know_as_theirs() -> None:
     found = [sub("a"), sub("b", OTHERS), sub("c", None), sub("d", None), sub("e", status="canceled")]
-    assert to_end(found, MINE, []) == ["a"]
-    assert to_end(found, MINE, ["c", "e"]) == ["a", "c"]
+    assert to_end(found, MINE, {}) == ["a"]
+    assert to_end(found, MINE, {"c": True, "e": True}) == ["a", "c"]
+    assert to_end(found, MINE, {"a": False, "c": True}) == ["c"], "somebody else's, whom it named before"
 
 
 def test_a_name_is_taken_out_of_those_that_have_ended_too() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from worker.domain.provisioning import State
+from worker.store.subscriptions import THEIRS
 
 
 class LedgerRow(NamedTuple):
@@ -63,12 +64,12 @@ _PAGE = text(f"""
     ORDER BY first_seen_at, user_id LIMIT :limit OFFSET :offset
 """)
 _SEALED = text("SELECT customer_request FROM provisionings WHERE user_id = :user_id")
-_SUBSCRIPTIONS = text("""
+_SUBSCRIPTIONS = text(f"""
     SELECT s.stripe_subscription_id, c.stripe_customer_id, s.plan, s.stripe_subscription_status AS status, s.canceling,
            s.trial_end, s.period_end, s.version, s.updated_at, c.deleted_at
     FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
-    WHERE c.user_id = :user_id ORDER BY s.id
-""")
+    WHERE s.id IN ({THEIRS}) ORDER BY s.id
+""")  # noqa: S608 - a constant
 
 
 def find(tx: Connection, user_id: str) -> LedgerRow | None:

@@ -84,15 +84,18 @@ class Desk:
                 return reply
             ended = self.expect(known.id)
         identifier = wish.id if known is None else known.id
-        return Begun(ended, reply_of, partial(self._look, identifier, reply_of), for_now(identifier), waits)
+        return Begun(ended, reply_of, partial(self._look, wish, identifier, reply_of), for_now(identifier), waits)
 
-    def _look(self, change_id: uuid.UUID, reply_of: Callable[[ToldChange], Reply | None]) -> Reply | None:
-        """None: it hasn't ended. It is gone with a user who was erased; or with Postgres, which has crashed as it was
-        taken in: then nothing was asked for yet."""
+    def _look(self, wish: Wish, change_id: uuid.UUID, reply_of: Callable[[ToldChange], Reply | None]) -> Reply | None:
+        """None: it hasn't ended. One that is gone is asked for again: it went with its user, who is erased, and is
+        refused for that; or with Postgres, which has crashed as it was taken in."""
         if (told := self.find(change_id)) is not None:
             return reply_of(told)
-        again = (("retry-after", "1"),)
-        return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "it is gone: ask again", headers=again).reply
+        try:
+            self.ask(wish)
+        except ChangeRefused as refused:
+            return as_refused(refused.code, refused.detail, refused.errors).reply
+        return None
 
 
 class Changes:
