@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from bench.meter import Meter
 from bench.site import Site, wait_until
+from worker.runtime import interpreter
 from worker.runtime.events import StripeEvents
-from worker.runtime.process import SWITCH_INTERVAL
 from worker.runtime.provisioning import Provisioning
 from worker.runtime.resources import Resources
 from worker.telemetry import Health, Metrics
@@ -59,7 +59,8 @@ def consume(
 ) -> Absorbed:
     """Takes in the `count` messages that wait, with everything a worker process has but its working threads, which
     would compete for the cores: so no row is leased as it is inserted."""
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    interpreter.tune()
+    gc.freeze()  # what the benchmark keeps is none of a worker's
     stopwatch = _Stopwatch()
     resources = Resources(site.settings, stopwatch, Health(["nsqd"]), rng)
     service = build(resources)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from pydantic_core import to_json
+import msgspec
 
 from worker.domain.invoice import Charge, Charged, merged
 from worker.domain.stripe_facts import TERMINAL_STATUSES
@@ -65,8 +65,8 @@ class Subscription(NamedTuple):
 
 
 def as_json(content: object) -> str:
-    """A row's columns for the outbox, or whole changes; times in RFC 3339."""
-    return to_json(content).decode()
+    """A row's columns for the outbox, or what came of a change; times in RFC 3339."""
+    return msgspec.json.encode(content).decode()
 
 
 def charge_columns(charge: Charge | None) -> dict[str, Value]:

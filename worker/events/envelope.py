@@ -71,7 +71,10 @@ class Envelopes:
         """Raises `Rejected`: `envelope_malformed`."""
         try:
             found = msgspec.json.decode(signed.content)
-            return Event(**{**found, "created": time_of(found["created"])})
+            return Event(
+                found["id"], found["type"], time_of(found["created"]), found["api_version"], found["livemode"],
+                found["source"], found["object"], found["previous"],
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError):
             raise _unreadable() from None
 

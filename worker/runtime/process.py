@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ import structlog
 
 from worker.domain.backoff import backoff
 from worker.errors import TryLater, Unavailable
-from worker.runtime import signals
+from worker.runtime import interpreter, signals
 from worker.runtime.disabled import Disabled, kept_parts
 from worker.runtime.outside import OUTSIDE, Outside
 from worker.runtime.provisioning import topic_lanes
@@ -33,10 +32,6 @@ DRAIN_SECONDS = 20.0
 
 KEEPERS_SECONDS = 1.0
 """For what goes on until nothing is in flight any more."""
-
-SWITCH_INTERVAL = 0.001
-"""Seconds after which a thread that runs Python makes way for one that wants to (Python's default: 0.005). A batch is
-committed while the next one is decoded, and would wait that long for its turn after each answer of Postgres."""
 
 OPENING_PAUSE = 1.0
 
@@ -85,7 +80,7 @@ class Process:
 
     def run(self) -> int:
         """Serves until `stop`, or until a thread dies. Raises `Misconfigured` where it must not start."""
-        sys.setswitchinterval(SWITCH_INTERVAL)
+        interpreter.tune()
         self.http.start()
         self._log.info("health.listening", host=self.http.host, port=self.http.port)
         with ExitStack() as closing:
