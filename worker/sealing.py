@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from worker.domain.macs import mac
 from worker.errors import Misconfigured, SubkeeperError
 
 MIN_KEY_CHARACTERS = 32
@@ -102,7 +103,7 @@ class Sealer:
         """`SIGNATURE_BYTES` that only a holder of the first key can make for this content: the key's id, which is that
         of sealed values, a dot, and an HMAC-SHA256, both in hexadecimal."""
         key_id, key = self._keyring.signing
-        return key_id + b"." + hmac.digest(key, content, "sha256").hex().encode()
+        return key_id + b"." + mac(key, content)
 
     def is_signed(self, content: bytes, signature: bytes) -> bool:
         """Whether this is `content`'s signature under the key that it names; compares in constant time. Raises
@@ -112,8 +113,7 @@ class Sealer:
         key = self._keyring.signature_keys.get(signature[: 2 * _ID_BYTES])
         if key is None:
             raise CannotOpen(UNKNOWN)
-        made = hmac.digest(key, content, "sha256").hex().encode()
-        return hmac.compare_digest(made, signature[2 * _ID_BYTES + 1 :])
+        return hmac.compare_digest(mac(key, content), signature[2 * _ID_BYTES + 1 :])
 
 
 class _Keyring:

@@ -9,7 +9,8 @@ yet is told from a forgery.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -37,6 +38,22 @@ class Signed(NamedTuple):
     content: bytes
 
 
+class _Content(msgspec.Struct):
+    """An `Event` as JSON has it; `created` is Unix time."""
+
+    id: str
+    type: str
+    created: int
+    api_version: str | None
+    livemode: bool
+    source: str
+    object: Mapping[str, Any]
+    previous: Mapping[str, Any]
+
+
+_parse = msgspec.json.Decoder(_Content).decode
+
+
 class Envelopes:
     """Signs events for NSQ, and takes nothing in that is not signed."""
 
@@ -45,7 +62,9 @@ class Envelopes:
 
     def seal(self, event: Event) -> bytes:
         """The message's body."""
-        content = msgspec.json.encode({**event._asdict(), "created": int(event.created.timestamp())})
+        id_, kind, created, version, livemode, source, about, previous = event
+        found = _Content(id_, kind, int(created.timestamp()), version, livemode, source, about, previous)
+        content = msgspec.json.encode(found)
         return self._sealer.sign(content) + b"." + content
 
     def open(self, body: bytes) -> Event:
@@ -70,12 +89,12 @@ class Envelopes:
     def parse(self, signed: Signed) -> Event:
         """Raises `Rejected`: `envelope_malformed`."""
         try:
-            found = msgspec.json.decode(signed.content)
+            found = _parse(signed.content)
             return Event(
-                found["id"], found["type"], time_of(found["created"]), found["api_version"], found["livemode"],
-                found["source"], found["object"], found["previous"],
+                found.id, found.type, time_of(found.created), found.api_version, found.livemode, found.source,
+                found.object, found.previous,
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError):
+        except (msgspec.DecodeError, RecursionError):
             raise _unreadable() from None
 
 

@@ -18,13 +18,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from worker.web.exchange import Endpoint, Exchange
+from worker.web.one_write import OneWrite
 from worker.web.problems import problem_bytes
 
 MAX_HEAD_BYTES = 16 * 1024
 """Of a request's head; and of what stands beside its body in chunks: their lengths, as far as they are more than what
 they tell of, and trailers. uvicorn keeps each trailer, at twenty times its size."""
-
-_CONTINUE = b"HTTP/1.1 100 "
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +62,7 @@ class Gate:
         """Ends the connections that have taken too long."""
         now = asyncio.get_running_loop().time()
         for each in [each for each in self.open if each.deadline < now]:
-            each.transport.abort()
-
-
-class OneWrite:
-    """A transport that sends an answer's head and body in one call of the system: each costs as much as all that
-    uvicorn does for a request. Everything else is the transport's."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._parts: list[bytes] = []
-        for name in ("is_closing", "pause_reading", "resume_reading", "get_extra_info", "get_write_buffer_size"):
-            setattr(self, name, getattr(transport, name))
-
-    def write(self, data: bytes) -> None:
-        self._parts.append(data)
-        if data.startswith(_CONTINUE):  # the peer waits for it
-            self.flush()
-
-    def flush(self) -> None:
-        if self._parts:
-            self._transport.write(b"".join(self._parts))
-            self._parts.clear()
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._transport.abort()
+            each.expire()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -113,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._gate = gate
         self._bounds = gate.bounds
         self._beside_body = 0
-        self._has_head = False
+        self._has_head = self._is_idle = False
         self.deadline = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -143,6 +114,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._gate.waiting.pop(self, None)
         self.transport.abort()
 
+    def expire(self) -> None:
+        """It has taken too long. Between two requests it is closed in good order, once."""
+        if self._is_idle and not self.transport.is_closing():
+            self.transport.close()
+        else:
+            self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         self._beside_body += len(data)
         super().data_received(data)
@@ -160,13 +138,17 @@ class BoundedProtocol(HttpToolsProtocol):
     # What the parser meets, in its order
 
     def on_message_begin(self) -> None:
-        self._has_head = False
+        self._has_head = self._is_idle = False
         super().on_message_begin()
         self._wait(self._bounds.receive)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._has_head:  # else a trailer, which nobody reads
-            super().on_header(name, value)
+        if self._has_head:  # a trailer, which nobody reads
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._has_head = True
@@ -231,9 +213,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
+        """As uvicorn has it but for its timer: the sweep ends what is idle."""
         self._one_write.flush()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
         if self.cycle.response_complete and not self.cycle.more_body:
+            self._is_idle = True
             self._wait(self._bounds.idle)
 
     def _wait(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from worker.domain.account_changes import Kind, Step, Wish
+from worker.domain.account_changes import ChangeRefused, Kind, Step, Wish
 from worker.store.told_changes import ToldChange
 from worker.web.api.changes import Desk
 from worker.web.api.operations import Begun, Reply
@@ -48,7 +49,28 @@ def test_what_ends_elsewhere_is_looked_for(result: dict[str, Any] | None, reply:
     assert begun(told(result), Future()).reply() == reply
 
 
-def test_what_is_gone_is_not_said_to_be_taken_in() -> None:
-    reply = begun(None, Future()).reply()
+def test_what_is_gone_with_postgres_is_asked_for_again() -> None:
+    asked: list[Wish] = []
+    desk = Desk(asked.append, lambda _: None, lambda _: Future())
+    wish = Wish(uuid.uuid4(), Kind.UPDATE, "ann", "user ann")
+    begun = desk.asked(wish, reply_of, lambda _: LATER)
+    assert isinstance(begun, Begun)
+    assert begun.reply() is None, "it has yet to end"
+    assert asked == [wish, wish]
+
+
+def test_what_is_gone_with_its_user_is_refused_as_whatever_is_asked_for_them_now() -> None:
+    gone = False
+
+    def ask(_wish: Wish) -> None:
+        if gone:
+            raise ChangeRefused("erased", "the user was erased")
+
+    begun = Desk(ask, lambda _: None, lambda _: Future()).asked(
+        Wish(uuid.uuid4(), Kind.UPDATE, "ann", "user ann"), reply_of, lambda _: LATER
+    )
+    gone = True
+    assert isinstance(begun, Begun)
+    reply = begun.reply()
     assert reply is not None
-    assert (reply.status, dict(reply.headers)) == (HTTPStatus.SERVICE_UNAVAILABLE, {"retry-after": "1"})
+    assert (reply.status, json.loads(reply.body)["code"]) == (HTTPStatus.CONFLICT, "erased")
