@@ -9,8 +9,7 @@ yet is told from a forgery.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -38,18 +37,8 @@ class Signed(NamedTuple):
     content: bytes
 
 
-class _Content(msgspec.Struct):
-    """An `Event` as JSON has it; `created` is Unix time."""
-
-    id: str
-    type: str
-    created: int
-    api_version: str | None
-    livemode: bool
-    source: str
-    object: Mapping[str, Any]
-    previous: Mapping[str, Any]
-
+_Content: Any = msgspec.defstruct("Content", (get_type_hints(Event) | {"created": int}).items())
+"""An `Event` as JSON has it: `created` is Unix time."""
 
 _parse = msgspec.json.Decoder(_Content).decode
 
