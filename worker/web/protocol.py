@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from worker.web.exchange import Endpoint, Exchange
+from worker.web.one_write import OneWrite
 from worker.web.problems import problem_bytes
 
 MAX_HEAD_BYTES = 16 * 1024
 """Of a request's head; and of what stands beside its body in chunks: their lengths, as far as they are more than what
 they tell of, and trailers. uvicorn keeps each trailer, at twenty times its size."""
-
-_CONTINUE = b"HTTP/1.1 100 "
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +64,6 @@ class Gate:
         now = asyncio.get_running_loop().time()
         for each in [each for each in self.open if each.deadline < now]:
             each.transport.abort()
-
-
-class OneWrite:
-    """A transport that sends an answer's head and body in one call of the system: each costs as much as all that
-    uvicorn does for a request. Everything else is the transport's."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._parts: list[bytes] = []
-        for name in ("is_closing", "pause_reading", "resume_reading", "get_extra_info", "get_write_buffer_size"):
-            setattr(self, name, getattr(transport, name))
-
-    def write(self, data: bytes) -> None:
-        self._parts.append(data)
-        if data.startswith(_CONTINUE):  # the peer waits for it
-            self.flush()
-
-    def flush(self) -> None:
-        if self._parts:
-            self._transport.write(b"".join(self._parts))
-            self._parts.clear()
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._transport.abort()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -170,16 +142,29 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._has_head = True
-        endpoint = self._gate.endpoints.get(self.url.partition(b"?")[0])
+        if self.transport.is_closing():  # its peer was told that it is heard no further (RFC 9112, 9.6)
+            return
+        endpoint = self._gate.endpoints.get(self._path())
         if endpoint is None:
             super().on_headers_complete()
-            return
-        before, self.cycle = self.cycle, self._exchange(endpoint)
+        else:
+            self._begin(self._exchange(endpoint))
+        if self.parser.should_upgrade():  # httptools reads no body behind it: that would be the next request
+            self.cycle.keep_alive = False
+
+    def _path(self) -> bytes:
+        """Of the request's target, which may be absolute (RFC 9112, 3.2.2)."""
+        if self.url.startswith(b"/"):
+            return self.url.partition(b"?")[0]
+        return httptools.parse_url(self.url).path or b""
+
+    def _begin(self, exchange: Any) -> None:
+        before, self.cycle = self.cycle, exchange
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            exchange.begin()
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((exchange, self.app))
 
     def _exchange(self, endpoint: Endpoint) -> Any:
         version, method = self.parser.get_http_version(), self.parser.get_method()
@@ -193,9 +178,10 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Of uvicorn's cycles, or an exchange: its turn has come."""
+        """Of uvicorn's cycles, or an exchange that has waited: its turn has come. Not within the answer of the one
+        before it, as thousands may wait, each for another."""
         if isinstance(cycle, Exchange):
-            cycle.begin()
+            self.loop.call_soon(cycle.begin)
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -233,8 +219,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._one_write.flush()
         super().on_response_complete()
+        if self.flow.write_paused:
+            self.flow.pause_reading()
         if self.cycle.response_complete and not self.cycle.more_body:
             self._wait(self._bounds.idle)
+
+    def pause_writing(self) -> None:
+        """Who doesn't take the answers is read no further: they would pile up here."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def _wait(self, seconds: float) -> None:
         self.deadline = self.loop.time() + seconds

@@ -30,10 +30,10 @@ class Taking:
 
     def take(self, body: bytes, headers: Mapping[bytes, bytes], answer: Callable[[Answer], None]) -> None:
         assert headers is not None
-        if self.crash is not None:
-            raise self.crash
         self.taken.append(body)
         self.answers.append(answer)
+        if self.crash is not None:
+            raise self.crash
 
     def unread(self, problem: Problem) -> None:
         self.not_read.append(problem.answer.status)
@@ -135,6 +135,18 @@ def test_a_bug_in_one_is_told_and_answered(endpoint: Taking, line: Line) -> None
         one.complete()
     assert [said[:12] for said in line.written] == [b"HTTP/1.1 500"]
     assert [(told["event"], told["path"]) for told in lines] == [("request.crashed", "/there")]
+
+
+def test_it_is_answered_once_whatever_its_endpoint_does(endpoint: Taking, line: Line) -> None:
+    """A second answer would be the next request's."""
+    one = exchange(endpoint, line)
+    one.begin()
+    one.complete()
+    for _ in range(2):
+        endpoint.answers[0](OK)
+    one.add(b"x")
+    assert endpoint.room()
+    assert line.written == [b"HTTP/1.1 200 OK taken"]
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
