@@ -231,8 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.pipeline:
-            self.flow.resume_reading()
+        self.flow.resume_reading()
 
     def _wait(self, seconds: float) -> None:
         self.deadline = self.loop.time() + seconds

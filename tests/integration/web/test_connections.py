@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 
@@ -38,8 +38,8 @@ class Taking:
         self.held: list[Callable[[], object]] = []
 
     def take(self, body: bytes, headers: Mapping[bytes, bytes], answer: Callable[[Answer], None]) -> None:
-        assert b"host" in headers
         self.taken.append(body)
+        self.headers = headers
         if self.holds:
             self.held.append(partial(asyncio.get_running_loop().call_soon_threadsafe, answer, self.answer))
         else:
@@ -58,13 +58,19 @@ def endpoint() -> Taking:
     return Taking()
 
 
-@pytest.fixture
-def server(endpoint: Taking) -> Iterator[HttpServer]:
-    bounds = Bounds(connections=100, receive=PATIENCE, answer=PATIENCE, idle=PATIENCE)
+@contextmanager
+def serving(endpoint: Taking, connections: int = 100) -> Iterator[HttpServer]:
+    bounds = Bounds(connections, receive=PATIENCE, answer=PATIENCE, idle=PATIENCE)
     server = HttpServer(App({"/hello": {"GET": _greet}}), "127.0.0.1", 0, bounds, name="web", endpoints=[endpoint])
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def server(endpoint: Taking) -> Iterator[HttpServer]:
+    with serving(endpoint) as server:
+        yield server
 
 
 def connected(server: HttpServer) -> socket.socket:
@@ -115,23 +121,37 @@ def test_those_behind_one_that_is_in_hand_wait_for_it(server: HttpServer, endpoi
 
 
 def test_of_a_peer_that_leaves_meanwhile_nothing_stays_in_hand(server: HttpServer, endpoint: Taking) -> None:
-    """One is in hand, one waits for it, and one hasn't come to its end."""
     endpoint.holds, endpoint.in_hand = True, InHand(1000)
     with connected(server) as connection:
-        connection.sendall(post(b"x" * 100) + post(b"x" * 100) + post(b"x" * 100)[:-1])
+        connection.sendall(_THREE)
         wait_until(lambda: endpoint.held)
     endpoint.holds = False
     endpoint.held[0]()
+    wait_until(lambda: has_room(endpoint, 1000))
 
-    def is_empty() -> bool:
-        try:
-            endpoint.in_hand.add(1000, 0)
-        except Problem:
-            return False
-        endpoint.in_hand.remove(1000)
-        return True
 
-    wait_until(is_empty)
+def test_of_a_connection_that_has_to_make_way_nothing_stays_in_hand(endpoint: Taking) -> None:
+    endpoint.holds, endpoint.in_hand = True, InHand(1000)
+    with serving(endpoint, connections=1) as server, connected(server) as connection:
+        connection.sendall(_THREE)
+        wait_until(lambda: endpoint.held)
+        assert statuses(server, LAST) == [b"200"]
+        endpoint.held[0]()
+        wait_until(lambda: has_room(endpoint, 1000))
+    assert len(endpoint.taken) == 1
+
+
+_THREE = post(b"x" * 100) + post(b"y" * 100) + post(b"z" * 100)[:-1]
+"""One that is taken, one that waits for it, and one that hasn't come to its end."""
+
+
+def has_room(endpoint: Taking, size: int) -> bool:
+    try:
+        endpoint.in_hand.add(size, 0)
+    except Problem:
+        return False
+    endpoint.in_hand.remove(size)
+    return True
 
 
 @pytest.mark.parametrize(
@@ -164,6 +184,11 @@ def test_a_body_that_is_taken_for_another_protocol_s_is_no_request(
     assert found.count(b"HTTP/1.1 ") == 1
 
 
+def test_of_headers_that_come_twice_the_first_counts(server: HttpServer, endpoint: Taking) -> None:
+    statuses(server, post(b"x", b"A: first", b"Connection: close", b"a: second"))
+    assert endpoint.headers[b"a"] == b"first"
+
+
 def test_an_absolute_target_is_its_path(server: HttpServer, endpoint: Taking) -> None:
     """RFC 9112, 3.2.2: it has to be taken."""
     for target in (b"http://x/there", b"http://x/there?a=b", b"/there?a=/b"):
@@ -179,6 +204,7 @@ def test_a_head_request_is_answered_without_a_body(server: HttpServer) -> None:
         head, _, body = answers(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 405")
     assert re.search(rb"content-length: [1-9]", head)
+    assert head.count(b"connection: close") == 1
     assert body == b""
 
 

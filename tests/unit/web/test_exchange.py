@@ -104,6 +104,14 @@ def test_who_waits_to_send_the_body_is_told_when_its_turn_has_come(endpoint: Tak
     assert line.written == [b"HTTP/1.1 100 Continue\r\n\r\n"]
 
 
+def test_who_has_sent_the_body_without_waiting_is_not_told_to(endpoint: Taking, line: Line) -> None:
+    one = exchange(endpoint, line, expects=True)
+    one.complete()
+    one.begin()
+    assert line.written == []
+    assert endpoint.taken == [b""]
+
+
 def test_what_is_refused_before_its_turn_is_answered_in_its_turn_and_read_no_further(
     endpoint: Taking, line: Line
 ) -> None:
@@ -176,3 +184,12 @@ def test_once_it_is_answered_its_room_is_another_s(endpoint: Taking, line: Line)
     one.complete()
     endpoint.answers[0](OK)
     assert endpoint.room()
+
+
+def test_there_is_room_for_as_much_as_may_be_in_hand(endpoint: Taking, line: Line) -> None:
+    one, other = exchange(endpoint, line), exchange(endpoint, line)
+    one.add(b"x" * (LIMIT - 3))
+    other.add(b"x" * 3)
+    assert endpoint.not_read == []
+    other.add(b"x")
+    assert endpoint.not_read == [HTTPStatus.SERVICE_UNAVAILABLE]
