@@ -130,7 +130,9 @@ def test_of_a_peer_that_leaves_meanwhile_nothing_stays_in_hand(server: HttpServe
     wait_until(lambda: has_room(endpoint, 1000))
 
 
-def test_of_a_connection_that_has_to_make_way_nothing_stays_in_hand(endpoint: Taking) -> None:
+def test_of_a_connection_that_has_to_make_way_nothing_stays_in_hand(
+    endpoint: Taking, caplog: pytest.LogCaptureFixture
+) -> None:
     endpoint.holds, endpoint.in_hand = True, InHand(1000)
     with serving(endpoint, connections=1) as server, connected(server) as connection:
         connection.sendall(_THREE)
@@ -139,6 +141,7 @@ def test_of_a_connection_that_has_to_make_way_nothing_stays_in_hand(endpoint: Ta
         endpoint.held[0]()
         wait_until(lambda: has_room(endpoint, 1000))
     assert len(endpoint.taken) == 1
+    assert caplog.records == [], "an answer to nobody is no error"
 
 
 _THREE = post(b"x" * 100) + post(b"y" * 100) + post(b"z" * 100)[:-1]
@@ -208,6 +211,27 @@ def test_a_head_request_is_answered_without_a_body(server: HttpServer) -> None:
     assert body == b""
 
 
+def test_who_waits_for_an_answer_is_read_no_further(server: HttpServer, endpoint: Taking) -> None:
+    """Else one connection could bring any number of requests."""
+    count = 200
+    endpoint.holds, endpoint.in_hand = True, InHand(8_000_000)
+    with connected(server) as connection, ThreadPoolExecutor(1) as sender:
+        sent = sender.submit(connection.sendall, post(b"x" * 50_000) * count + LAST)
+        wait_until(lambda: endpoint.held)
+        go_round(server)
+        assert has_room(endpoint, 4_000_000)
+        endpoint.holds = False
+        endpoint.held[0]()
+        assert answers(connection).count(b"taken") == count
+        sent.result()
+
+
+def go_round(server: HttpServer) -> None:
+    """The server looks at all that has come on other connections meanwhile."""
+    for _ in range(50):
+        statuses(server, LAST)
+
+
 def test_who_takes_no_answers_is_read_no_further(server: HttpServer, endpoint: Taking) -> None:
     """Else they would pile up in our memory. It goes on once they are taken."""
     count, size = 200, 1_000_000
@@ -217,8 +241,7 @@ def test_who_takes_no_answers_is_read_no_further(server: HttpServer, endpoint: T
 
         def is_held_up() -> bool:
             before = len(endpoint.taken)
-            for _ in range(50):  # the server goes round meanwhile, and looks at all that has come
-                statuses(server, LAST)
+            go_round(server)
             return 0 < before == len(endpoint.taken)
 
         wait_until(is_held_up)
