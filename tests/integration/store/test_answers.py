@@ -138,8 +138,14 @@ def put_off(database: Database, fetch: refreshes.Refresh) -> None:
         refreshes.postpone(tx, fetch, timedelta(seconds=4), None, fetched=True)
 
 
-@pytest.mark.parametrize("meanwhile", [take_away, put_off])
-def test_an_answer_is_not_written_over_a_fetch_that_was_written_meanwhile(
+def hear(database: Database, _fetch: refreshes.Refresh) -> None:
+    """An event says that the row is right, and may be newer than the answer."""
+    with database.transaction() as tx:
+        refreshes.confirm(tx, ["sub_1"])
+
+
+@pytest.mark.parametrize("meanwhile", [take_away, put_off, hear])
+def test_an_answer_is_not_written_over_what_was_written_or_heard_meanwhile(
     database: Database, change: AccountChange, meanwhile: Callable[[Database, refreshes.Refresh], None]
 ) -> None:
     mark(database, "sub_1")
