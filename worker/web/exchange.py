@@ -88,6 +88,7 @@ class Exchange:
         self.disconnected = False
         self._endpoint = endpoint
         self._connection = connection
+        self._method = method
         self._headers = headers
         self._is_asked_for = is_asked_for
         self._parts: list[bytes] = []
@@ -111,7 +112,7 @@ class Exchange:
 
     def add(self, part: bytes) -> None:
         """A part of the body."""
-        if self._refusal is not None:
+        if self._refusal is not None or self.response_complete:
             return
         try:
             require_room(self._size + len(part), self._endpoint.max_body_bytes)
@@ -152,11 +153,12 @@ class Exchange:
 
     def _answer(self, answer: Answer) -> None:
         self._let_go()
-        if self.disconnected:
+        if self.disconnected or self.response_complete:
             return
         self.response_complete = True
         self.keep_alive = self.keep_alive and CLOSE[0] not in answer.headers
-        self._connection.answered(_head(answer), answer.body, keep_alive=self.keep_alive)
+        body = b"" if self._method == b"HEAD" else answer.body
+        self._connection.answered(_head(answer), body, keep_alive=self.keep_alive)
 
     def _refuse(self, problem: Problem) -> None:
         self._endpoint.unread(problem)

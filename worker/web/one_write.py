@@ -1,4 +1,4 @@
-"""An answer leaves in one call of the system."""
+"""An answer's head and body, sent in one call of the system."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _CONTINUE = b"HTTP/1.1 100 "
 
 
 class OneWrite:
-    """A transport that sends an answer's head and body in one call of the system: each costs as much as all that
-    uvicorn does for a request. Everything else is the transport's."""
+    """A transport that keeps what is written until `flush`: each call costs as much as all that uvicorn does for a
+    request. Everything else is the transport's."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

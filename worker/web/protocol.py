@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -152,16 +153,29 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._has_head = True
-        endpoint = self._gate.endpoints.get(self.url.partition(b"?")[0])
+        if self.transport.is_closing():  # its peer was told that it is heard no further (RFC 9112, 9.6)
+            return
+        endpoint = self._gate.endpoints.get(self._path())
         if endpoint is None:
             super().on_headers_complete()
-            return
-        before, self.cycle = self.cycle, self._exchange(endpoint)
+        else:
+            self._begin(self._exchange(endpoint))
+        if self.parser.should_upgrade():  # httptools reads no body behind it: that would be the next request
+            self.cycle.keep_alive = False
+
+    def _path(self) -> bytes:
+        """Of the request's target, which may be absolute (RFC 9112, 3.2.2)."""
+        if self.url.startswith(b"/"):
+            return self.url.partition(b"?")[0]
+        return httptools.parse_url(self.url).path or b""
+
+    def _begin(self, exchange: Any) -> None:
+        before, self.cycle = self.cycle, exchange
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            exchange.begin()
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((exchange, self.app))
 
     def _exchange(self, endpoint: Endpoint) -> Any:
         version, method = self.parser.get_http_version(), self.parser.get_method()
@@ -175,9 +189,10 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Of uvicorn's cycles, or an exchange: its turn has come."""
+        """Of uvicorn's cycles, or an exchange that has waited: its turn has come. Not within the answer of the one
+        before it, as thousands may wait, each for another."""
         if isinstance(cycle, Exchange):
-            cycle.begin()
+            self.loop.call_soon(cycle.begin)
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -217,12 +232,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._one_write.flush()
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
-            self.flow.resume_reading()
+            if not self.flow.write_paused:
+                self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
         if self.cycle.response_complete and not self.cycle.more_body:
             self._is_idle = True
             self._wait(self._bounds.idle)
+
+    def pause_writing(self) -> None:
+        """Who doesn't take the answers is read no further: they would pile up here."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.resume_reading()
 
     def _wait(self, seconds: float) -> None:
         self.deadline = self.loop.time() + seconds

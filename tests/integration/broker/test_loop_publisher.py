@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
+import pytest
 import uvloop
 from structlog.testing import capture_logs
 
@@ -90,6 +91,30 @@ def test_an_nsqd_that_says_nothing_is_left_for_another(new_nsqd: NewNsqd, topic:
             os.kill(broker.pid, signal.SIGCONT)
     [other] = [broker for broker in brokers if broker not in stopped]
     await_depth(other, topic, 1)
+
+
+def test_who_waits_as_the_process_stops_is_told(new_nsqd: NewNsqd, topic: str) -> None:
+    """Of what is under way, and of what waits behind it; and who asks only then, at once."""
+    nsqd = new_nsqd()
+    heard: list[SubkeeperError | None] = []
+
+    async def use(publisher: LoopPublisher) -> LoopPublisher:
+        await published(publisher, b"first")
+        os.kill(nsqd.pid, signal.SIGSTOP)
+        publisher.publish(b"under way", heard.append)
+        await asyncio.sleep(0)  # it is sent in the loop's next turn
+        await asyncio.sleep(0)
+        assert publisher._flying
+        publisher.publish(b"waits", heard.append)
+        return publisher
+
+    try:
+        publisher, _ = publishing(settings_for(nsqd.tcp_address), topic, use, timeout=60)
+    finally:
+        os.kill(nsqd.pid, signal.SIGCONT)
+    assert [type(each) for each in heard] == [Unavailable, Unavailable]
+    with pytest.raises(Unavailable):
+        publisher.publish(b"late", heard.append)
 
 
 def test_without_nsqd_whoever_waits_is_told_in_time(new_nsqd: NewNsqd, topic: str) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from tests.integration.store.test_refreshes import LEASE, lease, mark
+from worker.accounts import answer_rows
+from worker.accounts.answer_rows import Watched
 from worker.domain.account_changes import AccountChange, Kind, Step
-from worker.store import account_changes, answers, refreshes
+from worker.domain.default_card import DefaultCard
+from worker.domain.stripe_facts import Answer, FetchedSubscription, SubscriptionFact
+from worker.store import account_changes, answers, customers, refreshes
 from worker.store.account_changes import NewChange
 from worker.store.answers import Begun, Held, Mark
 from worker.store.engine.database import Database
@@ -138,8 +142,14 @@ def put_off(database: Database, fetch: refreshes.Refresh) -> None:
         refreshes.postpone(tx, fetch, timedelta(seconds=4), None, fetched=True)
 
 
-@pytest.mark.parametrize("meanwhile", [take_away, put_off])
-def test_an_answer_is_not_written_over_a_fetch_that_was_written_meanwhile(
+def hear(database: Database, _fetch: refreshes.Refresh) -> None:
+    """An event says that the row is right, and may be newer than the answer."""
+    with database.transaction() as tx:
+        refreshes.confirm(tx, ["sub_1"])
+
+
+@pytest.mark.parametrize("meanwhile", [take_away, put_off, hear])
+def test_an_answer_is_not_written_over_what_was_written_or_heard_meanwhile(
     database: Database, change: AccountChange, meanwhile: Callable[[Database, refreshes.Refresh], None]
 ) -> None:
     mark(database, "sub_1")
@@ -154,3 +164,21 @@ def test_nor_where_the_mark_is_gone(database: Database, change: AccountChange) -
     with database.transaction() as tx:
         refreshes.clear(tx, refreshes.lease(tx, 1, LEASE)[0])
     assert not held(database).is_unmoved(watched)
+
+
+def test_where_the_customers_card_is_in_doubt_it_is_asked_for_again(database: Database, change: AccountChange) -> None:
+    """An event has told another one in the same second: which is newer can't be told. The subscription is written."""
+    begun = begin(database, change)
+    now = datetime.now(UTC)
+    with database.transaction() as tx:
+        customers.write_defaults(tx, {"cus_1": DefaultCard("pm_1", now, now)})
+    said = SubscriptionFact(
+        "sub_1", "cus_1", None, "price_1", None, "active", True, None, None, None, None, None, None, now
+    )
+    answer = Answer(FetchedSubscription(said, "ann", None), now, now, False, None)
+    watched = Watched(begun.version, begun.status, begun.mark)
+    with database.transaction() as tx:
+        assert answer_rows.take(tx, "sub_1", watched, answer, lambda _: "pending") is None
+    assert one(database, "SELECT canceling FROM billing_subscriptions")
+    assert one(database, "SELECT default_payment_method FROM billing_customers") == "pm_1"
+    assert one(database, "SELECT due_at > now() FROM subscription_refreshes")

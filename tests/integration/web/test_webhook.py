@@ -48,6 +48,14 @@ def test_a_delivery_is_an_envelope_at_nsqd_when_it_is_answered(endpoint: Endpoin
     assert (event.id, event.source, event.object_id) == ("evt_7", "webhook", "sub_7")
     assert endpoint.outcomes("published") == 1
     assert endpoint.metric("subkeeper_webhook_signatures_total", secret="main") == 1
+    assert endpoint.metric("subkeeper_webhook_publish_seconds_count") == 1
+
+
+def test_what_nsqd_would_not_take_is_told_to_come_again(new_endpoint: NewEndpoint) -> None:
+    """A limit that is too low is ours to raise: Stripe sends for three days."""
+    endpoint = new_endpoint(SUBKEEPER_NSQ__MAX_MESSAGE_BYTES="1024")
+    status, problem = endpoint.post(body_of(api_version="x" * 400))
+    assert (status, problem["code"]) == (503, "unavailable")
 
 
 def test_one_that_comes_twice_is_published_twice(endpoint: Endpoint) -> None:

@@ -98,6 +98,29 @@ def test_of_an_expanded_object_its_id_is_kept() -> None:
     assert found.object["customer"] == "cus_1"
 
 
+@pytest.mark.parametrize("kept", ["x" * 500, "\U0001f600" * 500, 2**63 - 1, -(2**63), True, None])
+def test_a_plain_value_is_kept_as_far_as_postgres_and_stripe_go(kept: object) -> None:
+    assert {read(kept) for read in (_by_json, _by_dict)} == {kept}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["x" * 501, "\U0001f600" * 501, 2**63, -(2**63) - 1, 1.5, 1.0, "a\x00b", "\ud800", [], ["x"], {}, {"name": CANARY}],
+)
+def test_what_is_no_plain_value_is_not_kept(odd: object) -> None:
+    assert {read(odd) for read in (_by_json, _by_dict)} == {None}
+
+
+def _by_json(value: object) -> object:
+    found = heard(json.dumps(about("invoice.paid", status=value)).encode(), "webhook").event
+    assert isinstance(found, Event)
+    return found.object["status"]
+
+
+def _by_dict(value: object) -> object:
+    return pruned(about("invoice.paid", status=value), "webhook").object["status"]
+
+
 @pytest.mark.parametrize(
     "broken",
     [

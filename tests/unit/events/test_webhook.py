@@ -50,6 +50,9 @@ def test_an_event_is_published_as_a_signed_envelope() -> None:
     assert endpoint.signed == ["main"]
 
 
+NESTED = b"[" * 100_000 + b"]" * 100_000
+
+
 @pytest.mark.parametrize(
     ("livemode", "sent", "outcome"),
     [
@@ -61,6 +64,10 @@ def test_an_event_is_published_as_a_signed_envelope() -> None:
         (False, event(type="charge.succeeded"), "type_unknown"),
         (False, event(data={}), "malformed"),
         (False, event(created="soon"), "malformed"),
+        (False, event(created=253_402_300_799), "published"),
+        (False, event(created=253_402_300_800), "malformed"),
+        (False, event(created=-62_135_596_800), "published"),
+        (False, event(created=-62_135_596_801), "malformed"),
         (False, b"", "malformed"),
         (False, b"[]", "malformed"),
         (False, b'{"id": NaN}', "malformed"),
@@ -68,6 +75,9 @@ def test_an_event_is_published_as_a_signed_envelope() -> None:
         (False, b"[" * 100_000, "malformed"),
         (False, json.dumps(event()).encode("utf-16"), "malformed"),
         (False, b'{"id": "\xff"}', "malformed"),
+        (False, json.dumps(event()).encode()[:-1] + b', "unread": "\xff"}', "malformed"),
+        (False, json.dumps(event()).encode()[:-1] + b', "unread": ' + NESTED + b"}", "malformed"),
+        (False, json.dumps(event()).encode()[:-1] + b', "account": ' + NESTED + b"}", "malformed"),
     ],
 )
 def test_what_is_signed_is_looked_at_before_it_is_published(

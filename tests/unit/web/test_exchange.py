@@ -30,10 +30,10 @@ class Taking:
 
     def take(self, body: bytes, headers: Mapping[bytes, bytes], answer: Callable[[Answer], None]) -> None:
         assert headers is not None
-        if self.crash is not None:
-            raise self.crash
         self.taken.append(body)
         self.answers.append(answer)
+        if self.crash is not None:
+            raise self.crash
 
     def unread(self, problem: Problem) -> None:
         self.not_read.append(problem.answer.status)
@@ -104,6 +104,14 @@ def test_who_waits_to_send_the_body_is_told_when_its_turn_has_come(endpoint: Tak
     assert line.written == [b"HTTP/1.1 100 Continue\r\n\r\n"]
 
 
+def test_who_has_sent_the_body_without_waiting_is_not_told_to(endpoint: Taking, line: Line) -> None:
+    one = exchange(endpoint, line, expects=True)
+    one.complete()
+    one.begin()
+    assert line.written == []
+    assert endpoint.taken == [b""]
+
+
 def test_what_is_refused_before_its_turn_is_answered_in_its_turn_and_read_no_further(
     endpoint: Taking, line: Line
 ) -> None:
@@ -137,6 +145,18 @@ def test_a_bug_in_one_is_told_and_answered(endpoint: Taking, line: Line) -> None
     assert [(told["event"], told["path"]) for told in lines] == [("request.crashed", "/there")]
 
 
+def test_it_is_answered_once_whatever_its_endpoint_does(endpoint: Taking, line: Line) -> None:
+    """A second answer would be the next request's."""
+    one = exchange(endpoint, line)
+    one.begin()
+    one.complete()
+    for _ in range(2):
+        endpoint.answers[0](OK)
+    one.add(b"x")
+    assert endpoint.room()
+    assert line.written == [b"HTTP/1.1 200 OK taken"]
+
+
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_of_a_peer_that_is_gone_nothing_is_kept_and_nothing_is_written_to_it(
     endpoint: Taking, line: Line, *, is_whole: bool
@@ -164,3 +184,12 @@ def test_once_it_is_answered_its_room_is_another_s(endpoint: Taking, line: Line)
     one.complete()
     endpoint.answers[0](OK)
     assert endpoint.room()
+
+
+def test_there_is_room_for_as_much_as_may_be_in_hand(endpoint: Taking, line: Line) -> None:
+    one, other = exchange(endpoint, line), exchange(endpoint, line)
+    one.add(b"x" * (LIMIT - 3))
+    other.add(b"x" * 3)
+    assert endpoint.not_read == []
+    other.add(b"x")
+    assert endpoint.not_read == [HTTPStatus.SERVICE_UNAVAILABLE]
