@@ -102,7 +102,7 @@ POINTS = frozenset(
         "publish:Outlet.send",
         "publish:Quarantine.retry_messages",
         "publish:Relay._publish",
-        "publish:Webhook.accept",
+        "publish:StripeWebhook.take",
         "publish:publish.publish",
         "publish:replaying.replay",
         "stripe:account.retrieve",
@@ -227,7 +227,6 @@ def _is_apart(file: Path) -> bool:
 
 def _points_of(file: Path) -> Iterator[str]:
     tree = ast.parse(file.read_text())
-    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
     for function, call in _calls(tree, ""):
         match call.func:
             case ast.Attribute(attr="transaction" | "connection", value=holder) if _name(holder).endswith("database"):
@@ -236,9 +235,8 @@ def _points_of(file: Path) -> Iterator[str]:
                 yield f"stripe:{call.args[0].value!s}"
             case ast.Attribute(attr="post" | "sub" | "fin" | "req" | "touch" | "cls") if file.parent.name == "broker":
                 yield from _to_nsqd(call.func, call)
-            case ast.Attribute(attr="publish" | "_publish", value=holder):
-                if id(call) in awaited or _name(holder).endswith("publisher"):
-                    yield f"publish:{owner(function, file.stem)}"
+            case ast.Attribute(attr="publish", value=holder) if _name(holder).endswith("publisher"):
+                yield f"publish:{owner(function, file.stem)}"
             case ast.Attribute(attr="replace", value=holder) if _name(holder) == "_new":
                 yield f"file:{function}"
             case ast.Attribute(attr="write", value=holder) if file.stem == "walk" and _name(holder) == "_file":

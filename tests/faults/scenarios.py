@@ -755,7 +755,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "delivery": Scenario(
         _delivered,
-        (Kill("publish:Webhook.accept"),),
+        (Kill("publish:StripeWebhook.take"),),
         command=lambda _: ("run", "web"),
         during=_change_while_it_listens,
         afterwards=_is_delivered,

@@ -70,7 +70,7 @@ class Web:
         webhook = self._webhook(settings, metrics, self._keys) if self._keys else None
         endpoint = StripeWebhook(
             webhook.envelope if webhook else None,
-            self._publisher.publish,
+            self._publisher,
             max_body_bytes=web.max_body_bytes,
             max_bytes_in_hand=web.max_bytes_in_hand,
             observe=metrics.webhook,

@@ -31,6 +31,10 @@ class Observer(Protocol):
     def published(self, seconds: float) -> None: ...
 
 
+class Publisher(Protocol):
+    def publish(self, body: bytes, then: Callable[[SubkeeperError | None], None]) -> None: ...
+
+
 class StripeWebhook:
     """An `Endpoint`. `envelope` takes the raw body and the Stripe-Signature, and gives the message to publish, or why
     there is none; None while the webhook is disabled. `refused` hears why a delivery wasn't taken. Of all that is read
@@ -39,7 +43,7 @@ class StripeWebhook:
     def __init__(
         self,
         envelope: Callable[[bytes, bytes | None], bytes | str] | None,
-        publish: Callable[[bytes, Callable[[SubkeeperError | None], None]], None],
+        publisher: Publisher,
         *,
         max_body_bytes: int,
         max_bytes_in_hand: int,
@@ -47,7 +51,7 @@ class StripeWebhook:
         refused: Callable[[str, str], None],
     ) -> None:
         self._envelope = envelope
-        self._publish = publish
+        self._publisher = publisher
         self.path = "/stripe/webhook"
         self.max_body_bytes = max_body_bytes
         self.in_hand = InHand(max_bytes_in_hand)
@@ -65,7 +69,7 @@ class StripeWebhook:
                 self._observe.delivery(message)
                 answer(_OK)
             else:
-                self._publish(message, partial(self._published, answer, began))
+                self._publisher.publish(message, partial(self._published, answer, began))
         except WebhookRefused as refused:
             raise self._problem(HTTPStatus.BAD_REQUEST, refused.reason, refused.detail) from None
         except (Unavailable, Rejected) as away:
