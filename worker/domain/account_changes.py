@@ -180,10 +180,6 @@ class AccountChange:
         return self.steps[self.done] if self.done < len(self.steps) else None
 
     @property
-    def is_last(self) -> bool:
-        return self.done + 1 == len(self.steps)
-
-    @property
     def is_untouched(self) -> bool:
         """Whether nothing of it can have been asked of Stripe yet."""
         return self.done == 0 and self.asked_for is None

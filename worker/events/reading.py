@@ -116,7 +116,8 @@ _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 def _required(found: Mapping[str, Any], name: str, kind: type[_Kind]) -> _Kind:
     """Names what it lacks, and repeats nothing that it says."""
     value = found.get(name)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int) or (kind is str and not _plain(value)):
+    is_flag = isinstance(value, bool) and kind is int
+    if not isinstance(value, kind) or is_flag or (kind is str and _plain(value) is None):
         raise Rejected("event_malformed", f"it has no {name} that is {kind.__name__}")
     return value
 

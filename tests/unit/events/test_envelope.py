@@ -180,6 +180,11 @@ def test_what_has_the_form_of_stripes_objects_is_read_as_what_was_decoded(drawn:
     assert _reason(heard(body, "webhook").event) == _reason(_pruned(json.loads(body)))
 
 
+def test_an_empty_text_is_a_text_however_it_comes() -> None:
+    made = event(id="", data={"object": {"id": "", "customer": ""}, "previous_attributes": None})
+    assert heard(json.dumps(made).encode(), "webhook").event == pruned(made, "webhook")
+
+
 @given(data=JSON, previous=JSON, account=JSON, livemode=JSON)
 def test_what_comes_as_json_is_read_as_what_was_decoded(
     data: object, previous: object, account: object, livemode: object
