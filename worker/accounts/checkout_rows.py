@@ -63,11 +63,12 @@ class PageRows:
 
 
 def take_up(tx: Transaction) -> None:
-    """Each that is complete is a change from here on, made in its user's turn. Users are locked in their order."""
-    for each in sorted(checkouts.complete(tx, TAKEN_UP_AT_ONCE), key=lambda found: found.user_id):
-        account_changes.lock_user(tx, each.user_id)
-        account_changes.insert(tx, _completing(tx, each), None)
-        checkouts.applying(tx, each.id)
+    """Each that is complete is a change from here on, made in its user's turn; later, where somebody has locked that
+    user: nobody else's waits for it."""
+    for each in checkouts.complete(tx, TAKEN_UP_AT_ONCE):
+        if account_changes.try_to_lock_user(tx, each.user_id):
+            account_changes.insert(tx, _completing(tx, each), None)
+            checkouts.applying(tx, each.id)
 
 
 def _completing(tx: Transaction, page: Complete) -> NewChange:

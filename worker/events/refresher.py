@@ -243,6 +243,7 @@ class Refresher(BlamesNobody):
         row = subscriptions.locked(tx, [fact.id])[fact.id]
         told = charge(found.latest_invoice) if found.latest_invoice is not None else None
         new, _ = fetched(row, state, told, seen, "adopted", customer_default=row.customer_default)
+        new = new._replace(version=row.version)  # nobody has heard of it without its charge
         change = Change(new.user_id, fact.id, new.version, None, new.columns(), "adopted", new.project_id)
         subscriptions.write(tx, [new], [change])
         if is_own:  # on another's customer it says nothing of the user's signup

@@ -23,6 +23,7 @@ from worker.store.provisioning.leases import NEW_TOKEN
 
 # Whoever asks for the same user waits for this transaction's end: of two at once, the later one sees the earlier.
 _LOCK = text("SELECT pg_advisory_xact_lock(1533739011, hashtext(:user_id))")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(1533739011, hashtext(:user_id))")
 
 COLUMNS = """
     c.id, c.kind, c.user_id, c.steps, c.done, c.wanted, c.sealed_email, c.etag, c.stripe_subscription_id,
@@ -117,6 +118,11 @@ class NewChange:
 def lock_user(tx: Connection, user_id: str) -> None:
     """Nobody else asks for a change of this user until `tx` ends."""
     tx.execute(_LOCK, {"user_id": user_id})
+
+
+def try_to_lock_user(tx: Connection, user_id: str) -> bool:
+    """As `lock_user`, without waiting. False: somebody else has locked the user."""
+    return bool(tx.execute(_TRY_LOCK, {"user_id": user_id}).scalar_one())
 
 
 def is_removal_asked_for(tx: Connection, user_id: str) -> bool:

@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from tests.integration.accounts.conftest import Accounts, token_of
+from tests.integration.accounts.conftest import Accounts, signed_up, token_of
 from tests.integration.accounts.paying import (
     CANCEL,
     MASTERCARD,
@@ -227,6 +228,19 @@ def test_a_page_that_is_complete_stands_though_nobody_has_told_us(hearing: Accou
     heard(hearing)
     assert told(hearing, page)["state"] == "applied"
     assert through(hearing, "gold")["state"] == "applied"
+
+
+def test_a_user_whom_somebody_has_locked_holds_nobody_elses_page_up(hearing: Accounts) -> None:
+    signed_up(hearing.stack, "bob")
+    pages = {user: opened(hearing, user=user) for user in ("ann", "bob")}
+    with psycopg.connect(hearing.stack.database_url) as another:
+        another.execute("SELECT pg_advisory_xact_lock(1533739011, hashtext('ann'))")
+        for page in pages.values():
+            completed(page)
+        heard(hearing)
+        wait_until(lambda: hearing.read("bob").body["plan"] == "pro", what="bob has what he has paid for")
+        assert told(hearing, pages["ann"])["state"] == "pending"
+    come_to(hearing, pages["ann"], "applied")
 
 
 def test_events_that_come_twice_late_or_before_our_commit_complete_it_once(

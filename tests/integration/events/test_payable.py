@@ -154,6 +154,24 @@ def test_a_customer_that_was_made_elsewhere_is_known_by_the_fetch_that_adopts_it
     assert is_payable(stack, made["id"])
 
 
+def test_one_that_was_paid_for_elsewhere_is_told_of_from_its_first_version(stack: Stack) -> None:
+    start(stack, "ada")
+    customer = customer_of(stack, "ada")
+    make_default(stack, customer, add_card(stack, customer))
+    price = {"product": stack.price()["product"], "currency": "usd", "unit_amount": "900", "recurring[interval]": "month"}
+    new = stack.call_stripe("POST", "/v1/prices", **price)
+    made = stack.call_stripe("POST", "/v1/subscriptions", customer=customer, **{"items[0][price]": new["id"]})
+    assert made["status"] == "active"
+    stack.hear(stack.events("customer.subscription.created")[-1])
+    wait_until(lambda: stack.subscription_row(made["id"]))
+    told = stack.rows("""
+        SELECT c.cause, c.version, c.after->'charge_invoice_paid' AS paid, s.version AS version_of_row
+        FROM subscription_changes c JOIN billing_subscriptions s USING (stripe_subscription_id)
+        WHERE stripe_subscription_id = %s
+    """, made["id"])  # fmt: skip
+    assert told == [{"cause": "adopted", "version": 1, "paid": True, "version_of_row": 1}]
+
+
 def test_a_customer_that_a_look_found_is_known_by_it_and_costs_no_read_more(stack: Stack) -> None:
     """As after the loss of a ledger, when all messages come again."""
     start(stack, "ada")
