@@ -158,9 +158,10 @@ def test_one_that_was_paid_for_elsewhere_is_told_of_from_its_first_version(stack
     start(stack, "ada")
     customer = customer_of(stack, "ada")
     make_default(stack, customer, add_card(stack, customer))
-    price = {"product": stack.price()["product"], "currency": "usd", "unit_amount": "900", "recurring[interval]": "month"}
-    new = stack.call_stripe("POST", "/v1/prices", **price)
-    made = stack.call_stripe("POST", "/v1/subscriptions", customer=customer, **{"items[0][price]": new["id"]})
+    product = stack.price()["product"]
+    form = {"product": product, "currency": "usd", "unit_amount": "900", "recurring[interval]": "month"}
+    price = stack.call_stripe("POST", "/v1/prices", **form)
+    made = stack.call_stripe("POST", "/v1/subscriptions", customer=customer, **{"items[0][price]": price["id"]})
     assert made["status"] == "active"
     stack.hear(stack.events("customer.subscription.created")[-1])
     wait_until(lambda: stack.subscription_row(made["id"]))
