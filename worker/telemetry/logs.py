@@ -61,7 +61,6 @@ def configure_logging(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _describe_exception,
-            _leave_out_nothing,
             _mask_unlisted,
             _scrub_with(scrubber),
             renderer,
@@ -103,19 +102,17 @@ def _describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) 
     return event
 
 
-def _leave_out_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A field that has no value (None) is not there."""
-    return {name: value for name, value in event.items() if value is not None}
-
-
 def _mask_unlisted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A field that the event's entry in `EVENTS` does not list loses its value: a slip shows, and leaks nothing."""
+    """A field that the event's entry in `EVENTS` does not list loses its value: a slip shows, and leaks nothing. One
+    that has no value (None) is not there."""
     name = event["event"]
     listed = EVENTS.get(name, ())
-    fields = {key: value if key in listed else MASK for key, value in event.items() if key not in _ALWAYS}
-    heading = {key: event[key] for key in _ALWAYS if key in event}
-    heading["event"] = name if name in EVENTS or _EVENT_NAME.fullmatch(str(name)) else MASK
-    return {**heading, **fields}
+    shown = {key: event[key] for key in _ALWAYS if event.get(key) is not None}
+    shown["event"] = name if name in EVENTS or _EVENT_NAME.fullmatch(str(name)) else MASK
+    for key, value in event.items():
+        if value is not None and key not in _ALWAYS:
+            shown[key] = value if key in listed else MASK
+    return shown
 
 
 def _scrub_with(scrubber: Scrubber) -> Processor:

@@ -27,6 +27,9 @@ _PATTERNS = (
     # from the start of a word only: a long text without an @ must not take quadratic time
     re.compile(rf"(?<![^{_BETWEEN}@])[^{_BETWEEN}@]+(?:@|%40)[^{_BETWEEN}]+"),
 )
+_HARMLESS = re.compile(r"(?:[^\s@%=_]|(?<![kc])_)*")
+"""None of the patterns has a match in such a text: each needs a space, one of these signs, or `sk_` and the like."""
+
 _PLAIN = (bool, int, float, type(None))
 _PRINTABLE = (date, timedelta, UUID, PurePath)
 _MIN_SECRET = 6
@@ -48,20 +51,28 @@ class Scrubber:
 
     def text(self, text: str) -> str:
         """`text` with everything masked that must not be read."""
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
+        if len(text) >= _MIN_SECRET:
+            for secret in self._secrets:
+                text = text.replace(secret, MASK)
+        if _HARMLESS.fullmatch(text):
+            return text
         for pattern in _PATTERNS:
             text = pattern.sub(MASK, text)
         return text
 
     def value(self, value: Any) -> Any:
         """A field's value as JSON knows it; of any other object only the type, for its repr may hold anything."""
+        kind = type(value)
+        if kind is str:
+            return self.text(value)
+        if kind in _PLAIN:
+            return value
         if isinstance(value, Enum):
             return value.name.lower()
-        if isinstance(value, _PLAIN):
-            return value
         if isinstance(value, str):
             return self.text(value)
+        if isinstance(value, _PLAIN):
+            return value
         if isinstance(value, Mapping):
             return {self.text(str(key)): self.value(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple | set | frozenset):

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from http import HTTPStatus
@@ -63,7 +63,7 @@ class Api:
         self._executor = executor
         self._stripe_executor = stripe_executor or executor
         self._clock = clock
-        self._log = structlog.get_logger(__name__)
+        self._log = structlog.get_logger(__name__).bind()  # not anew for each line
         self.operations = tuple(operations)
         register_anything()
         self.router = Router([self._route(each) for each in operations], redirect_slashes=False)
@@ -90,7 +90,7 @@ class Api:
         return {"Allow": ", ".join(sorted(found))}
 
     def _route(self, operation: Operation) -> Route:
-        async def endpoint(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             began = self._clock()
             try:
                 body = b"" if operation.body is None else await Bounded(request.scope, request.receive).body(MAX_BODY)
@@ -108,7 +108,7 @@ class Api:
             return self._respond(request, told, operation.name, began)
 
         path = operation.path.replace("}", f":{ANYTHING}}}")
-        return Route(path, endpoint, methods=[operation.method], name=operation.name)
+        return Route(path, _Endpoint(answer), methods=[operation.method], name=operation.name)
 
     async def _awaited(self, begun: Begun) -> Reply:
         """The reply of what goes on elsewhere; no thread is spent on waiting for it."""
@@ -173,6 +173,17 @@ class Api:
         if is_known:
             return Response(b"", status.value, headers)
         return Response(reply.body, status.value, headers, reply.content_type)
+
+
+class _Endpoint:
+    """One operation as an ASGI application. Starlette wraps a function in two more, for exceptions that none raises."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def _as_reply(problem: Problem) -> Reply:
