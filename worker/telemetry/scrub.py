@@ -27,7 +27,7 @@ _PATTERNS = (
     # from the start of a word only: a long text without an @ must not take quadratic time
     re.compile(rf"(?<![^{_BETWEEN}@])[^{_BETWEEN}@]+(?:@|%40)[^{_BETWEEN}]+"),
 )
-_HARMLESS = re.compile(r"(?:[^\s@%=_]|(?<![kc])_)*")
+_HARMLESS = re.compile(r"[^\s@%=_]*(?:(?<![kc])_[^\s@%=_]*)*")
 """None of the patterns has a match in such a text: each needs a space, one of these signs, or `sk_` and the like."""
 
 _PLAIN = (bool, int, float, type(None))
