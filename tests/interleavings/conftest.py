@@ -13,6 +13,7 @@ from tests.interleavings.process import LOCK_TIMEOUT
 from tests.interleavings.world import World
 from tests.support.simulated_clock import with_simulated_clock
 from worker.settings.sections import DatabaseSettings
+from worker.stripe_api.limiter import limiter
 from worker.telemetry import Metrics
 
 
@@ -32,8 +33,12 @@ def logged() -> Iterator[list[EventDict]]:
 
 
 @pytest.fixture
-def new_world(database_url: str, logged: list[EventDict]) -> Iterator[Callable[[], World]]:
-    """Makes an empty world; one at a time."""
+def new_world(
+    database_url: str, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], World]]:
+    """Makes an empty world; one at a time. Search, whose rate can't be configured, holds nobody back either: whoever
+    waits for a permit waits for a clock that stands still."""
+    monkeypatch.setattr(limiter, "SEARCH_RATE", float("inf"))
     eyes = with_simulated_clock(database_url)
     settings = DatabaseSettings(url=SecretStr(database_url), pool_size=2, lock_timeout=LOCK_TIMEOUT)
     metrics = Metrics("test")
