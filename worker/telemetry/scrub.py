@@ -67,14 +67,15 @@ class Scrubber:
             return self.text(value)
         if kind in _PLAIN:
             return value
-        if isinstance(value, Enum):
-            return value.name.lower()
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, _PLAIN):
-            return value
         if isinstance(value, Mapping):
             return {self.text(str(key)): self.value(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self.value(inner) for inner in value]
-        return self.text(str(value)) if isinstance(value, _PRINTABLE) else f"<{type(value).__name__}>"
+        return self._rare(value)
+
+    def _rare(self, value: Any) -> Any:
+        if isinstance(value, Enum):
+            return value.name.lower()
+        if isinstance(value, _PLAIN):
+            return value
+        return self.text(str(value)) if isinstance(value, (str, *_PRINTABLE)) else f"<{type(value).__name__}>"
