@@ -74,7 +74,7 @@ class ErasureRows:
         who has left it since."""
         with self._database.transaction() as tx:
             customers.locked(tx, [customer_id])
-            if owners.other_owners(tx, customer_id, user_id):
+            if owners.has_others(tx, customer_id, user_id):
                 return False
             if charges.under_way(tx, user_id, [customer_id]):
                 raise TryLater("charge_under_way")
