@@ -147,7 +147,7 @@ class Asking:
         row = next(iter(subscriptions.current(tx, [wish.user_id])), None)
         if row is None:
             raise ChangeRefused("no_subscription", "the user has none (yet)")
-        if wish.etags and etag_of(row) not in wish.etags:
+        if wish.etags and etag_of(row.id, row.version) not in wish.etags:
             raise ChangeRefused("changed_meanwhile", "the subscription is no longer as If-Match has it")
         if (refused := forbidden(str(row.state["stripe_subscription_status"]), new.steps)) is not None:
             raise refused
@@ -155,7 +155,7 @@ class Asking:
             require_payer(tx, wish.user_id, row.customer_id)
         return replace(
             new,
-            etag=etag_of(row) if wish.etags else None,
+            etag=etag_of(row.id, row.version) if wish.etags else None,
             stripe_subscription_id=row.id,
             stripe_customer_id=row.customer_id,
         )

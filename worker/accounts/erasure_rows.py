@@ -54,12 +54,12 @@ class ErasureRows:
             raise TryLater("signup_unfinished")
 
     def of(self, user_id: str) -> Theirs:
-        """Raises `TryLater` while a card of the user's may still be charged, and while the user may still be in a page
-        of the portal's on a customer that others keep."""
+        """Raises `TryLater` while something of the user's may still be charged, and while the user may still be in a
+        page of the portal's on a customer that others keep."""
         with self._database.transaction() as tx:
             found = erasures.customers_of(tx, user_id)
-            is_charged = charges.under_way(tx, found)
             shared = erasures.shared(tx, found, user_id)
+            is_charged = charges.under_way(tx, user_id, found, shared)
             rows = {each: whose == user_id for each, whose in subscriptions.users_on(tx, shared).items()}
             wait = erasures.portal_wait(tx, user_id, PORTAL_LASTS) if shared else None
         if is_charged:  # and no other try begins from now on
@@ -70,11 +70,14 @@ class ErasureRows:
 
     def claim(self, customer_id: str, user_id: str) -> bool:
         """Whether the customer is the user's alone: then it has its tombstone before it is deleted at Stripe, so that
-        nobody else is given it meanwhile."""
+        nobody else is given it meanwhile. Raises `TryLater` while something may still be charged there: of somebody's
+        who has left it since."""
         with self._database.transaction() as tx:
             customers.locked(tx, [customer_id])
-            if owners.other_owners(tx, customer_id, user_id):
+            if owners.has_others(tx, customer_id, user_id):
                 return False
+            if charges.under_way(tx, user_id, [customer_id]):
+                raise TryLater("charge_under_way")
             customers.bury(tx, user_id, customer_id)
             customers.mark_deleted(tx, customer_id)
         return True

@@ -123,19 +123,22 @@ class Consumer:
         self._reader.wake()
 
     def _next(self, timeout: float) -> _Batch | None:
-        if (early := self._due_at - time.monotonic()) > 0:
-            if early > timeout:
-                return None
+        early = self._due_at - time.monotonic()
+        if early > timeout:
+            if timeout:
+                self._read(timeout)  # connections are looked after, however long is gathered
+            return None
+        if early > 0:
             self._stopping.wait(early)
-        messages = self._read(timeout)
+        messages = self._read(timeout, self._limit)
         if not messages:
             return None
         read_at = time.monotonic()
         self._due_at = read_at + (self._gather if len(messages) < self._limit else 0.0)
         return _Batch(messages, read_at, self._prepare(messages))
 
-    def _read(self, timeout: float) -> Sequence[Message]:
-        messages = self._reader.read(self._limit, timeout)
+    def _read(self, timeout: float, limit: int = 0) -> Sequence[Message]:
+        messages = self._reader.read(limit, timeout)
         self._watchdog.progress()
         self._report_connections()
         return messages

@@ -270,9 +270,9 @@ def digest_of(
     return json.dumps([kind, user_id, asked, etag], sort_keys=True).encode()
 
 
-def etag_of(row: Subscription) -> str:
+def etag_of(stripe_subscription: str, version: int) -> str:
     """Moves with each change of the row."""
-    return f"{row.id}.{row.version}"
+    return f"{stripe_subscription}.{version}"
 
 
 def version_of(etag: str) -> int:

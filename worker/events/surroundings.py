@@ -34,7 +34,8 @@ class Surroundings:
         customer_ids = {each.customer_id for each in foreign if each.customer_id is not None} - news.asked
         self._owners = news.owners | (customers.owners(tx, sorted(customer_ids)) if customer_ids else {})
         shared = customer_ids | {each.customer_id for each in foreign if each.customer_id in news.owners}
-        self._shares = owners.of(tx, sorted(shared)) if shared else {}
+        asked = {(each.customer_id, self._named(each)) for each in foreign if each.customer_id in shared}
+        self._shares = owners.of(tx, asked) if asked else {}
         users = {user for each in foreign if (user := self.user_of(each)) is not None}
         self._unfinished = following.unfinished(tx, sorted(users)) if users else set()
         claimed = {user for each in foreign if each.subscription_id is None and (user := self._claimed(each))}
@@ -71,8 +72,10 @@ class Surroundings:
         return self._whose(said, owner) is not None or (not is_told and is_shared(self._shares_of(said), owner.user_id))
 
     def _whose(self, said: Said, owner: Owner) -> domain.Owner | None:
-        named = named_owner(Named(said.user_id, said.project_id, said.digest), self._namespace)
-        return whose(self._shares_of(said), owner.user_id, named)
+        return whose(self._shares_of(said), owner.user_id, self._named(said))
+
+    def _named(self, said: Said) -> domain.Owner | None:
+        return named_owner(Named(said.user_id, said.project_id, said.digest), self._namespace)
 
     def _shares_of(self, said: Said) -> list[Share]:
         return self._shares.get(said.customer_id or "", [])

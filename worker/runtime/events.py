@@ -27,6 +27,9 @@ GATHER = 0.01
 """Seconds. A flood of events is taken in by a hundred transactions a second, which signups beside it feel, not by as
 many as there is time for (docs/benchmarks.md, `flood`)."""
 
+LONGEST_PAUSE = 300.0
+"""Seconds between two attempts to go on, at most, while the key may not read: each is a read of the month's."""
+
 MAINTENANCE_INTERVAL = 3600.0
 """Seconds between two looks at the partitions; they are made a week ahead."""
 
@@ -89,6 +92,7 @@ class StripeEvents:
                 preflight=self._preflight,
                 shared_problem=lambda: None,
                 report=self._report,
+                longest_pause=LONGEST_PAUSE,
                 clock=resources.clock,
             ),
             LaneSchedule(settings.events.refresh_threads, lane_weights(settings)),

@@ -203,7 +203,7 @@ class OpsSide:
         executor = ThreadPoolExecutor(1 + EXPLAINERS, thread_name_prefix="ops")
         self._closing.callback(executor.shutdown, wait=False, cancel_futures=True)
         digests = settings.api.admin_tokens
-        door = Door(open_here=_is_open_here(settings), holder=partial(_holder, digests=digests), clock=time.monotonic)
+        door = Door(open_here=is_open_here(settings), holder=partial(_holder, digests=digests), clock=time.monotonic)
         view = Overview(settings, health, database, openable)
         self.app = Ops(view, door, executor, has_tokens=bool(digests), explain_command=_explain_command)
 
@@ -211,7 +211,7 @@ class OpsSide:
         self._closing.close()
 
 
-def _is_open_here(settings: Settings) -> bool:
+def is_open_here(settings: Settings) -> bool:
     """Of a live deployment only where somebody says so: not every proxy on this machine can be told from a person."""
     is_wanted = settings.web.ops == "loopback" or (settings.web.ops == "auto" and not settings.stripe.livemode)
     return is_wanted and is_loopback(settings.web.host)

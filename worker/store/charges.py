@@ -17,6 +17,7 @@ from worker.domain.charging import Try, TryOutcome
 from worker.store.engine import arrays
 from worker.store.engine.errors import LeaseLost
 from worker.store.provisioning.leases import NEW_TOKEN
+from worker.store.subscriptions import USER
 
 _MARK = text("""
     INSERT INTO failing_invoices AS f (stripe_invoice_id)
@@ -93,10 +94,16 @@ _END_TRY = text(f"""
     UPDATE charge_tries SET outcome = :outcome, code = CAST(:code AS text), ended_at = now() {_OF_TRY}
 """)  # noqa: S608 - as above
 
-_UNDER_WAY = text("""
+# A row tells of its subscription's latest invoice alone: what none tells of may be anybody's there.
+_UNDER_WAY = text(f"""
     SELECT EXISTS (
-        SELECT FROM charge_tries WHERE stripe_customer_id = ANY(CAST(:customers AS text[])) AND outcome IS NULL)
-""")
+        SELECT FROM charge_tries t
+        WHERE t.stripe_customer_id = ANY(CAST(:customers AS text[])) AND t.outcome IS NULL AND NOT EXISTS (
+            SELECT FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
+            WHERE c.stripe_customer_id = t.stripe_customer_id
+                AND c.stripe_customer_id = ANY(CAST(:shared AS text[]))
+                AND s.charge_invoice = t.stripe_invoice_id AND {USER} IS DISTINCT FROM :user_id))
+""")  # noqa: S608 - a constant
 
 _PRUNE = text("""
     DELETE FROM charge_tries WHERE id IN (
@@ -196,9 +203,11 @@ def remark(tx: Connection) -> None:
     tx.execute(_REMARK)
 
 
-def under_way(tx: Connection, stripe_customer_ids: Sequence[str]) -> bool:
-    """Whether a try of one of these customers' may still take effect."""
-    return bool(tx.execute(_UNDER_WAY, {"customers": arrays.texts(stripe_customer_ids)}).scalar_one())
+def under_way(tx: Connection, user_id: str, stripe_customer_ids: Sequence[str], shared: Collection[str] = ()) -> bool:
+    """Whether a try on one of these customers may still take effect; on one that is `shared`, a try of what may be the
+    user's own subscription."""
+    customers = {"customers": arrays.texts(stripe_customer_ids), "shared": arrays.texts(sorted(shared))}
+    return bool(tx.execute(_UNDER_WAY, {"user_id": user_id, **customers}).scalar_one())
 
 
 def prune(tx: Connection, kept: timedelta, limit: int) -> int:

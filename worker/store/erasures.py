@@ -143,7 +143,7 @@ def customers_of(tx: Connection, user_id: str) -> list[str]:
 
 def shared(tx: Connection, stripe_customer_ids: Sequence[str], user_id: str) -> set[str]:
     """Those of these that somebody else owns, too."""
-    return {each for each in stripe_customer_ids if owners.other_owners(tx, each, user_id)}
+    return {each for each in stripe_customer_ids if owners.has_others(tx, each, user_id)}
 
 
 def subscriptions_of(tx: Connection, user_id: str, alone: Sequence[str]) -> list[str]:

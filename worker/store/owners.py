@@ -8,7 +8,7 @@ Whoever gives or takes away has the customer's row locked (`customers.locked`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -26,14 +26,22 @@ _UNSAID = """
         WHERE o.billing_customer_id = c.id AND o.owner_kind = 'user' AND o.owner_id = c.user_id)
 """
 
+# Who is asked about, and so many others that it is told whether there are any.
 _OF = text(f"""
-    SELECT c.stripe_customer_id, 'user' AS owner_kind, c.user_id AS owner_id, 'payer' AS role
-    FROM billing_customers c WHERE c.stripe_customer_id = ANY(CAST(:customers AS text[])) AND {_UNSAID}
-    UNION ALL
-    SELECT c.stripe_customer_id, o.owner_kind, o.owner_id, o.role
-    FROM billing_owners o JOIN billing_customers c ON c.id = o.billing_customer_id
-    WHERE c.stripe_customer_id = ANY(CAST(:customers AS text[])) AND c.deleted_at IS NULL AND o.role IS NOT NULL
-    ORDER BY stripe_customer_id, owner_kind, owner_id
+    SELECT DISTINCT c.stripe_customer_id, found.owner_kind, found.owner_id, found.role
+    FROM unnest(CAST(:customers AS text[]), CAST(:kinds AS text[]), CAST(:ids AS text[])) AS asked (customer, kind, id)
+    JOIN billing_customers c ON c.stripe_customer_id = asked.customer AND c.deleted_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT 'user' AS owner_kind, c.user_id AS owner_id, 'payer' AS role WHERE {_UNSAID}
+        UNION ALL (
+            SELECT o.owner_kind, o.owner_id, o.role FROM billing_owners o
+            WHERE o.billing_customer_id = c.id AND o.role IS NOT NULL ORDER BY o.owner_kind, o.owner_id LIMIT 2)
+        UNION ALL
+        SELECT o.owner_kind, o.owner_id, o.role FROM billing_owners o
+        WHERE o.billing_customer_id = c.id AND o.owner_kind = asked.kind AND o.owner_id = asked.id
+            AND o.role IS NOT NULL
+    ) AS found
+    ORDER BY 1, 2, 3
 """)  # noqa: S608 - a constant
 
 # A page of them, read in the order of the primary key; and, by the index on owners, of what somebody owns: `c.id` is
@@ -123,25 +131,27 @@ class Owned(NamedTuple):
     role: Role
 
 
-def of(tx: Connection, stripe_customer_ids: Sequence[str]) -> dict[str, list[Share]]:
-    """Who owns these customers, by Stripe's id; a deleted one is nobody's."""
+def of(tx: Connection, asked: Collection[tuple[str, Owner | None]]) -> dict[str, list[Share]]:
+    """Of who owns these customers (Stripe's ids; a deleted one is nobody's) what `domain.whose` asks: each named with
+    one, if they own it, and two at most besides the one that it was made for."""
+    customer_ids, named = [each for each, _ in asked], [owner or ("", "") for _, owner in asked]
+    kinds, ids = [str(kind) for kind, _ in named], [identifier for _, identifier in named]
+    parameters = {"customers": arrays.texts(customer_ids), "kinds": arrays.texts(kinds), "ids": arrays.texts(ids)}
     found: dict[str, list[Share]] = {}
-    for customer_id, kind, identifier, role in tx.execute(_OF, {"customers": arrays.texts(stripe_customer_ids)}):
+    for customer_id, kind, identifier, role in tx.execute(_OF, parameters):
         found.setdefault(customer_id, []).append(Share(Owner(OwnerKind(kind), identifier), Role(role)))
     return found
 
 
-def other_owners(tx: Connection, stripe_customer_id: str, user_id: str) -> list[Share]:
-    """Who else than this user owns the customer. While there is anybody, it is not the user's to delete."""
-    shares = of(tx, [stripe_customer_id]).get(stripe_customer_id, [])
-    return [each for each in shares if each.owner != user(user_id)]
+def has_others(tx: Connection, stripe_customer_id: str, user_id: str) -> bool:
+    """Whether anybody but this user owns the customer. While that is so, it is not the user's to delete."""
+    return any(each.owner != user(user_id) for each in page(tx, stripe_customer_id, None, 2))
 
 
 def is_shared(tx: Connection, stripe_customer_id: str) -> bool:
     """Whether not just its own user owns the customer; one that isn't ours is nobody's."""
     customer = customers.owners(tx, [stripe_customer_id]).get(stripe_customer_id)
-    shares = of(tx, [stripe_customer_id]).get(stripe_customer_id, [])
-    return customer is not None and domain.is_shared(shares, customer.user_id)
+    return customer is not None and domain.is_shared(page(tx, stripe_customer_id, None, 2), customer.user_id)
 
 
 def has_living(tx: Connection, stripe_customer_id: str, owner: Owner) -> bool:
@@ -198,5 +208,5 @@ def take_away(tx: Connection, stripe_customer_id: str, owner: Owner) -> None:
 
 def whose(tx: Connection, customer: Customer, stripe_customer_id: str, named: Owner | None) -> Owner | None:
     """Whose a subscription on this customer is, whose metadata names `named`."""
-    shares = of(tx, [stripe_customer_id]).get(stripe_customer_id, [])
+    shares = of(tx, [(stripe_customer_id, named)]).get(stripe_customer_id, [])
     return domain.whose(shares, customer.user_id, named)

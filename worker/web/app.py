@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -91,6 +91,12 @@ def require_room(size: int, limit: int) -> None:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {limit} bytes", headers=CLOSE)
 
 
+def not_allowed(methods: Iterable[str]) -> Problem:
+    """For any method but these."""
+    allowed = ", ".join(sorted(methods)).encode()
+    return Problem(HTTPStatus.METHOD_NOT_ALLOWED, headers=((b"allow", allowed), *CLOSE))
+
+
 Handler = Callable[[Request], Awaitable[Answer]]
 Routes = Mapping[str, Mapping[str, Handler]]
 """Path → method → handler. HEAD is answered as GET, without the body."""
@@ -135,6 +141,5 @@ class App:
             raise Problem(HTTPStatus.NOT_FOUND, headers=CLOSE)
         handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
-            allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
-            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, headers=((b"allow", allowed.encode()), *CLOSE))
+            raise not_allowed({*methods, "HEAD"} if "GET" in methods else methods)
         return handler

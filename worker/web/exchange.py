@@ -14,9 +14,8 @@ from typing import Protocol
 
 import structlog
 
-from worker.web.app import CLOSE, LATER, Answer, Problem, require_readable, require_room
-
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+from worker.web.app import CLOSE, LATER, Answer, Problem, not_allowed, require_readable, require_room
+from worker.web.one_write import CONTINUE
 
 
 class InHand:
@@ -96,7 +95,7 @@ class Exchange:
         self._is_its_turn = False
         self._refusal: Answer | None = None
         if method != b"POST":
-            self._refusal = Problem(HTTPStatus.METHOD_NOT_ALLOWED, headers=((b"allow", b"POST"), *CLOSE)).answer
+            self._refusal = not_allowed(["POST"]).answer
             return
         try:
             require_readable(headers, endpoint.max_body_bytes)
@@ -107,7 +106,7 @@ class Exchange:
         """Those before it on this connection are answered."""
         self._is_its_turn = True
         if self._is_asked_for and self.more_body and self._refusal is None:
-            self._connection.write(_CONTINUE)
+            self._connection.write(CONTINUE)
         self._go_on()
 
     def add(self, part: bytes) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-_CONTINUE = b"HTTP/1.1 100 "
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""As uvicorn writes it, too."""
 
 
 class OneWrite:
@@ -19,7 +20,7 @@ class OneWrite:
 
     def write(self, data: bytes) -> None:
         self._parts.append(data)
-        if data.startswith(_CONTINUE):  # the peer waits for it
+        if data == CONTINUE:  # the peer waits for it
             self.flush()
 
     def flush(self) -> None:

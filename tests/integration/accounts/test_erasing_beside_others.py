@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.accounts.conftest import ADMIN, Accounts, signed_up
 from tests.integration.accounts.test_erasing import erase, gone, impatient, is_erased, shared, told
-from tests.integration.accounts.test_owners import metadata, row, subscribe, take_away
+from tests.integration.accounts.test_owners import give, metadata, row, subscribe, take_away
 from tests.integration.web.callers import ask
 from tests.support.commands import Commands
 from tests.support.stack import Stack
@@ -72,6 +72,67 @@ def test_of_two_owners_who_are_erased_at_once_the_last_one_takes_the_customer_al
     assert is_deleted(accounts, customer)
     for user in ("ann", "bob"):
         gone(stack, user)
+
+
+def is_being_charged(accounts: Accounts, customer: str, invoice: str, subscription: str | None) -> None:
+    """A try of that invoice on the customer has no answer, and its subscription's row tells of it."""
+    tried = "INSERT INTO charge_tries (stripe_invoice_id, attempt_count, stripe_payment_method_id, stripe_customer_id,"
+    accounts.stack.rows(f"{tried} is_ours) VALUES (%s, 1, 'pm_1', %s, true)", invoice, customer)
+    told_of = "UPDATE billing_subscriptions SET charge_invoice = %s WHERE stripe_subscription_id = %s"
+    accounts.stack.rows(told_of, invoice, subscription)
+
+
+def answered(accounts: Accounts) -> None:
+    accounts.stack.rows("UPDATE charge_tries SET outcome = 'declined', ended_at = now()")
+    accounts.stack.rows("UPDATE account_changes SET due_at = now() WHERE state = 'pending'")
+
+
+@pytest.mark.parametrize("whose", ["bob", "p"])
+def test_a_charge_of_anothers_subscription_holds_up_nobody(accounts: Accounts, whose: str) -> None:
+    customer = shared(accounts.stack)
+    give(accounts, "member", project_id="p")
+    is_being_charged(accounts, customer, "in_1", subscribe(accounts, **metadata(accounts, whose)))
+    assert erase(accounts).status in {200, 202}
+    wait_until(lambda: is_erased(accounts), 60)
+    assert accounts.stack.rows("SELECT outcome FROM charge_tries") == [{"outcome": None}]
+
+
+@pytest.mark.parametrize("whose", ["ann", None])
+def test_a_charge_on_a_shared_customer_of_what_may_be_the_users_is_waited_for(
+    accounts: Accounts, impatient: None, whose: str | None
+) -> None:
+    """The user's own, or of no row that is there."""
+    customer = shared(accounts.stack)
+    subscribe(accounts, **metadata(accounts, "bob"))
+    is_being_charged(accounts, customer, "in_1", accounts.id_of("ann") if whose else None)
+    assert erase(accounts).status == 202
+    wait_until(lambda: told(accounts).body["waits_for"] == "charge_under_way")
+    assert accounts.at_stripe("ann")["status"] == "trialing"
+    answered(accounts)
+    wait_until(lambda: is_erased(accounts), 60)
+
+
+def test_who_leaves_the_customer_while_something_of_theirs_is_charged_has_it_deleted_after_that(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    customer, forget = shared(accounts.stack), ErasureRows.forget_pages
+    made = subscribe(accounts, **metadata(accounts, "bob"))
+    is_being_charged(accounts, customer, "in_1", made)
+
+    def leave_first(rows: ErasureRows, user_id: str) -> None:
+        accounts.stack.call_stripe("DELETE", f"/v1/subscriptions/{made}")
+        accounts.stack.rows("UPDATE billing_subscriptions SET stripe_subscription_status = 'canceled'")
+        assert take_away(accounts, user_id="bob").status == 204
+        forget(rows, user_id)
+
+    monkeypatch.setattr(ErasureRows, "forget_pages", leave_first)
+    assert erase(accounts).status == 202
+    wait_until(lambda: told(accounts).body["waits_for"] == "charge_under_way")
+    assert not is_deleted(accounts, customer)
+    monkeypatch.setattr(ErasureRows, "forget_pages", forget)
+    answered(accounts)
+    wait_until(lambda: is_erased(accounts), 60)
+    assert is_deleted(accounts, customer)
 
 
 def test_a_subscription_on_anothers_customer_ends_and_its_row_goes(accounts: Accounts) -> None:

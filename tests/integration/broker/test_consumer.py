@@ -20,7 +20,7 @@ from sandbox.nsq import Nsqd
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import CHANNEL, NewReader, is_whole, ready, receive, settings_for, until
 from tests.support.waiting import wait_until
-from worker.broker.consumer import FIRST_PAUSE, READ_TIMEOUT, Commit, Consumer
+from worker.broker.consumer import CONNECTING_TIMEOUT, FIRST_PAUSE, READ_TIMEOUT, Commit, Consumer
 from worker.broker.reader import Reader
 from worker.domain.lanes import Lane
 from worker.domain.messages import Absorbed, Message
@@ -214,6 +214,27 @@ def test_a_stop_ends_the_gathering(new_absorbing: NewAbsorbing) -> None:
         absorbing.consumer.stop()
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_who_gathers_for_long_keeps_its_connections_and_does_not_spin(
+    new_nsqd: NewNsqd, topic: str, new_reader: NewReader, rng: random.Random
+) -> None:
+    """Connected or not: each look at the connections takes the time that a read may wait."""
+    nsqd = new_nsqd()
+    nsqd.publish(topic, b"alone")
+    absorbing = Absorbing(new_reader(settings_for(nsqd.tcp_address), topic), topic, rng, batch=500, gather=1000.0)
+
+    def looks() -> int:
+        return sum(part == "nsqd" for part, _, _ in absorbing.told)
+
+    with absorbing.running():
+        wait_until(lambda: absorbing.reader.counts.finished == 1)
+        nsqd.stop()
+        wait_until(lambda: not absorbing.of("nsqd")[-1][0], what="it is told")
+        before, began = looks(), time.monotonic()
+        wait_until(lambda: looks() > before + 5)
+        assert looks() - before <= 10 + (time.monotonic() - began) / CONNECTING_TIMEOUT
+    assert absorbing.batches.committed == [[b"alone"]]
 
 
 def test_a_large_batch_is_committed_on_another_thread_while_the_next_one_is_prepared(

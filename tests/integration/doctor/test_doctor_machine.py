@@ -13,6 +13,7 @@ from sandbox.ports import free_port
 from tests.integration.doctor.conftest import Examine
 from tests.support.stack import SECRET_KEY, Stack
 from worker.runtime.doctor.findings import Bounded, Findings, Verdict, ok
+from worker.runtime.doctor.ports import check_ops
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,38 @@ def test_a_webhook_on_the_health_port_is_a_problem_and_a_running_one_is_known(st
     stack.start_worker("web", SUBKEEPER_WEB__PORT=port)
     found = examined(stack, SUBKEEPER_WEB__PORT=port).one("web")
     assert (found.verdict, "a worker that serves the webhook" in found.detail) == (Verdict.WARNING, True)
+
+
+REMOTE = {"SUBKEEPER_STRIPE__API_BASE": "https://api.stripe.com"}
+SIGNED = {"STRIPE_WEBHOOK_SECRETS": "main=whsec_" + 32 * "a"}
+ORIGINS = {"SUBKEEPER_API__RETURN_ORIGINS": '["https://app.example.org"]'}
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_told"),
+    [
+        ({}, False),
+        (SIGNED, False),
+        (REMOTE | SIGNED, True),
+        (REMOTE | SIGNED | {"SUBKEEPER_WEB__OPS": "token"}, False),
+        (REMOTE | SIGNED | {"SUBKEEPER_WEB__OPS": "loopback"}, False),
+        (REMOTE | SIGNED | {"SUBKEEPER_WEB__HOST": "0.0.0.0"}, False),
+        (ORIGINS, True),
+        ({"SUBKEEPER_API__RETURN_ORIGINS": '["http://localhost:3000"]'}, False),
+    ],
+)
+def test_an_ops_page_that_may_be_open_behind_a_proxy_is_warned_of(
+    stack: Stack, environ: dict[str, str], is_told: bool
+) -> None:
+    """By what is configured for others than this machine: they come by what passes it on."""
+    found = list(check_ops(stack.settings(**environ)))
+    assert [(each.check, each.verdict) for each in found] == [("ops", Verdict.WARNING)] * is_told
+    assert all('web.ops = "token"' in each.fix for each in found)
+
+
+def test_the_doctor_looks_at_the_ops_page(stack: Stack, examined: Examine) -> None:
+    assert examined(stack).of("ops") == []
+    assert examined(stack, **ORIGINS).unwell == {"ops": Verdict.WARNING}
 
 
 def test_no_value_of_a_secret_is_told(stack: Stack, examined: Examine) -> None:

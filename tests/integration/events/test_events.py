@@ -19,7 +19,7 @@ from worker.events import absorption, heard, inbox, refresher, snapshots
 from worker.events.customer_news import CustomerNews
 from worker.events.reading import pruned
 from worker.events.surroundings import Surroundings
-from worker.runtime import watch
+from worker.runtime import events, watch
 from worker.store.engine.database import Database
 from worker.stripe_api.credentials import API_VERSION
 
@@ -152,6 +152,25 @@ def test_an_event_of_another_api_version_is_never_guessed_at(stack: Stack) -> No
     assert stack.outcomes() == {event["id"]: "refreshing"}
     wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
     assert reads(stack) == 1
+
+
+def test_while_the_key_is_refused_it_is_asked_ever_more_rarely(
+    stack: Stack, quick_probes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt is a read of the month's."""
+    monkeypatch.setattr(events, "LONGEST_PAUSE", 1.6)
+    worker = start(stack, "ada")
+    subscription = of(stack, "ada")
+    stack.control.fault("status", match={"path": f"/v1/subscriptions/{subscription}"}, status=401)
+    stack.hear({**later(stack, stack.events(CREATED)[0]), "api_version": "2020-08-27"})
+    wait_until(lambda: reads(stack) == 7)
+    at = [each["time"] for each in stack.control.requests() if each["path"] == f"/v1/subscriptions/{subscription}"]
+    least = [0.2, 0.4, 0.8, 1.6, 1.6]
+    assert all(after - before > pause - 0.1 for before, after, pause in zip(at[1:6], at[2:7], least, strict=True)), at
+    assert "STRIPE_SECRET_KEY" in worker.part("stripe_events")[1]
+    stack.control.clear_faults()
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    wait_until(worker.is_ready)
 
 
 def test_in_whatever_order_five_changes_come_the_row_ends_as_stripe_has_it(stack: Stack) -> None:

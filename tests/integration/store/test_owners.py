@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tests.integration.store.reading import rows_read
 from worker.domain.owners import Owner, OwnerKind, Role, Share, user
 from worker.store import customers, owners
-from worker.store.engine.database import Database
+from worker.store.engine.database import Database, Transaction
 
 PROJECT = Owner(OwnerKind.PROJECT, "p-1")
 
@@ -33,7 +33,7 @@ def take_away(database: Database, customer: str, owner: Owner) -> None:
 
 def of(database: Database, customer: str) -> dict[Owner, Role]:
     with database.transaction() as tx:
-        return {share.owner: share.role for share in owners.of(tx, [customer]).get(customer, [])}
+        return {share.owner: share.role for share in owners.page(tx, customer, None, LIMIT)}
 
 
 def owned_by(database: Database, owner: Owner) -> dict[str, Role]:
@@ -45,7 +45,9 @@ def owned_by(database: Database, owner: Owner) -> dict[str, Role]:
 
 def others(database: Database, customer: str, user_id: str) -> list[Owner]:
     with database.transaction() as tx:
-        return [share.owner for share in owners.other_owners(tx, customer, user_id)]
+        found = [each.owner for each in owners.page(tx, customer, None, LIMIT) if each.owner != user(user_id)]
+        assert owners.has_others(tx, customer, user_id) is bool(found)
+        return found
 
 
 def test_a_customer_is_its_users_who_pays_for_it(database: Database) -> None:
@@ -176,6 +178,26 @@ def test_a_page_is_read_by_an_index_however_many_there_are(many: Database) -> No
         }
         assert len(numbers) == MANY
     assert {name: rows for name, rows in read.items() if rows > 4 * LIMIT} == {}
+
+
+def test_whose_it_is_costs_a_few_rows_however_many_own_the_customer(many: Database) -> None:
+    def whose(tx: Transaction, customer: str, own: str, named: Owner | None) -> Owner | None:
+        return owners.whose(tx, customers.Owner(own, deleted=False), customer, named)
+
+    with many.transaction() as tx:
+        read = {
+            "who is named": rows_read(tx, lambda tx: whose(tx, "cus_1", "ada", user("7"))),
+            "nobody": rows_read(tx, lambda tx: whose(tx, "cus_1", "ada", None)),
+            "others": rows_read(tx, lambda tx: owners.has_others(tx, "cus_1", "ada")),
+            "many": rows_read(tx, lambda tx: owners.of(tx, [("cus_1", user(str(each))) for each in range(3)])),
+        }
+        assert {name: rows for name, rows in read.items() if rows > 4 * LIMIT} == {}
+        assert whose(tx, "cus_1", "ada", user("7")) == user("7")
+        assert whose(tx, "cus_1", "ada", user("nobody")) is None
+        found = {each.owner for each in owners.of(tx, [("cus_1", user("7")), ("cus_1", user("8"))])["cus_1"]}
+        assert (user("7") in found, user("8") in found, len(found) <= 5) == (True, True, True)
+        assert owners.has_others(tx, "cus_1", "ada")
+        assert owners.is_shared(tx, "cus_1")
 
 
 def test_a_payer_is_one_of_a_projects_customers_by_role_or_by_being_the_one_it_was_made_for(database: Database) -> None:

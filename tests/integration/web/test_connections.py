@@ -53,6 +53,10 @@ async def _greet(_request: Request) -> Answer:
     return Answer(HTTPStatus.OK, "text/plain", b"hello")
 
 
+async def _read(request: Request) -> Answer:
+    return Answer(HTTPStatus.OK, "text/plain", await request.body(1000))
+
+
 @pytest.fixture
 def endpoint() -> Taking:
     return Taking()
@@ -61,7 +65,14 @@ def endpoint() -> Taking:
 @contextmanager
 def serving(endpoint: Taking, connections: int = 100) -> Iterator[HttpServer]:
     bounds = Bounds(connections, receive=PATIENCE, answer=PATIENCE, idle=PATIENCE)
-    server = HttpServer(App({"/hello": {"GET": _greet}}), "127.0.0.1", 0, bounds, name="web", endpoints=[endpoint])
+    server = HttpServer(
+        App({"/hello": {"GET": _greet}, "/read": {"POST": _read}}),
+        "127.0.0.1",
+        0,
+        bounds,
+        name="web",
+        endpoints=[endpoint],
+    )
     server.start()
     yield server
     server.stop()
@@ -199,6 +210,27 @@ def test_an_absolute_target_is_its_path(server: HttpServer, endpoint: Taking) ->
     for target in (b"//there", b"/there/", b"/x/there"):
         assert statuses(server, post(b"x", b"Connection: close", target=target)) == [b"404"]
     assert len(endpoint.taken) == 3
+
+
+@pytest.mark.parametrize("target", [b"/there", b"/read"])
+def test_who_asks_before_sending_the_body_is_told_to_go_on(server: HttpServer, target: bytes) -> None:
+    """By an endpoint, and by uvicorn for the application."""
+    sent = post(b"body", b"Expect: 100-continue", b"Connection: close", target=target)
+    with connected(server) as connection:
+        connection.sendall(sent[:-4])
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"body")
+        assert answers(connection).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("target", "allowed"), [(b"/there", b"POST"), (b"/read", b"POST"), (b"/hello", b"GET, HEAD")])
+def test_another_method_is_told_which_there_are(server: HttpServer, target: bytes, allowed: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(post(b"", method=b"PUT", target=target))
+        head = answers(connection)
+    assert head.startswith(b"HTTP/1.1 405")
+    assert b"\r\nallow: %b\r\n" % allowed in head
+    assert b"\r\nconnection: close\r\n" in head
 
 
 def test_a_head_request_is_answered_without_a_body(server: HttpServer) -> None:

@@ -19,6 +19,7 @@ from worker.domain.account_changes import (
     etag_of,
     planned,
     told_of,
+    version_of,
 )
 from worker.domain.accounts import SubscriptionChange
 from worker.domain.changing import Changeable, canceling_request, forbidden, own_default_request, plan_request
@@ -124,7 +125,8 @@ def test_a_row_is_told_with_its_etag() -> None:
     state = {"plan": "pro", "stripe_subscription_status": "active"}
     row = Subscription("sub_1", "ann", state, SEEN, SEEN, 3)
     told = told_of(row)
-    assert etag_of(row) == f"{row.id}.3"
+    assert etag_of(row.id, row.version) == "sub_1.3"
+    assert version_of("sub_1.3") == 3
     assert (told["user_id"], told["stripe_subscription"], told["version"]) == (row.user_id, row.id, 3)
     assert told["stripe_subscription_status"] == row.state["stripe_subscription_status"]
 

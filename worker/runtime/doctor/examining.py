@@ -10,7 +10,7 @@ from functools import partial
 
 from worker.runtime.doctor.findings import Bounded, Findings
 from worker.runtime.doctor.nsq import NsqCheck
-from worker.runtime.doctor.ports import check_health, check_web
+from worker.runtime.doctor.ports import check_health, check_ops, check_web
 from worker.runtime.doctor.postgres import PostgresCheck
 from worker.runtime.doctor.secrets import check_secrets
 from worker.runtime.doctor.stripe import StripeCheck
@@ -41,6 +41,7 @@ def examine(
         Bounded("stripe", stripe.findings),
         Bounded("health", partial(check_health, settings.health)),
         Bounded("web", partial(check_web, settings)),
+        Bounded("ops", partial(check_ops, settings)),
     ]
     for part in parts:
         yield from part.results(until)

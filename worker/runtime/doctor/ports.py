@@ -1,15 +1,18 @@
-"""The ports that a worker listens on, the health port and the webhook's: free, or whose?"""
+"""The ports that a worker listens on, the health port and the webhook's: free, or whose? And who sees the ops page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import urllib3
 
 from worker.errors import SubkeeperError
 from worker.runtime.doctor.findings import Findings, ok, refused, warning
+from worker.runtime.ops import is_open_here
 from worker.runtime.web import require_own_port
+from worker.settings.kinds import is_loopback
 from worker.settings.model import Settings
 from worker.settings.sections import HealthSettings, WebSettings
 from worker.telemetry import Health, Metrics
@@ -18,7 +21,7 @@ from worker.web.app import App
 from worker.web.health import BOUNDS, health_server
 from worker.web.server import HttpServer
 
-HEALTH, WEB = "health", "web"
+HEALTH, WEB, OPS = "health", "web", "ops"
 ANSWER_SECONDS = 3.0
 
 
@@ -38,7 +41,7 @@ def check_health(settings: HealthSettings) -> Findings:
 def check_web(settings: Settings) -> Findings:
     """Likewise, where signing secrets are given: else the webhook is hardly meant to be served here, and it is a
     warning for who would `run all`."""
-    web, is_meant = settings.web, bool(settings.stripe.webhook_secrets or settings.stripe.webhook_secrets_file)
+    web, is_meant = settings.web, _takes_deliveries(settings)
     fix = "Give web.port another port, where this machine is to run `web` or `all`"
 
     def listen() -> None:
@@ -55,6 +58,25 @@ def check_web(settings: Settings) -> Findings:
         yield refused(WEB, error, fix)
     else:
         yield warning(WEB, str(error), fix)
+
+
+def check_ops(settings: Settings) -> Findings:
+    """A warning where the page may be shown to the world: it asks whoever is on this machine for no token, and so may a
+    proxy be that says nothing of itself. Others than this machine are meant to get through."""
+    public = [f"api.return_origins has {each}" for each in settings.api.return_origins if not _is_here(each)]
+    if _takes_deliveries(settings) and not _is_here(settings.stripe.api_base):
+        public.append("Stripe is to deliver to the webhook")
+    if settings.web.ops == "auto" and is_open_here(settings) and public:
+        detail = f"the ops page needs no token from this machine in test mode, and {public[0]}"
+        yield warning(OPS, detail, 'Set web.ops = "token", unless nothing on this machine passes /ops on')
+
+
+def _takes_deliveries(settings: Settings) -> bool:
+    return bool(settings.stripe.webhook_secrets or settings.stripe.webhook_secrets_file)
+
+
+def _is_here(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def _trouble(listen: Callable[[], None]) -> SubkeeperError | None:

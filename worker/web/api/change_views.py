@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
-from worker.domain.account_changes import Kind
+from worker.domain.account_changes import Kind, etag_of
 from worker.domain.accounts import ApiError
 from worker.store.told_changes import ToldChange
 from worker.web.api.openapi import ErrorView, ProblemView
@@ -61,7 +61,7 @@ def reply_of(told: ToldChange, pending_plan: str) -> Reply | None:
     if (row := told.result["subscription"]) is None:
         return as_refused("no_subscription", "the subscription was removed").reply
     view = view_of(row, pending_plan)
-    etag, body = f"{view.stripe_subscription}.{view.version}", view.model_dump_json().encode()
+    etag, body = etag_of(view.stripe_subscription, view.version), view.model_dump_json().encode()
     if told.kind is Kind.UPDATE:
         return Reply(HTTPStatus.OK, body, etag=etag)
     where = f"/subscriptions/{quote(told.user_id, safe='')}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from worker.domain.account_changes import told_of
+from worker.domain.account_changes import etag_of, told_of
 from worker.domain.accounts import ApiError
 from worker.domain.callers import Access
 from worker.domain.profile import MAX_USER_ID, is_user_id
@@ -77,7 +77,7 @@ class Subscriptions:
         view = None if row is None else view_of(told_of(row), self._pending_plan)
         if view is None or (only_active and not view.active):
             raise Refused(HTTPStatus.NOT_FOUND, "no_subscription", "the user has none (yet) that is asked for")
-        etag = f"{view.stripe_subscription}.{view.version}"
+        etag = etag_of(view.stripe_subscription, view.version)
         return Reply(HTTPStatus.OK, view.model_dump_json().encode(), etag=etag)
 
 
