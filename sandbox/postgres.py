@@ -59,8 +59,11 @@ class PostgresServer(Part):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, name: str, template: str | None = None) -> str:
-        """Creates a database, a copy of `template` if given (which nobody may be connected to); returns its URL."""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+        """Creates a database, a copy of `template` if given (which nobody may be connected to); returns its URL.
+
+        Files are copied, rather than each page written to the log: a third of the work, for all of it in memory.
+        """
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
             sql.Identifier(name), sql.Identifier(template or "template1")
         )
         self._execute(statement)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, TypeAlias
@@ -67,11 +67,16 @@ def _owner_here(below: str = "store") -> str:
     transaction, or publishes."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(WORKER) and not file.is_relative_to(WORKER / below):
-            return owner(frame.f_code.co_qualname, file.stem)
+        if _is_in_worker(frame.f_code.co_filename, below):
+            return owner(frame.f_code.co_qualname, Path(frame.f_code.co_filename).stem)
         frame = frame.f_back
     return "nobody"
+
+
+@cache
+def _is_in_worker(filename: str, below: str) -> bool:
+    file = Path(filename)
+    return file.is_relative_to(WORKER) and not file.is_relative_to(WORKER / below)
 
 
 def _wrap_commits(passed: Passed, at_statement: AtStatement) -> None:

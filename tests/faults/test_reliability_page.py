@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,14 @@ CASES = sorted(
 )
 
 
+@cache
+def functions(file: str) -> set[str]:
+    return {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize(("file", "test"), NAMED, ids=[f"{Path(file).stem}-{test}" for file, test in NAMED])
 def test_a_test_that_the_page_names_exists(file: str, test: str) -> None:
-    functions = {
-        node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)
-    }
-    assert test in functions
+    assert test in functions(file)
 
 
 @pytest.mark.parametrize(("file", "case"), CASES, ids=[case for _, case in CASES])

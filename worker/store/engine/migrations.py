@@ -53,14 +53,16 @@ def upgrade(connection: Connection) -> Upgraded:
 
 
 def _upgrade(connection: Connection) -> Upgraded:
-    before = current(connection)
+    before, newest = current(connection), head()
+    if before == newest:
+        return Upgraded(newest, newest)
     if before is not None and before not in known():
         require_compatible(connection)
         return Upgraded(before, before)
     connection.rollback()
     command.upgrade(_config(connection), "head")
     connection.commit()
-    return Upgraded(before, head())
+    return Upgraded(before, newest)
 
 
 def differences(connection: Connection) -> list[str]:

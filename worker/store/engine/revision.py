@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, select, text
 
 import schema
 from schema.tables import schema_revisions
@@ -41,7 +41,7 @@ def require_compatible(connection: Connection) -> None:
 
 def current(connection: Connection) -> str | None:
     """The revision that the database is at; None: it has no schema."""
-    if not inspect(connection).has_table("alembic_version"):
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar_one() is None:
         return None
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     return str(found) if found is not None else None

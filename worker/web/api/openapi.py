@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -39,14 +40,17 @@ class ProblemView(BaseModel):
 
 
 def describing(operations: Sequence[Operation], version: str) -> Operation:
-    """The operation that tells of these and of itself."""
-    told: bytes = b""
+    """The operation that tells of these and of itself. The document is made when it is first asked for: that takes more
+    time than the rest of the web process's start, and most processes are never asked."""
+
+    @cache
+    def told() -> bytes:
+        return json.dumps(document([*operations, own], version)).encode()
 
     def answer(_users: tuple[str, ...], _given: Parameters) -> Reply:
-        return Reply(HTTPStatus.OK, told)
+        return Reply(HTTPStatus.OK, told())
 
     own = Operation("GET", PATH, "read_openapi", "This document", Access.PUBLIC, (), nobody, answer)
-    told = json.dumps(document([*operations, own], version)).encode()
     return own
 
 
