@@ -18,7 +18,7 @@ from worker.domain.default_card import DefaultCard
 from worker.domain.stripe_facts import Answer, FetchedSubscription, SubscriptionFact
 from worker.store import account_changes, answers, customers, refreshes
 from worker.store.account_changes import NewChange
-from worker.store.answers import Begun, Held, Mark
+from worker.store.answers import Begun, Held, Mark, Written
 from worker.store.engine.database import Database
 from worker.store.engine.errors import LeaseLost
 
@@ -64,6 +64,17 @@ def held(database: Database) -> Held:
         found = answers.hold(tx, "sub_1", moves=False)
     assert found is not None
     return found
+
+
+def take(database: Database, begun: Begun, now: datetime) -> Written | None:
+    """Stripe answers that it is canceling; its customer has no card."""
+    said = SubscriptionFact(
+        "sub_1", "cus_1", None, "price_1", None, "active", True, None, None, None, None, None, None, now
+    )
+    answer = Answer(FetchedSubscription(said, "ann", None), now, now, False, None)
+    watched = Watched(begun.version, begun.status, begun.mark)
+    with database.transaction() as tx:
+        return answer_rows.take(tx, "sub_1", watched, answer, lambda _: "pending")
 
 
 def one(database: Database, statement: str) -> object:
@@ -172,13 +183,29 @@ def test_where_the_customers_card_is_in_doubt_it_is_asked_for_again(database: Da
     now = datetime.now(UTC)
     with database.transaction() as tx:
         customers.write_defaults(tx, {"cus_1": DefaultCard("pm_1", now, now)})
-    said = SubscriptionFact(
-        "sub_1", "cus_1", None, "price_1", None, "active", True, None, None, None, None, None, None, now
-    )
-    answer = Answer(FetchedSubscription(said, "ann", None), now, now, False, None)
-    watched = Watched(begun.version, begun.status, begun.mark)
-    with database.transaction() as tx:
-        assert answer_rows.take(tx, "sub_1", watched, answer, lambda _: "pending") is None
+    assert take(database, begun, now) is None
     assert one(database, "SELECT canceling FROM billing_subscriptions")
     assert one(database, "SELECT default_payment_method FROM billing_customers") == "pm_1"
     assert one(database, "SELECT due_at > now() FROM subscription_refreshes")
+
+
+@pytest.mark.parametrize("is_fetched", [False, True])
+def test_an_answer_is_written_and_what_was_wanted_meanwhile_is_fetched_all_the_same(
+    database: Database, change: AccountChange, is_fetched: bool
+) -> None:
+    """An event that can't be compared came after the request, and may be newer than its answer; or a fetch that may be
+    older has begun: that writes nothing."""
+    if is_fetched:
+        mark(database, "sub_1")
+    begun = begin(database, change)
+    fetch = lease(database)[0] if is_fetched else None
+    if fetch is None:
+        mark(database, "sub_1")
+    assert take(database, begun, datetime.now(UTC)) is None
+    assert one(database, "SELECT canceling FROM billing_subscriptions")
+    assert one(database, "SELECT count(*) FROM subscription_changes") == 1
+    with database.transaction() as tx:
+        if fetch is None:
+            assert [each.version for each in refreshes.lease(tx, 1, LEASE)] == [2]
+        else:
+            assert refreshes.hold(tx, fetch).confirmed == fetch.confirmed + 1
