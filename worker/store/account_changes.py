@@ -31,7 +31,8 @@ COLUMNS = """
 """
 
 # Of one that is leased the commit doesn't wait for the disk: its holder commits before anything is asked for, and that
-# waits for both. Until then, nobody was told that it is taken in.
+# waits for both. Until then, nobody was told that it is taken in. Where the ledger is written with it, it does wait: a
+# message of the user's is finished for what is there, and commits nothing then.
 _INSERT = text(f"""
     INSERT INTO account_changes AS c
         (id, kind, user_id, caller, idempotency_key, digest, steps, wanted, sealed_email, etag, stripe_subscription_id,
@@ -43,7 +44,8 @@ _INSERT = text(f"""
         SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending')) AS free (leased)
     ON CONFLICT (caller, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING {COLUMNS}, set_config('synchronous_commit',
-        CASE WHEN c.lease_token = 0 THEN current_setting('synchronous_commit') ELSE 'off' END, true)
+        CASE WHEN c.lease_token = 0 OR c.kind IN ('create', 'erase') THEN current_setting('synchronous_commit')
+            ELSE 'off' END, true)
 """)  # noqa: S608 - constants
 
 _IS_REMOVAL_ASKED = text("""

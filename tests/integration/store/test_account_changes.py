@@ -45,15 +45,17 @@ def test_a_key_is_as_old_as_its_first_request_and_the_next_generation_begins_ane
 def test_a_commit_waits_for_the_disk_unless_its_holder_commits_once_more_before_anything_is_asked(
     database: Database,
 ) -> None:
-    """Of two of a user's, the second isn't leased: nobody's commit follows."""
+    """Of two of a user's, the second isn't leased: nobody's commit follows. And what is written into the ledger with
+    it may be all for which a message of the user's is finished."""
 
-    def insert(lease: timedelta | None) -> object:
-        new = NewChange(uuid.uuid4(), Kind.UPDATE, "ann", "user ann", None, b"", [Step.CANCELING], {}, None)
+    def insert(lease: timedelta | None, kind: Kind = Kind.UPDATE, user: str = "ann") -> object:
+        new = NewChange(uuid.uuid4(), kind, user, "admin", None, b"", [Step.CANCELING], {}, None)
         with database.transaction() as tx:
             assert account_changes.insert(tx, new, lease) is not None
             return tx.execute(text("SHOW synchronous_commit")).scalar_one()
 
     assert [insert(LEASE), insert(LEASE), insert(None)] == ["off", "on", "on"]
+    assert [insert(LEASE, Kind.CREATE, "bob"), insert(LEASE, Kind.ERASE, "cat")] == ["on", "on"]
     with database.transaction() as tx:
         assert tx.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
 
