@@ -177,6 +177,23 @@ def test_nor_where_the_mark_is_gone(database: Database, change: AccountChange) -
     assert not held(database).is_unmoved(watched)
 
 
+@pytest.mark.parametrize("meanwhile", [None, "marked", "confirmed", "leased"])
+def test_where_nothing_came_of_it_its_mark_goes_unless_somebody_else_wants_it(
+    database: Database, change: AccountChange, meanwhile: str | None
+) -> None:
+    watched = watch(database, change)
+    with database.transaction() as tx:
+        if meanwhile == "marked":
+            refreshes.mark(tx, ["sub_1"])
+        elif meanwhile == "confirmed":
+            refreshes.confirm(tx, ["sub_1"])
+        elif meanwhile == "leased":
+            tx.execute(text("UPDATE subscription_refreshes SET due_at = now()"))
+            assert len(refreshes.lease(tx, 1, LEASE)) == 1
+        answers.unwatch(tx, "sub_1", watched)
+    assert one(database, "SELECT count(*) FROM subscription_refreshes") == (0 if meanwhile is None else 1)
+
+
 def test_where_the_customers_card_is_in_doubt_it_is_asked_for_again(database: Database, change: AccountChange) -> None:
     """An event has told another one in the same second: which is newer can't be told. The subscription is written."""
     begun = begin(database, change)
