@@ -15,7 +15,7 @@ from worker.accounts import answer_rows
 from worker.accounts.answer_rows import Watched
 from worker.domain.account_changes import AccountChange, Kind, Step
 from worker.domain.default_card import DefaultCard
-from worker.domain.stripe_facts import Answer, FetchedSubscription, SubscriptionFact
+from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
 from worker.store import account_changes, answers, customers, refreshes
 from worker.store.account_changes import NewChange
 from worker.store.answers import Begun, Held, Mark, Written
@@ -66,11 +66,12 @@ def held(database: Database) -> Held:
     return found
 
 
-def take(database: Database, begun: Begun, now: datetime) -> Written | None:
-    """Stripe answers that it is canceling; its customer has no card."""
+def take(database: Database, begun: Begun, now: datetime, card: str | None = None) -> Written | None:
+    """Stripe answers that it is canceling, and which card is its customer's default."""
     said = SubscriptionFact(
-        "sub_1", "cus_1", None, "price_1", None, "active", True, None, None, None, None, None, None, now
-    )
+        "sub_1", "cus_1", None, "price_1", None, "active", True, None, None, None, None, None, None, now,
+        customer=ExpandedCustomer(card),
+    )  # fmt: skip
     answer = Answer(FetchedSubscription(said, "ann", None), now, now, False, None)
     watched = Watched(begun.version, begun.status, begun.mark)
     with database.transaction() as tx:
@@ -204,6 +205,23 @@ def test_where_the_customers_card_is_in_doubt_it_is_asked_for_again(database: Da
     assert one(database, "SELECT canceling FROM billing_subscriptions")
     assert one(database, "SELECT default_payment_method FROM billing_customers") == "pm_1"
     assert one(database, "SELECT due_at > now() FROM subscription_refreshes")
+
+
+def test_a_card_that_an_answer_tells_of_is_told_once_of_each_of_the_customers_subscriptions(
+    database: Database, change: AccountChange
+) -> None:
+    other = """
+        INSERT INTO billing_subscriptions (billing_customer_id, stripe_subscription_id, plan, canceling,
+            stripe_subscription_status, seen_from, seen_to)
+        SELECT id, 'sub_2', 'pro', false, 'active', now(), now() FROM billing_customers
+    """
+    with database.transaction() as tx:
+        tx.execute(text(other))
+    assert take(database, begin(database, change), datetime.now(UTC), "pm_1") is None
+    told = "SELECT stripe_subscription_id, version, after -> 'payable', after -> 'canceling' FROM subscription_changes"
+    with database.transaction() as tx:
+        assert sorted(map(tuple, tx.execute(text(told)))) == [("sub_1", 2, True, True), ("sub_2", 2, True, False)]
+        assert refreshes.backlog(tx).waiting == 0
 
 
 @pytest.mark.parametrize("is_fetched", [False, True])
