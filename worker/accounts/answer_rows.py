@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from worker.domain.account_changes import AccountChange
+from worker.accounts import card_rows
+from worker.domain.account_changes import AccountChange, Kind
 from worker.domain.default_card import DefaultCard
 from worker.domain.invoice import charge
 from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
@@ -70,10 +71,13 @@ def take(
 def take_default(
     tx: Transaction, change: AccountChange, beside: DefaultCard | None, answer: Answer[ExpandedCustomer]
 ) -> None:
-    """Writes a customer's default payment method; `beside`: what was known before it was asked for."""
+    """Writes a customer's default payment method, and which one was taken from it, if that is what was asked for;
+    `beside`: what was known before. Marks come last, as they are locked after subscriptions."""
     said, seen = answer.value.default_payment_method, (answer.seen_from, answer.seen_to)
     default = FetchedDefault.locking(tx, str(change.stripe_customer_id), said, seen, beside)
     theirs = subscriptions.locked(tx, [], default.concerned) if default.concerned else {}
     default.write(tx, list(theirs.values()), CAUSE)
+    if change.kind is Kind.DETACHMENT:
+        card_rows.detached(tx, change, answer.seen_to)
     if default.sure_after is not None and change.stripe_subscription_id is not None:
         refreshes.mark(tx, [change.stripe_subscription_id], default.sure_after)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from worker.accounts import answer_rows, card_rows, checkout_rows
+from worker.accounts import answer_rows, checkout_rows
 from worker.accounts.answer_rows import PlanName, Watched
 from worker.accounts.checkout_rows import PageRows
 from worker.domain.account_changes import (
@@ -129,8 +129,6 @@ class ChangeLeases:
             if default is not None:
                 beside = None if watched is None else watched.default
                 answer_rows.take_default(tx, changed, beside, default)
-                if changed.kind is Kind.DETACHMENT:
-                    card_rows.detached(tx, changed, default.seen_to)
             if changed.step is None:
                 result = self._result(tx, changed, written)
                 kept = checkout_rows.without_urls(changed)

@@ -31,7 +31,8 @@ COLUMNS = """
 """
 
 # Of one that is leased the commit doesn't wait for the disk: its holder commits before anything is asked for, and that
-# waits for both. Until then, nobody was told that it is taken in.
+# waits for both. Until then, nobody was told that it is taken in. Where the ledger is written with it, it does wait: a
+# message of the user's is finished for what is there, and commits nothing then.
 _INSERT = text(f"""
     INSERT INTO account_changes AS c
         (id, kind, user_id, caller, idempotency_key, digest, steps, wanted, sealed_email, etag, stripe_subscription_id,
@@ -43,7 +44,8 @@ _INSERT = text(f"""
         SELECT FROM account_changes WHERE user_id = :user_id AND state = 'pending')) AS free (leased)
     ON CONFLICT (caller, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING {COLUMNS}, set_config('synchronous_commit',
-        CASE WHEN c.lease_token = 0 THEN current_setting('synchronous_commit') ELSE 'off' END, true)
+        CASE WHEN c.lease_token = 0 OR c.kind IN ('create', 'erase') THEN current_setting('synchronous_commit')
+            ELSE 'off' END, true)
 """)  # noqa: S608 - constants
 
 _IS_REMOVAL_ASKED = text("""
@@ -55,11 +57,15 @@ OPENABLE = f"""
 """
 """Whether whoever has the keys `:openable` can make the change."""
 
+# One that can't be read would keep all others from being leased.
+_READABLE = "kind = ANY(CAST(:kinds AS text[])) AND steps <@ CAST(:known AS text[])"
+_READS = {"kinds": arrays.texts(Kind), "known": arrays.texts(Step)}
+
 _LEASE = text(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM account_changes c
         WHERE state = 'pending' AND due_at <= now() AND (CAST(:only AS text) IS NULL OR user_id = :only) AND {OPENABLE}
-            AND NOT EXISTS (
+            AND {_READABLE} AND NOT EXISTS (
                 SELECT FROM account_changes earlier
                 WHERE earlier.user_id = c.user_id AND earlier.state = 'pending' AND earlier.seq < c.seq)
         ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
@@ -159,8 +165,9 @@ def lease(
     tx: Connection, count: int, length: timedelta, openable: Sequence[bytes], only: str | None = None
 ) -> list[AccountChange]:
     """Up to `count` due changes (of one user), each user's first one, the longest due first; what is sealed under
-    another key than `openable` (`Sealer.headers`) is left to a process that has it."""
-    parameters = {"count": count, "lease": length, "openable": arrays.byteas(openable), "only": only}
+    another key than `openable` (`Sealer.headers`) is left to a process that has it, and what has a step that this
+    release doesn't know to one that does."""
+    parameters = {"count": count, "lease": length, "openable": arrays.byteas(openable), "only": only, **_READS}
     return [read(row) for row in tx.execute(_LEASE, parameters)]
 
 

@@ -15,10 +15,10 @@ from worker.accounts import answer_rows
 from worker.accounts.answer_rows import Watched
 from worker.domain.account_changes import AccountChange, Kind, Step
 from worker.domain.default_card import DefaultCard
-from worker.domain.stripe_facts import Answer, FetchedSubscription, SubscriptionFact
+from worker.domain.stripe_facts import Answer, ExpandedCustomer, FetchedSubscription, SubscriptionFact
 from worker.store import account_changes, answers, customers, refreshes
 from worker.store.account_changes import NewChange
-from worker.store.answers import Begun, Held, Mark
+from worker.store.answers import Begun, Held, Mark, Written
 from worker.store.engine.database import Database
 from worker.store.engine.errors import LeaseLost
 
@@ -64,6 +64,18 @@ def held(database: Database) -> Held:
         found = answers.hold(tx, "sub_1", moves=False)
     assert found is not None
     return found
+
+
+def take(database: Database, begun: Begun, now: datetime, card: str | None = None) -> Written | None:
+    """Stripe answers that it is canceling, and which card is its customer's default."""
+    said = SubscriptionFact(
+        "sub_1", "cus_1", None, "price_1", None, "active", True, None, None, None, None, None, None, now,
+        customer=ExpandedCustomer(card),
+    )  # fmt: skip
+    answer = Answer(FetchedSubscription(said, "ann", None), now, now, False, None)
+    watched = Watched(begun.version, begun.status, begun.mark)
+    with database.transaction() as tx:
+        return answer_rows.take(tx, "sub_1", watched, answer, lambda _: "pending")
 
 
 def one(database: Database, statement: str) -> object:
@@ -166,19 +178,69 @@ def test_nor_where_the_mark_is_gone(database: Database, change: AccountChange) -
     assert not held(database).is_unmoved(watched)
 
 
+@pytest.mark.parametrize("meanwhile", [None, "marked", "confirmed", "leased"])
+def test_where_nothing_came_of_it_its_mark_goes_unless_somebody_else_wants_it(
+    database: Database, change: AccountChange, meanwhile: str | None
+) -> None:
+    watched = watch(database, change)
+    with database.transaction() as tx:
+        if meanwhile == "marked":
+            refreshes.mark(tx, ["sub_1"])
+        elif meanwhile == "confirmed":
+            refreshes.confirm(tx, ["sub_1"])
+        elif meanwhile == "leased":
+            tx.execute(text("UPDATE subscription_refreshes SET due_at = now()"))
+            assert len(refreshes.lease(tx, 1, LEASE)) == 1
+        answers.unwatch(tx, "sub_1", watched)
+    assert one(database, "SELECT count(*) FROM subscription_refreshes") == (0 if meanwhile is None else 1)
+
+
 def test_where_the_customers_card_is_in_doubt_it_is_asked_for_again(database: Database, change: AccountChange) -> None:
     """An event has told another one in the same second: which is newer can't be told. The subscription is written."""
     begun = begin(database, change)
     now = datetime.now(UTC)
     with database.transaction() as tx:
         customers.write_defaults(tx, {"cus_1": DefaultCard("pm_1", now, now)})
-    said = SubscriptionFact(
-        "sub_1", "cus_1", None, "price_1", None, "active", True, None, None, None, None, None, None, now
-    )
-    answer = Answer(FetchedSubscription(said, "ann", None), now, now, False, None)
-    watched = Watched(begun.version, begun.status, begun.mark)
-    with database.transaction() as tx:
-        assert answer_rows.take(tx, "sub_1", watched, answer, lambda _: "pending") is None
+    assert take(database, begun, now) is None
     assert one(database, "SELECT canceling FROM billing_subscriptions")
     assert one(database, "SELECT default_payment_method FROM billing_customers") == "pm_1"
     assert one(database, "SELECT due_at > now() FROM subscription_refreshes")
+
+
+def test_a_card_that_an_answer_tells_of_is_told_once_of_each_of_the_customers_subscriptions(
+    database: Database, change: AccountChange
+) -> None:
+    other = """
+        INSERT INTO billing_subscriptions (billing_customer_id, stripe_subscription_id, plan, canceling,
+            stripe_subscription_status, seen_from, seen_to)
+        SELECT id, 'sub_2', 'pro', false, 'active', now(), now() FROM billing_customers
+    """
+    with database.transaction() as tx:
+        tx.execute(text(other))
+    assert take(database, begin(database, change), datetime.now(UTC), "pm_1") is None
+    told = "SELECT stripe_subscription_id, version, after -> 'payable', after -> 'canceling' FROM subscription_changes"
+    with database.transaction() as tx:
+        assert sorted(map(tuple, tx.execute(text(told)))) == [("sub_1", 2, True, True), ("sub_2", 2, True, False)]
+        assert refreshes.backlog(tx).waiting == 0
+
+
+@pytest.mark.parametrize("is_fetched", [False, True])
+def test_an_answer_is_written_and_what_was_wanted_meanwhile_is_fetched_all_the_same(
+    database: Database, change: AccountChange, is_fetched: bool
+) -> None:
+    """An event that can't be compared came after the request, and may be newer than its answer; or a fetch that may be
+    older has begun: that writes nothing."""
+    if is_fetched:
+        mark(database, "sub_1")
+    begun = begin(database, change)
+    fetch = lease(database)[0] if is_fetched else None
+    if fetch is None:
+        mark(database, "sub_1")
+    assert take(database, begun, datetime.now(UTC)) is None
+    assert one(database, "SELECT canceling FROM billing_subscriptions")
+    assert one(database, "SELECT count(*) FROM subscription_changes") == 1
+    with database.transaction() as tx:
+        if fetch is None:
+            assert [each.version for each in refreshes.lease(tx, 1, LEASE)] == [2]
+        else:
+            assert refreshes.hold(tx, fetch).confirmed == fetch.confirmed + 1

@@ -145,6 +145,25 @@ def answered(database: Database, identifier: str, status: str) -> Callable[[], N
     return lambda: held.advance(lease, lease.change, watched, Answer(found, NOW, NOW, False, None))
 
 
+def detached(database: Database, identifier: str) -> Callable[[], None]:
+    """What is committed once a card was taken from the customer, of whose default was heard meanwhile: so this
+    subscription is to be asked for."""
+    held = ChangeLeases(database, lambda _: "pending", list, length=LEASE)
+    new = NewChange(
+        uuid.uuid4(), Kind.DETACHMENT, "ada", "admin", None, b"", [Step.DETACH], {"payment_method": "pm_1"}, None,
+        stripe_subscription_id=identifier, stripe_customer_id="cus_1",
+    )  # fmt: skip
+    with database.transaction() as tx:
+        change = account_changes.insert(tx, new, LEASE)
+    assert change is not None
+    lease = ChangeLease(change, Deadline.after(60))
+    watched = held.begin(lease, change, watched=False)
+    with database.transaction() as tx:
+        customers.write_defaults(tx, {"cus_1": DefaultCard("pm_heard", NOW, NOW)})
+    default = Answer(ExpandedCustomer(None), NOW, NOW, False, None)
+    return lambda: held.advance(lease, lease.change, watched, default=default)
+
+
 def refresh(database: Database, identifier: str) -> Callable[[], object]:
     """What is committed once it was fetched."""
     refresher = Refresher(
@@ -208,6 +227,17 @@ def test_an_answer_and_an_event_of_the_same_subscription_take_turns(patient: Dat
         "past_due", "incomplete",
     ]  # fmt: skip
     assert run(patient, "SELECT wanted FROM subscription_refreshes") == [1]
+
+
+def test_a_card_that_is_taken_away_and_an_event_of_the_subscription_take_turns(patient: Database) -> None:
+    """Both come to the mark, as the customer's default is in doubt."""
+    run(patient, ADA)
+    run(patient, "INSERT INTO subscription_refreshes (stripe_subscription_id) VALUES ('sub_1')")
+    mark = "SELECT 1 FROM subscription_refreshes FOR UPDATE"
+    first = detached(patient, "sub_1")
+    meet(patient, mark, first=first, then=lambda: hear(patient, {"sub_1": "past_due"}, marks=["sub_1"]))
+    assert run(patient, "SELECT state FROM account_changes") == ["applied"]
+    assert run(patient, "SELECT wanted FROM subscription_refreshes") == [3]
 
 
 def test_an_end_and_a_beginning_of_two_subscriptions_of_a_user_take_turns(patient: Database) -> None:

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from http import HTTPStatus
 from typing import Protocol
 
@@ -104,14 +104,21 @@ class Api:
             executor = self._stripe_executor if operation.asks_stripe else self._executor
             told = await loop.run_in_executor(executor, self._told, operation, request, body)
             if isinstance(told.reply, Begun):
-                told = told._replace(reply=await self._awaited(told.reply))
+                told = await self._ended(operation, told.caller, told.reply)
             return self._respond(request, told, operation.name, began)
 
         path = operation.path.replace("}", f":{ANYTHING}}}")
         return Route(path, _Endpoint(answer), methods=[operation.method], name=operation.name)
 
+    async def _ended(self, operation: Operation, caller: Caller | None, begun: Begun) -> Told:
+        try:
+            return Told(await self._awaited(begun), caller)
+        except SubkeeperError as error:
+            return refusal_told(operation, caller, error)
+
     async def _awaited(self, begun: Begun) -> Reply:
-        """The reply of what goes on elsewhere; no thread is spent on waiting for it."""
+        """The reply of what goes on elsewhere; no thread is spent on waiting for it. Raises `SubkeeperError` where it
+        can't be told whether it still does: Postgres may have crashed as it was taken in."""
         loop, ended = asyncio.get_running_loop(), asyncio.wrap_future(begun.ended)
         until = loop.time() + WAIT_SECONDS
         while True:
@@ -119,15 +126,14 @@ class Api:
             await asyncio.wait([ended], timeout=LOOK_SECONDS)
             if was_done:
                 await asyncio.sleep(LOOK_SECONDS)
-            with suppress(SubkeeperError):  # Postgres: it is looked for again
+            is_last = loop.time() > until
+            with nullcontext() if is_last else suppress(SubkeeperError):  # Postgres: it is looked for again
                 if ended.done() and not begun.waits:
                     reply = begun.reply()
                 else:
                     reply = await loop.run_in_executor(self._executor, begun.reply)
-                if reply is not None:
-                    return reply
-            if loop.time() > until:
-                return begun.later
+                if reply is not None or is_last:
+                    return reply or begun.later
 
     def _told(self, operation: Operation, request: Request, body: bytes) -> Told:
         caller = None

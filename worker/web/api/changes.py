@@ -226,6 +226,7 @@ def json_object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> 
 
 
 def _etags(if_match: str | None) -> frozenset[str]:
-    """Those of the header, without their quotes; none: any will do. A weak one never matches (RFC 9110)."""
-    found = frozenset(each.strip().removeprefix('"').removesuffix('"') for each in (if_match or "*").split(","))
-    return frozenset() if "*" in found else found
+    """Those of the header, without their quotes; none: any will do. A weak one never matches (RFC 9110), nor does a
+    header that is there and empty."""
+    given = [each.strip() for each in ("*" if if_match is None else if_match).split(",")]
+    return frozenset() if "*" in given else frozenset(each.removeprefix('"').removesuffix('"') for each in given)
