@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -152,7 +153,7 @@ def test_of_a_connection_that_has_to_make_way_nothing_stays_in_hand(
         endpoint.held[0]()
         wait_until(lambda: has_room(endpoint, 1000))
     assert len(endpoint.taken) == 1
-    assert caplog.records == [], "an answer to nobody is no error"
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == [], "an answer to nobody is no error"
 
 
 _THREE = post(b"x" * 100) + post(b"y" * 100) + post(b"z" * 100)[:-1]
