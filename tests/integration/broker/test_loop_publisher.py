@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
@@ -79,7 +77,7 @@ def test_an_nsqd_that_says_nothing_is_left_for_another(new_nsqd: NewNsqd, topic:
         await published(publisher, b"first")
         assert publisher._connection is not None
         [used] = [broker for broker in brokers if broker.tcp_port == publisher._connection.port]
-        os.kill(used.pid, signal.SIGSTOP)
+        used.pause()
         stopped.append(used)
         await published(publisher, b"second")
 
@@ -88,7 +86,7 @@ def test_an_nsqd_that_says_nothing_is_left_for_another(new_nsqd: NewNsqd, topic:
         publishing(settings, topic, use, timeout=20)
     finally:
         for broker in stopped:
-            os.kill(broker.pid, signal.SIGCONT)
+            broker.resume()
     [other] = [broker for broker in brokers if broker not in stopped]
     await_depth(other, topic, 1)
 
@@ -100,7 +98,7 @@ def test_who_waits_as_the_process_stops_is_told(new_nsqd: NewNsqd, topic: str) -
 
     async def use(publisher: LoopPublisher) -> LoopPublisher:
         await published(publisher, b"first")
-        os.kill(nsqd.pid, signal.SIGSTOP)
+        nsqd.pause()
         publisher.publish(b"under way", heard.append)
         await asyncio.sleep(0)  # it is sent in the loop's next turn
         await asyncio.sleep(0)
@@ -111,7 +109,7 @@ def test_who_waits_as_the_process_stops_is_told(new_nsqd: NewNsqd, topic: str) -
     try:
         publisher, _ = publishing(settings_for(nsqd.tcp_address), topic, use, timeout=60)
     finally:
-        os.kill(nsqd.pid, signal.SIGCONT)
+        nsqd.resume()
     assert [type(each) for each in heard] == [Unavailable, Unavailable]
     with pytest.raises(Unavailable):
         publisher.publish(b"late", heard.append)

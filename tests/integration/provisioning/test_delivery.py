@@ -141,7 +141,9 @@ def test_a_stop_while_one_batch_is_committed_and_the_next_is_prepared_loses_neit
         assert worker.stop() == 0
         holder.rollback()
     absorbed = stack.rows("SELECT count(*) AS n FROM provisionings")[0]["n"]
-    assert stack.nsqd.channel(stack.topic, "subkeeper")["depth"] == len(names) - absorbed >= 40
+    left = stack.nsqd.channel(stack.topic, "subkeeper")
+    given_back = left["depth"] + left["deferred_count"]  # the locked user's, tried by itself by then, is put off
+    assert given_back == len(names) - absorbed >= 40
     stack.start_worker()
     stack.await_completed(*names, timeout=30)
     stack.assert_exactly_one(*names)
