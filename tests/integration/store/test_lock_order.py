@@ -116,31 +116,31 @@ def answer(identifier: str) -> Answer[FetchedSubscription]:
     return Answer(FetchedSubscription(fact(identifier), "ada", None), NOW, NOW, False, None)
 
 
-def removal(database: Database, identifier: str) -> Callable[[], None]:
-    """What is committed once it was canceled."""
-    held = ChangeLeases(database, lambda _: "pending", list, length=LEASE)
+def leased(
+    database: Database, identifier: str, kind: Kind, step: Step, wanted: dict[str, Any]
+) -> tuple[ChangeLeases, ChangeLease]:
+    """A change of one step that was asked for, and its lease."""
     new = NewChange(
-        uuid.uuid4(), Kind.DELETE, "ada", "admin", None, b"", [Step.REMOVE], {}, None,
-        stripe_subscription_id=identifier,
+        uuid.uuid4(), kind, "ada", "admin", None, b"", [step], wanted, None,
+        stripe_subscription_id=identifier, stripe_customer_id="cus_1",
     )  # fmt: skip
     with database.transaction() as tx:
         change = account_changes.insert(tx, new, LEASE)
     assert change is not None
-    return lambda: held.remove(ChangeLease(change, Deadline.after(60)))
+    held = ChangeLeases(database, lambda _: "pending", list, length=LEASE)
+    return held, ChangeLease(change, Deadline.after(60))
+
+
+def removal(database: Database, identifier: str) -> Callable[[], None]:
+    """What is committed once it was canceled."""
+    held, lease = leased(database, identifier, Kind.DELETE, Step.REMOVE, {})
+    return lambda: held.remove(lease)
 
 
 def answered(database: Database, identifier: str, status: str) -> Callable[[], None]:
     """What is committed once Stripe has answered a change, with the subscription in this status."""
-    held = ChangeLeases(database, lambda _: "pending", list, length=LEASE)
-    new = NewChange(
-        uuid.uuid4(), Kind.UPDATE, "ada", "admin", None, b"", [Step.CANCELING], {"canceling": True}, None,
-        stripe_subscription_id=identifier,
-    )  # fmt: skip
-    with database.transaction() as tx:
-        change = account_changes.insert(tx, new, LEASE)
-    assert change is not None
-    lease = ChangeLease(change, Deadline.after(60))
-    watched = held.begin(lease, change, watched=True)
+    held, lease = leased(database, identifier, Kind.UPDATE, Step.CANCELING, {"canceling": True})
+    watched = held.begin(lease, lease.change, watched=True)
     found = FetchedSubscription(fact(identifier)._replace(status=status), "ada", None)
     return lambda: held.advance(lease, lease.change, watched, Answer(found, NOW, NOW, False, None))
 
@@ -148,16 +148,8 @@ def answered(database: Database, identifier: str, status: str) -> Callable[[], N
 def detached(database: Database, identifier: str) -> Callable[[], None]:
     """What is committed once a card was taken from the customer, of whose default was heard meanwhile: so this
     subscription is to be asked for."""
-    held = ChangeLeases(database, lambda _: "pending", list, length=LEASE)
-    new = NewChange(
-        uuid.uuid4(), Kind.DETACHMENT, "ada", "admin", None, b"", [Step.DETACH], {"payment_method": "pm_1"}, None,
-        stripe_subscription_id=identifier, stripe_customer_id="cus_1",
-    )  # fmt: skip
-    with database.transaction() as tx:
-        change = account_changes.insert(tx, new, LEASE)
-    assert change is not None
-    lease = ChangeLease(change, Deadline.after(60))
-    watched = held.begin(lease, change, watched=False)
+    held, lease = leased(database, identifier, Kind.DETACHMENT, Step.DETACH, {"payment_method": "pm_1"})
+    watched = held.begin(lease, lease.change, watched=False)
     with database.transaction() as tx:
         customers.write_defaults(tx, {"cus_1": DefaultCard("pm_heard", NOW, NOW)})
     default = Answer(ExpandedCustomer(None), NOW, NOW, False, None)

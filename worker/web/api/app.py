@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext, suppress
 from http import HTTPStatus
 from typing import Protocol
 
@@ -127,13 +126,19 @@ class Api:
             if was_done:
                 await asyncio.sleep(LOOK_SECONDS)
             is_last = loop.time() > until
-            with nullcontext() if is_last else suppress(SubkeeperError):  # Postgres: it is looked for again
+            try:
                 if ended.done() and not begun.waits:
                     reply = begun.reply()
                 else:
                     reply = await loop.run_in_executor(self._executor, begun.reply)
-                if reply is not None or is_last:
-                    return reply or begun.later
+            except SubkeeperError:
+                if is_last:
+                    raise
+                continue  # Postgres: it is looked for again
+            if reply is not None:
+                return reply
+            if is_last:
+                return begun.later
 
     def _told(self, operation: Operation, request: Request, body: bytes) -> Told:
         caller = None
