@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeGuard, TypeVar
+from typing import Annotated, Any, TypeGuard, TypeVar
+
+import msgspec
 
 from worker.domain.stripe_facts import (
     AccountFact,
@@ -74,8 +76,7 @@ class Fields:
         return _utc(self.get(name, int))
 
     def maybe_time(self, name: str) -> datetime | None:
-        seconds = self.maybe(name, int)
-        return None if seconds is None else _utc(seconds)
+        return _maybe_utc(self.maybe(name, int))
 
     def reference(self, name: str) -> str:
         """The id of another object, which may have been expanded."""
@@ -147,34 +148,71 @@ def customer_unless_deleted(data: object) -> CustomerFact | None:
     return None if Fields("customer", data).flag("deleted") else customer_fact(data)
 
 
+class _Price(msgspec.Struct):
+    id: str
+    lookup_key: str | None
+
+
+class _Item(msgspec.Struct):
+    current_period_start: int
+    current_period_end: int
+    price: _Price
+
+
+class _Items(msgspec.Struct):
+    data: Annotated[list[_Item], msgspec.Meta(min_length=1)]
+    has_more: bool = False
+
+
+class _Subscription(msgspec.Struct):
+    """Of each event and each page there are many: read at once, not field by field."""
+
+    id: str
+    customer: str | dict[str, Any]
+    metadata: dict[str, Any]
+    items: _Items
+    status: str
+    cancel_at_period_end: bool
+    cancel_at: int | None
+    trial_start: int | None
+    trial_end: int | None
+    canceled_at: int | None
+    ended_at: int | None
+    created: int
+    default_payment_method: str | None
+
+
 def subscription_fact(data: object) -> SubscriptionFact:
     """A subscription; since API version 2025-03-31 its period is on its items.
 
     `canceling`: an end is set, at the period's end or (flexible billing) at a time of its own.
     """
-    fields = Fields("subscription", data)
-    page = fields.object("items")
-    items = page.objects("data")
-    if not items or page.flag("has_more"):
-        raise fields.incomplete("items")
-    price = items[0].object("price")
+    try:
+        found = msgspec.convert(data, _Subscription)
+    except msgspec.ValidationError as error:
+        raise AnswerIncomplete(f"{Fields('subscription', data)}: {error}") from None
+    if found.items.has_more:
+        raise AnswerIncomplete(f"{Fields('subscription', data)} lacks items")
+    items, digest = found.items.data, found.metadata.get(DIGEST)
+    told = found.customer
+    customer = None if isinstance(told, str) else Fields(f"subscription {found.id} customer", told)
     return SubscriptionFact(
-        id=fields.get("id", str),
-        customer_id=fields.reference("customer"),
-        user_digest=fields.digest(),
-        price_id=price.get("id", str),
-        price_lookup_key=price.maybe("lookup_key", str),
-        status=fields.get("status", str),
-        canceling=fields.get("cancel_at_period_end", bool) or fields.maybe("cancel_at", int) is not None,
-        trial_start=fields.maybe_time("trial_start"),
-        trial_end=fields.maybe_time("trial_end"),
-        period_start=min(item.time("current_period_start") for item in items),
-        period_end=max(item.time("current_period_end") for item in items),
-        canceled_at=fields.maybe_time("canceled_at"),
-        ended_at=fields.maybe_time("ended_at"),
-        created=fields.time("created"),
-        default_payment_method=fields.maybe("default_payment_method", str),
-        customer=None if (customer := fields.expanded("customer")) is None else _default_of(customer),
+        id=found.id,
+        customer_id=told if customer is None else customer.get("id", str),
+        user_digest=digest if isinstance(digest, str) else None,
+        price_id=items[0].price.id,
+        price_lookup_key=items[0].price.lookup_key,
+        status=found.status,
+        canceling=found.cancel_at_period_end or found.cancel_at is not None,
+        trial_start=_maybe_utc(found.trial_start),
+        trial_end=_maybe_utc(found.trial_end),
+        period_start=_utc(min([item.current_period_start for item in items])),
+        period_end=_utc(max([item.current_period_end for item in items])),
+        canceled_at=_maybe_utc(found.canceled_at),
+        ended_at=_maybe_utc(found.ended_at),
+        created=_utc(found.created),
+        default_payment_method=found.default_payment_method,
+        customer=None if customer is None else _default_of(customer),
     )
 
 
@@ -244,3 +282,7 @@ def _utc(seconds: int) -> datetime:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         raise AnswerIncomplete("a time of Stripe's is out of the years that there are") from None
+
+
+def _maybe_utc(seconds: int | None) -> datetime | None:
+    return None if seconds is None else _utc(seconds)
