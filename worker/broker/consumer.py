@@ -6,6 +6,7 @@ import math
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ AbsorbApart = Callable[[Sequence[Message]], Absorbed]
 
 AHEAD_FROM = 50
 """Messages in a batch from which on another thread commits it while the next one is read and prepared. Below, handing
-over costs more than it hides: a single signup is committed where it was read."""
+over costs more than it hides: a single signup is committed where it was read, if nothing else is in hand."""
 
 READ_TIMEOUT, CONNECTING_TIMEOUT = 1.0, 0.1
 """Seconds a read waits for a message; shorter while there is no connection, to tell of it soon."""
@@ -63,6 +64,8 @@ class Consumer:
 
     `gather`: a batch that wasn't full is followed by the next one so many seconds after it was read, not before. What
     comes alone is taken at once; of many, more go in one commit.
+
+    `committers`: so many batches are committed at a time, in any order, where what they say may come in any order.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Consumer:
         watchdog: Watchdog,
         part: str = PART,
         gather: float = 0.0,
+        committers: int = 1,
     ) -> None:
         self._reader = reader
         self._part = part
@@ -87,6 +91,7 @@ class Consumer:
         self._watchdog = watchdog
         self._limit = batch
         self._gather = gather
+        self._committers = committers
         self._due_at = -math.inf
         self._rng = rng
         self._report = report
@@ -105,11 +110,11 @@ class Consumer:
         self._began = True
         self._reader.resume()
         self._report(self._part, True, "")
-        with self._watchdog.work(), ThreadPoolExecutor(1, thread_name_prefix="committer") as committer:
-            following: _Batch | None = None
-            while not self._stopping.is_set():
-                batch = following or self._next(READ_TIMEOUT if self._reader.connected else CONNECTING_TIMEOUT)
-                following = self._take(batch, committer) if batch else None
+        with (
+            self._watchdog.work(),
+            ThreadPoolExecutor(self._committers, thread_name_prefix="committer") as committers,
+        ):
+            self._absorb(committers)
         self._reader.close(timeout=2.0)
 
     def close(self) -> None:
@@ -121,6 +126,9 @@ class Consumer:
         """Thread-safe: `run` ends after the batch in hand."""
         self._stopping.set()
         self._reader.wake()
+
+    def _patience(self) -> float:
+        return READ_TIMEOUT if self._reader.connected else CONNECTING_TIMEOUT
 
     def _next(self, timeout: float) -> _Batch | None:
         early = self._due_at - time.monotonic()
@@ -143,22 +151,37 @@ class Consumer:
         self._report_connections()
         return messages
 
-    def _take(self, batch: _Batch, committer: Executor) -> _Batch | None:
-        """Sees `batch` committed and finished; returns what was prepared meanwhile."""
-        following, commit = None, batch.commit
-        if len(batch.messages) >= AHEAD_FROM:
-            commit = committer.submit(batch.commit).result
-            following = self._next(0)
-        absorbed: Absorbed | None
+    def _absorb(self, committers: Executor) -> None:
+        """Until `stop`; what is being committed then is finished, too."""
+        under_way: deque[tuple[_Batch, Future[Absorbed]]] = deque()
+        following: _Batch | None = None
+        while not self._stopping.is_set():
+            following = following or self._next(0 if under_way else self._patience())
+            if following and len(under_way) < self._committers:
+                if under_way or len(following.messages) >= AHEAD_FROM:
+                    under_way.append((following, committers.submit(following.commit)))
+                else:
+                    self._end(following, following.commit, committers)
+                following = None
+            elif under_way:
+                batch, committed = under_way.popleft()
+                if not self._end(batch, committed.result, committers) and following:
+                    # What it froze at its first sight may be hours old by now.
+                    following = following._replace(commit=self._prepare(following.messages))
+        for batch, committed in under_way:
+            self._end(batch, committed.result, committers)
+
+    def _end(self, batch: _Batch, commit: Commit, committers: Executor) -> bool:
+        """Sees `batch` committed and finished; whether it was so at once."""
         try:
             absorbed = commit()
         except Exception as error:  # noqa: BLE001 - the batch stays in hand, whatever it is, and `StuckBatch` is loud
-            absorbed = self._retried(batch, error, committer)
-            if following:  # what it froze at its first sight may be hours old by now
-                following = following._replace(commit=self._prepare(following.messages))
-        if absorbed is not None:
-            self._finish(batch, absorbed)
-        return following
+            retried = self._retried(batch, error, committers)
+            if retried is not None:
+                self._finish(batch, retried)
+            return False
+        self._finish(batch, absorbed)
+        return True
 
     def _retried(self, batch: _Batch, error: Exception, committer: Executor) -> Absorbed | None:
         """What a batch came to that could not be committed at first; None when the process stops before it can be:

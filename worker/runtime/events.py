@@ -27,6 +27,9 @@ GATHER = 0.01
 """Seconds. A flood of events is taken in by a hundred transactions a second, which signups beside it feel, not by as
 many as there is time for (docs/benchmarks.md, `flood`)."""
 
+COMMITTERS = 2
+"""Batches that are committed at a time: while Postgres has one, what the next says is judged."""
+
 LONGEST_PAUSE = 300.0
 """Seconds between two attempts to go on, at most, while the key may not read: each is a read of the month's."""
 
@@ -81,6 +84,7 @@ class StripeEvents:
             watchdog=resources.watchdog,
             part=ABSORBING,
             gather=GATHER,
+            committers=COMMITTERS,
         )
 
     def _dispatcher(self) -> Dispatcher[RefreshLease]:

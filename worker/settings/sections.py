@@ -57,7 +57,7 @@ class NsqSettings(Section):
     events_topic: Name = "stripe_events"
     changes_topic: Name = "subscription_changed"
     channel: Name = "subkeeper"
-    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 2000
     live_weight: Annotated[int, Field(ge=1, le=1000)] = 3
     backfill_weight: Annotated[int, Field(ge=1, le=1000)] = 1
     heartbeat_interval: Annotated[float, Field(ge=1, le=60)] = 30.0

@@ -76,7 +76,9 @@ def numbered(count: int) -> list[bytes]:
 class Absorbing:
     """A consumer, and what it told."""
 
-    def __init__(self, reader: Reader, topic: str, rng: random.Random, batch: int, gather: float) -> None:
+    def __init__(
+        self, reader: Reader, topic: str, rng: random.Random, batch: int, gather: float, committers: int = 1
+    ) -> None:
         self.batches = Batches()
         self.metrics = Metrics("0", topics={topic: Lane.LIVE})
         self.told: list[tuple[str, bool, str]] = []
@@ -94,6 +96,7 @@ class Absorbing:
             report=lambda *said: self.told.append(said),
             watchdog=self.watchdog,
             gather=gather,
+            committers=committers,
         )
 
     @contextmanager
@@ -122,7 +125,9 @@ NewAbsorbing = Callable[..., Absorbing]
 
 @pytest.fixture
 def new_absorbing(nsqd: Nsqd, topic: str, new_reader: NewReader, rng: random.Random) -> NewAbsorbing:
-    def start(*bodies: bytes, batch: int = 500, connected: bool = True, gather: float = 0.0) -> Absorbing:
+    def start(
+        *bodies: bytes, batch: int = 500, connected: bool = True, gather: float = 0.0, committers: int = 1
+    ) -> Absorbing:
         """Its reader is connected, and `bodies` are at nsqd."""
         nsqd.create_channel(topic, CHANNEL)
         if bodies:
@@ -130,7 +135,7 @@ def new_absorbing(nsqd: Nsqd, topic: str, new_reader: NewReader, rng: random.Ran
         reader = new_reader(settings_for(nsqd.tcp_address), topic)
         if connected:
             until(lambda: is_whole(reader), reader)
-        return Absorbing(reader, topic, rng, batch, gather)
+        return Absorbing(reader, topic, rng, batch, gather, committers)
 
     return start
 
@@ -262,6 +267,52 @@ def test_a_small_batch_is_committed_where_it_was_read_and_the_next_one_waits(new
         absorbing.batches.gate.set()
         wait_until(lambda: len(absorbing.batches.committed) == 2)
     assert set(absorbing.batches.by) == {"absorber"}
+
+
+# Two that commit
+
+
+def test_two_batches_are_committed_at_a_time_while_the_one_after_them_is_prepared(
+    new_absorbing: NewAbsorbing,
+) -> None:
+    absorbing = new_absorbing(*numbered(200), batch=50, committers=2)
+    absorbing.batches.script.extend([absorbing.batches.gate] * 2)
+    until(lambda: absorbing.reader.counts.received == 200, absorbing.reader)
+    with absorbing.running():
+        wait_until(lambda: len(absorbing.batches.prepared) == 3)
+        wait_until(lambda: len(absorbing.batches.attempted) == 2)
+        assert (absorbing.batches.committed, absorbing.reader.counts.finished) == ([], 0)
+        absorbing.batches.gate.set()
+        wait_until(lambda: absorbing.reader.counts.finished == 200)
+    assert sorted(absorbing.batches.committed) == sorted(absorbing.batches.prepared)
+    assert len(absorbing.batches.attempted) == 4
+
+
+def test_of_two_batches_the_one_that_fails_alone_is_committed_again(new_absorbing: NewAbsorbing) -> None:
+    absorbing = new_absorbing(*numbered(150), batch=50, committers=2)
+    absorbing.batches.script.extend([AWAY, absorbing.batches.gate])
+    until(lambda: absorbing.reader.counts.received == 150, absorbing.reader)
+    with absorbing.running():
+        wait_until(lambda: len(absorbing.batches.attempted) >= 2)
+        absorbing.batches.gate.set()
+        wait_until(lambda: absorbing.reader.counts.finished == 150)
+    assert len(absorbing.batches.attempted) == 4
+    assert sorted(body for batch in absorbing.batches.committed for body in batch) == sorted(numbered(150))
+
+
+def test_when_it_stops_all_that_is_being_committed_is_finished(
+    nsqd: Nsqd, topic: str, new_absorbing: NewAbsorbing
+) -> None:
+    absorbing = new_absorbing(*numbered(150), batch=50, committers=2)
+    absorbing.batches.script.extend([absorbing.batches.gate] * 2)
+    until(lambda: absorbing.reader.counts.received == 150, absorbing.reader)
+    with absorbing.running() as thread:
+        wait_until(lambda: len(absorbing.batches.attempted) == 2 and len(absorbing.batches.prepared) == 3)
+        absorbing.consumer.stop()
+        absorbing.batches.gate.set()
+        thread.join(10)
+    assert absorbing.reader.counts.finished == 100
+    wait_until(lambda: at_nsqd(nsqd, topic, "depth") == 50)
 
 
 # What cannot be committed
