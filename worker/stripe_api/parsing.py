@@ -194,11 +194,15 @@ def subscription_fact(data: object) -> SubscriptionFact:
     if found.items.has_more:
         raise AnswerIncomplete(f"{Fields('subscription', data)} lacks items")
     items, digest = found.items.data, found.metadata.get(DIGEST)
-    told = found.customer
-    customer = None if isinstance(told, str) else Fields(f"subscription {found.id} customer", told)
+    customer: ExpandedCustomer | None = None
+    if isinstance(found.customer, str):
+        customer_id = found.customer
+    else:
+        expanded = Fields(f"subscription {found.id} customer", found.customer)
+        customer_id, customer = expanded.get("id", str), _default_of(expanded)
     return SubscriptionFact(
         id=found.id,
-        customer_id=told if customer is None else customer.get("id", str),
+        customer_id=customer_id,
         user_digest=digest if isinstance(digest, str) else None,
         price_id=items[0].price.id,
         price_lookup_key=items[0].price.lookup_key,
@@ -212,7 +216,7 @@ def subscription_fact(data: object) -> SubscriptionFact:
         ended_at=_maybe_utc(found.ended_at),
         created=_utc(found.created),
         default_payment_method=found.default_payment_method,
-        customer=None if customer is None else _default_of(customer),
+        customer=customer,
     )
 
 
