@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
 
 TERMINAL_STATUSES = frozenset({"canceled", "incomplete_expired"})
@@ -57,7 +59,7 @@ class ExpandedCustomer(NamedTuple):
     default_payment_method: str | None
 
 
-class SubscriptionFact(NamedTuple):
+class SubscriptionFact(msgspec.Struct, frozen=True):
     """A Stripe subscription. Period bounds are the minimum start and the maximum end over its items. `customer`: None
     where only its id was told."""
 

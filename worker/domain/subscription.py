@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from worker.domain.invoice import Charge, Charged, merged
 from worker.domain.stripe_facts import TERMINAL_STATUSES
@@ -28,7 +29,7 @@ WILL_END, ENDED = "trial_will_end", "trial_ended"
 """What is told once of each trial's end, as the cause of a change."""
 
 
-class Subscription(NamedTuple):
+class Subscription(msgspec.Struct, frozen=True):
     """A row of `billing_subscriptions`. `notices`: of which trials' ends was told, as `cause@time`. `customer_id` is
     Stripe's of its customer, `customer_default` that one's default payment method.
 
@@ -128,13 +129,13 @@ def judge(row: Subscription | None, created: datetime, snapshot: State | None) -
 
 def applied(row: Subscription, snapshot: State, created: datetime, cause: str) -> tuple[Subscription, Change | None]:
     """The row as an event's snapshot has it, whose time is known to be later."""
-    return _changed(row, row._replace(state=snapshot, seen_from=created, seen_to=created), cause)
+    return _changed(row, replace(row, state=snapshot, seen_from=created, seen_to=created), cause)
 
 
 def confirmed(row: Subscription, created: datetime) -> Subscription:
     """The row of which an event says that it is right: so was it then, and what is as old as that can't be put in order
     with it."""
-    return row._replace(seen_to=max(row.seen_to, created))
+    return replace(row, seen_to=max(row.seen_to, created))
 
 
 def fetched(
@@ -149,18 +150,18 @@ def fetched(
     """The row as an answer has it that was asked for after the row was last written, and what is known of its
     customer."""
     seen_from, seen_to = seen
-    new = row._replace(state=snapshot, charge=merged(row.charge, charge), seen_from=seen_from, seen_to=seen_to)
-    return _changed(row, new._replace(customer_default=customer_default), cause)
+    new = replace(row, state=snapshot, charge=merged(row.charge, charge), seen_from=seen_from, seen_to=seen_to)
+    return _changed(row, replace(new, customer_default=customer_default), cause)
 
 
 def charged(row: Subscription, charge: Charge | None, cause: str) -> tuple[Subscription, Change | None]:
     """The row with what an invoice says, whenever it said so."""
-    return _changed(row, row._replace(charge=merged(row.charge, charge)), cause)
+    return _changed(row, replace(row, charge=merged(row.charge, charge)), cause)
 
 
 def given_default(row: Subscription, payment_method: str | None, cause: str) -> tuple[Subscription, Change | None]:
     """The row whose customer has this default payment method; no change where that charges it neither more nor less."""
-    return _changed(row, row._replace(customer_default=payment_method), cause)
+    return _changed(row, replace(row, customer_default=payment_method), cause)
 
 
 def told_of_trial(row: Subscription, trial_end: datetime, created: datetime) -> tuple[Subscription, Change | None]:
@@ -170,7 +171,7 @@ def told_of_trial(row: Subscription, trial_end: datetime, created: datetime) -> 
 
 def pointed(row: Subscription) -> tuple[Subscription, Change]:
     """The row that has become the one that its user has: no column changes, and yet readers must hear of it."""
-    new = row._replace(version=row.version + 1)
+    new = replace(row, version=row.version + 1)
     return new, Change(row.user_id, row.id, new.version, row.columns(), row.columns(), "became_current", row.project_id)
 
 
@@ -182,7 +183,7 @@ def _changed(before: Subscription, after: Subscription, cause: str) -> tuple[Sub
     columns_before, columns_after = before.columns(), after.columns()
     if columns_before == columns_after:
         return after, None
-    after = after._replace(version=before.version + 1)
+    after = replace(after, version=before.version + 1)
     return after, Change(after.user_id, after.id, after.version, columns_before, columns_after, cause, after.project_id)
 
 
@@ -200,7 +201,7 @@ def _noticed(row: Subscription, notice: str, trial_end: datetime, at: datetime) 
     if mark in row.notices:
         return row
     last = at if row.last_notified is None else max(at, row.last_notified)
-    return row._replace(notices=(*row.notices, mark), last_notified=last)
+    return replace(row, notices=(*row.notices, mark), last_notified=last)
 
 
 def _on_trial(row: Subscription) -> bool:

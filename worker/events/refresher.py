@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
+from msgspec.structs import replace
 
 from worker.domain.deadline import Clock, Deadline, OutOfTime, boot_time
 from worker.domain.invoice import charge
@@ -243,7 +244,7 @@ class Refresher(BlamesNobody):
         row = subscriptions.locked(tx, [fact.id])[fact.id]
         told = charge(found.latest_invoice) if found.latest_invoice is not None else None
         new, _ = fetched(row, state, told, seen, "adopted", customer_default=row.customer_default)
-        new = new._replace(version=row.version)  # nobody has heard of it without its charge
+        new = replace(new, version=row.version)  # nobody has heard of it without its charge
         change = Change(new.user_id, fact.id, new.version, None, new.columns(), "adopted", new.project_id)
         subscriptions.write(tx, [new], [change])
         if is_own:  # on another's customer it says nothing of the user's signup

@@ -165,11 +165,8 @@ def locked(
     else:
         found = tx.execute(_LOCKED_BY_ID, ids)
     wanted, theirs = set(stripe_subscription_ids), set(stripe_customer_ids)
-    return {
-        row.stripe_subscription_id: of_row(row)
-        for row in found.all()
-        if row.stripe_subscription_id in wanted or row.stripe_customer_id in theirs
-    }
+    rows = map(of_row, found.all())
+    return {row.id: row for row in rows if row.id in wanted or row.customer_id in theirs}
 
 
 def current(tx: Connection, user_ids: Sequence[str]) -> list[Subscription]:

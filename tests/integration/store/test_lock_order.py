@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
 from tests.integration.store.conftest import LEASE, SEALED, new_rows
@@ -109,7 +110,7 @@ def fact(identifier: str, default: str | None = None) -> SubscriptionFact:
 
 def created(identifier: str) -> SubscriptionFact:
     """As the answer to a creation: its customer isn't told."""
-    return fact(identifier)._replace(customer=None)
+    return structs.replace(fact(identifier), customer=None)
 
 
 def answer(identifier: str) -> Answer[FetchedSubscription]:
@@ -141,7 +142,7 @@ def answered(database: Database, identifier: str, status: str) -> Callable[[], N
     """What is committed once Stripe has answered a change, with the subscription in this status."""
     held, lease = leased(database, identifier, Kind.UPDATE, Step.CANCELING, {"canceling": True})
     watched = held.begin(lease, lease.change, watched=True)
-    found = FetchedSubscription(fact(identifier)._replace(status=status), "ada", None)
+    found = FetchedSubscription(structs.replace(fact(identifier), status=status), "ada", None)
     return lambda: held.advance(lease, lease.change, watched, Answer(found, NOW, NOW, False, None))
 
 

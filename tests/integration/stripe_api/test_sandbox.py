@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StripeServer
@@ -116,7 +117,7 @@ def test_a_subscription_is_created_and_listed(gateway: StripeGateway) -> None:
     listed = gateway.subscriptions_of(customer, lane=Lane.LIVE, deadline=soon())
     (found,) = listed.value
     assert found.customer == ExpandedCustomer(None)
-    assert found._replace(customer=None) == made.value
+    assert replace(found, customer=None) == made.value
     assert listed.seen_from < listed.seen_to
 
 

@@ -16,6 +16,7 @@ from itertools import permutations
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from worker.domain import subscription
 from worker.domain.event import Event
@@ -304,7 +305,7 @@ def test_all_orders_of_any_five_changes_end_in_one_row(rng: random.Random) -> No
         told = _five_changes(rng)
         for order in permutations(told):
             world = World(random.Random(0), state=told[-1].object["state"], made=list(told), now=100.0, number=5)
-            world.row = world.row._replace(state=STATES[0])
+            world.row = replace(world.row, state=STATES[0])
             for event in order:
                 world.deliver(event)
             world.come_to_rest()

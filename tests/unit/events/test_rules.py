@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from worker.domain.event import Event
 from worker.domain.subscription import ENDED, State, Subscription, applied
@@ -43,7 +44,7 @@ def test_a_trials_end_is_told_where_its_time_has_come(status: str, at: datetime,
 
 def test_a_trials_end_is_told_once() -> None:
     ended, _ = applied(ROW, {**STATE, "stripe_subscription_status": "active"}, TRIAL_END, "updated")
-    again = ended._replace(state=STATE)
+    again = replace(ended, state=STATE)
     _, change = applied(again, {**STATE, "stripe_subscription_status": "paused"}, TRIAL_END, "updated")
     assert change is not None
     assert change.cause == "updated"
