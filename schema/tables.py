@@ -367,6 +367,8 @@ charge_tries = Table(
     Column("attempt_count", Integer, nullable=False),
     Column("stripe_payment_method_id", Text, nullable=False),
     Column("stripe_customer_id", Text, nullable=False, index=True),
+    # NULL: a release of before 0016 has begun it.
+    Column("stripe_subscription_id", Text),
     # Whether we tried it; else it was declined before we came, by Stripe's own attempt or anybody's.
     Column("is_ours", Boolean, nullable=False),
     # Of the key, and when it was first sent under that.

@@ -127,7 +127,7 @@ def _be_quick() -> None:
     budget.LEAST_RATE = 500.0  # the rate of who was killed lies idle for a while
     doubt.GRACE = 0.3
     accounts.WATCH_SECONDS = 0.2
-    halting.PROBE_INTERVAL = catalogue.RECHECK_INTERVAL = watch.WATCH_INTERVAL = 0.2
+    halting.PROBE_INTERVAL = halting.LONGEST_PAUSE = catalogue.RECHECK_INTERVAL = watch.WATCH_INTERVAL = 0.2
     watch.CLEAN_EVERY = 5
     polling.SHORTEST = polling.LONGEST = polling.LONGEST_RETRY = timedelta(seconds=0.2)
     intake.TICK = 0.1

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tests.faults.tally import EXACT, tally
+from tests.integration.accounts.conftest import DEPLOYMENT
+from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import Stack, profile, users
 from tests.support.waiting import wait_until
+from worker.work.halting import Halting
 
 CUSTOMERS, SUBSCRIPTIONS = "/v1/customers", "/v1/subscriptions"
 STEPS = (CUSTOMERS, SUBSCRIPTIONS)
@@ -121,6 +125,29 @@ def test_fifty_deliveries_of_one_profile_to_four_processes_make_one_of_each(stac
     assert sum(number > 0 for number in served) >= 2, served
     for path in STEPS:
         assert keys_per_user(stack, path) == {1}
+
+
+HALTED = ("stripe", "stripe_events", "charging", "accounts")
+
+
+def test_a_new_key_in_the_file_is_tried_at_once_by_all_that_the_old_one_has_halted(
+    new_stack: NewStack, tmp_path: Path, quick_probes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long each would have waited."""
+    file = tmp_path / "stripe-key"
+    stack = new_stack(**cast("dict[str, Any]", {**DEPLOYMENT, "SUBKEEPER_CHARGING__IN_ORDER": "true"}))
+    stack.setup()
+    file.write_text(stack.stripe.secret_key)
+    stack.control.put_key(stack.stripe.secret_key, revoked=True)
+    monkeypatch.setattr(Halting, "_next_pause", lambda _: 3600.0)
+    worker = stack.start_worker("all", STRIPE_SECRET_KEY="", STRIPE_SECRET_KEY_FILE=str(file))
+    try:
+        wait_until(lambda: all("STRIPE_SECRET_KEY" in worker.part(part)[1] for part in HALTED))
+        stack.control.put_key("sk_test_the_new_one")
+        file.write_text("sk_test_the_new_one\n")
+        wait_until(lambda: all(worker.part(part)[0] for part in HALTED))
+    finally:
+        stack.control.put_key(stack.stripe.secret_key)
 
 
 def test_a_key_that_is_revoked_and_replaced_under_traffic_costs_no_process_anybody(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from worker.store import (
     subscriptions,
     tombstones,
 )
-from worker.store.engine.database import Database
+from worker.store.engine.database import Database, Transaction
 from worker.store.provisioning import pointers
 from worker.store.told_changes import ToldChange
 
@@ -59,11 +59,9 @@ class ErasureRows:
         with self._database.transaction() as tx:
             found = erasures.customers_of(tx, user_id)
             shared = erasures.shared(tx, found, user_id)
-            is_charged = charges.under_way(tx, user_id, found, shared)
+            _require_no_charge(tx, user_id, found, shared)  # and no other try begins from now on
             rows = {each: whose == user_id for each, whose in subscriptions.users_on(tx, shared).items()}
             wait = erasures.portal_wait(tx, user_id, PORTAL_LASTS) if shared else None
-        if is_charged:  # and no other try begins from now on
-            raise TryLater("charge_under_way")
         if wait:
             raise TryLater("portal_open", after=wait.total_seconds())
         return Theirs(found, shared, rows)
@@ -76,8 +74,7 @@ class ErasureRows:
             customers.locked(tx, [customer_id])
             if owners.has_others(tx, customer_id, user_id):
                 return False
-            if charges.under_way(tx, user_id, [customer_id]):
-                raise TryLater("charge_under_way")
+            _require_no_charge(tx, user_id, [customer_id])
             customers.bury(tx, user_id, customer_id)
             customers.mark_deleted(tx, customer_id)
         return True
@@ -127,3 +124,11 @@ class ErasureRows:
             erasures.forget_user(tx, user_id)
             told = ended_changes.end(tx, replace(change, wanted={}), "applied", {"applied": []})
         return change, told
+
+
+def _require_no_charge(
+    tx: Transaction, user_id: str, customer_ids: Sequence[str], shared: Collection[str] = ()
+) -> None:
+    """As `charges.under_way`. Raises `TryLater` while one is."""
+    if charges.under_way(tx, user_id, customer_ids, shared):
+        raise TryLater("charge_under_way")

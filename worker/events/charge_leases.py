@@ -83,7 +83,7 @@ class ChargeLeases:
         deadline = self._renewed(lease)
         with self._database.transaction() as tx:
             self._hold_if_ours(tx, lease, invoice)
-            charges.begin(tx, asked, invoice.customer_id, attempt.elsewhere)
+            charges.begin(tx, asked, invoice, attempt.elsewhere)
         lease.deadline = deadline
         return asked
 

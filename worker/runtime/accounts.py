@@ -143,7 +143,12 @@ class AccountWork:
         taken = steps(settings, resources.database, held, resources.gateway, resources.catalogue, resources.keys.sealer)
         worker = ChangeWorker(held, taken, ended=self._waiting.ended, rng=rng)
         self._halting = Halting(
-            worker, preflight=self._preflight, shared_problem=lambda: None, report=self._report, clock=resources.clock
+            worker,
+            preflight=self._preflight,
+            shared_problem=lambda: None,
+            report=self._report,
+            key=resources.gateway.configured_key,
+            clock=resources.clock,
         )
         self.dispatcher: Dispatcher[ChangeLease] = Dispatcher(
             worker,

@@ -96,6 +96,7 @@ class StripeEvents:
                 preflight=self._preflight,
                 shared_problem=lambda: None,
                 report=self._report,
+                key=resources.gateway.configured_key,
                 longest_pause=LONGEST_PAUSE,
                 clock=resources.clock,
             ),

@@ -64,6 +64,7 @@ class Provisioning:
                 preflight=self._preflight,
                 shared_problem=self._shared_problem,
                 report=self._report_settling,
+                key=resources.gateway.configured_key,
                 clock=resources.clock,
             ),
             LaneSchedule(settings.settle.threads, lane_weights(settings)),

@@ -57,15 +57,15 @@ OPENABLE = f"""
 """
 """Whether whoever has the keys `:openable` can make the change."""
 
-# One that can't be read would keep all others from being leased.
-_READABLE = "kind = ANY(CAST(:kinds AS text[])) AND steps <@ CAST(:known AS text[])"
-_READS = {"kinds": arrays.texts(Kind), "known": arrays.texts(Step)}
+READABLE = "kind = ANY(CAST(:kinds AS text[])) AND steps <@ CAST(:known AS text[])"
+"""Whether this release knows how it is made: another one would keep all others from being read, too."""
+READS = {"kinds": arrays.texts(Kind), "known": arrays.texts(Step)}
 
 _LEASE = text(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM account_changes c
         WHERE state = 'pending' AND due_at <= now() AND (CAST(:only AS text) IS NULL OR user_id = :only) AND {OPENABLE}
-            AND {_READABLE} AND NOT EXISTS (
+            AND {READABLE} AND NOT EXISTS (
                 SELECT FROM account_changes earlier
                 WHERE earlier.user_id = c.user_id AND earlier.state = 'pending' AND earlier.seq < c.seq)
         ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
@@ -167,7 +167,7 @@ def lease(
     """Up to `count` due changes (of one user), each user's first one, the longest due first; what is sealed under
     another key than `openable` (`Sealer.headers`) is left to a process that has it, and what has a step that this
     release doesn't know to one that does."""
-    parameters = {"count": count, "lease": length, "openable": arrays.byteas(openable), "only": only, **_READS}
+    parameters = {"count": count, "lease": length, "openable": arrays.byteas(openable), "only": only, **READS}
     return [read(row) for row in tx.execute(_LEASE, parameters)]
 
 

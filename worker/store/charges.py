@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
-from worker.domain.charging import Try, TryOutcome
+from worker.domain.charging import InvoiceNow, Try, TryOutcome
 from worker.store.engine import arrays
 from worker.store.engine.errors import LeaseLost
 from worker.store.provisioning.leases import NEW_TOKEN
@@ -76,8 +76,9 @@ _TRIES = text("""
 
 _TRY = text("""
     INSERT INTO charge_tries
-        (stripe_invoice_id, attempt_count, stripe_payment_method_id, stripe_customer_id, is_ours, outcome, ended_at)
-    SELECT :invoice, :attempt_count, id, :customer, :ours, CASE WHEN NOT :ours THEN 'declined' END,
+        (stripe_invoice_id, attempt_count, stripe_payment_method_id, stripe_customer_id, stripe_subscription_id,
+         is_ours, outcome, ended_at)
+    SELECT :invoice, :attempt_count, id, :customer, :subscription, :ours, CASE WHEN NOT :ours THEN 'declined' END,
         CASE WHEN NOT :ours THEN now() END
     FROM unnest(CAST(:ids AS text[])) AS id
     ON CONFLICT (stripe_invoice_id, attempt_count, stripe_payment_method_id) DO NOTHING
@@ -94,7 +95,12 @@ _END_TRY = text(f"""
     UPDATE charge_tries SET outcome = :outcome, code = CAST(:code AS text), ended_at = now() {_OF_TRY}
 """)  # noqa: S608 - as above
 
-# A row tells of its subscription's latest invoice alone: what none tells of may be anybody's there.
+OF_SUBSCRIPTION = """
+    coalesce(t.stripe_subscription_id = s.stripe_subscription_id, t.stripe_invoice_id = s.charge_invoice)
+"""
+"""Whether the try `t` is of the row `s`: by its latest invoice, where the try names no subscription."""
+
+# What no row is of may be anybody's there.
 _UNDER_WAY = text(f"""
     SELECT EXISTS (
         SELECT FROM charge_tries t
@@ -102,8 +108,8 @@ _UNDER_WAY = text(f"""
             SELECT FROM billing_customers c JOIN billing_subscriptions s ON s.billing_customer_id = c.id
             WHERE c.stripe_customer_id = t.stripe_customer_id
                 AND c.stripe_customer_id = ANY(CAST(:shared AS text[]))
-                AND s.charge_invoice = t.stripe_invoice_id AND {USER} IS DISTINCT FROM :user_id))
-""")  # noqa: S608 - a constant
+                AND {OF_SUBSCRIPTION} AND {USER} IS DISTINCT FROM :user_id))
+""")  # noqa: S608 - constants
 
 _PRUNE = text("""
     DELETE FROM charge_tries WHERE id IN (
@@ -179,10 +185,11 @@ def tries(tx: Connection, stripe_invoice_id: str) -> list[Try]:
     return [_try(row) for row in tx.execute(_TRIES, {"invoice": stripe_invoice_id})]
 
 
-def begin(tx: Connection, asked: Try, customer_id: str, elsewhere: Sequence[str]) -> None:
-    """`asked` is about to be sent; those `elsewhere` were declined at this attempt, by no try of ours. Raises
-    `LeaseLost` where somebody has tried it."""
-    values = {"invoice": asked.invoice_id, "attempt_count": asked.attempt_count, "customer": customer_id}
+def begin(tx: Connection, asked: Try, invoice: InvoiceNow, elsewhere: Sequence[str]) -> None:
+    """`asked`, of `invoice`, is about to be sent; those `elsewhere` were declined at this attempt, by no try of ours.
+    Raises `LeaseLost` where somebody has tried it."""
+    of = {"invoice": invoice.id, "customer": invoice.customer_id, "subscription": invoice.subscription_id}
+    values = {**of, "attempt_count": asked.attempt_count}
     tx.execute(_TRY, {**values, "ids": arrays.texts(elsewhere), "ours": False})
     if tx.execute(_TRY, {**values, "ids": arrays.texts([asked.payment_method]), "ours": True}).rowcount != 1:
         raise LeaseLost(asked.invoice_id)

@@ -39,6 +39,8 @@ _MARK = text("""
         AND (c.state = 'open' OR (c.state = 'opening' AND new.state = 'complete'))
 """)
 
+# One whose event came first, and told no mode, waits for the change that opens it: that tells the mode, or ends the
+# page.
 _COMPLETE = text("""
     SELECT id, user_id, plan, mode, stripe_session_id FROM checkouts
     WHERE state = 'complete' AND mode IS NOT NULL ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED

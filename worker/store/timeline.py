@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from worker.store.charges import OF_SUBSCRIPTION
 from worker.store.engine import arrays
 from worker.store.subscriptions import THEIRS, USER
 
@@ -104,12 +105,11 @@ _CUSTOMERS = text("""
     SELECT stripe_customer_id, created_at, deleted_at FROM billing_customers WHERE user_id = :user_id ORDER BY id
 """)
 
-# Whose an invoice is, its subscription's row tells while that has it as its last one.
 _TRIES = text(f"""
     SELECT t.created_at, t.stripe_invoice_id, t.attempt_count, t.stripe_payment_method_id, t.is_ours, t.outcome, t.code,
         t.ended_at
     FROM charge_tries t JOIN billing_customers c USING (stripe_customer_id)
-    LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id AND s.charge_invoice = t.stripe_invoice_id
+    LEFT JOIN billing_subscriptions s ON s.billing_customer_id = c.id AND {OF_SUBSCRIPTION}
     WHERE {USER} = :user_id AND t.created_at >= now() - CAST(:since AS interval) ORDER BY t.id
 """)  # noqa: S608 - a constant
 

@@ -9,12 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from worker.domain.account_changes import Kind, Step
 from worker.store.account_changes import OPENABLE
 from worker.store.engine import arrays
 from worker.store.erasures import IS_ASKED
 
-COLUMNS = "id, kind, user_id, state, steps, done, result, created_at, ended_at, digest"
+COLUMNS = "id, kind, user_id, state, result, created_at, ended_at, digest"
 _TOLD = f"SELECT {COLUMNS} FROM account_changes"  # noqa: S608 - a constant
 _FIND = text(f"{_TOLD} WHERE id = :id")
 
@@ -37,14 +36,12 @@ _PRUNE = text("""
 
 
 class ToldChange(NamedTuple):
-    """A row as its caller is told of it. `done`: how many of its steps hold. `result`: once it has ended."""
+    """A row as its caller is told of it. `kind`: a `Kind`, or a newer release's. `result`: once it has ended."""
 
     id: UUID
-    kind: Kind
+    kind: str
     user_id: str
     state: str
-    steps: tuple[Step, ...]
-    done: int
     result: Mapping[str, Any] | None
     created_at: datetime
     ended_at: datetime | None
@@ -71,7 +68,7 @@ class Standing(NamedTuple):
 def standing(tx: Connection, user_id: str, caller: str, idempotency_key: str | None) -> Standing:
     parameters = {"user_id": user_id, "caller": caller, "idempotency_key": idempotency_key}
     row = tx.execute(_STANDING, parameters).one()
-    return Standing(row.is_erased, row.waiting, None if row.id is None else _told(row._asdict()))
+    return Standing(row.is_erased, row.waiting, None if row.id is None else _told(row))
 
 
 class Backlog(NamedTuple):
@@ -96,9 +93,8 @@ def prune(tx: Connection, kept: timedelta, limit: int) -> int:
 
 def read(row: Row[Any] | None) -> ToldChange | None:
     """A row of `COLUMNS`, if there is one."""
-    return None if row is None else _told(row._asdict())
+    return None if row is None else _told(row)
 
 
-def _told(row: Mapping[str, Any]) -> ToldChange:
-    values = {name: row[name] for name in ToldChange._fields}
-    return ToldChange(**{**values, "kind": Kind(row["kind"]), "steps": tuple(map(Step, row["steps"]))})
+def _told(row: Row[Any]) -> ToldChange:
+    return ToldChange(*(getattr(row, name) for name in ToldChange._fields))

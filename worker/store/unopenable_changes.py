@@ -8,27 +8,29 @@ from sqlalchemy import Connection, text
 
 from worker.domain.account_changes import AccountChange
 from worker.store import account_changes, ended_changes
-from worker.store.account_changes import COLUMNS, OPENABLE
+from worker.store.account_changes import COLUMNS, OPENABLE, READABLE, READS
 from worker.store.engine import arrays
 from worker.store.provisioning.leases import NEW_TOKEN
 
-_COUNT = text(f"SELECT count(*) FROM account_changes c WHERE state = 'pending' AND NOT {OPENABLE}")  # noqa: S608 - a constant
+# What holds of one is told with its end: of what only a newer release can make, that one knows.
+_OURS = f"state = 'pending' AND NOT {OPENABLE} AND {READABLE}"
+_COUNT = text(f"SELECT count(*) FROM account_changes c WHERE {_OURS}")  # noqa: S608 - constants
 
 # Whoever held it before writes nothing more.
 _TAKE = text(f"""
     UPDATE account_changes c SET lease_token = {NEW_TOKEN}
     WHERE id IN (
         SELECT id FROM account_changes c
-        WHERE state = 'pending' AND NOT {OPENABLE} AND (lease_until IS NULL OR lease_until < now())
+        WHERE {_OURS} AND (lease_until IS NULL OR lease_until < now())
         ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     RETURNING {COLUMNS}
-""")  # noqa: S608 - the token, the condition and the columns are constants
+""")  # noqa: S608 - the token, the conditions and the columns are constants
 
 
 def count(tx: Connection, openable: Sequence[bytes]) -> int:
     """How many that haven't ended none of these keys opens (`Sealer.headers`)."""
-    return int(tx.execute(_COUNT, {"openable": arrays.byteas(openable)}).scalar_one())
+    return int(tx.execute(_COUNT, _sealed(openable)).scalar_one())
 
 
 def fail(tx: Connection, openable: Sequence[bytes], *, error: Mapping[str, object], limit: int) -> int:
@@ -37,12 +39,14 @@ def fail(tx: Connection, openable: Sequence[bytes], *, error: Mapping[str, objec
 
     One that is leased just now is left: whoever makes it has its key.
     """
-    found = [
-        account_changes.read(row) for row in tx.execute(_TAKE, {"openable": arrays.byteas(openable), "limit": limit})
-    ]
+    found = [account_changes.read(row) for row in tx.execute(_TAKE, {**_sealed(openable), "limit": limit})]
     for each in found:
         ended_changes.end(tx, each, "failed", _told(each, error))
     return len(found)
+
+
+def _sealed(openable: Sequence[bytes]) -> dict[str, object]:
+    return {"openable": arrays.byteas(openable), **READS}
 
 
 def _told(change: AccountChange, error: Mapping[str, object]) -> dict[str, object]:

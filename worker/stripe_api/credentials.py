@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import stripe
 import structlog
 
 from worker.domain.stripe_facts import AccountFact
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, SubkeeperError
 from worker.settings.sections import StripeSettings
 from worker.stripe_api.http_client import HttpClient
 from worker.stripe_api.limiter.limiter import LIVE_PREFIXES
@@ -48,6 +49,12 @@ class Credentials:
     def opened_on(self, account: AccountFact) -> None:
         """Remember whose key it is: a new key must belong to the same account."""
         self._account = account
+
+    def configured(self) -> str | None:
+        """The key that is configured now; None where it can't be read, of which `candidate` tells."""
+        with suppress(SubkeeperError):
+            return self._secret_key()
+        return None
 
     def candidate(self) -> KeyedClient | None:
         """The client of the key that is configured now, where that has changed. Raises `Misconfigured` for a key of the

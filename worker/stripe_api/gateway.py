@@ -108,6 +108,10 @@ class StripeGateway:
         self.webhook_endpoints = WebhookEndpoints(self._requestor)
         self.showing = Showing(self._requestor)
 
+    def configured_key(self) -> str | None:
+        """The secret key as it is configured now, be it in force or not; None where it can't be read."""
+        return self._credentials.configured()
+
     def reload(self) -> None:
         """Read the secret key anew (it may have been rotated). Raises `Misconfigured` if it can't replace the old."""
         self._requestor.reload()

@@ -188,7 +188,7 @@ class Dispatcher(Generic[LeaseT]):
             turns.take()
             self._tally.tell_each_minute()
             with self._changed:
-                pause = self._halting.pause() if self._halting.halted else self._sweep_interval
+                pause = self._halting.until_look() if self._halting.halted else self._sweep_interval
                 self._changed.wait_for(self._has_reason_to_sweep, timeout=pause)
         self._give_back_waiting()
         self._tally.tell()

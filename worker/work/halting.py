@@ -20,6 +20,9 @@ from worker.work.owner import Ended, LeaseT, Refusals
 PROBE_INTERVAL = 5.0
 """Seconds between attempts to settle again while settling is halted, and between looks at what others were refused."""
 
+LONGEST_PAUSE = 60.0
+"""Seconds that these grow to while the key is refused: a signup waits."""
+
 HALTED_AFTER = 30.0
 """Seconds of doubt after which a person is asked for, even if rows that were not refused are left to try."""
 
@@ -37,8 +40,10 @@ class Halting(Generic[LeaseT]):
     It is barred at first and after a refused key: then nothing is tried until `preflight` passes, then one row. It is
     in doubt while the database says so: then one row is tried at a time, one that was not refused if there is any left.
     `shared_problem`: what is known to be wrong with what every new row needs (None: nothing); nobody is blamed
-    meanwhile. `report` hears whenever the reason why things aren't well has changed; None: they are. `longest_pause`:
-    each attempt to go on waits twice as long as the one before, up to so many seconds; None: all wait the same.
+    meanwhile. `report` hears whenever the reason why things aren't well has changed; None: they are.
+
+    While a person is to mend what bars it, each attempt to go on waits twice as long as the one before, up to
+    `longest_pause` seconds (None: `LONGEST_PAUSE`); but none where `key`, the configured one, is another by now.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Halting(Generic[LeaseT]):
         preflight: Callable[[], None],
         shared_problem: Callable[[], SubkeeperError | None],
         report: Callable[[SubkeeperError | None], None],
+        key: Callable[[], str | None],
         longest_pause: float | None = None,
         clock: Clock = boot_time,
     ) -> None:
@@ -55,12 +61,14 @@ class Halting(Generic[LeaseT]):
         self._preflight = preflight
         self._shared_problem = shared_problem
         self._report = report
-        self._longest_pause = longest_pause
+        self._key = key
+        self._longest_pause = LONGEST_PAUSE if longest_pause is None else longest_pause
         self._clock = clock
         self._log = structlog.get_logger(__name__)
         self._lock = threading.RLock()
         self.halted = True
         """Whether threads are to take up no rows: looked at for each, so no property."""
+        self._tried_key: str | None = None  # the sweeper's
         # All of the following under the lock.
         self._starting = True
         self._bar: SubkeeperError | None = None
@@ -69,7 +77,7 @@ class Halting(Generic[LeaseT]):
         self._exhausted = False
         self._newest = True
         self._probe_at = self._look_at = self._last_pass = NEVER
-        self._probes = 0  # since it is halted
+        self._probes = 0  # since a person is to mend it
         self._last_whole: float | None = None  # of those that were made their customer, too
         self._refused_wait = False
         self._told: tuple[type, str] | None = None
@@ -77,18 +85,22 @@ class Halting(Generic[LeaseT]):
 
     def pause(self) -> float:
         """Seconds until the next `probe`."""
-        return max(0.0, self._probe_at - self._clock())
+        return max(0.0, self._probe_at - self._clock()) if self._key() == self._tried_key else 0.0
+
+    def until_look(self) -> float:
+        """Seconds until one is to ask again whether there is a `pause`."""
+        return min(self.pause(), PROBE_INTERVAL)
 
     def _changed(self) -> None:
         """Under the lock: any of the three has been set."""
         self.halted = self._starting or self._bar is not None or self._doubt is not None
-        self._probes = self._probes if self.halted else 0
+        self._probes = self._probes if isinstance(self._bar, Misconfigured) else 0
 
     def _next_pause(self) -> float:
         """Under the lock: after the attempt that is made now."""
-        self._probes += 1
-        if self._longest_pause is None:
+        if not isinstance(self._bar, Misconfigured):
             return PROBE_INTERVAL
+        self._probes += 1
         return min(PROBE_INTERVAL * 2.0 ** min(self._probes - 1, 20), self._longest_pause)
 
     # What settling comes to
@@ -117,6 +129,7 @@ class Halting(Generic[LeaseT]):
 
     def probe(self, settle: Callable[[LeaseT], None]) -> None:
         """One attempt to go on: the preflight, then a single row. Raises `Unavailable`, `TryLater`."""
+        self._tried_key = self._key()
         with self._lock:
             self._probe_at = self._clock() + self._next_pause()
             barred = self._bar

@@ -77,6 +77,7 @@ def test_a_members_subscription_is_charged_by_the_customers_cards_as_its_payer_h
     assert asked(stack, owed) == [third]
     assert invoice(stack, owed)["customer"] == accounts.customer("ann")["id"]
     is_paid_once(stack, owed)
+    assert stack.rows("SELECT stripe_subscription_id AS id FROM charge_tries") == [{"id": made}] * 2
 
 
 def test_a_subscription_on_it_that_is_nobodys_is_not_charged(

@@ -82,29 +82,42 @@ def is_being_charged(accounts: Accounts, customer: str, invoice: str, subscripti
     accounts.stack.rows(told_of, invoice, subscription)
 
 
+def is_late(accounts: Accounts, subscription: str) -> None:
+    """The invoice that is tried is an older one: the subscription's row tells of another by now, and the try itself of
+    its subscription."""
+    accounts.stack.rows("UPDATE charge_tries SET stripe_subscription_id = %s", subscription)
+    accounts.stack.rows("UPDATE billing_subscriptions SET charge_invoice = 'in_9'")
+
+
 def answered(accounts: Accounts) -> None:
     accounts.stack.rows("UPDATE charge_tries SET outcome = 'declined', ended_at = now()")
     accounts.stack.rows("UPDATE account_changes SET due_at = now() WHERE state = 'pending'")
 
 
-@pytest.mark.parametrize("whose", ["bob", "p"])
-def test_a_charge_of_anothers_subscription_holds_up_nobody(accounts: Accounts, whose: str) -> None:
+@pytest.mark.parametrize(("whose", "late"), [("bob", False), ("bob", True), ("p", False), ("p", True)])
+def test_a_charge_of_anothers_subscription_holds_up_nobody(accounts: Accounts, whose: str, late: bool) -> None:
+    """Be it of its latest invoice, or of an older one."""
     customer = shared(accounts.stack)
     give(accounts, "member", project_id="p")
-    is_being_charged(accounts, customer, "in_1", subscribe(accounts, **metadata(accounts, whose)))
+    made = subscribe(accounts, **metadata(accounts, whose))
+    is_being_charged(accounts, customer, "in_1", made)
+    if late:
+        is_late(accounts, made)
     assert erase(accounts).status in {200, 202}
     wait_until(lambda: is_erased(accounts), 60)
     assert accounts.stack.rows("SELECT outcome FROM charge_tries") == [{"outcome": None}]
 
 
-@pytest.mark.parametrize("whose", ["ann", None])
+@pytest.mark.parametrize(("whose", "late"), [("ann", False), ("ann", True), (None, False)])
 def test_a_charge_on_a_shared_customer_of_what_may_be_the_users_is_waited_for(
-    accounts: Accounts, impatient: None, whose: str | None
+    accounts: Accounts, impatient: None, whose: str | None, late: bool
 ) -> None:
     """The user's own, or of no row that is there."""
     customer = shared(accounts.stack)
     subscribe(accounts, **metadata(accounts, "bob"))
     is_being_charged(accounts, customer, "in_1", accounts.id_of("ann") if whose else None)
+    if late:
+        is_late(accounts, accounts.id_of("ann"))
     assert erase(accounts).status == 202
     wait_until(lambda: told(accounts).body["waits_for"] == "charge_under_way")
     assert accounts.at_stripe("ann")["status"] == "trialing"

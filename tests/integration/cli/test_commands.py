@@ -11,7 +11,7 @@ import pytest
 from tests.integration.provisioning.conftest import NewStack
 from tests.support.stack import SECRET_KEY, Spawned, Stack
 
-HEAD = "0015"
+HEAD = "0016"
 
 
 def run(stack: Stack, *arguments: str, code: int = 0, **environ: str) -> str:

@@ -85,6 +85,7 @@ def stack(new_stack: NewStack) -> Stack:
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker in this process that was halted tries again after 0.2 s, not after 5, and as often looks at Postgres."""
     monkeypatch.setattr(halting, "PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(halting, "LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(catalogue, "RECHECK_INTERVAL", 0.2)
     monkeypatch.setattr(watch, "WATCH_INTERVAL", 0.2)
     monkeypatch.setattr(budget, "RENEWAL", 0.2)

@@ -78,12 +78,12 @@ def test_who_has_lost_the_lease_writes_nothing(database: Database) -> None:
 
 def test_a_card_is_tried_once_at_an_attempt_and_the_one_before_it_is_known(database: Database) -> None:
     with database.transaction() as tx:
-        charges.begin(tx, TRY, "cus_1", ["pm_a"])
+        charges.begin(tx, TRY, INVOICE, ["pm_a"])
     with pytest.raises(LeaseLost), database.transaction() as tx:
-        charges.begin(tx, TRY, "cus_1", ["pm_a"])
+        charges.begin(tx, TRY, INVOICE, ["pm_a"])
     with database.transaction() as tx:
         charges.end_try(tx, TRY, TryOutcome.DECLINED, "card_declined")
-        charges.begin(tx, replace(TRY, attempt_count=2), "cus_1", [])
+        charges.begin(tx, replace(TRY, attempt_count=2), INVOICE, [])
         found = charges.tries(tx, "in_1")
     told = [(each.payment_method, each.attempt_count, each.outcome) for each in found]
     assert told == [("pm_a", 1, "declined"), ("pm_b", 1, "declined"), ("pm_b", 2, None)]
@@ -91,7 +91,7 @@ def test_a_card_is_tried_once_at_an_attempt_and_the_one_before_it_is_known(datab
 
 def test_the_first_answer_stands_and_until_then_the_try_is_under_way(database: Database) -> None:
     with database.transaction() as tx:
-        charges.begin(tx, TRY, "cus_1", ["pm_a"])
+        charges.begin(tx, TRY, INVOICE, ["pm_a"])
         assert charges.under_way(tx, "ann", ["cus_1", "cus_2"])
         assert not charges.under_way(tx, "ann", ["cus_2"])
         charges.end_try(tx, TRY, TryOutcome.DECLINED, "expired_card")
@@ -116,7 +116,7 @@ def test_only_what_has_no_answer_and_was_left_for_long_is_asked_about(database: 
     with database.transaction() as tx:
         for number, ends in ((1, True), (2, False), (3, False)):
             asked = replace(TRY, invoice_id=f"in_{number}")
-            charges.begin(tx, asked, "cus_1", [])
+            charges.begin(tx, asked, replace(INVOICE, id=asked.invoice_id), [])
             if ends:
                 charges.end_try(tx, asked, TryOutcome.PAID, None)
         charges.remark(tx)
@@ -134,15 +134,15 @@ def test_only_what_has_no_answer_and_was_left_for_long_is_asked_about(database: 
 
 def test_an_invoice_has_one_try_without_an_answer(database: Database) -> None:
     with database.transaction() as tx:
-        charges.begin(tx, TRY, "cus_1", [])
-        charges.begin(tx, replace(TRY, invoice_id="in_2"), "cus_1", [])
+        charges.begin(tx, TRY, INVOICE, [])
+        charges.begin(tx, replace(TRY, invoice_id="in_2"), replace(INVOICE, id="in_2"), [])
     with pytest.raises(SubkeeperError), database.transaction() as tx:
-        charges.begin(tx, replace(TRY, payment_method="pm_c"), "cus_1", [])
+        charges.begin(tx, replace(TRY, payment_method="pm_c"), INVOICE, [])
 
 
 def test_a_key_is_as_old_as_its_first_request_and_the_next_generation_begins_anew(database: Database) -> None:
     with database.transaction() as tx:
-        charges.begin(tx, TRY, "cus_1", [])
+        charges.begin(tx, TRY, INVOICE, [])
         tx.execute(text("UPDATE charge_tries SET asked_at = now() - interval '24 hours'"))
         (old,) = charges.tries(tx, "in_1")
         charges.renew(tx, old.renewed())

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.integration.store.conftest import LEASE, NOW, SEALED, new_rows
 from worker.domain.deadline import boot_time
 from worker.domain.doubt import GRACE
-from worker.errors import Misconfigured, SubkeeperError, TryLater
+from worker.errors import Misconfigured, SubkeeperError, TryLater, Unavailable
 from worker.provisioning.leases import Lease, Leases
 from worker.sealing import HEADER_BYTES
 from worker.store.engine.database import Database
@@ -30,6 +30,7 @@ class Everybody:
         self.tried: list[str] = []
         self.passes: set[str] = set()
         self.key: SubkeeperError | None = None
+        self.configured = "sk_test_1"
         self.problem: SubkeeperError | None = None
         self.told: list[SubkeeperError | None] = []
         self.database = database
@@ -46,6 +47,7 @@ class Everybody:
             shared_problem=lambda: self.problem,
             report=self.told.append,
             longest_pause=longest_pause,
+            key=lambda: self.configured,
             clock=lambda: self.seconds,
         )
 
@@ -69,20 +71,49 @@ class Everybody:
         self.halting.probe(self.settle)
 
 
-def test_what_costs_reads_is_tried_ever_more_rarely_while_it_is_halted(database: Database) -> None:
-    everybody = Everybody(database, longest_pause=60.0)
+REFUSED_KEY = Misconfigured("STRIPE_SECRET_KEY", "Stripe refuses it", "Give another")
+
+
+@pytest.mark.parametrize(("longest_pause", "last"), [(None, 60.0), (300.0, 80.0)])
+def test_while_the_key_is_refused_it_is_tried_ever_more_rarely(
+    database: Database, longest_pause: float | None, last: float
+) -> None:
+    everybody = Everybody(database, longest_pause)
     everybody.probe()
     for _ in range(2):
-        everybody.key = Misconfigured("STRIPE_SECRET_KEY", "Stripe refuses it", "Give another")
+        everybody.key = REFUSED_KEY
         everybody.halting.bar(everybody.key)
         pauses = []
-        for _ in range(6):
+        for _ in range(5):
             everybody.probe()
             pauses.append(everybody.halting.pause())
-        assert pauses == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+            assert everybody.halting.until_look() == 5.0
+        assert pauses == [5.0, 10.0, 20.0, 40.0, last]
         everybody.key = None
         everybody.probe()
         assert not everybody.halting.halted, "and from then on it begins anew"
+
+
+def test_another_key_is_tried_at_once_and_once(database: Database) -> None:
+    everybody = Everybody(database)
+    everybody.key = REFUSED_KEY
+    for _ in range(4):
+        everybody.probe()
+    everybody.configured = "sk_test_2"
+    assert everybody.halting.pause() == 0.0
+    everybody.probe()
+    assert everybody.halting.pause() > PROBE_INTERVAL, "it is refused, too"
+    everybody.configured, everybody.key = "sk_test_3", None
+    everybody.probe()
+    assert not everybody.halting.halted
+
+
+def test_what_is_only_away_is_tried_as_often_as_ever(database: Database) -> None:
+    everybody = Everybody(database)
+    everybody.key = Unavailable("stripe", "no answer")
+    for _ in range(4):
+        everybody.probe()
+        assert everybody.halting.pause() == PROBE_INTERVAL
 
 
 def execute(database: Database, statement: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from worker.domain.account_changes import ChangeRefused, Kind, Step, Wish
+from worker.domain.account_changes import ChangeRefused, Kind, Wish
 from worker.store.told_changes import ToldChange
 from worker.web.api.changes import Desk
 from worker.web.api.operations import Begun, Reply
@@ -22,7 +22,7 @@ LATER, DONE = Reply(HTTPStatus.ACCEPTED, b""), Reply(HTTPStatus.OK, b"done")
 
 def told(result: dict[str, Any] | None) -> ToldChange:
     state = "pending" if result is None else "applied"
-    return ToldChange(uuid.uuid4(), Kind.UPDATE, "ann", state, (Step.PLAN,), 1, result, NOW, NOW, b"")
+    return ToldChange(uuid.uuid4(), Kind.UPDATE, "ann", state, result, NOW, NOW, b"")
 
 
 def reply_of(change: ToldChange) -> Reply | None:

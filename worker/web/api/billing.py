@@ -197,7 +197,7 @@ class Billing:
         if url is None:
             detail = "the page's address can't be told any more"
             return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail).reply
-        if told.kind is Kind.PORTAL:
+        if told.kind == Kind.PORTAL:
             return Reply(HTTPStatus.OK, PageView(url=url).model_dump_json().encode())
         view, where = OpenedView(id=told.id, url=url), f"/billing/checkouts/{told.id}"
         return Reply(HTTPStatus.CREATED, view.model_dump_json().encode(), headers=(("location", where),))

@@ -42,7 +42,7 @@ class ChangeView(BaseModel):
 
     id: uuid.UUID
     user_id: str
-    kind: Annotated[str, Field(description="create, update, delete, detachment (of a card) or details (of bills)")]
+    kind: Annotated[str, Field(description="create, update, delete, detachment (of a card), details (of bills), …")]
     state: Annotated[str, Field(description="pending, applied or failed")]
     applied: Annotated[list[str], Field(description="What was asked for and holds")] = []
     ended_at: datetime | None = None
@@ -62,7 +62,7 @@ def reply_of(told: ToldChange, pending_plan: str) -> Reply | None:
         return as_refused("no_subscription", "the subscription was removed").reply
     view = view_of(row, pending_plan)
     etag, body = etag_of(view.stripe_subscription, view.version), view.model_dump_json().encode()
-    if told.kind is Kind.UPDATE:
+    if told.kind == Kind.UPDATE:
         return Reply(HTTPStatus.OK, body, etag=etag)
     where = f"/subscriptions/{quote(told.user_id, safe='')}"
     return Reply(HTTPStatus.CREATED, body, etag=etag, headers=(("location", where),))
@@ -88,7 +88,7 @@ def change_view(told: ToldChange, pending_plan: str) -> ChangeView:
     return ChangeView(
         id=told.id,
         user_id=told.user_id,
-        kind=told.kind.value,
+        kind=told.kind,
         state=told.state,
         applied=result.get("applied", []),
         ended_at=told.ended_at,
