@@ -426,6 +426,15 @@ def test_a_failed_payment_and_its_recovery_reach_the_row_in_any_order(stack: Sta
     assert stack.outcomes() == {"evt_failed": "applied", "evt_paid": "applied", "evt_again": "confirmed"}
 
 
+def test_an_invoice_of_another_api_version_is_asked_for_through_its_subscription(stack: Stack) -> None:
+    start(stack, "ada")
+    failed = invoice_event(stack, of(stack, "ada"), "invoice.payment_failed", "evt_1", status="open", attempt_count=1)
+    stack.hear({**failed, "api_version": "2020-08-27"})
+    wait_until(lambda: reads(stack) == 1, what="it was fetched")
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    assert stack.outcomes() == {"evt_1": "refreshing"}
+
+
 def invoice_event(stack: Stack, subscription: object, kind: str, identifier: str, **fields: Any) -> dict[str, Any]:
     event = stack.events("customer.subscription.created")[0]
     invoice = {
