@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +402,21 @@ def test_events_of_the_other_mode_are_recorded_and_change_nothing(stack: Stack) 
 def test_an_event_that_no_partition_holds_is_passed_and_its_subscription_fetched(stack: Stack) -> None:
     start(stack, "ada")
     stack.hear(later(stack, stack.events("customer.subscription.created")[0], -40 * 86_400))
+    wait_until(lambda: reads(stack) == 1, what="it was fetched")
+    wait_until(lambda: stack.is_drained(stack.events_topic))
+    assert stack.outcomes() == {}
+
+
+def test_another_process_that_drops_the_oldest_day_at_midnight_stops_no_event_of_it(stack: Stack) -> None:
+    """This one learns of it within the hour."""
+    start(stack, "ada")
+    (oldest,) = stack.rows("SELECT (now() AT TIME ZONE 'UTC')::date - 32 AS day")
+    stack.rows(
+        "DO $$ BEGIN EXECUTE 'DROP TABLE ' || (SELECT min(inhrelid::regclass::text) FROM pg_inherits"
+        " WHERE inhparent = 'processed_stripe_events'::regclass); END $$"
+    )
+    day = datetime.combine(oldest["day"], time(), UTC)
+    stack.hear({**stack.events(CREATED)[0], "created": int(day.timestamp()) + 86_399})
     wait_until(lambda: reads(stack) == 1, what="it was fetched")
     wait_until(lambda: stack.is_drained(stack.events_topic))
     assert stack.outcomes() == {}

@@ -91,7 +91,7 @@ def test_two_answers_within_a_moment_are_one_doubt(stack: Stack, monkeypatch: py
     """Events can have it asked for again at once."""
     monkeypatch.setattr(vanished, "CONFIRM_AFTER", timedelta(hours=1))
     database = Database(stack.settings().database)
-    for _ in range(3):
+    for _ in range(2):
         with database.transaction() as tx:
             refreshes.mark(tx, ["sub_x"])
             (held,) = refreshes.lease(tx, 1, timedelta(seconds=20))
