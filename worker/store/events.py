@@ -57,8 +57,8 @@ _MATCHED = text("DELETE FROM unmatched_subscriptions WHERE stripe_subscription_i
 
 
 def maintain_days(tx: Connection) -> Days:
-    """Makes the partitions that will be needed, and drops those that are past. The oldest goes at midnight, by whichever
-    process is first: it is none of these days."""
+    """Makes the partitions that will be needed, and drops those that are past. The oldest goes at midnight, by
+    whichever process is first: it is none of these days."""
     found = tx.execute(_MAINTAIN).one()
     first, last = (datetime.combine(day, time(), UTC) for day in found)
     return Days(first + timedelta(days=1), last + timedelta(days=1))
