@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Self
 
 from nsq import constants
-from nsq.response import Error
+from nsq.response import Error, Response
 
 from worker.broker.asked import Asked, Then, Waiting, each_alone, tell
 from worker.broker.connection import NsqConnection
@@ -25,9 +25,6 @@ from worker.settings.sections import NsqSettings
 
 TICK = 0.25
 """Seconds between two looks at what has waited too long, and at the connection."""
-
-MOST_ANSWERS = 100
-"""Taken in one turn; there is one for each group."""
 
 AWAY_TIMEOUT = 1.0
 """Seconds that a publication may take while nsqd is known to be away: whoever waits is told soon."""
@@ -58,6 +55,7 @@ class LoopPublisher:
         self._answer_by = 0.0
         self._connection: NsqConnection | None = None
         self._away: SubkeeperError | None = Unavailable("nsqd", "not connected yet")
+        self._failures = 0
         self._is_due = False
         self._is_full = False
         self._is_encrypted = settings.tls.enabled
@@ -140,27 +138,30 @@ class LoopPublisher:
                 pass
         except Broken as broken:
             fault = broken
-        for response in connection.take(MOST_ANSWERS):
-            if isinstance(response, Error):
-                self._refused(Broken("refused", error_words(response)))
-                return
-            if response.data == constants.HEARTBEAT:
-                connection.nop()
-                self._flush()
-            elif self._flying:
-                self._delivered()
+        try:
+            while self._connection is connection and (taken := connection.take(1)):
+                self._heard(connection, taken[0])
+        except Broken as nonsense:  # what came before it was heard
+            fault = nonsense
         if fault is not None and self._connection is connection:
             self._lost(fault)
 
-    def _delivered(self) -> None:
-        flown, self._flying = self._flying, ()
-        tell(flown, None)
-        self._send_soon()
+    def _heard(self, connection: NsqConnection, response: Response) -> None:
+        if isinstance(response, Error):
+            self._refused(Broken("refused", error_words(response)))
+        elif response.data == constants.HEARTBEAT:
+            connection.nop()
+            self._flush()
+        elif self._flying:
+            flown, self._flying, self._failures = self._flying, (), 0
+            tell(flown, None)
+            self._send_soon()
 
     def _refused(self, broken: Broken) -> None:
         """nsqd hangs up after it."""
         flown, self._flying = self._flying, ()
         if broken.code in {*REFUSED_BODY, "E_BAD_TOPIC"}:
+            self._failures = 0  # of nsqd's
             if len(flown) == 1:
                 tell(flown, Rejected("message_refused", broken.detail))
                 flown = ()
@@ -171,22 +172,26 @@ class LoopPublisher:
     # The connection
 
     async def _keep_connected(self) -> None:
-        attempt = 0
+        """nsqd may be there, and take nothing."""
         while True:
             self._broke.clear()
             try:
                 connection = await self._loop.run_in_executor(None, self._dialed)
             except Exception as away:  # noqa: BLE001 - whatever it is, it is told, and tried again
                 self._tell(away if isinstance(away, Unavailable) else Unavailable("nsqd", own_words(away)))
-                attempt += 1
-                await asyncio.sleep(self._dialer.pause(attempt))
-                continue
-            attempt = 0
-            self._connection = connection
-            self._loop.add_reader(connection.sock.fileno(), self._receive)
-            self._tell(None)
-            self._send_soon()
-            await self._broke.wait()
+                self._failures += 1
+            else:
+                self._use(connection)
+                await self._broke.wait()
+            if self._failures:
+                await asyncio.sleep(self._dialer.pause(self._failures))
+
+    def _use(self, connection: NsqConnection) -> None:
+        self._failures += 1  # until it has taken something
+        self._connection = connection
+        self._loop.add_reader(connection.sock.fileno(), self._receive)
+        self._tell(None)
+        self._send_soon()
 
     def _dialed(self) -> NsqConnection:
         """Blocks. Raises `Unavailable`."""

@@ -15,7 +15,8 @@ from worker.store.engine.errors import EventsHeardTwice
 
 
 class Days(NamedTuple):
-    """The table has partitions for events that were created from `first` to before `end` (UTC)."""
+    """The table has partitions for events that were created from `first` to before `end` (UTC), and will have them for
+    a day."""
 
     first: datetime
     end: datetime
@@ -56,10 +57,11 @@ _MATCHED = text("DELETE FROM unmatched_subscriptions WHERE stripe_subscription_i
 
 
 def maintain_days(tx: Connection) -> Days:
-    """Makes the partitions that will be needed, and drops those that are past."""
+    """Makes the partitions that will be needed, and drops those that are past. The oldest goes at midnight, by
+    whichever process is first: it is none of these days."""
     found = tx.execute(_MAINTAIN).one()
     first, last = (datetime.combine(day, time(), UTC) for day in found)
-    return Days(first, last + timedelta(days=1))
+    return Days(first + timedelta(days=1), last + timedelta(days=1))
 
 
 def known(tx: Connection, created: Mapping[str, int]) -> set[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
@@ -15,8 +17,10 @@ from structlog.testing import capture_logs
 from sandbox.nsq import Nsqd, Nsqlookupd
 from tests.conftest import NewNsqd
 from tests.integration.broker.conftest import settings_for
+from tests.integration.broker.peer import ERROR, RESPONSE, Peer, Session, frame
 from tests.integration.broker.test_publisher import await_depth
 from tests.support.waiting import wait_until
+from worker.broker import loop_publisher
 from worker.broker.loop_publisher import LoopPublisher
 from worker.errors import Rejected, SubkeeperError, Unavailable
 from worker.settings.sections import NsqSettings
@@ -130,6 +134,73 @@ def test_without_nsqd_whoever_waits_is_told_in_time(new_nsqd: NewNsqd, topic: st
     took, told = publishing(settings, topic, use)
     assert took < 10
     assert isinstance(told[0], Unavailable)
+
+
+@pytest.mark.parametrize("nonsense", [frame(9, b"?"), b"\xff" * 8], ids=["type", "length"])
+def test_an_nsqd_that_talks_nonsense_is_dialed_anew_at_once(
+    peer: Peer, topic: str, monkeypatch: pytest.MonkeyPatch, nonsense: bytes
+) -> None:
+    """Its OK that came before that counts, and what has none is published again."""
+    monkeypatch.setattr(loop_publisher, "ANSWER_TIMEOUT", 600.0)
+
+    def serve() -> list[bytes | None]:
+        first = peer.accept()
+        first.identify()
+        heard = [_heard(first)]
+        first.send(frame(RESPONSE, b"OK") + nonsense)
+        second = peer.accept()
+        second.identify()
+        heard.append(_heard(second))
+        second.send(nonsense)
+        third = peer.accept()
+        third.identify()
+        heard.append(_heard(third))
+        third.send(frame(RESPONSE, b"OK"))
+        return heard
+
+    async def use(publisher: LoopPublisher) -> list[bytes | None]:
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        for body in (b"first", b"second"):
+            await asyncio.wait_for(published(publisher, body), 30)
+        return await serving
+
+    heard, _ = publishing(settings_for(peer.address), topic, use, timeout=60)
+    assert heard == [b"first", b"second", b"second"]
+
+
+def test_an_nsqd_that_takes_nothing_is_tried_ever_more_rarely(peer: Peer, topic: str) -> None:
+    """It is there, and its disk is full, say."""
+    sessions, is_over = 0, threading.Event()
+
+    def end() -> None:
+        time.sleep(0.01)
+        if is_over.is_set():
+            raise ConnectionAbortedError
+
+    def serve() -> None:
+        nonlocal sessions
+        with suppress(OSError):  # nobody publishes any more
+            while True:
+                session = peer.accept(end)
+                sessions += 1
+                session.identify()
+                if _heard(session):
+                    session.send(frame(ERROR, b"E_PUB_FAILED disk full"))
+
+    async def use(publisher: LoopPublisher) -> None:
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        with pytest.raises(Unavailable):
+            await published(publisher, b"x")
+        is_over.set()
+        await serving
+
+    publishing(settings_for(peer.address), topic, use, timeout=3)
+    assert 2 <= sessions < 30
+
+
+def _heard(session: Session) -> bytes | None:
+    """The body of the next PUB; None: the connection has ended."""
+    return session.body() if session.command(b"PUB") else None
 
 
 def test_an_nsqd_that_is_to_be_emptied_is_left(

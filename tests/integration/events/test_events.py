@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -407,6 +407,21 @@ def test_an_event_that_no_partition_holds_is_passed_and_its_subscription_fetched
     assert stack.outcomes() == {}
 
 
+def test_another_process_that_drops_the_oldest_day_at_midnight_stops_no_event_of_it(stack: Stack) -> None:
+    """This one learns of it within the hour."""
+    start(stack, "ada")
+    (oldest,) = stack.rows("SELECT (now() AT TIME ZONE 'UTC')::date - 32 AS day")
+    stack.rows(
+        "DO $$ BEGIN EXECUTE 'DROP TABLE ' || (SELECT min(inhrelid::regclass::text) FROM pg_inherits"
+        " WHERE inhparent = 'processed_stripe_events'::regclass); END $$"
+    )
+    day = datetime.combine(oldest["day"], time(), UTC)
+    stack.hear({**stack.events(CREATED)[0], "created": int(day.timestamp()) + 86_399})
+    wait_until(lambda: reads(stack) == 1, what="it was fetched")
+    wait_until(lambda: stack.is_drained(stack.events_topic))
+    assert stack.outcomes() == {}
+
+
 def test_a_failed_payment_and_its_recovery_reach_the_row_in_any_order(stack: Stack) -> None:
     start(stack, "ada")
     subscription = of(stack, "ada")
@@ -424,6 +439,15 @@ def test_a_failed_payment_and_its_recovery_reach_the_row_in_any_order(stack: Sta
     row = stack.subscription_row(subscription)
     assert (row["failed_charge_attempts"], row["charge_invoice_paid"]) == (0, True)
     assert stack.outcomes() == {"evt_failed": "applied", "evt_paid": "applied", "evt_again": "confirmed"}
+
+
+def test_an_invoice_of_another_api_version_is_asked_for_through_its_subscription(stack: Stack) -> None:
+    start(stack, "ada")
+    failed = invoice_event(stack, of(stack, "ada"), "invoice.payment_failed", "evt_1", status="open", attempt_count=1)
+    stack.hear({**failed, "api_version": "2020-08-27"})
+    wait_until(lambda: reads(stack) == 1, what="it was fetched")
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    assert stack.outcomes() == {"evt_1": "refreshing"}
 
 
 def invoice_event(stack: Stack, subscription: object, kind: str, identifier: str, **fields: Any) -> dict[str, Any]:

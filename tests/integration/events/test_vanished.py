@@ -87,6 +87,19 @@ def test_a_mark_that_is_wanted_again_while_stripe_denies_it_stays(stack: Stack) 
     database.close()
 
 
+def test_two_answers_within_a_moment_are_one_doubt(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events can have it asked for again at once."""
+    monkeypatch.setattr(vanished, "CONFIRM_AFTER", timedelta(hours=1))
+    database = Database(stack.settings().database)
+    for _ in range(2):
+        with database.transaction() as tx:
+            refreshes.mark(tx, ["sub_x"])
+            (held,) = refreshes.lease(tx, 1, timedelta(seconds=20))
+        Vanished(database).denied(held)
+    database.close()
+    assert len(stack.rows(MARKS)) == 1
+
+
 def test_a_mark_of_a_deleted_customers_ends_with_one_read(stack: Stack) -> None:
     start(stack, "ada")
     made = subscribe(stack, str(stack.customers("ada")[0]["id"]))

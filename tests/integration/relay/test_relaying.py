@@ -16,6 +16,7 @@ from tests.integration.provisioning.conftest import NewStack
 from tests.integration.relay.conftest import Listen, add_changes, unsent
 from tests.support.stack import Stack, profile
 from tests.support.waiting import wait_until
+from worker.events import relay
 
 pytestmark = pytest.mark.usefixtures("quick_probes", "quick_relay")
 
@@ -81,8 +82,9 @@ def test_two_relays_share_what_waits(stack: Stack, listen: Listen) -> None:
 
 
 def test_while_nsqd_is_away_changes_wait_and_the_process_says_so(
-    new_stack: NewStack, new_nsqd: NewNsqd, listen: Listen
+    new_stack: NewStack, new_nsqd: NewNsqd, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(relay, "PUBLISH_TIMEOUT", 0.2)  # batches fail meanwhile, and stay unsent
     nsqd = new_nsqd()
     stack = new_stack(nsqd=nsqd)
     stack.setup()

@@ -106,7 +106,7 @@ def test_what_has_been_nobodys_for_long_is_forgotten_until_it_is_heard_of_again(
 def test_a_day_that_is_past_is_dropped_once_nobody_reads_the_table(database: Database) -> None:
     with database.transaction() as tx:
         days = events.maintain_days(tx)
-        assert (days.end - days.first).days == 40
+        assert (days.end - days.first).days == 39
     run(
         database,
         "CREATE TABLE processed_stripe_events_20200101 PARTITION OF processed_stripe_events"

@@ -335,3 +335,31 @@ def test_what_was_removed_since_somebody_looked_is_not_inserted(patient: Databas
         assert not subscriptions.insert(tx, "sub_1", "cus_1", user("ada"), state, seen=(NOW, NOW), stripe_created=NOW)
         assert subscriptions.insert(tx, "sub_3", "cus_1", user("ada"), state, seen=(NOW, NOW), stripe_created=NOW)
     assert run(patient, "SELECT stripe_subscription_id FROM billing_subscriptions ORDER BY 1") == ["sub_2", "sub_3"]
+
+
+def test_an_answer_that_was_asked_for_before_the_row_changed_is_not_written(patient: Database) -> None:
+    """It is asked for again; and that Stripe had it is known all the same."""
+    run(patient, ADA)
+    with patient.transaction() as tx:
+        refreshes.mark(tx, ["sub_1"])
+    run(patient, "UPDATE subscription_refreshes SET missing_since = now()")
+    fetch = refresh(patient, "sub_1")
+    hear(patient, {"sub_1": "past_due"})
+    assert fetch() == "overtaken"
+    status = "SELECT stripe_subscription_status FROM billing_subscriptions WHERE stripe_subscription_id = 'sub_1'"
+    assert run(patient, status) == ["past_due"]
+    assert run(patient, "SELECT missing_since FROM subscription_refreshes WHERE due_at <= now()") == [None]
+
+
+def test_what_has_no_row_waits_for_whoever_is_to_decide_of_its_user(patient: Database) -> None:
+    """An erasure that begins meanwhile is respected."""
+    run(patient, ADA)
+    fetch = refresh(patient, "sub_new")
+    with ThreadPoolExecutor(1) as threads:
+        with patient.transaction() as tx:
+            account_changes.lock_user(tx, "ada")
+            fetching = threads.submit(fetch)
+            wait_until(lambda: fetching.done() or run(patient, WAITING) == [1])
+            tx.execute(text("UPDATE provisionings SET state = 'erasing'"))
+        assert fetching.result(30) == "unmatched"
+    assert run(patient, "SELECT 1 FROM billing_subscriptions WHERE stripe_subscription_id = 'sub_new'") == []

@@ -199,6 +199,39 @@ def test_a_body_that_is_taken_for_another_protocol_s_is_no_request(
     assert found.count(b"HTTP/1.1 ") == 1
 
 
+_CHUNKED, _CHUNKS = b"Transfer-Encoding: chunked", b"4\r\nbody\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ((b"Content-Length: 4", _CHUNKED), _CHUNKS),
+        ((_CHUNKED, b"Content-Length: 4"), _CHUNKS),
+        ((b"Content-Length: 4", b"Content-Length: 5"), b"body"),
+        ((b"Content-Length: 4, 4",), b"body"),
+        ((b"Content-Length: +4",), b"body"),
+        ((b"Content-Length : 4",), b"body"),
+        ((b"A: b", b" folded: c", b"Content-Length: 4"), b"body"),
+        ((b"A: b\rC: d", b"Content-Length: 4"), b"body"),
+        ((b"Transfer-Encoding: identity",), _CHUNKS),
+        ((b"Transfer-Encoding: chunked, identity",), _CHUNKS),
+        ((b"Transfer-Encoding: xchunked",), _CHUNKS),
+        ((b"Transfer-Encoding:\x0bchunked",), _CHUNKS),
+        ((_CHUNKED, _CHUNKED), _CHUNKS),
+        ((_CHUNKED,), b"0x4\r\nbody\r\n0\r\n\r\n"),
+        ((_CHUNKED,), b"4\nbody\n0\n\n"),
+        ((_CHUNKED,), b"3\r\nbody\r\n0\r\n\r\n"),
+    ],
+)
+def test_what_two_may_take_for_different_lengths_is_refused(
+    server: HttpServer, endpoint: Taking, fields: tuple[bytes, ...], body: bytes
+) -> None:
+    """A proxy before us and we (request smuggling; RFC 9112, 6.3 and 11.2): nothing behind it is a request."""
+    head = b"\r\n".join([b"POST /there HTTP/1.1", b"Host: x", *fields, b"", b""])
+    assert statuses(server, head + body + post(b"behind")) == [b"400"]
+    assert endpoint.taken == []
+
+
 def test_of_headers_that_come_twice_the_first_counts(server: HttpServer, endpoint: Taking) -> None:
     statuses(server, post(b"x", b"A: first", b"Connection: close", b"a: second"))
     assert endpoint.headers[b"a"] == b"first"
