@@ -26,6 +26,8 @@ demo: setup
 # Most tests wait for real parts, so several run side by side; each process has its own parts.
 WORKERS ?= 4
 
+# With bytecode, whatever the shell says: to compile the tests takes a process longer than to collect them.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 

@@ -53,7 +53,6 @@ CREATION = Asked("POST", "/subscriptions", {"user_id": "user-1", "plan": "pendin
 def arranged(stack: Stack) -> Mapping[str, str]:
     """A signup is done, and something else was asked for long ago."""
     stack.environ["SUBKEEPER_WEB__PORT"] = str(free_port())
-    stack.setup()
     stack.publish(profile("user-0"))
     worker = stack.start_worker()
     stack.await_completed("user-0")

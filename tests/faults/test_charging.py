@@ -26,7 +26,7 @@ CLOCKS, DAY = "/v1/test_helpers/test_clocks", 86_400
 def stack(new_stack: NewStack) -> Stack:
     """Ann has signed up on a test clock, and owes what her default card doesn't pay; the next one would."""
     first = new_stack()
-    first.setup()
+    first.prepare()
     clock = first.call_stripe("POST", CLOCKS, frozen_time=str(int(time.time())))["id"]
     environ: dict[str, Any] = {
         **DEPLOYMENT,

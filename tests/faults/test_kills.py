@@ -56,7 +56,7 @@ def arranged(new_stack: NewStack, kept_nsqd: Nsqd, request: pytest.FixtureReques
     for topic in TOPICS:  # a failed test may have left something
         kept_nsqd.http("POST", "/channel/empty", topic=topic, channel="subkeeper")
     stack = configured(new_stack(nsqd=kept_nsqd, topics=TOPICS), environ)
-    stack.setup()
+    stack.prepare()
     return stack
 
 

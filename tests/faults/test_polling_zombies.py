@@ -21,7 +21,7 @@ TAKEN_OVER_WITHIN = 10.0
 @pytest.fixture
 def stack(new_stack: NewStack) -> Stack:
     stack = new_stack(SUBKEEPER_STRIPE__MONTHLY_READS="1000000000", SUBKEEPER_DATABASE__STATEMENT_TIMEOUT="1")
-    stack.setup()
+    stack.prepare()
     return stack
 
 

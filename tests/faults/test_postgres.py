@@ -43,7 +43,7 @@ WAITING: LiteralString = (
 def short(new_stack: NewStack) -> Stack:
     """A deployment with the shortest leases, set up."""
     stack = configured(new_stack(), SHORT_LEASES)
-    stack.setup()
+    stack.prepare()
     return stack
 
 

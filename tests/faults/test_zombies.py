@@ -75,7 +75,7 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(
 ) -> None:
     """A transaction that it holds open is ended by Postgres after `statement_timeout`, which frees the row."""
     stack = new_stack(SUBKEEPER_DATABASE__STATEMENT_TIMEOUT="1")
-    stack.setup()
+    stack.prepare()
     if burnt:
         refuse(stack, burnt, status=500)
     zombie = hold(launcher, stack, point, when)
@@ -124,7 +124,7 @@ def test_a_worker_that_is_held_for_longer_than_a_real_lease_writes_nothing(
 ) -> None:
     """No lease is cut short here: the other worker waits until it has run out by the database's clock."""
     stack = new_stack(SUBKEEPER_STRIPE__REQUEST_TIMEOUT="0.5", SUBKEEPER_SETTLE__LEASE="5.5")
-    stack.setup()
+    stack.prepare()
     zombie = hold(launcher, stack, "stripe:customers.create", "after")
     other = launcher.start(stack.environ, RUN)
     assert await_states(stack, completed("ada"), 20) > 3

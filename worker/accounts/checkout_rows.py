@@ -10,7 +10,7 @@ from uuid import UUID
 from worker.accounts.paying import charged
 from worker.domain.account_changes import AccountChange, ChangeRefused, Kind
 from worker.domain.checkouts import CheckoutState, completing_steps
-from worker.store import account_changes, checkouts, owners, refreshes, subscriptions, tombstones
+from worker.store import account_changes, checkouts, erasures, owners, refreshes, subscriptions, tombstones
 from worker.store.account_changes import NewChange
 from worker.store.checkouts import COMPLETING, Complete, Standing, Told
 from worker.store.engine.database import Database, Transaction
@@ -50,14 +50,16 @@ class PageRows:
         with self._database.question() as tx:
             return checkouts.is_superseded(tx, checkout_id)
 
-    def is_taken_in(self, subscription_id: str) -> bool:
+    def is_taken_in(self, user_id: str, subscription_id: str) -> bool:
         """Whether a subscription that a page has begun has its row; if not, it is asked for. Raises `ChangeRefused`
-        where it was removed."""
+        where it was removed, or the user's erasure was asked for, which waits behind this: it gets none any more."""
         with self._database.transaction() as tx:
             if subscriptions.read(tx, [subscription_id]):
                 return True
             if tombstones.among(tx, [subscription_id]):
                 raise ChangeRefused("no_subscription", "the subscription was removed")
+            if erasures.find(tx, user_id) is not None:
+                raise ChangeRefused("erased", "the user is being erased: nothing of theirs is taken in any more")
             refreshes.mark(tx, [subscription_id])
         return False
 

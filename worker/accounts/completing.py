@@ -64,7 +64,8 @@ class Completing:
         elif lease.change.step is Step.ONLY:
             self._require_only(lease)
         elif lease.change.step is Step.TAKEN_IN:
-            if not self._leases.pages.is_taken_in(str(lease.change.stripe_subscription_id)):
+            change = lease.change
+            if not self._leases.pages.is_taken_in(change.user_id, str(change.stripe_subscription_id)):
                 raise TryLater("subscription_not_taken_in", after=TAKEN_IN_PAUSE)
             self._leases.advance(lease, lease.change)
         else:

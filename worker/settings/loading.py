@@ -61,7 +61,9 @@ class Key(NamedTuple):
     path: KeyPath
     kinds: set[Any]
 
-    def matches(self, path: Sequence[str]) -> bool:
+    def matches(self, path: KeyPath) -> bool:
+        if ANY not in self.path:  # of nearly all keys, each of which is compared with every variable
+            return path == self.path
         return len(path) == len(self.path) and self.lies_in(path)
 
     def lies_in(self, table: Sequence[str]) -> bool:

@@ -117,7 +117,7 @@ def signed_up(stack: Stack, *users: str) -> None:
 def deployment(new_stack: NewStack, quick_probes: None) -> Stack:
     """Set up with several plans, and with callers; ann has signed up."""
     stack = new_stack(**cast("dict[str, Any]", DEPLOYMENT))
-    stack.setup()
+    stack.prepare()
     signed_up(stack, "ann")
     return stack
 

@@ -33,7 +33,7 @@ CARDS = "/billing/payment-methods"
 def accounts(new_stack: NewStack, quick_probes: None) -> Accounts:
     """Ann and bob have signed up; charging in order is on."""
     stack = new_stack(**cast("dict[str, Any]", {**DEPLOYMENT, "SUBKEEPER_CHARGING__IN_ORDER": "true"}))
-    stack.setup()
+    stack.prepare()
     signed_up(stack, "ann", "bob")
     worker = stack.start_worker("web")
     wait_until(worker.is_ready)

@@ -275,6 +275,23 @@ def test_a_page_that_is_complete_goes_with_the_rest(accounts: Accounts, is_heard
     gone(stack)
 
 
+def test_a_complete_page_whose_subscription_is_not_taken_in_yet_is_not_waited_for(accounts: Accounts) -> None:
+    """It would be for ever: of somebody who is being erased nothing is taken in."""
+    stack = accounts.stack
+    stack.call_stripe("DELETE", f"/v1/subscriptions/{accounts.id_of('ann')}")
+    completed(opened(accounts))
+    stack.rows("UPDATE checkouts SET state = 'complete'")
+    waiting = "SELECT 1 FROM account_changes WHERE kind = 'completion' AND last_error = 'subscription_not_taken_in'"
+    wait_until(lambda: stack.rows(waiting), what="it waits")
+    with ThreadPoolExecutor(1) as pool:
+        erased = pool.submit(erase, accounts)
+        wait_until(lambda: stack.ledger("ann")["state"] in {"erasing", "erased"}, what="it is asked for")
+        stack.start_worker("events")
+        assert erased.result().status in {200, 202}
+    wait_until(lambda: is_erased(accounts), what="erased")
+    gone(stack)
+
+
 def test_of_completing_a_page_and_erasing_at_once_nothing_lives_on(accounts: Accounts) -> None:
     stack = accounts.stack
     stack.call_stripe("DELETE", f"/v1/subscriptions/{accounts.id_of('ann')}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.support.forked import SUBKEEPER, Forked, fork_server, start
+from tests.support.forked import ROOT, SUBKEEPER, Forked, fork_server, start
 
 ENVIRON = {"PATH": os.environ["PATH"], "SUBKEEPER_SECRET_KEY": "a-key-of-more-than-thirty-two-characters"}
 SEEN = "tests.integration.cli.test_forked:show_what_is_seen"
@@ -19,8 +22,6 @@ STOPPED = "tests.integration.cli.test_forked:wait_for_a_signal"
 
 def show_what_is_seen() -> None:
     """In a forked process."""
-    import sys  # noqa: PLC0415 - as all of this, in the new process
-
     fds = sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists())
     blocked = sorted(int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     handlers = [signal.getsignal(number) is signal.SIG_DFL for number in (signal.SIGCHLD, signal.SIGTERM)]
@@ -35,6 +36,35 @@ def wait_for_a_signal() -> None:
     """In a forked process."""
     print("here", flush=True)  # noqa: T201
     signal.pause()
+
+
+class Loud:
+    """Part of a cycle, which nothing but a collection frees."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        raise ValueError("freed")
+
+
+def leave() -> None:
+    """In a forked process, and in a real one."""
+    atexit.register(print, "at exit")
+    sys.stdout.write("buffered, ")
+    how = sys.argv[1]
+    if how == "thread":
+        threading.Timer(0.2, print, ["a thread"]).start()
+    elif how == "cycle":
+        Loud()
+    elif how == "closed":
+        os.close(1)
+    elif how == "error":
+        raise LookupError("not caught")
+    elif how == "words":
+        sys.exit("in words")
+    elif how == "code":
+        sys.exit(3)
 
 
 def forked(program: str, *arguments: str, directory: Path, new_session: bool = False, **environ: str) -> Forked:
@@ -69,6 +99,18 @@ def test_a_signal_that_ends_it_is_its_code(tmp_path: Path, number: signal.Signal
     process.send_signal(number)
     process.communicate()
     assert process.poll() == -number
+
+
+@pytest.mark.parametrize("how", ["", "code", "words", "error", "thread", "cycle", "closed"])
+def test_it_ends_as_an_interpreter_does(tmp_path: Path, how: str) -> None:
+    script = f"import sys; from {__name__} import leave; sys.exit(leave())"
+    real = subprocess.run(
+        [sys.executable, "-c", script, how], env={**ENVIRON, "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
+        capture_output=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    process = forked(f"{__name__}:leave", how, directory=tmp_path)
+    out, err = process.communicate()
+    assert (process.wait(), out, err.splitlines()[-1:]) == (real.returncode, real.stdout, real.stderr.splitlines()[-1:])
 
 
 @pytest.mark.parametrize("arguments", [("config", "check", "--json"), ("--help",), ("run", "nothing"), ("publish",)])

@@ -34,7 +34,7 @@ DAY = 86_400
 def stack(new_stack: NewStack, quick_probes: None) -> Stack:
     """Ann has signed up, and charging in order is on."""
     stack = new_stack(**cast("dict[str, Any]", {**DEPLOYMENT, "SUBKEEPER_CHARGING__IN_ORDER": "true"}))
-    stack.setup()
+    stack.prepare()
     signed_up(stack, "ann")
     return stack
 

@@ -76,7 +76,7 @@ def test_our_own_signups_events_are_confirmed_and_cost_no_read(stack: Stack) -> 
 def test_an_event_that_comes_before_its_own_signup_is_done_waits_for_it(new_stack: NewStack) -> None:
     """It would otherwise cost a read, and be judged against nothing."""
     stack = new_stack()
-    stack.setup()
+    stack.prepare()
     begin(stack)
     stack.control.fault("latency", match={"path": "/v1/subscriptions", "method": "POST"}, ms=1500, times=1)
     stack.publish(profile("ada"))

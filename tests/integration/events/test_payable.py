@@ -109,7 +109,7 @@ def test_what_cannot_be_put_in_order_is_asked_for_until_it_is_sure(
 
 def test_a_card_that_comes_before_its_signup_is_done_is_not_lost(new_stack: NewStack) -> None:
     stack = new_stack()
-    stack.setup()
+    stack.prepare()
     begin(stack)
     stack.control.fault("latency", match={"path": "/v1/subscriptions", "method": "POST"}, ms=1500, times=1)
     stack.publish(profile("ada"))
@@ -125,7 +125,7 @@ def test_a_card_that_comes_before_its_signup_is_done_is_not_lost(new_stack: NewS
 
 def test_doubt_before_its_signup_is_done_is_settled_after_it(new_stack: NewStack) -> None:
     stack = new_stack()
-    stack.setup()
+    stack.prepare()
     begin(stack)
     stack.control.fault("latency", match={"path": "/v1/subscriptions", "method": "POST"}, ms=1500, times=1)
     stack.publish(profile("ada"))

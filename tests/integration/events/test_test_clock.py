@@ -32,7 +32,7 @@ def on_clock(new_stack: NewStack) -> OnClock:
 
     def make(ahead: timedelta) -> Stack:
         first = new_stack()
-        first.setup()
+        first.prepare()
         frozen = int((datetime.now(UTC) + ahead).timestamp())
         clock = first.call_stripe("POST", PATH, frozen_time=str(frozen))["id"]
         return new_stack(

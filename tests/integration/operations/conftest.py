@@ -42,7 +42,7 @@ def stack(
             rng=rng,
             environ={},
         )
-        stack.setup()
+        stack.prepare()
         yield stack
 
 

@@ -81,7 +81,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def polled(new_stack: NewStack, quick: None) -> Stack:  # noqa: F811
     """Set up, with reads without end; the poller isn't started yet."""
     stack = new_stack(SUBKEEPER_STRIPE__MONTHLY_READS="1000000000")
-    stack.setup()
+    stack.prepare()
     return stack
 
 

@@ -77,7 +77,7 @@ def new_stack(
 def stack(new_stack: NewStack) -> Stack:
     """A deployment that is set up, without a worker yet."""
     stack = new_stack()
-    stack.setup()
+    stack.prepare()
     return stack
 
 

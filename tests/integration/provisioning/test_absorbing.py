@@ -33,7 +33,7 @@ def session(stack: Stack, statement: LiteralString, *parameters: object) -> Iter
 def impatient(new_stack: NewStack) -> Stack:
     """Waits 0.2 s for a lock. A whole batch fits into its deliveries."""
     stack = new_stack(SUBKEEPER_DATABASE__LOCK_TIMEOUT="0.2", SUBKEEPER_ABSORB__BATCH=str(MANY))
-    stack.setup()
+    stack.prepare()
     return stack
 
 
