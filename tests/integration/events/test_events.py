@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -196,6 +197,40 @@ def test_in_whatever_order_five_changes_come_the_row_ends_as_stripe_has_it(stack
         JOIN billing_subscriptions s USING (stripe_subscription_id) GROUP BY stripe_subscription_id
     """)
     assert all(each["told"] == list(range(1, each["last"] + 1)) for each in versions), "every change once, in order"
+
+
+def test_of_many_events_about_few_rows_batches_that_are_committed_side_by_side_lose_none(new_stack: NewStack) -> None:
+    """Each batch has events of every row: the one that comes second waits for its locks, and finds newer rows."""
+    stack = new_stack(SUBKEEPER_ABSORB__BATCH="60")
+    stack.prepare()
+    names = users(3)
+    start(stack, *names)
+    heard = []
+    for name in names:
+        path = f"/v1/subscriptions/{of(stack, name)}"
+        for flag in ("true", "false"):
+            stack.call_stripe("POST", path, cancel_at_period_end=flag)
+        flips = [each for each in stack.events("customer.subscription.updated") if each["data"]["object"]["id"] in path]
+        heard += [
+            {**later(stack, flips[number % 2], 30 * (number + 1)), "id": f"evt_{name}_{number}"}
+            for number in range(401)
+        ]
+    heard.sort(key=lambda each: (each["created"], each["id"]))
+    stack.hear(*heard)
+    stack.await_heard(*heard)
+    wait_until(lambda: not stack.rows("SELECT 1 FROM subscription_refreshes"))
+    assert stack.outcomes().keys() == {each["id"] for each in heard}
+    for name in names:
+        row = stack.subscription_row(of(stack, name))
+        told = stack.rows("SELECT version FROM subscription_changes WHERE user_id = %s ORDER BY id", name)
+        assert row["canceling"] is flips_to(heard, name)
+        assert [each["version"] for each in told] == list(range(1, row["version"] + 1))
+
+
+def flips_to(heard: Sequence[dict[str, Any]], name: str) -> bool:
+    """What the last of a user's events says."""
+    last = [each for each in heard if each["id"].startswith(f"evt_{name}_")][-1]
+    return bool(last["data"]["object"]["cancel_at_period_end"])
 
 
 def test_a_subscription_made_elsewhere_is_adopted(stack: Stack) -> None:
