@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from worker.events import intake, leadership, listing
 from worker.events.reading import pruned
 from worker.runtime import poller as runtime_poller
 from worker.store.engine.database import Database
+from worker.store.engine.errors import LeaseLost
 
 
 def event_reads(stack: Stack) -> list[dict[str, object]]:
@@ -69,6 +71,25 @@ def test_events_of_one_second_and_those_that_a_list_shows_late_are_all_found(pol
         heard += consumer.take(1)
         consumer.record(heard[-1])
     assert {each.object_id for each in heard} == made
+
+
+def test_an_event_that_is_listed_late_is_found_behind_a_younger_one_that_the_cursor_has_passed(
+    polled: Stack, consumer: Consumer
+) -> None:
+    """Stripe's clock goes back between the two, so that the older one can't have been listed before."""
+    polled.start_worker("poller")
+    customer(polled, "younger")
+    (younger,) = consumer.take(1)
+    consumer.record(younger)
+    wait_until(lambda: cursor(polled)["created"] == younger.created, what="the cursor is there")
+    polled.control.jump(-30)
+    late = customer(polled, "late")["id"]
+    (found,) = consumer.take(1)
+    assert found.object_id == late
+    assert found.created < younger.created
+    wait_until(lambda: cursor(polled)["created"] == found.created, what="it takes the cursor back")
+    consumer.record(found)
+    wait_until(lambda: cursor(polled)["created"] == younger.created, what="it is passed")
 
 
 def test_what_the_broker_loses_is_published_again_but_not_at_once_and_not_into_a_deep_channel(
@@ -163,6 +184,21 @@ def test_a_gap_beyond_what_stripe_keeps_is_loud_and_the_rest_comes_all_the_same(
     wait_until(lambda: worker.metric("subkeeper_events_gap_seconds") == 0, what="it is over")
 
 
+def test_a_gap_that_follows_one_that_was_not_healed_leaves_both_to_be_compared(polled: Stack) -> None:
+    polled.rows("""
+        INSERT INTO stripe_event_cursor (created, gap_from, gap_to)
+        VALUES (now() - interval '31 days', now() - interval '50 days', now() - interval '40 days')
+    """)
+    before = cursor(polled)
+    worker = polled.start_worker("poller")
+    wait_until(lambda: cursor(polled)["gap_to"] > before["gap_to"], what="the later one is noted")
+    assert cursor(polled)["gap_from"] == before["gap_from"]
+    since = f"{before['gap_from'].astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    wait_until(lambda: f"events from {since} to" in worker.part("poller")[1], what="it is told from where on")
+    wait_until(lambda: behind(polled) < timedelta(seconds=1), what="caught up")
+    assert cursor(polled)["gap_from"] == before["gap_from"]
+
+
 def test_a_key_that_may_not_read_events_stops_nothing_but_the_poller(polled: Stack) -> None:
     everything = ("account", "customer", "product", "plan", "subscription")
     polled.control.put_key("rk_test_restricted", [f"{each}_write" for each in everything])
@@ -226,6 +262,25 @@ def test_one_of_two_polls_and_the_other_takes_over(
     customer(polled)
     consumer.record(*consumer.take(1))
     wait_until(lambda: behind(polled) < timedelta(seconds=1))
+
+
+def test_the_lead_is_left_to_who_holds_it_until_his_lease_has_ended(
+    polled: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "LEASE", timedelta(hours=1))
+    with closing(Database(polled.settings().database)) as database:
+        holder, other = (leadership.Leadership(database, 10_000, boot_time) for _ in range(2))
+        holder.take()
+        for _ in range(2):
+            other.take()
+            assert not other.is_held
+        with holder.write() as row:
+            row.poll_at(row.standing.now)
+        polled.rows("UPDATE stripe_event_cursor SET lease_until = now()")
+        other.take()
+        assert other.is_held
+        with pytest.raises(LeaseLost), holder.write():
+            pass
 
 
 def test_a_broker_that_loses_its_disk_costs_no_event(
