@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.conftest import NewNsqd
 from tests.integration.polling.conftest import Consumer, cursor, customer
@@ -245,6 +246,94 @@ def test_what_is_no_event_is_refused_once_and_holds_nothing_up(
     polls_on(polled)
     assert polled.rows("SELECT source FROM processed_stripe_events WHERE outcome = 'refused'") == [{"source": "poll"}]
     assert worker.metric("subkeeper_polled_events_total", outcome="refused") == 1
+
+
+@pytest.fixture
+def small(new_stack: NewStack, new_nsqd: NewNsqd, quick: None) -> Callable[[int], Stack]:
+    """Set up, with an nsqd that takes messages of so many bytes; the poller isn't started yet."""
+
+    def make(max_msg_size: int) -> Stack:
+        nsqd = new_nsqd(flags=[f"--max-msg-size={max_msg_size}"])
+        stack = new_stack(nsqd=nsqd, SUBKEEPER_STRIPE__MONTHLY_READS="1000000000")
+        stack.setup()
+        return stack
+
+    return make
+
+
+def large_customer(stack: Stack) -> str:
+    """Its events have 1,500 bytes more than those of others."""
+    ours = {f"metadata[{key}]": "x" * 500 for key in ("subkeeper", "user_id", "project_id")}
+    return str(stack.call_stripe("POST", "/v1/customers", **ours)["id"])
+
+
+def refused_events(stack: Stack) -> list[dict[str, object]]:
+    return stack.rows("SELECT stripe_event_id, source FROM processed_stripe_events WHERE outcome = 'refused'")
+
+
+def test_an_event_that_nsqd_refuses_for_its_size_is_recorded_and_holds_nothing_up(
+    small: Callable[[int], Stack], new_consumer: Callable[[Stack], Consumer]
+) -> None:
+    stack = small(1000)
+    consumer = new_consumer(stack)
+    made = {customer(stack, "before")["id"]}
+    large = large_customer(stack)
+    made.add(customer(stack, "after")["id"])
+    (event,) = [each for each in stack.events("customer.created") if each["data"]["object"]["id"] == large]
+    with capture_logs() as logs:
+        worker = stack.start_worker("poller")
+        heard = consumer.take(2)
+        assert {each.object_id for each in heard} == made
+        consumer.record(*heard)
+        wait_until(lambda: behind(stack) < timedelta(seconds=1), what="caught up")
+        polls_on(stack)
+    assert refused_events(stack) == [{"stripe_event_id": event["id"], "source": "poll"}]
+    (told,) = [line for line in logs if line["event"] == "event.refused"]
+    assert (told["event_id"], told["reason"]) == (event["id"], "message_too_big")
+    assert worker.metric("subkeeper_polled_events_total", outcome="refused") == 1
+    assert worker.metric("subkeeper_polled_events_total", outcome="published") == 2
+    assert consumer.takes_nothing(0.5), "each is published once"
+
+
+def test_what_nsqd_refuses_of_every_event_is_no_events_fault_and_is_waited_for(
+    small: Callable[[int], Stack], new_consumer: Callable[[Stack], Consumer]
+) -> None:
+    stack = small(100)
+    made = [customer(stack, f"name-{number}")["id"] for number in range(3)]
+    worker = stack.start_worker("poller")
+    wait_until(lambda: "--max-msg-size" in worker.part("poller")[1], what="it is told")
+    polls_on(stack)
+    assert not worker.is_ready()
+    assert refused_events(stack) == []
+    stack.nsqd.stop()
+    stack.nsqd._flags = ()
+    stack.nsqd.start()
+    consumer = new_consumer(stack)
+    heard = consumer.take(3)
+    assert [each.object_id for each in heard] == made
+    consumer.record(*heard)
+    wait_until(lambda: behind(stack) < timedelta(seconds=1), what="caught up")
+    wait_until(worker.is_ready)
+
+
+def test_a_lone_event_that_nsqd_refuses_is_recorded_once_nsqd_takes_another_one(
+    small: Callable[[int], Stack], new_consumer: Callable[[Stack], Consumer]
+) -> None:
+    """Until then nobody can tell whose fault it is, and nobody else waits."""
+    stack = small(1000)
+    consumer = new_consumer(stack)
+    large_customer(stack)
+    worker = stack.start_worker("poller")
+    wait_until(lambda: "--max-msg-size" in worker.part("poller")[1], what="it is told")
+    polls_on(stack)
+    assert refused_events(stack) == []
+    other = customer(stack)["id"]
+    heard = consumer.take(1)
+    assert heard[0].object_id == other
+    consumer.record(*heard)
+    wait_until(lambda: behind(stack) < timedelta(seconds=1), what="caught up")
+    assert len(refused_events(stack)) == 1
+    wait_until(worker.is_ready)
 
 
 def test_one_of_two_polls_and_the_other_takes_over(
