@@ -32,8 +32,8 @@ class Outlet:
     def publish(self, events: Sequence[Event], remaining: Callable[[], float]) -> list[tuple[Event, Rejected]]:
         """Returns after nsqd's OK, with those that are too big for it. `remaining`: seconds that are left for it.
 
-        Of a batch that is refused for its size the smallest event goes alone, then the rest is halved until each that is
-        too big is found. Where nsqd doesn't even take the smallest, its limit is at fault, and no event.
+        Of a batch that is refused for its size the smallest event goes alone; then the rest is halved until each that
+        is too big is found. Where nsqd doesn't even take the smallest, its limit is at fault, and no event.
 
         Raises `Rejected`: nsqd takes none of them; `Unavailable`: any of them may have been published.
         """
