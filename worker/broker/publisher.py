@@ -17,6 +17,9 @@ from worker.settings.sections import NsqSettings
 ANSWER_TIMEOUT = 5.0
 """Seconds to wait for nsqd's OK before another connection is tried (an OK takes 1 ms, with a fsync each)."""
 
+TOO_BIG = "message_too_big"
+"""The reason of `Rejected` that may be one message's fault; any other is the same for all."""
+
 REFUSED_BODY = {"E_BAD_MESSAGE", "E_BAD_BODY"}
 
 
@@ -70,7 +73,7 @@ class Publisher:
         if not body:
             raise Rejected("message_empty", "nsqd takes no empty message")
         if len(body) > self._max_message:
-            raise Rejected("message_too_big", f"{len(body)} bytes are over nsq.max_message_bytes ({self._max_message})")
+            raise Rejected(TOO_BIG, f"{len(body)} bytes are over nsq.max_message_bytes ({self._max_message})")
 
     def _deliver(self, topic: str, bodies: Sequence[bytes], deadline: float) -> None:
         """Try until the deadline, each time on a connection that is believed good."""
@@ -124,6 +127,6 @@ def _raise_if_hopeless(broken: Broken, count: int) -> None:
         return
     if broken.code in REFUSED_BODY:
         which = "the message" if count == 1 else f"one of {count} messages"
-        raise Rejected("message_too_big", f"{which} is over nsqd's --max-msg-size ({broken.detail})") from broken
+        raise Rejected(TOO_BIG, f"{which} is over nsqd's --max-msg-size ({broken.detail})") from broken
     if broken.code == "E_BAD_TOPIC":
         raise Rejected("topic_invalid", "nsqd refuses the topic's name") from broken

@@ -80,7 +80,8 @@ class Intake:
                 raise Stopping
 
     def _why_not(self, events: Sequence[Event]) -> str | Unavailable | None:
-        """Publishes them; what kept it from that."""
+        """Publishes them; what kept it from that, where it is worth waiting for. Raises `Rejected` for what is the same
+        for any event: the poll ends, and the next one finds them again, and others beside them."""
         depth = self._outlet.depth()
         if depth is not None and depth > DEEP:
             return f"{depth} messages wait in the channel"
@@ -89,9 +90,10 @@ class Intake:
             refused = self._outlet.publish(events, lambda: self._lead.within(PATIENCE).timeout(PATIENCE))
         except Unavailable as away:
             return away
-        again = self.awaited.published((event.id for event in events), self._clock())
         self._refusals.refuse(refused)
         self.awaited.passed(event.id for event, _ in refused)
-        self.published += len(events)
-        self._voice.published(len(events) - again, again)
+        taken = len(events) - len(refused)
+        again = self.awaited.published((event.id for event in events), self._clock())
+        self.published += taken
+        self._voice.published(taken - again, again)
         return None

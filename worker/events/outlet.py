@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from worker.broker.admin import ChannelDepths
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import TOO_BIG, Publisher
 from worker.domain.event import Event
 from worker.errors import Rejected
 from worker.events.envelope import Envelopes
@@ -30,18 +30,33 @@ class Outlet:
         return self._channels.look().messages.get(self._topic)
 
     def publish(self, events: Sequence[Event], remaining: Callable[[], float]) -> list[tuple[Event, Rejected]]:
-        """Returns after nsqd's OK, with those that nsqd takes from nobody. `remaining`: seconds that are left for it.
+        """Returns after nsqd's OK, with those that are too big for it. `remaining`: seconds that are left for it.
 
-        Raises `Unavailable`: then any of them may have been published.
+        Of a batch that is refused for its size the smallest event goes alone; then the rest is halved until each that
+        is too big is found. Where nsqd doesn't even take the smallest, its limit is at fault, and no event.
+
+        Raises `Rejected`: nsqd takes none of them; `Unavailable`: any of them may have been published.
         """
-        try:
-            self._publisher.publish(self._topic, [self._envelopes.seal(event) for event in events], remaining())
-        except Rejected as refusal:
-            if len(events) == 1:
-                return [(events[0], refusal)]
-            half = len(events) // 2
-            return [*self.publish(events[:half], remaining), *self.publish(events[half:], remaining)]
-        return []
+        sealed = [(event, self._envelopes.seal(event)) for event in events]
+        refused: list[tuple[Event, Rejected]] = []
+        parts, is_any_taken = [sealed], False
+        while parts:
+            part = parts.pop()
+            try:
+                self._publisher.publish(self._topic, [body for _, body in part], remaining())
+            except Rejected as refusal:
+                if refusal.reason != TOO_BIG or (len(part) == 1 and not is_any_taken):
+                    raise
+                if len(part) == 1:
+                    refused.append((part[0][0], refusal))
+                elif part is sealed:
+                    smallest = min(sealed, key=lambda each: len(each[1]))
+                    parts = [[each for each in sealed if each is not smallest], [smallest]]
+                else:
+                    parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+            else:
+                is_any_taken = True
+        return refused
 
     def close(self) -> None:
         self._publisher.close()

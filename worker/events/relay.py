@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import TOO_BIG, Publisher
 from worker.domain.backoff import backoff
 from worker.domain.change import Change
 from worker.errors import Rejected, SubkeeperError, Unavailable
@@ -43,8 +43,6 @@ CONNECT_INTERVAL = 5.0
 """Seconds between two looks whether nsqd is there, while there is nothing to publish."""
 
 FIRST_RETRY, LAST_RETRY = 0.1, 2.0
-
-TOO_BIG = "message_too_big"
 
 
 class Attempt(NamedTuple):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.conftest import NewNsqd
 from tests.integration.polling.conftest import Consumer, cursor, customer
@@ -20,6 +22,7 @@ from worker.events import intake, leadership, listing
 from worker.events.reading import pruned
 from worker.runtime import poller as runtime_poller
 from worker.store.engine.database import Database
+from worker.store.engine.errors import LeaseLost
 
 
 def event_reads(stack: Stack) -> list[dict[str, object]]:
@@ -69,6 +72,25 @@ def test_events_of_one_second_and_those_that_a_list_shows_late_are_all_found(pol
         heard += consumer.take(1)
         consumer.record(heard[-1])
     assert {each.object_id for each in heard} == made
+
+
+def test_an_event_that_is_listed_late_is_found_behind_a_younger_one_that_the_cursor_has_passed(
+    polled: Stack, consumer: Consumer
+) -> None:
+    """Stripe's clock goes back between the two, so that the older one can't have been listed before."""
+    polled.start_worker("poller")
+    customer(polled, "younger")
+    (younger,) = consumer.take(1)
+    consumer.record(younger)
+    wait_until(lambda: cursor(polled)["created"] == younger.created, what="the cursor is there")
+    polled.control.jump(-30)
+    late = customer(polled, "late")["id"]
+    (found,) = consumer.take(1)
+    assert found.object_id == late
+    assert found.created < younger.created
+    wait_until(lambda: cursor(polled)["created"] == found.created, what="it takes the cursor back")
+    consumer.record(found)
+    wait_until(lambda: cursor(polled)["created"] == younger.created, what="it is passed")
 
 
 def test_what_the_broker_loses_is_published_again_but_not_at_once_and_not_into_a_deep_channel(
@@ -163,6 +185,21 @@ def test_a_gap_beyond_what_stripe_keeps_is_loud_and_the_rest_comes_all_the_same(
     wait_until(lambda: worker.metric("subkeeper_events_gap_seconds") == 0, what="it is over")
 
 
+def test_a_gap_that_follows_one_that_was_not_healed_leaves_both_to_be_compared(polled: Stack) -> None:
+    polled.rows("""
+        INSERT INTO stripe_event_cursor (created, gap_from, gap_to)
+        VALUES (now() - interval '31 days', now() - interval '50 days', now() - interval '40 days')
+    """)
+    before = cursor(polled)
+    worker = polled.start_worker("poller")
+    wait_until(lambda: cursor(polled)["gap_to"] > before["gap_to"], what="the later one is noted")
+    assert cursor(polled)["gap_from"] == before["gap_from"]
+    since = f"{before['gap_from'].astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    wait_until(lambda: f"events from {since} to" in worker.part("poller")[1], what="it is told from where on")
+    wait_until(lambda: behind(polled) < timedelta(seconds=1), what="caught up")
+    assert cursor(polled)["gap_from"] == before["gap_from"]
+
+
 def test_a_key_that_may_not_read_events_stops_nothing_but_the_poller(polled: Stack) -> None:
     everything = ("account", "customer", "product", "plan", "subscription")
     polled.control.put_key("rk_test_restricted", [f"{each}_write" for each in everything])
@@ -211,6 +248,94 @@ def test_what_is_no_event_is_refused_once_and_holds_nothing_up(
     assert worker.metric("subkeeper_polled_events_total", outcome="refused") == 1
 
 
+@pytest.fixture
+def small(new_stack: NewStack, new_nsqd: NewNsqd, quick: None) -> Callable[[int], Stack]:
+    """Set up, with an nsqd that takes messages of so many bytes; the poller isn't started yet."""
+
+    def make(max_msg_size: int) -> Stack:
+        nsqd = new_nsqd(flags=[f"--max-msg-size={max_msg_size}"])
+        stack = new_stack(nsqd=nsqd, SUBKEEPER_STRIPE__MONTHLY_READS="1000000000")
+        stack.setup()
+        return stack
+
+    return make
+
+
+def large_customer(stack: Stack) -> str:
+    """Its events have 1,500 bytes more than those of others."""
+    ours = {f"metadata[{key}]": "x" * 500 for key in ("subkeeper", "user_id", "project_id")}
+    return str(stack.call_stripe("POST", "/v1/customers", **ours)["id"])
+
+
+def refused_events(stack: Stack) -> list[dict[str, object]]:
+    return stack.rows("SELECT stripe_event_id, source FROM processed_stripe_events WHERE outcome = 'refused'")
+
+
+def test_an_event_that_nsqd_refuses_for_its_size_is_recorded_and_holds_nothing_up(
+    small: Callable[[int], Stack], new_consumer: Callable[[Stack], Consumer]
+) -> None:
+    stack = small(1000)
+    consumer = new_consumer(stack)
+    made = {customer(stack, "before")["id"]}
+    large = large_customer(stack)
+    made.add(customer(stack, "after")["id"])
+    (event,) = [each for each in stack.events("customer.created") if each["data"]["object"]["id"] == large]
+    with capture_logs() as logs:
+        worker = stack.start_worker("poller")
+        heard = consumer.take(2)
+        assert {each.object_id for each in heard} == made
+        consumer.record(*heard)
+        wait_until(lambda: behind(stack) < timedelta(seconds=1), what="caught up")
+        polls_on(stack)
+    assert refused_events(stack) == [{"stripe_event_id": event["id"], "source": "poll"}]
+    (told,) = [line for line in logs if line["event"] == "event.refused"]
+    assert (told["event_id"], told["reason"]) == (event["id"], "message_too_big")
+    assert worker.metric("subkeeper_polled_events_total", outcome="refused") == 1
+    assert worker.metric("subkeeper_polled_events_total", outcome="published") == 2
+    assert consumer.takes_nothing(0.5), "each is published once"
+
+
+def test_what_nsqd_refuses_of_every_event_is_no_events_fault_and_is_waited_for(
+    small: Callable[[int], Stack], new_consumer: Callable[[Stack], Consumer]
+) -> None:
+    stack = small(100)
+    made = [customer(stack, f"name-{number}")["id"] for number in range(3)]
+    worker = stack.start_worker("poller")
+    wait_until(lambda: "--max-msg-size" in worker.part("poller")[1], what="it is told")
+    polls_on(stack)
+    assert not worker.is_ready()
+    assert refused_events(stack) == []
+    stack.nsqd.stop()
+    stack.nsqd._flags = ()
+    stack.nsqd.start()
+    consumer = new_consumer(stack)
+    heard = consumer.take(3)
+    assert [each.object_id for each in heard] == made
+    consumer.record(*heard)
+    wait_until(lambda: behind(stack) < timedelta(seconds=1), what="caught up")
+    wait_until(worker.is_ready)
+
+
+def test_a_lone_event_that_nsqd_refuses_is_recorded_once_nsqd_takes_another_one(
+    small: Callable[[int], Stack], new_consumer: Callable[[Stack], Consumer]
+) -> None:
+    """Until then nobody can tell whose fault it is, and nobody else waits."""
+    stack = small(1000)
+    consumer = new_consumer(stack)
+    large_customer(stack)
+    worker = stack.start_worker("poller")
+    wait_until(lambda: "--max-msg-size" in worker.part("poller")[1], what="it is told")
+    polls_on(stack)
+    assert refused_events(stack) == []
+    other = customer(stack)["id"]
+    heard = consumer.take(1)
+    assert heard[0].object_id == other
+    consumer.record(*heard)
+    wait_until(lambda: len(refused_events(stack)) == 1, what="it is recorded")
+    wait_until(lambda: cursor(stack)["created"] == heard[0].created, what="it is passed")
+    wait_until(worker.is_ready)
+
+
 def test_one_of_two_polls_and_the_other_takes_over(
     polled: Stack, new_consumer: Callable[[Stack], Consumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +351,25 @@ def test_one_of_two_polls_and_the_other_takes_over(
     customer(polled)
     consumer.record(*consumer.take(1))
     wait_until(lambda: behind(polled) < timedelta(seconds=1))
+
+
+def test_the_lead_is_left_to_who_holds_it_until_his_lease_has_ended(
+    polled: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "LEASE", timedelta(hours=1))
+    with closing(Database(polled.settings().database)) as database:
+        holder, other = (leadership.Leadership(database, 10_000, boot_time) for _ in range(2))
+        holder.take()
+        for _ in range(2):
+            other.take()
+            assert not other.is_held
+        with holder.write() as row:
+            row.poll_at(row.standing.now)
+        polled.rows("UPDATE stripe_event_cursor SET lease_until = now()")
+        other.take()
+        assert other.is_held
+        with pytest.raises(LeaseLost), holder.write():
+            pass
 
 
 def test_a_broker_that_loses_its_disk_costs_no_event(
