@@ -23,6 +23,7 @@ from worker.events.surroundings import Surroundings
 from worker.sealing import Sealer
 from worker.store import charges, events, quarantine, refreshes, subscriptions
 from worker.store.engine.database import Database
+from worker.store.engine.errors import EventsHeardTwice
 from worker.store.events import Days
 from worker.store.quarantine import QuarantinedMessage
 from worker.telemetry import Metrics
@@ -102,7 +103,10 @@ class EventInbox:
 
         def commit() -> Absorbed:
             try:
-                decided = self._commit(heard, lock_timeout)
+                try:
+                    decided = self._commit(heard, lock_timeout)
+                except EventsHeardTwice:  # as of the batch that is committed beside this one: they are known by now
+                    decided = self._commit(heard, lock_timeout)
             except (Unavailable, TryLater):
                 raise
             except Exception as refusal:  # noqa: BLE001 - one that nobody foresaw must not keep the others out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -21,7 +21,8 @@ from worker.events.customer_news import CustomerNews
 from worker.events.reading import pruned
 from worker.events.surroundings import Surroundings
 from worker.runtime import events, watch
-from worker.store.engine.database import Database
+from worker.store import events as recorded
+from worker.store.engine.database import Database, Transaction
 from worker.stripe_api.credentials import API_VERSION
 
 CREATED = "customer.subscription.created"
@@ -102,6 +103,27 @@ def test_what_is_heard_while_its_own_signup_is_being_committed_comes_again(stack
         decided = absorption.decide(read, {}, around, lambda _: 1)
     assert decided.waiting == {each.event.id for each in read}
     assert not decided.marked
+
+
+def test_what_another_batch_records_meanwhile_is_known_at_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause: batches are committed side by side."""
+    monkeypatch.setattr(consumer, "FIRST_PAUSE", 1000.0)
+    monkeypatch.setattr(consumer, "LONGEST_PAUSE", 1000.0)
+    start(stack, "ada")
+    event = later(stack, stack.events(CREATED)[0])
+    ask, others = recorded.known, [[pruned(event, "poll")]]
+
+    def known(tx: Transaction, created: Mapping[str, int]) -> set[str]:
+        found = ask(tx, created)
+        while others:
+            with closing(Database(stack.settings().database)) as database, database.transaction() as beside:
+                recorded.record(beside, others.pop(), ["stale"])
+        return found
+
+    monkeypatch.setattr(recorded, "known", known)
+    stack.hear(event)
+    wait_until(lambda: stack.is_drained(stack.events_topic))
+    assert (others, stack.outcomes()) == ([], {event["id"]: "stale"})
 
 
 def test_a_later_snapshot_is_applied_once_and_told_in_the_outbox(stack: Stack) -> None:
