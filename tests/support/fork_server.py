@@ -98,6 +98,7 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
     """Nothing of the server's is left: no descriptor, no signal's handler, no variable."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where the suite was started by nohup
     for number, descriptor in enumerate(standard):
         os.dup2(descriptor, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
