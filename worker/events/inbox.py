@@ -103,10 +103,7 @@ class EventInbox:
 
         def commit() -> Absorbed:
             try:
-                try:
-                    decided = self._commit(heard, lock_timeout)
-                except EventsHeardTwice:  # as of the batch that is committed beside this one: they are known by now
-                    decided = self._commit(heard, lock_timeout)
+                decided = self._committed(heard, lock_timeout)
             except (Unavailable, TryLater):
                 raise
             except Exception as refusal:  # noqa: BLE001 - one that nobody foresaw must not keep the others out
@@ -159,6 +156,13 @@ class EventInbox:
             event = self._envelopes.open(message.body)
             if self._is_kept(event):
                 events.record(tx, [event], ["quarantined"])
+
+    def _committed(self, heard: Heard, lock_timeout: float | None) -> Decided:
+        """At once again where the batch that is committed beside this one has recorded some: they are known by now."""
+        try:
+            return self._commit(heard, lock_timeout)
+        except EventsHeardTwice:
+            return self._commit(heard, lock_timeout)
 
     def _commit(self, heard: Heard, lock_timeout: float | None) -> Decided:
         with self._database.transaction(lock_timeout) as tx:

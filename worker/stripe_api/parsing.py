@@ -187,23 +187,18 @@ def subscription_fact(data: object) -> SubscriptionFact:
 
     `canceling`: an end is set, at the period's end or (flexible billing) at a time of its own.
     """
+    fields = Fields("subscription", data)
     try:
         found = msgspec.convert(data, _Subscription)
     except msgspec.ValidationError as error:
-        raise AnswerIncomplete(f"{Fields('subscription', data)}: {error}") from None
+        raise AnswerIncomplete(f"{fields}: {error}") from None
     if found.items.has_more:
-        raise AnswerIncomplete(f"{Fields('subscription', data)} lacks items")
-    items, digest = found.items.data, found.metadata.get(DIGEST)
-    customer: ExpandedCustomer | None = None
-    if isinstance(found.customer, str):
-        customer_id = found.customer
-    else:
-        expanded = Fields(f"subscription {found.id} customer", found.customer)
-        customer_id, customer = expanded.get("id", str), _default_of(expanded)
+        raise fields.incomplete("items")
+    items, customer = found.items.data, fields.expanded("customer")
     return SubscriptionFact(
         id=found.id,
-        customer_id=customer_id,
-        user_digest=digest if isinstance(digest, str) else None,
+        customer_id=fields.reference("customer"),
+        user_digest=fields.digest(),
         price_id=items[0].price.id,
         price_lookup_key=items[0].price.lookup_key,
         status=found.status,
@@ -216,7 +211,7 @@ def subscription_fact(data: object) -> SubscriptionFact:
         ended_at=_maybe_utc(found.ended_at),
         created=_utc(found.created),
         default_payment_method=found.default_payment_method,
-        customer=customer,
+        customer=None if customer is None else _default_of(customer),
     )
 
 
