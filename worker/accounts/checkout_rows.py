@@ -58,7 +58,7 @@ class PageRows:
                 return True
             if tombstones.among(tx, [subscription_id]):
                 raise ChangeRefused("no_subscription", "the subscription was removed")
-            if erasures.find(tx, user_id) is not None:
+            if erasures.is_asked_for(tx, user_id):
                 raise ChangeRefused("erased", "the user is being erased: nothing of theirs is taken in any more")
             refreshes.mark(tx, [subscription_id])
         return False
